@@ -1,0 +1,212 @@
+//! What the Python side tells the engine, as JSON: once per run, and once per phase.
+//!
+//! Python validates what a user typed; these types are the edge after which the engine trusts its input.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Which API a request speaks.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// `/v1/chat/completions`
+    #[default]
+    Chat,
+    /// `/v1/completions`
+    Completions,
+}
+
+/// One run: the target, how to speak to it, where its log goes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Where requests go: `http://`, `https://` or `unix:`; the API's path is appended as the contract says.
+    pub url: String,
+    /// The API spoken.
+    #[serde(default)]
+    pub api: Api,
+    /// Ask for a stream of server-sent events.
+    #[serde(default = "yes")]
+    pub stream: bool,
+    /// Ask for `stream_options.include_usage` until a server refuses it.
+    #[serde(default = "yes")]
+    pub include_usage: bool,
+    /// HTTP/2 (h2 over TLS, h2c with prior knowledge otherwise).
+    #[serde(default)]
+    pub http2: bool,
+    /// Do not verify the server's certificate.
+    #[serde(default)]
+    pub insecure: bool,
+    /// PEM file of the authorities to trust instead of the system's.
+    #[serde(default)]
+    pub cacert: Option<PathBuf>,
+    /// PEM file of the client's certificate chain.
+    #[serde(default)]
+    pub cert: Option<PathBuf>,
+    /// PEM file of the client's key.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// An HTTP proxy's URL. The environment's proxies are never used.
+    #[serde(default)]
+    pub proxy: Option<String>,
+    /// Further request headers, in order.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// The API key; sent as a bearer token, never written anywhere.
+    #[serde(default)]
+    pub api_key: Option<String>,
+    /// Seconds for a whole request.
+    pub timeout_s: f64,
+    /// Seconds for a connection: name, TCP, TLS.
+    pub connect_timeout_s: f64,
+    /// Seconds between bytes, from the first byte on.
+    pub stall_timeout_s: f64,
+    /// Worker threads.
+    pub workers: u16,
+    /// Directory of the run; `run.log` is created in it.
+    pub dir: PathBuf,
+    /// Keep the answers' text in `answers.log`.
+    #[serde(default)]
+    pub save_responses: bool,
+    /// What a later `loadgen report` must know of the run (id, version, redacted configuration, environment):
+    /// a JSON object, stored in the log as it is.
+    pub meta: serde_json::Value,
+}
+
+/// How a phase ends being a phase: what kind it is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum PhaseType {
+    /// Heats the server up; not part of any result.
+    Warmup,
+    /// Measured.
+    #[default]
+    Performance,
+    /// Answers are kept and scored.
+    Accuracy,
+}
+
+/// When requests of a phase start.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Load {
+    /// Closed loop: exactly `n` in flight.
+    Concurrency {
+        /// Requests in flight.
+        n: u32,
+    },
+    /// Open loop on an absolute schedule.
+    Rate {
+        /// Requests per second.
+        rate: f64,
+        /// How the gaps are spread.
+        arrival: Arrival,
+    },
+    /// Open loop, Poisson or constant, whose rate changes.
+    Stages {
+        /// The stages in order.
+        stages: Vec<Stage>,
+        /// How the gaps are spread.
+        arrival: Arrival,
+    },
+    /// `n` requests at once.
+    Burst {
+        /// Requests.
+        n: u64,
+    },
+}
+
+/// The spread of the gaps between arrivals; every one has the mean `1 / rate`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Arrival {
+    /// Equal gaps.
+    Constant,
+    /// Exponential gaps.
+    Poisson,
+    /// Gamma gaps of this shape: 1 is Poisson, below 1 burstier.
+    Gamma {
+        /// The shape.
+        burstiness: f64,
+    },
+    /// Uniform gaps between `low` and `high` times the mean gap (their mean must be 1).
+    Uniform {
+        /// Shortest gap, as a share of the mean.
+        low: f64,
+        /// Longest gap, as a share of the mean.
+        high: f64,
+    },
+}
+
+/// One stage of a load: the rate runs linearly from `from` to `to` within `seconds`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+pub struct Stage {
+    /// Requests per second at its start.
+    pub from: f64,
+    /// Requests per second at its end; equal to `from` for a step.
+    pub to: f64,
+    /// Its length.
+    pub seconds: f64,
+}
+
+/// In which order samples are drawn.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// 0, 1, 2, … and again.
+    #[default]
+    Sequential,
+    /// Shuffled anew in each epoch.
+    WithoutReplacement,
+    /// Drawn independently.
+    WithReplacement,
+    /// Always the first.
+    Single,
+}
+
+/// One phase of a run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseConfig {
+    /// Its name, unique in the run.
+    pub name: String,
+    /// Its kind.
+    #[serde(default, rename = "type")]
+    pub kind: PhaseType,
+    /// When requests start.
+    pub load: Load,
+    /// At most this many in flight, on top of a rate.
+    #[serde(default)]
+    pub max_concurrency: Option<u32>,
+    /// Stop after this many requests.
+    #[serde(default)]
+    pub requests: Option<u64>,
+    /// Stop after this many seconds from the phase's start.
+    #[serde(default)]
+    pub duration_s: Option<f64>,
+    /// Wait for what is in flight at the phase's end. A warm-up hands it over instead.
+    #[serde(default = "yes")]
+    pub drain: bool,
+    /// Seconds that wait may take; then the rest is cancelled.
+    pub drain_timeout_s: f64,
+    /// Sample order.
+    #[serde(default)]
+    pub order: Order,
+    /// Seed of order and arrivals.
+    #[serde(default)]
+    pub seed: u64,
+    /// Put a different marker into every prompt, so that no server's prefix cache helps.
+    #[serde(default)]
+    pub unique_prompts: bool,
+    /// Stop when the first answers are all 401, 403, 404 or refused connections.
+    #[serde(default = "yes")]
+    pub stop_early: bool,
+    /// What the report must know of the phase (dataset, load in words, SLOs): stored in the log as it is.
+    #[serde(default)]
+    pub meta: serde_json::Value,
+}
+
+fn yes() -> bool {
+    true
+}

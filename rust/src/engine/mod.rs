@@ -1,0 +1,3 @@
+//! The engine: workers that share nothing take requests from one plan, make them, and write what happened.
+
+pub mod config;

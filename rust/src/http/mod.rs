@@ -1,0 +1,1 @@
+//! Placeholder header, replaced by the module's first commit.

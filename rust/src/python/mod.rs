@@ -1,0 +1,14 @@
+//! The bindings: the only importer of pyo3, and thin.
+
+use pyo3::prelude::*;
+
+/// The compiled core of `loadgen`. Its types are declared in `python/loadgen/_core.pyi`.
+#[pymodule]
+mod _core {
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

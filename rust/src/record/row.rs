@@ -1,0 +1,389 @@
+//! One request is one row: its stamps on the run's clock, what it brought, and how it ended.
+
+/// A stamp that was never taken. Monotonic nanoseconds are never 0.
+pub const UNSET: u64 = 0;
+
+/// The moments of one request, in monotonic nanoseconds; [`UNSET`] where the moment never came.
+///
+/// `planned ≤ issued ≤ sent ≤ first_byte ≤ first_token ≤ last_token ≤ done` over those that are set, in every row.
+/// Stamps from `sent` on are those of the attempt that gave the outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamps {
+    /// When the plan wanted the request to start. In a closed loop: when its slot became free.
+    pub planned: u64,
+    /// Under a cap on a rate: when a slot was free for it.
+    pub free: u64,
+    /// When a worker took it from the plan to start it.
+    pub issued: u64,
+    /// Just before the first write of the attempt that gave the outcome; connecting lies before it.
+    pub sent: u64,
+    /// The read that brought the first byte of the answer.
+    pub first_byte: u64,
+    /// The read that brought the first non-empty piece of text, reasoning or tool call. Streamed answers only.
+    pub first_token: u64,
+    /// The read that brought the first piece that is not reasoning. Streamed answers only.
+    pub first_output: u64,
+    /// The read that brought the last token. Streamed answers only.
+    pub last_token: u64,
+    /// The end of the answer, or of the attempt to get one.
+    pub done: u64,
+}
+
+/// Why a request did not succeed; `None` is success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Failure {
+    /// It succeeded.
+    #[default]
+    None = 0,
+    /// No connection: name, address, refusal, time-out while connecting.
+    Connect = 1,
+    /// The TLS handshake or a certificate.
+    Tls = 2,
+    /// The whole request outlasted `timeout`.
+    Timeout = 3,
+    /// No byte for `stall_timeout` after the first one.
+    Stall = 4,
+    /// An HTTP status of 300 or more; `Row::status` holds it.
+    Http = 5,
+    /// The bytes broke HTTP's or SSE's rules, or a bound of ours on them.
+    Protocol = 6,
+    /// The answer itself: an error event, broken JSON, nothing in it, or an end before its time.
+    Body = 7,
+    /// We cancelled it: an interrupt, or a drain that ran out.
+    Cancelled = 8,
+}
+
+impl Failure {
+    /// Every class, in code order; `ALL[code]` is the class of that code.
+    pub const ALL: [Self; 9] = [
+        Self::None,
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Stall,
+        Self::Http,
+        Self::Protocol,
+        Self::Body,
+        Self::Cancelled,
+    ];
+
+    /// The name in reports and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Stall => "stall",
+            Self::Http => "http",
+            Self::Protocol => "protocol",
+            Self::Body => "body",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The class of a stored code; `None` (the option) for a code this version does not know.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(code as usize).copied()
+    }
+}
+
+/// Which rule was broken, below the class of a [`Failure`]. Stored as its code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Detail {
+    /// Nothing to add to the class.
+    #[default]
+    None = 0,
+    /// The host name did not resolve.
+    Resolve = 1,
+    /// The connection was refused.
+    Refused = 2,
+    /// Connecting took longer than `connect_timeout`.
+    ConnectTimeout = 3,
+    /// The peer reset the connection.
+    Reset = 4,
+    /// The connection ended before the answer did.
+    EarlyEnd = 5,
+    /// An HTTP head that is not HTTP.
+    BadHead = 6,
+    /// A head over its size or header count.
+    HeadTooBig = 7,
+    /// Chunked framing broken.
+    BadChunk = 8,
+    /// Length and framing contradict each other, or bytes came after the answer.
+    BadLength = 9,
+    /// An SSE line over its bound.
+    LineTooLong = 10,
+    /// A body over its bound.
+    BodyTooBig = 11,
+    /// A content encoding nobody asked for.
+    Encoding = 12,
+    /// Neither an event stream nor the JSON that was asked for.
+    ContentType = 13,
+    /// JSON that is not JSON, or not of the shape of an answer.
+    BadJson = 14,
+    /// An error event in a stream, or an error object in an answer of status 200.
+    ErrorEvent = 15,
+    /// A stream, or an answer, that carried nothing.
+    Empty = 16,
+    /// A redirect, which is never followed.
+    Redirect = 17,
+    /// HTTP/2 was closed or reset by the peer (GOAWAY, RST_STREAM).
+    H2Reset = 18,
+    /// No local port or descriptor could be had.
+    Exhausted = 19,
+    /// A certificate that does not verify.
+    Certificate = 20,
+    /// Any other error of the operating system.
+    Io = 21,
+    /// The connection was upgraded or switched without being asked.
+    Upgrade = 22,
+}
+
+impl Detail {
+    /// Every detail, in code order.
+    pub const ALL: [Self; 23] = [
+        Self::None,
+        Self::Resolve,
+        Self::Refused,
+        Self::ConnectTimeout,
+        Self::Reset,
+        Self::EarlyEnd,
+        Self::BadHead,
+        Self::HeadTooBig,
+        Self::BadChunk,
+        Self::BadLength,
+        Self::LineTooLong,
+        Self::BodyTooBig,
+        Self::Encoding,
+        Self::ContentType,
+        Self::BadJson,
+        Self::ErrorEvent,
+        Self::Empty,
+        Self::Redirect,
+        Self::H2Reset,
+        Self::Exhausted,
+        Self::Certificate,
+        Self::Io,
+        Self::Upgrade,
+    ];
+
+    /// The words a report uses for it; empty for `None`.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Resolve => "host name not found",
+            Self::Refused => "connection refused",
+            Self::ConnectTimeout => "connecting timed out",
+            Self::Reset => "connection reset by the server",
+            Self::EarlyEnd => "connection ended before the answer did",
+            Self::BadHead => "not an HTTP answer",
+            Self::HeadTooBig => "headers too big",
+            Self::BadChunk => "broken chunked framing",
+            Self::BadLength => "length and content contradict each other",
+            Self::LineTooLong => "a line too long",
+            Self::BodyTooBig => "a body too big",
+            Self::Encoding => "compressed though not asked for",
+            Self::ContentType => "wrong content type",
+            Self::BadJson => "broken JSON",
+            Self::ErrorEvent => "error in the answer",
+            Self::Empty => "an empty answer",
+            Self::Redirect => "redirect (not followed)",
+            Self::H2Reset => "HTTP/2 stream reset",
+            Self::Exhausted => "no local port or descriptor left",
+            Self::Certificate => "certificate not valid",
+            Self::Io => "input/output error",
+            Self::Upgrade => "protocol switched without being asked",
+        }
+    }
+
+    /// The detail of a stored code.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(code as usize).copied()
+    }
+}
+
+/// Why the model stopped, as the server says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Finish {
+    /// The server did not say.
+    #[default]
+    Unknown = 0,
+    /// `stop`
+    Stop = 1,
+    /// `length`
+    Length = 2,
+    /// `tool_calls` or `function_call`
+    ToolCalls = 3,
+    /// `content_filter`
+    ContentFilter = 4,
+    /// Any other word.
+    Other = 5,
+}
+
+impl Finish {
+    /// Every reason, in code order.
+    pub const ALL: [Self; 6] = [
+        Self::Unknown,
+        Self::Stop,
+        Self::Length,
+        Self::ToolCalls,
+        Self::ContentFilter,
+        Self::Other,
+    ];
+
+    /// The name in reports and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
+            Self::Other => "other",
+        }
+    }
+
+    /// The reason of a stored code.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(code as usize).copied()
+    }
+}
+
+/// Who counted a row's output tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum TokenSource {
+    /// Nobody: `Row::tokens_out` is unset.
+    #[default]
+    None = 0,
+    /// The server's usage object.
+    Usage = 1,
+    /// The user's tokenizer, after the run.
+    Tokenizer = 2,
+    /// The chunks that carried tokens; one chunk may hold several tokens.
+    Chunks = 3,
+}
+
+/// Who took a row's stamps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum StampSource {
+    /// The engine, next to the socket.
+    #[default]
+    Engine = 0,
+    /// A Python issuer, at its call.
+    Python = 1,
+}
+
+/// One socket read that carried tokens. Events that came together share its stamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// Nanoseconds since the request's previous such read; since `sent` for its first.
+    pub delta_ns: u64,
+    /// Events that ended in this read.
+    pub events: u32,
+    /// Those of them that carried tokens.
+    pub chunks: u32,
+    /// Tokens in them, where continuous usage tells; 0 means it did not.
+    pub tokens: u32,
+}
+
+/// What an attempt was for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum AttemptKind {
+    /// The first one.
+    #[default]
+    First = 0,
+    /// After a failure.
+    Retry = 1,
+    /// Beside a slow one.
+    Hedge = 2,
+    /// In place of a kept-alive connection that was closed before any byte of the answer.
+    Reconnect = 3,
+}
+
+/// One attempt of a request. Kept only where a request had more than one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// What it was for.
+    pub kind: AttemptKind,
+    /// Index of the target it went to.
+    pub node: u16,
+    /// Just before its first write.
+    pub sent: u64,
+    /// Its first byte, or [`UNSET`].
+    pub first_byte: u64,
+    /// Its end.
+    pub done: u64,
+    /// Its HTTP status, 0 for none.
+    pub status: u16,
+    /// Its outcome.
+    pub outcome: Failure,
+}
+
+/// One finished request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// Index of the request in the session.
+    pub id: u64,
+    /// Index of its phase in the session.
+    pub phase: u16,
+    /// The worker that ran it.
+    pub worker: u16,
+    /// Index of the sample in the phase's dataset.
+    pub sample: u64,
+    /// Its moments.
+    pub stamps: Stamps,
+    /// Nanoseconds spent connecting (name, TCP, TLS) for this request; 0 on a kept-alive connection.
+    pub connect_ns: u64,
+    /// HTTP status, 0 if no answer came.
+    pub status: u16,
+    /// Class of failure.
+    pub failure: Failure,
+    /// The rule that was broken.
+    pub detail: Detail,
+    /// Why the model stopped.
+    pub finish: Finish,
+    /// Whether the answer was a stream.
+    pub streamed: bool,
+    /// Prompt tokens, by the server's usage.
+    pub tokens_in: Option<u32>,
+    /// Output tokens, by `token_source`.
+    pub tokens_out: Option<u32>,
+    /// Who counted the output tokens.
+    pub token_source: TokenSource,
+    /// Events of the stream, pings and comments not counted.
+    pub events: u32,
+    /// Events that carried tokens.
+    pub chunks: u32,
+    /// Bytes received, heads included.
+    pub bytes_in: u64,
+    /// Bytes sent, heads included.
+    pub bytes_out: u64,
+    /// Who took the stamps.
+    pub stamp_source: StampSource,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_finds_its_own_name() {
+        for (code, failure) in Failure::ALL.into_iter().enumerate() {
+            assert_eq!(failure as usize, code);
+        }
+        for (code, detail) in Detail::ALL.into_iter().enumerate() {
+            assert_eq!(detail as usize, code);
+        }
+        for (code, finish) in Finish::ALL.into_iter().enumerate() {
+            assert_eq!(finish as usize, code);
+        }
+        assert_eq!(Failure::from_code(200), None);
+    }
+}
