@@ -5,16 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Nanoseconds of `CLOCK_MONOTONIC` now. Never 0, so 0 can stand for "not set" in a row of stamps.
 #[inline]
 pub fn now_ns() -> u64 {
-    let mut ts = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `ts` is a valid, writable timespec, and CLOCK_MONOTONIC exists on every platform we build for.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts) };
-    (ts.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(ts.tv_nsec as u64)
-        .max(1)
+    (ts.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(ts.tv_nsec as u64).max(1)
 }
 
 /// Both clocks, read together once at the start of a run; every wall time in a report is derived from it.
@@ -30,19 +24,13 @@ impl Anchor {
     /// Read both clocks now.
     pub fn now() -> Self {
         let mono_ns = now_ns();
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        Self {
-            mono_ns,
-            wall_ns: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
-        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self { mono_ns, wall_ns: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX) }
     }
 
     /// The Unix time in nanoseconds of a monotonic stamp, whatever the wall clock did since.
     pub fn wall_ns(&self, mono_ns: u64) -> u64 {
-        self.wall_ns
-            .wrapping_add(mono_ns.wrapping_sub(self.mono_ns))
+        self.wall_ns.wrapping_add(mono_ns.wrapping_sub(self.mono_ns))
     }
 }
 
@@ -59,10 +47,7 @@ mod tests {
 
     #[test]
     fn an_anchor_dates_stamps_before_and_after_it() {
-        let anchor = Anchor {
-            mono_ns: 1_000,
-            wall_ns: 50_000,
-        };
+        let anchor = Anchor { mono_ns: 1_000, wall_ns: 50_000 };
         assert_eq!(anchor.wall_ns(1_500), 50_500);
         assert_eq!(anchor.wall_ns(400), 49_400);
     }

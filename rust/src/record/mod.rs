@@ -2,7 +2,4 @@
 
 mod row;
 
-pub use row::{
-    Attempt, AttemptKind, Detail, Failure, Finish, Read, Row, StampSource, Stamps, TokenSource,
-    UNSET,
-};
+pub use row::{Attempt, AttemptKind, Detail, Failure, Finish, Read, Row, StampSource, Stamps, TokenSource, UNSET};

@@ -226,14 +226,8 @@ pub enum Finish {
 
 impl Finish {
     /// Every reason, in code order.
-    pub const ALL: [Self; 6] = [
-        Self::Unknown,
-        Self::Stop,
-        Self::Length,
-        Self::ToolCalls,
-        Self::ContentFilter,
-        Self::Other,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Unknown, Self::Stop, Self::Length, Self::ToolCalls, Self::ContentFilter, Self::Other];
 
     /// The name in reports and files.
     pub fn name(self) -> &'static str {
