@@ -72,7 +72,8 @@ $(VENV)/.docs: $(VENV)/.tools
 	$(PIP) install --group docs
 	@touch $@
 
-$(REAL)/.ready: tests/servers/requirements.txt
+$(REAL)/.ready: tests/servers/requirements.txt tests/servers/make_tiny_gguf.py
 	$(PYTHON) -m venv $(REAL)
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(REAL)/bin/python -m pip --quiet install --only-binary :all: --requirement $<
+	$(REAL)/bin/python tests/servers/make_tiny_gguf.py $(REAL)/model
 	@touch $@
