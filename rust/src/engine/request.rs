@@ -228,7 +228,8 @@ impl Request {
         let mut shard = self.worker.shard.borrow_mut();
         let mut keep_text = |kind, bytes: &[u8]| shard.text(row.id, kind, bytes);
         if !close.text.is_empty() && row.failure != Failure::None && self.phase.keeps_text(TEXTS_KEPT) {
-            keep_text(TextKind::Error, close.text.as_bytes());
+            // A server may echo what it was sent, credentials included.
+            keep_text(TextKind::Error, self.worker.run.template.secrets().redact(&close.text).as_bytes());
         }
         match connection {
             Some(connection) => {

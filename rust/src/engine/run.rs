@@ -12,7 +12,7 @@ use super::bodies::Bodies;
 use super::config::{PhaseConfig, RunConfig};
 use super::phase::{Phase, SharedPhase, StopReason};
 use super::ticker::Ticker;
-use super::worker::{Command, work};
+use super::worker::{Begin, work};
 use crate::clock::{Anchor, now_ns};
 use crate::http::{ConnectConfigError, Connector, RequestTemplate, Target, TargetError, TlsOptions};
 use crate::record::{Backlog, LogError, LogHeader, LogWriter};
@@ -66,7 +66,7 @@ pub struct Engine {
 struct Control {
     log: Option<Arc<LogWriter>>,
     ticker: Option<Ticker>,
-    workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<()>)>,
+    workers: Vec<(mpsc::UnboundedSender<Begin>, JoinHandle<()>)>,
     phases: Vec<SharedPhase>,
     reported: usize,
 }
@@ -81,10 +81,10 @@ impl Engine {
             cert: config.cert.clone(),
             key: config.key.clone(),
             insecure: config.insecure,
-            http2: config.http2,
         };
         let connect_timeout = Duration::from_secs_f64(config.connect_timeout_s);
         let connector = Connector::new(&target, &tls, config.proxy.as_deref(), connect_timeout)?;
+        let template = template.through(&connector);
         let session = config.meta.get("id").and_then(Value::as_str).unwrap_or("run").to_owned();
         let header = LogHeader { anchor: Anchor::now(), session, meta: config.meta.clone() };
         let log = LogWriter::create(&config.dir, &header, config.save_responses)?;
@@ -131,7 +131,7 @@ impl Engine {
         let barrier = Arc::new(Barrier::new(usize::from(self.run.config.workers)));
         for (worker, _) in &control.workers {
             // A closed channel means that the worker failed; `wait` reports that.
-            let _ = worker.send(Command::Begin(Arc::clone(&phase), Arc::clone(&barrier)));
+            let _ = worker.send(Begin { phase: Arc::clone(&phase), barrier: Arc::clone(&barrier) });
         }
         Ok(())
     }

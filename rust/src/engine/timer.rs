@@ -60,7 +60,9 @@ mod platform {
             }
             // SAFETY: `fd` was just created and nobody else owns it.
             let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-            Ok(Self(AsyncFd::with_interest(owned, Interest::READABLE)?))
+            // SAFETY: the descriptor is open, and `owned` keeps it open and the same until the `AsyncFd` drops it.
+            let registered = unsafe { AsyncFd::register_with_interest(owned, Interest::READABLE) };
+            Ok(Self(registered?))
         }
 
         pub(super) async fn sleep_until(&mut self, at_ns: u64, _now: u64) {

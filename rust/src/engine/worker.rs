@@ -22,12 +22,11 @@ use crate::schedule::SampleOrder;
 use crate::series::LiveShard;
 use crate::sync::Arc;
 
-/// What the session tells a worker.
-pub(super) enum Command {
-    /// Start this phase; the barrier is where all workers meet when they are connected.
-    Begin(SharedPhase, Arc<Barrier>),
-    /// Cancel what is in flight and end.
-    Quit,
+/// What the session tells a worker: start this phase, and meet the other workers at the barrier when connected.
+/// A closed channel means: cancel what is in flight and end.
+pub(super) struct Begin {
+    pub(super) phase: SharedPhase,
+    pub(super) barrier: Arc<Barrier>,
 }
 
 /// Everything that a worker's tasks share. Lives on one thread.
@@ -41,6 +40,7 @@ pub(super) struct Worker {
     /// For rows that never had a connection.
     pub(super) no_reads: ReadList,
     /// Idle connections, the most recently used last.
+    #[expect(clippy::vec_box, reason = "a connection is large and moves between the pool and the tasks")]
     pool: RefCell<Vec<Box<Connection>>>,
     phases: RefCell<Vec<Rc<PhaseHere>>>,
     /// Requests in flight, or slots that make one after the other, of all phases.
@@ -55,7 +55,9 @@ pub(super) struct Worker {
 /// A phase as one worker runs it.
 pub(super) struct PhaseHere {
     pub(super) shared: SharedPhase,
+    order: RefCell<SampleOrder>,
     issuing: Cell<bool>,
+    closed: Cell<bool>,
     in_flight: Cell<u64>,
     tally: Cell<Tally>,
     texts: Cell<u32>,
@@ -64,7 +66,7 @@ pub(super) struct PhaseHere {
 }
 
 /// The thread's main function.
-pub(super) fn work(id: u16, run: Arc<RunShared>, shard: Shard, commands: mpsc::UnboundedReceiver<Command>) {
+pub(super) fn work(id: u16, run: Arc<RunShared>, shard: Shard, commands: mpsc::UnboundedReceiver<Begin>) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime {
         Ok(runtime) => runtime.block_on(Worker::new(id, run, shard).obey(commands)),
@@ -94,9 +96,9 @@ impl Worker {
         })
     }
 
-    async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Begin>) {
         let sweeper = spawn_local(Rc::clone(&self).sweep_forever());
-        while let Some(Command::Begin(phase, barrier)) = commands.recv().await {
+        while let Some(Begin { phase, barrier }) = commands.recv().await {
             self.live.clear();
             let here = Rc::new(PhaseHere::new(phase));
             self.phases.borrow_mut().retain(|p| p.in_flight.get() > 0 || p.issuing.get());
