@@ -2,10 +2,15 @@
 
 use pyo3::prelude::*;
 
+mod mock;
+
 /// The compiled core of `loadgen`. Its types are declared in `python/loadgen/_core.pyi`.
 #[pymodule]
 mod _core {
     use super::*;
+
+    #[pymodule_export]
+    use super::mock::{MockServer, mock_faults};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
