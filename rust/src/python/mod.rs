@@ -4,6 +4,8 @@ mod engine;
 
 use pyo3::prelude::*;
 
+mod mock;
+
 /// The compiled core of `loadgen`. Its types are declared in `python/loadgen/_core.pyi`.
 #[pymodule]
 mod _core {
@@ -11,6 +13,9 @@ mod _core {
     use super::engine::{Bodies, Engine, now_ns};
 
     use super::*;
+
+    #[pymodule_export]
+    use super::mock::{MockServer, mock_faults};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
