@@ -23,7 +23,7 @@ build: $(VENV)/.built
 test: lint-quick test-rust test-python
 
 test-rust: $(VENV)/.tools
-	$(BIN)/python tests/count.py rust -- cargo test --locked
+	$(BIN)/python tests/count.py rust -- cargo test --locked --no-fail-fast
 
 test-python: $(VENV)/.built
 	$(BIN)/python tests/count.py python -- $(BIN)/pytest --quiet
