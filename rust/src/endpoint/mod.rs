@@ -4,6 +4,7 @@
 //! and else by a parser (`facts`).
 
 mod answer;
+mod api;
 mod error;
 mod facts;
 mod reader;
@@ -12,14 +13,5 @@ mod template;
 mod text;
 
 pub use answer::{Answer, AnswerOptions, Outcome};
+pub use api::Api;
 pub use reader::ReadTally;
-
-use crate::engine::config::Api;
-
-/// The path of an API on a server.
-pub fn api_path(api: Api) -> &'static str {
-    match api {
-        Api::Chat => "/v1/chat/completions",
-        Api::Completions => "/v1/completions",
-    }
-}
