@@ -4,7 +4,7 @@
 //! errors, repeated keys, escapes in keys, deep nesting, content in parts, audio. Invalid UTF-8 may stand in strings.
 
 use super::facts::{Facts, Kind, Piece, finish};
-use super::text::string_end;
+use super::text::{plain, string_end};
 
 /// Deeper values are left to the general way.
 const DEPTH: u32 = 64;
@@ -274,10 +274,9 @@ impl<'a> Cursor<'a, '_> {
         }
         (self.peek()? == b'"').then_some(())?;
         let start = self.at + 1;
-        let key = &self.json[start..start + string_end(&self.json[start..])?];
-        if key.contains(&b'\\') {
-            return None;
-        }
+        let key = &self.json[start..start + plain(&self.json[start..])];
+        // Anything else before the closing quote is an escape, or broken.
+        (self.json.get(start + key.len()) == Some(&b'"')).then_some(())?;
         self.at = start + key.len() + 1;
         self.space();
         (self.peek()? == b':').then_some(())?;
@@ -386,8 +385,12 @@ impl<'a> Cursor<'a, '_> {
 }
 
 /// An unsigned number within 32 bits.
+#[inline]
 fn number(value: &[u8]) -> Option<u32> {
-    std::str::from_utf8(value).ok()?.parse().ok()
+    value.iter().try_fold(0_u32, |n, &b| {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 { None } else { n.checked_mul(10)?.checked_add(u32::from(digit)) }
+    })
 }
 
 #[cfg(test)]
