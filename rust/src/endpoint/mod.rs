@@ -14,13 +14,3 @@ mod text;
 
 pub use answer::{Answer, AnswerOptions, Outcome};
 pub use reader::ReadTally;
-
-use crate::engine::config::Api;
-
-/// The path of an API on a server.
-pub fn api_path(api: Api) -> &'static str {
-    match api {
-        Api::Chat => "/v1/chat/completions",
-        Api::Completions => "/v1/completions",
-    }
-}
