@@ -207,3 +207,47 @@ def write(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+_OURS = (LOG, REPORT, "answers.log", LOCK)
+
+
+def _files(path: Path) -> list[Path]:
+    names = [*_OURS, *(name for name in os.listdir(path) if name.startswith(f".{REPORT}."))]
+    return [path / name for name in names if _is_file(path / name)]
+
+
+def size(path: Path) -> int:
+    """Return how many bytes a run's own files hold."""
+    return sum(file.lstat().st_size for file in _files(path))
+
+
+def remove(path: Path) -> str:
+    """Remove a run: the files that a run writes, and its directory if nothing else is in it.
+
+    Args:
+        path: The run's directory.
+
+    Returns:
+        Why it could not be removed in full; empty where it was.
+    """
+    if not is_run(path):
+        return "it is no run"
+    try:
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        if not _try_lock(lock):
+            return "it is still going"
+        for file in _files(path):
+            file.unlink()
+        others = os.listdir(path)
+        if others:
+            return f"the run is gone; {len(others)} files of somebody else's stay, {others[0]!r} for one"
+        path.rmdir()
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        os.close(lock)
+    return ""

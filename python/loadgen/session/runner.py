@@ -14,7 +14,7 @@ from loadgen import _core
 from loadgen import config as configs
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
-from loadgen.session import machine, mock_url, models, run_dir, summary
+from loadgen.session import machine, mock, models, run_dir, summary
 from loadgen.session.phase import PhasePlan, phases_of
 from loadgen.session.result import SessionResult
 
@@ -231,7 +231,7 @@ def _target(config: Config) -> Iterator[str]:
         yield config.url
         return
     try:
-        server = _core.MockServer(msgspec.json.encode(mock_url.config_of(config.url)).decode())
+        server = _core.MockServer(msgspec.json.encode(mock.config_of_url(config.url)).decode())
     except ValueError as error:
         raise ConfigError(f"{config.url}: {error}") from None
     try:
@@ -244,7 +244,7 @@ def _model(config: Config, key: str | None) -> str:
     if config.model is not None:
         return config.model
     if config.url.startswith("mock:"):
-        names = mock_url.config_of(config.url).get("models") or ["mock"]
+        names = mock.config_of_url(config.url).get("models") or ["mock"]
         return str(names[0])
     return models.only(config, key)
 
