@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-import os
+import datetime as dt
 from pathlib import Path
 
 import click
 
-from loadgen.cli.ls import line_of
 from loadgen.cli import show
+from loadgen.cli.ls import line_of
 from loadgen.config import values
 from loadgen.errors import ConfigError, ReportError
 from loadgen.report import figures
@@ -25,7 +24,7 @@ def _clean(directory: str | None, keep: str | None, older_than: str | None, yes:
     below = Path(directory) if directory is not None else run_dir.RUNS
     if directory is not None and not below.is_dir():
         raise ReportError(f"there is no directory {directory}")
-    chosen = choose(list(run_dir.runs(below)), _number(keep), _age(older_than), datetime.datetime.now(datetime.UTC))
+    chosen = choose(list(run_dir.runs(below)), _number(keep), _age(older_than), dt.datetime.now(dt.UTC))
     if not chosen:
         click.echo("no run to remove", err=True)
         return 0
@@ -45,7 +44,7 @@ def _clean(directory: str | None, keep: str | None, older_than: str | None, yes:
     return 1 if kept else 0
 
 
-def choose(runs: list[Path], keep: int | None, older_than: float | None, now: datetime.datetime) -> list[Path]:
+def choose(runs: list[Path], keep: int | None, older_than: float | None, now: dt.datetime) -> list[Path]:
     """Return the runs to remove: those beyond the newest ``keep``, and among them those older than a time.
 
     Args:
@@ -60,11 +59,11 @@ def choose(runs: list[Path], keep: int | None, older_than: float | None, now: da
     return [path for path in beyond if not run_dir.is_running(path)]
 
 
-def _seconds_old(path: Path, now: datetime.datetime) -> float:
+def _seconds_old(path: Path, now: dt.datetime) -> float:
     started = line_of(path).started_at
     if started is not None:
-        return (now - datetime.datetime.fromisoformat(started)).total_seconds()
-    return now.timestamp() - os.stat(path).st_mtime
+        return (now - dt.datetime.fromisoformat(started)).total_seconds()
+    return now.timestamp() - path.stat().st_mtime
 
 
 def _number(keep: str | None) -> int | None:

@@ -9,9 +9,9 @@ import click
 import msgspec
 
 from loadgen.cli.show import plain
+from loadgen.errors import ReportError
 from loadgen.report import figures
 from loadgen.report.again import stored
-from loadgen.errors import ReportError
 from loadgen.session import SessionResult, run_dir
 
 _HEAD = ("id", "when (UTC)", "target", "load", "ok", "failed", "TTFT p50", "p99", "status")
@@ -40,15 +40,15 @@ def line_of(directory: Path) -> Line:
     Args:
         directory: The run's directory.
     """
-    id = directory.name.rpartition("-")[2]
+    run_id = directory.name.rpartition("-")[2]
     if run_dir.is_running(directory):
-        return Line(id=id, dir=str(directory), status="running", started_at=_stamp(directory.name))
+        return Line(id=run_id, dir=str(directory), status="running", started_at=_stamp(directory.name))
     if not (directory / run_dir.REPORT).exists():
-        return Line(id=id, dir=str(directory), status="killed", started_at=_stamp(directory.name))
+        return Line(id=run_id, dir=str(directory), status="killed", started_at=_stamp(directory.name))
     try:
         result = SessionResult.of(directory, stored(directory))
     except (ReportError, KeyError, TypeError, msgspec.ValidationError):
-        return Line(id=id, dir=str(directory), status="unreadable", started_at=_stamp(directory.name))
+        return Line(id=run_id, dir=str(directory), status="unreadable", started_at=_stamp(directory.name))
     phases = result.perf_results
     ttft = phases[0].report["metrics"].get("ttft") or {} if len(phases) == 1 else {}
     return Line(

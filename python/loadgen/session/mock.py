@@ -122,15 +122,12 @@ def _port(value: Any) -> int:
 
 def _secret_of(value: Any) -> str:
     name = values.text(value)
-    got = secret.key_from_env(name)
-    if got is None:
-        raise ValueError(f"names the environment variable {name}, which is not set")
-    return got
+    return secret.key_from_env(name, needed=True) or ""
 
 
 def _option(group: str) -> Callable[..., MockOption]:
-    def make(read: Callable[[Any], Any], metavar: str, help: str, key: str = "", many: bool = False) -> MockOption:
-        return MockOption(read=read, metavar=metavar, help=help, group=group, key=key, many=many)
+    def make(read: Callable[[Any], Any], metavar: str, words: str, key: str = "", many: bool = False) -> MockOption:
+        return MockOption(read=read, metavar=metavar, help=words, group=group, key=key, many=many)
 
     return make
 
@@ -157,8 +154,8 @@ OPTIONS: dict[str, MockOption] = {
     "queue": _pace(values.whole, "N", "Requests that may queue.  [default: no bound]"),
     "coalesce": _pace(_switch, "", "One write for all events that are due, instead of a write an event."),
     "events_per_write": _pace(values.count, "N", "Hold events back until so many are due.  [default: 1]"),
-    "headers": _pace(values.choice("arrival", "slot", "first_token"), "WHEN", "When the head goes out: arrival, slot or "
-                     "first_token.  [default: as the flavour does]"),
+    "headers": _pace(values.choice("arrival", "slot", "first_token"), "WHEN", "When the head goes out: arrival, "
+                     "slot or first_token.  [default: as the flavour does]"),
     "flavour": _answer(values.choice("openai", "vllm", "llamacpp", "ollama", "transformers", "litellm"), "NAME",
                        "Server to imitate: openai, vllm, llamacpp, ollama, transformers, litellm.  [default: openai]"),
     "model": _answer(values.text, "NAME", "Model to serve.  [default: mock]", key="models", many=True),
@@ -166,13 +163,14 @@ OPTIONS: dict[str, MockOption] = {
     "output_tokens": _answer(_tokens, "N", "Tokens of an answer, cut at max_tokens: 128, uniform:64,256.  "
                              "[default: max_tokens, or 16]"),
     "tokens_per_chunk": _answer(_tokens, "N", "Tokens in an event.  [default: 1]"),
-    "usage": _answer(values.choice("own", "delta", "finish", "none"), "WHERE", "Where a stream's usage goes: own, delta, "
-                     "finish or none.  [default: as the flavour does]"),
+    "usage": _answer(values.choice("own", "delta", "finish", "none"), "WHERE", "Where a stream's usage goes: "
+                     "own, delta, finish or none.  [default: as the flavour does]"),
     "reasoning": _answer(values.share, "SHARE", "Share of an answer that is reasoning.  [default: 0]"),
     "reasoning_field": _answer(values.text, "NAME", "Field that carries it.  [default: reasoning_content]"),
     "tool_calls": _answer(_switch, "", "Answer chats with a tool call."),
     "api_key_env": _refuse(_secret_of, "NAME", "Environment variable with the key to require.", key="api_key"),
-    "rate_limit": _refuse(_rate_limit, "R", "Answer 429 above R requests a second: 100, 100:burst=10:retry_after=date."),
+    "rate_limit": _refuse(_rate_limit, "R", "Answer 429 above R requests a second: 100, "
+                          "100:burst=10:retry_after=date."),
     "queue_status": _refuse(values.whole, "N", "Status when the queue is full.  [default: 503]"),
     "error_rate": _refuse(values.share, "SHARE", "Share of requests answered with --error-status.  [default: 0]"),
     "error_status": _refuse(values.whole, "N", "That status.  [default: 500]"),
