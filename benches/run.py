@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness import machine, start, table, truth, weight, wire
+from harness import end, machine, memory, package, runlog, start, table, truth, wire
 from harness.bench import FULL, QUICK, Bench
 from harness.clients import Loadgen, Wrk
 from harness.errors import BenchError
@@ -36,11 +36,11 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "independent": truth.independent,
     "start": start.first_request,
     "import": start.imported,
-    "end": weight.ending,
-    "memory": weight.memory,
-    "log": weight.log,
-    "wheel": weight.wheel,
-    "deps": weight.dependencies,
+    "end": end.ending,
+    "memory": memory.memory,
+    "log": runlog.log,
+    "wheel": package.wheel,
+    "deps": package.dependencies,
 }
 
 
@@ -50,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options.only or list(FAMILIES)
     loadgen = _loadgen(options.loadgen)
     if loadgen is None:
-        print("error: no `loadgen` command next to this Python, nor on the PATH; install the package, or use --loadgen", file=sys.stderr)
+        print(
+            "error: no `loadgen` command next to this Python, nor on the PATH; install the package, or use --loadgen",
+            file=sys.stderr,
+        )
         return 1
     wrk = shutil.which("wrk")
     here = machine.look(ROOT)
@@ -66,7 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="loadgen-bench-") as made:
         work = Path(made)
         bench = Bench(
-            ROOT, Loadgen(loadgen, work), None if wrk is None else Wrk(Path(wrk), work), QUICK if options.quick else FULL, options.quick
+            ROOT,
+            Loadgen(loadgen, work),
+            None if wrk is None else Wrk(Path(wrk), work),
+            QUICK if options.quick else FULL,
+            options.quick,
         )
         try:
             for name in chosen:
@@ -100,7 +107,11 @@ def _tell(here: Machine, lines: Sequence[Line], file: Path | None) -> None:
     if ticks and steal / ticks > 0.005:
         print(f"WARNING: the hypervisor took {100 * steal / ticks:.1f} % of the time away")
     if file is not None:
-        told = {"machine": here.json(), "steal_share": steal / ticks if ticks else None, "lines": [line.json() for line in lines]}
+        told = {
+            "machine": here.json(),
+            "steal_share": steal / ticks if ticks else None,
+            "lines": [line.json() for line in lines],
+        }
         file.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -126,7 +137,9 @@ def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in FAMILIES]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(f"no family is called {', '.join(unknown) or text!r}; choose from {', '.join(FAMILIES)}")
+        raise argparse.ArgumentTypeError(
+            f"no family is called {', '.join(unknown) or text!r}; choose from {', '.join(FAMILIES)}"
+        )
     return names
 
 

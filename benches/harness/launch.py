@@ -15,7 +15,7 @@ import time
 def main() -> None:
     """Run the command of the arguments."""
     told, command = int(sys.argv[1]), sys.argv[2:]
-    os.set_inheritable(told, False)
+    os.set_inheritable(told, False)  # noqa: FBT003 -- positional-only
     began = time.monotonic_ns()
     pid = os.posix_spawn(command[0], command, os.environ)
     os.write(told, b"%d\n" % pid)

@@ -12,11 +12,14 @@ from loadgen import _core
 
 def main() -> None:
     """Serve until standard input ends."""
-    with _core.MockServer(sys.argv[1]) as server:
+    server = _core.MockServer(sys.argv[1])
+    try:
         print(server.url, flush=True)
         for _ in sys.stdin:
             used = resource.getrusage(resource.RUSAGE_SELF)
             print(f"{used.ru_utime + used.ru_stime:.6f}", flush=True)
+    finally:
+        server.stop()
 
 
 if __name__ == "__main__":

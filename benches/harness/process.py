@@ -19,6 +19,9 @@ from harness.errors import BenchError
 _LAUNCH = Path(__file__).with_name("launch.py")
 _TAIL = 2_000
 
+Command = Sequence["str | Path"]
+"""A command: an absolute path, and its arguments."""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -49,7 +52,7 @@ class Finished:
 
 
 def run(
-    command: Sequence[str | Path],
+    command: Command,
     *,
     timeout_s: float,
     env: Mapping[str, str] | None = None,
@@ -69,7 +72,11 @@ def run(
         BenchError: If it took longer, or could not be started.
     """
     receive, send = os.pipe()
-    with open(receive, "rb", buffering=0) as told, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with (
+        os.fdopen(receive, "rb", buffering=0) as told,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
         try:
             child = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_LAUNCH), str(send), *map(str, command)],
@@ -99,7 +106,7 @@ def run(
     return Finished(stdout=stdout, stderr=stderr, **measured)
 
 
-def checked(finished: Finished, command: Sequence[str | Path]) -> Finished:
+def checked(finished: Finished, command: Command) -> Finished:
     """Return a command's end if it was a good one.
 
     Raises:
@@ -111,7 +118,7 @@ def checked(finished: Finished, command: Sequence[str | Path]) -> Finished:
     return finished
 
 
-def _name(command: Sequence[str | Path]) -> str:
+def _name(command: Command) -> str:
     return " ".join([Path(command[0]).name, *map(str, command[1:3])])
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -53,21 +53,25 @@ class Server(Protocol):
 
 
 class Process:
-    """A server process that prints its URL as its first line, and ends when its standard input does.
+    """A server process whose first line ends in its URL. It is ended by the end of its standard input, and by SIGTERM.
 
     Args:
-        command: What to start.
-        env: Its environment; `None` for ours.
+        script: The Python file that serves.
+        arguments: Its arguments.
     """
 
-    def __init__(self, command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, script: Path, *arguments: str) -> None:
+        self._name = script.name
         # A group of its own: Ctrl-C is for the harness, which then ends its servers in order.
         self._child = subprocess.Popen(
-            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
+            [sys.executable, "-P", str(script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             start_new_session=True,
-        )  # fmt: skip
+        )
         try:
-            self.url = self.line(_START_S).strip()
+            self.url = self._line(_START_S).split()[-1]
         except BaseException:
             self.end()
             raise
@@ -79,30 +83,30 @@ class Process:
         self.end()
 
     def ask(self) -> str:
-        """Send an empty line, and return the line that comes back."""
+        """Send an empty line, and return the line that comes back.
+
+        Raises:
+            BenchError: If it has ended, or says nothing in time.
+        """
         assert self._child.stdin is not None
         self._child.stdin.write("\n")
         self._child.stdin.flush()
-        return self.line(_ANSWER_S)
+        return self._line(_ANSWER_S)
 
-    def line(self, timeout_s: float) -> str:
-        """Return its next line.
-
-        Raises:
-            BenchError: If it ended, or says nothing in time.
-        """
+    def _line(self, timeout_s: float) -> str:
         assert self._child.stdout is not None
         ready, _, _ = select.select([self._child.stdout], [], [], timeout_s)
         got = self._child.stdout.readline() if ready else ""
         if not got:
-            raise BenchError(f"the server {' '.join(map(str, self._child.args[:3]))} did not answer")  # type: ignore[index]
+            raise BenchError(f"the server {self._name} did not answer")
         return got
 
     def end(self) -> None:
-        """End it, by its standard input, or by force if it doesn't follow."""
+        """End it, and wait until it is gone; by force if it doesn't follow."""
         child = self._child
         if child.stdin is not None and not child.stdin.closed:
             child.stdin.close()
+        child.terminate()
         try:
             child.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -140,7 +144,7 @@ class Mock(Process):
     """
 
     def __init__(self, **config: Any) -> None:
-        super().__init__([sys.executable, "-P", _MOCK, json.dumps(config)])
+        super().__init__(_MOCK, json.dumps(config))
 
     def cpu_s(self) -> float:
         """Return the CPU seconds that it has used."""
@@ -171,3 +175,38 @@ class Mock(Process):
         self.settled()
         rows = self.get("/truth?rows=1")["rows"]
         return Rows(rows["arrival_ns"], rows["first_token_ns"], rows["done_ns"])
+
+
+class AsyncioServer(Process):
+    """The server of the tests that shares no code with ours, and stamps its own writes.
+
+    Args:
+        root: The project's root.
+        ttft_ms: Milliseconds to the first token.
+        gap_ms: Milliseconds between tokens.
+        tokens: Tokens of an answer.
+    """
+
+    def __init__(self, root: Path, *, ttft_ms: float, gap_ms: float, tokens: int) -> None:
+        script = root / "tests" / "servers" / "asyncio_sse.py"
+        pace = {"--ttft": ttft_ms, "--gap": gap_ms, "--chunks": tokens}
+        super().__init__(script, *(str(word) for pair in pace.items() for word in pair))
+
+    def reset(self) -> None:
+        """Let it forget what it did."""
+        self.get("/stamps")
+
+    def rows(self) -> Rows:
+        """Return what it did since the last reset, and let it forget that.
+
+        Raises:
+            BenchError: If a client left before an answer's end.
+        """
+        stamps = self.get("/stamps")
+        if not all(stamp["finished"] for stamp in stamps):
+            raise BenchError("the asyncio server did not finish every answer")
+        return Rows(
+            [stamp["arrived_ns"] for stamp in stamps],
+            [stamp["writes_ns"][0] for stamp in stamps],
+            [stamp["writes_ns"][-1] for stamp in stamps],
+        )

@@ -26,10 +26,8 @@ def first_request(bench: Bench) -> Iterator[Line]:
             run = bench.loadgen.run(mock.url, "--concurrency", "1", "--requests", "10", bare=True)
             waits.append((min(mock.rows().arrival_ns) - run.finished.began_ns) / 1e9)
             costs.append(run.finished.cpu_s)
-    yield Line(
-        "start", "`loadgen run` to its first request at the server", "s", Spread.of(waits), Mark(0.3),
-        Baseline("python -c pass", Spread.of(bare)), note=f"the whole run of 10 requests costs {Spread.of(costs)} CPU s",
-    )  # fmt: skip
+    what, note = "`loadgen run` to its first request at the server", f"10 requests cost {Spread.of(costs)} CPU s in all"
+    yield Line("start", what, "s", Spread.of(waits), Mark(0.3), Baseline("python -c pass", Spread.of(bare)), note=note)
 
 
 def imported(bench: Bench) -> Iterator[Line]:
@@ -45,7 +43,7 @@ def imported(bench: Bench) -> Iterator[Line]:
 
 def _python(code: str) -> float:
     """Seconds that a Python process takes."""
-    command = [sys.executable, "-c", code]
+    command: process.Command = [sys.executable, "-c", code]
     finished = process.checked(process.run(command, timeout_s=60.0), command)
     if finished.wall_s <= 0:
         raise BenchError(f"{code!r} took no time at all")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.figures import Spread, number
+from harness.figures import Spread
 
 Verdict = Literal["pass", "miss", "not measured", ""]
 
@@ -72,7 +72,9 @@ class Line:
 
     def cells(self) -> tuple[str, ...]:
         """The line's cells, one for each of `HEADINGS`."""
-        mark = "" if self.mark is None else f"{self.mark} × {self.baseline.name}" if self.against_baseline else str(self.mark)
+        mark = "" if self.mark is None else str(self.mark)
+        if mark and self.ratio is not None and self.baseline is not None:
+            mark += f" × {self.baseline.name}"
         return (
             self.family,
             f"{self.what}, {self.unit}" if self.unit else self.what,
@@ -109,6 +111,3 @@ def summary(lines: Sequence[Line]) -> str:
     """Count the verdicts in one sentence."""
     count = {verdict: sum(line.verdict == verdict for line in lines) for verdict in ("pass", "miss", "not measured")}
     return f"{count['pass']} pass, {count['miss']} miss, {count['not measured']} not measured"
-
-
-__all__ = ["HEADINGS", "Baseline", "Line", "Mark", "Verdict", "number", "render", "summary"]

@@ -50,9 +50,24 @@ def at_once(bench: Bench) -> Iterator[Line]:
             chunk_late.append(mock.settled()["lateness_us"]["chunk"]["p99"] / 1e3)
     own = Spread.of([_GAP_MS + late for late in chunk_late])
     note = f"p99 {Spread.of(tails)} ms"
-    yield Line("at-once", f"{streams:,} streams at once: TTFT, error of the median", "ms", Spread.of(errors), Mark(15.0), note=note)
+    yield Line(
+        "at-once",
+        f"{streams:,} streams at once: TTFT, error of the median",
+        "ms",
+        Spread.of(errors),
+        Mark(15.0),
+        note=note,
+    )
     note = "the baseline is the gap plus how late the server's own writes were at p99: what the shared cores allow"
-    yield Line("at-once", f"{streams:,} streams at once: p99 gap", "ms", Spread.of(gaps), Mark(11.3), Baseline("server", own), note=note)
+    yield Line(
+        "at-once",
+        f"{streams:,} streams at once: p99 gap",
+        "ms",
+        Spread.of(gaps),
+        Mark(11.3),
+        Baseline("server", own),
+        note=note,
+    )
 
 
 def send_lateness(bench: Bench) -> Iterator[Line]:
@@ -72,7 +87,9 @@ def send_lateness(bench: Bench) -> Iterator[Line]:
             tails.append(late["p99"])
             off_grid.append(off_grid_us(mock.rows().arrival_ns, rate))
     note = f"p99 {Spread.of(tails)} µs; the server saw them a median of {Spread.of(off_grid)} µs off their grid"
-    yield Line("late", f"send lateness at {rate:,}/s with streams, median", "µs", Spread.of(medians), Mark(5.0), note=note)
+    yield Line(
+        "late", f"send lateness at {rate:,}/s with streams, median", "µs", Spread.of(medians), Mark(5.0), note=note
+    )
 
 
 @dataclass
@@ -94,7 +111,9 @@ class _Errors:
 def _against(bench: Bench, server: Server, name: str) -> _Errors:
     errors = _Errors(bench.size.rate)
     for repeat in range(bench.size.repeats):
-        bench.say(f"truth: {name}, {bench.size.rate}/s for {bench.size.truth_s} s, {repeat + 1} of {bench.size.repeats}")
+        bench.say(
+            f"truth: {name}, {bench.size.rate}/s for {bench.size.truth_s} s, {repeat + 1} of {bench.size.repeats}"
+        )
         server.reset()
         load = ("--rate", str(bench.size.rate), "--duration", f"{bench.size.truth_s}s", "--seed", str(repeat))
         run = bench.loadgen.run(server.url, *load)

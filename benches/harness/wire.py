@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.bench import Bench
-from harness.clients import Request, Run, Wrk
+from harness.clients import Run, Wrk
 from harness.errors import BenchError
 from harness.figures import Spread, Work, ratios, slope_us
+from harness.request import Request
 from harness.servers import Mock
 from harness.table import Baseline, Line, Mark
 
@@ -104,7 +105,9 @@ class _Costs:
         bench, wrk = self._bench, self._bench.wrk
         request = bench.loadgen.request(*self._shape.flags) if wrk is not None else None
         for pair in range(bench.size.pairs):
-            bench.say(f"{self._shape.family}: pair {pair + 1} of {bench.size.pairs}, {self._shape.connections} connections")
+            bench.say(
+                f"{self._shape.family}: pair {pair + 1} of {bench.size.pairs}, {self._shape.connections} connections"
+            )
             clients: list[tuple[str, Callable[[int], Work]]] = [("ours", self._run_ours)]
             if wrk is not None and request is not None:
                 clients.append(("wrk", lambda length: self._run_wrk(wrk, request, length)))
