@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -144,4 +145,6 @@ def _names(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    # Ended in order, so that no server outlives it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

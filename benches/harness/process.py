@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.errors import BenchError
 
 _LAUNCH = Path(__file__).with_name("launch.py")
-_TAIL = 2_000
+_TAIL = 500
 
 Command = Sequence["str | Path"]
 """A command: an absolute path, and its arguments."""
@@ -99,9 +99,9 @@ def run(
         err.seek(0)
         stdout, stderr = out.read().decode(errors="replace"), err.read().decode(errors="replace")
     if lines is None:
-        raise BenchError(f"{_name(command)} took longer than {timeout_s:g} s and was killed: {stderr[-_TAIL:].strip()}")
+        raise BenchError(f"{_name(command)} took longer than {timeout_s:g} s and was killed: {_last_words(stderr)}")
     if len(lines) < 2:
-        raise BenchError(f"{_name(command)} could not be started: {stderr[-_TAIL:].strip()}")
+        raise BenchError(f"{_name(command)} could not be started: {_last_words(stderr)}")
     measured = json.loads(lines[1])
     return Finished(stdout=stdout, stderr=stderr, **measured)
 
@@ -113,9 +113,14 @@ def checked(finished: Finished, command: Command) -> Finished:
         BenchError: With what the command said, if its status is not 0.
     """
     if finished.status != 0:
-        said = (finished.stderr.strip() or finished.stdout.strip())[-_TAIL:]
+        said = _last_words(finished.stderr) or _last_words(finished.stdout)
         raise BenchError(f"{_name(command)} ended with status {finished.status}: {said}")
     return finished
+
+
+def _last_words(said: str) -> str:
+    """The last lines of what was said: those that give the reason."""
+    return " ".join(line.strip() for line in said.splitlines()[-3:])[-_TAIL:]
 
 
 def _name(command: Command) -> str:
