@@ -1,11 +1,21 @@
 //! The bindings: the only importer of pyo3, and thin.
 
+mod engine;
+
 use pyo3::prelude::*;
+
+mod mock;
 
 /// The compiled core of `loadgen`. Its types are declared in `python/loadgen/_core.pyi`.
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::engine::{Bodies, Engine, now_ns};
+
     use super::*;
+
+    #[pymodule_export]
+    use super::mock::{MockServer, mock_faults};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,0 +1,214 @@
+//! From a request to its answer: who is refused, who waits, and what the others get.
+
+use super::answer::{Answer, Reply};
+use super::api::{Call, Endpoint};
+use super::config::{Config, Flavour, HeadersWhen, RetryAfter};
+use super::draw::{Draws, Purpose};
+use super::request::Request;
+use super::stream::{Plan, Stream};
+use super::truth::Row;
+use super::voice::{self, Voice};
+use crate::clock::Anchor;
+
+/// A request that will be served, as soon as it has a slot.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub row: Row,
+    pub reply: Reply,
+    endpoint: Endpoint,
+    call: Call,
+    model: String,
+    draws: Draws,
+    /// The head went out while the request queued.
+    pub head_sent: bool,
+}
+
+/// A request that is refused before it may ask for a slot.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub status: u16,
+    pub message: String,
+    /// OpenAI's word for it.
+    pub code: Option<&'static str>,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), code: None, headers: Vec::new() }
+    }
+
+    fn coded(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// The answer that says so.
+    pub(super) fn answer(&self, flavour: Flavour, reply: &Reply, now: u64) -> Answer {
+        let mut body = Vec::new();
+        voice::error(&mut body, flavour, self.status, self.code, &self.message);
+        reply.json(now, self.status, &self.headers, &body)
+    }
+}
+
+/// Whether a request carries the key that is required, if one is.
+pub(super) fn authorised(config: &Config, bearer: Option<&str>) -> Result<(), Refusal> {
+    match &config.api_key {
+        Some(key) if bearer != Some(key.0.as_str()) => {
+            Err(Refusal::new(401, "Incorrect API key provided").coded("invalid_api_key"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The 429 of a rate limit whose next token is free in `wait` nanoseconds.
+pub(super) fn rate_limited(config: &Config, wait: u64, anchor: &Anchor, now: u64) -> Refusal {
+    let mut refusal = Refusal::new(429, "Rate limit reached").coded("rate_limit_exceeded");
+    let Some(limit) = &config.rate_limit else { return refusal };
+    let seconds = wait.div_ceil(1_000_000_000).max(1);
+    let header = match (&limit.header, config.flavour) {
+        (Some(name), _) => name.clone(),
+        (None, Flavour::Litellm) => "llm_provider-retry-after".to_owned(),
+        (None, _) => "retry-after".to_owned(),
+    };
+    let date = anchor.wall_ns(now) / 1_000_000_000 + seconds;
+    if let Some(value) = retry_after(limit.retry_after, seconds, date) {
+        refusal.headers.push((header, value));
+    }
+    refusal
+}
+
+/// The value of a Retry-After header.
+pub(super) fn retry_after(kind: RetryAfter, seconds: u64, date: u64) -> Option<String> {
+    Some(match kind {
+        RetryAfter::Seconds => seconds.to_string(),
+        RetryAfter::Date => http_date(date),
+        RetryAfter::Negative => "-5".to_owned(),
+        RetryAfter::Huge => "99999999999999999999".to_owned(),
+        RetryAfter::Garbage => "soon, maybe".to_owned(),
+        RetryAfter::Absent => return None,
+    })
+}
+
+/// An HTTP date (RFC 9110, section 5.6.7) of a Unix time in seconds.
+fn http_date(unix: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (days, second) = (unix / 86_400, unix % 86_400);
+    // Days since 1 March of the year 0, in cycles of 400, 100, 4 and 1 years that end with the leap day.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = (march_month + 2) % 12;
+    let year = era * 400 + year_of_era + u64::from(month < 2);
+    format!(
+        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        DAYS[(days % 7) as usize],
+        MONTHS[month as usize],
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+impl Job {
+    /// Read a request for tokens or vectors; what the server would refuse is refused.
+    pub(super) fn new(
+        config: &Config,
+        endpoint: Endpoint,
+        request: &Request,
+        mut row: Row,
+    ) -> Result<Self, Box<(Row, Refusal)>> {
+        let draws = Draws::new(config.seed, row.index);
+        match Self::read(config, endpoint, &request.body, draws) {
+            Ok((call, model)) => {
+                row.streamed = call.stream;
+                let reply = Reply::to(&request.head);
+                Ok(Self { row, reply, endpoint, call, model, draws, head_sent: false })
+            }
+            Err(refusal) => Err(Box::new((row, refusal))),
+        }
+    }
+
+    fn read(config: &Config, endpoint: Endpoint, body: &[u8], draws: Draws) -> Result<(Call, String), Refusal> {
+        let mut call = Call::parse(body, endpoint).map_err(|message| Refusal::new(400, message))?;
+        let model = match call.model.take() {
+            None => config.models[0].clone(),
+            Some(model) if config.any_model || config.models.contains(&model) => model,
+            Some(model) => {
+                return Err(Refusal::new(404, format!("The model `{model}` does not exist")).coded("model_not_found"));
+            }
+        };
+        call.stream &= endpoint != Endpoint::Embeddings;
+        if let Some(status) = config.refuse_usage.filter(|_| call.include_usage) {
+            return Err(Refusal::new(status, "Unrecognized request argument supplied: stream_options"));
+        }
+        if draws.unit(Purpose::Error as u64, 0) < config.error_rate {
+            return Err(Refusal::new(config.error_status, "The server had an error while processing your request"));
+        }
+        Ok((call, model))
+    }
+
+    /// The head to send while the request still queues, if the server imitated does that.
+    pub(super) fn early_head(&mut self, config: &Config) -> Option<Vec<u8>> {
+        let early = self.call.stream && config.headers_when() == HeadersWhen::Arrival && !self.stalls(config);
+        self.head_sent = early;
+        early.then(|| self.reply.stream_head())
+    }
+
+    /// Whether this request is one of those that are never answered.
+    pub(super) fn stalls(&self, config: &Config) -> bool {
+        self.draws.unit(Purpose::Stall as u64, 0) < config.stall_rate
+    }
+
+    /// Begin the answer at `now`, the moment of the slot.
+    pub(super) fn begin(mut self, config: &Config, now: u64, created: u64) -> (Answer, Row) {
+        self.row.start = now;
+        let first = now + config.ttft.draw_ns(self.draws, Purpose::Ttft, 0);
+        if self.stalls(config) {
+            return (Answer::script([], super::answer::End::Hold), self.row);
+        }
+        self.row.status = 200;
+        if self.endpoint == Endpoint::Embeddings {
+            self.row.due = first;
+            let mut body = Vec::new();
+            voice::embeddings(&mut body, &self.model, &self.call, self.draws);
+            return (self.reply.json(first, 200, &[], &body), self.row);
+        }
+        let plan = Plan::new(config, self.endpoint, &self.call, self.draws);
+        let voice = Voice::new(config, self.endpoint, &self.model, self.draws, created);
+        let (n, total, reason) = (plan.n, plan.total(), plan.reason);
+        let stream = Stream::new(config, plan, voice.clone(), self.draws, now, first);
+        if self.call.stream {
+            self.row.due = stream.first_due();
+            let when = match config.headers_when() {
+                HeadersWhen::Arrival | HeadersWhen::Slot => now,
+                HeadersWhen::FirstToken => self.row.due,
+            };
+            let head = (!self.head_sent).then(|| (when, self.reply.stream_head()));
+            return (Answer::stream(stream, head, &self.reply, config.coalesce), self.row);
+        }
+        let due = stream.last_due();
+        self.row.due = due;
+        self.row.tokens = total.completion;
+        let mut body = Vec::with_capacity(512);
+        let usage = config.usage != Some(super::config::Usage::None);
+        voice.whole(&mut body, n, total, reason, usage);
+        (self.reply.json(due, 200, &[], &body), self.row)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_http_wants_them() {
+        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(http_date(1_767_225_599), "Wed, 31 Dec 2025 23:59:59 GMT");
+    }
+}

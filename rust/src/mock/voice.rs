@@ -1,0 +1,526 @@
+//! The JSON that an answer consists of, in the words of the server that is imitated.
+
+use super::api::Endpoint;
+use super::config::{Config, Flavour};
+use super::draw::{Draws, Purpose};
+
+/// Words of an answer, escaped for JSON; with the characters that real answers have.
+pub(super) const WORDS: [&str; 32] = [
+    " the",
+    " of",
+    " and",
+    " a",
+    " to",
+    " in",
+    " is",
+    " you",
+    " that",
+    " it",
+    " he",
+    " was",
+    " for",
+    " on",
+    " are",
+    " as",
+    " with",
+    " his",
+    " they",
+    " I",
+    " at",
+    " be",
+    " this",
+    " have",
+    " from",
+    " caf\u{e9}",
+    " one",
+    " \\\"had\\\"",
+    " by",
+    " word",
+    ".\\n",
+    " \u{65e5}\u{672c}",
+];
+
+/// What a token-carrying event carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carries {
+    Content,
+    Reasoning,
+    /// A piece of a tool call's arguments; the first one names the tool.
+    Tool {
+        first: bool,
+    },
+}
+
+/// Tokens in and out, for a usage object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tokens {
+    pub prompt: u32,
+    pub completion: u32,
+    pub reasoning: u32,
+}
+
+/// What one event of a stream says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Role {
+        choice: u32,
+    },
+    Token {
+        choice: u32,
+        word: u32,
+        tokens: u32,
+        carries: Carries,
+        finish: Option<&'static str>,
+    },
+    Finish {
+        choice: u32,
+        reason: &'static str,
+    },
+    /// Usage on its own, with `choices:[]` or beside an empty delta.
+    Usage {
+        delta: bool,
+    },
+    Done,
+}
+
+/// One request's way of speaking: who it imitates, and the fields that every event repeats.
+#[derive(Clone, Debug)]
+pub(super) struct Voice {
+    endpoint: Endpoint,
+    flavour: Flavour,
+    /// `{"id":…,"object":…,"created":…,"model":…` of a stream's events.
+    envelope: Vec<u8>,
+    id: [u64; 2],
+    created: u64,
+    model: String,
+    reasoning_field: String,
+}
+
+impl Voice {
+    pub(super) fn new(config: &Config, endpoint: Endpoint, model: &str, draws: Draws, created: u64) -> Self {
+        let mut voice = Self {
+            endpoint,
+            flavour: config.flavour,
+            envelope: Vec::with_capacity(160),
+            id: [draws.bits(Purpose::Id as u64, 0), draws.bits(Purpose::Id as u64, 1)],
+            created,
+            model: quoted(model),
+            reasoning_field: quoted(&config.reasoning_field),
+        };
+        let object = match endpoint {
+            Endpoint::Chat => "chat.completion.chunk",
+            _ => "text_completion",
+        };
+        let mut envelope = std::mem::take(&mut voice.envelope);
+        voice.open(&mut envelope, object);
+        voice.envelope = envelope;
+        voice
+    }
+
+    fn open(&self, out: &mut Vec<u8>, object: &str) {
+        let prefix = if self.endpoint == Endpoint::Chat { "chatcmpl-" } else { "cmpl-" };
+        put(out, "{\"id\":\"");
+        put(out, prefix);
+        self.id.iter().for_each(|half| put_hex(out, *half));
+        put(out, "\",\"object\":\"");
+        put(out, object);
+        put(out, "\",\"created\":");
+        put_number(out, self.created);
+        put(out, ",\"model\":");
+        put(out, &self.model);
+    }
+
+    /// Append an event's payload: what stands after `data: `.
+    pub(super) fn event(&self, out: &mut Vec<u8>, event: Event, usage: Option<Tokens>) {
+        if event == Event::Done {
+            return put(out, "[DONE]");
+        }
+        out.extend_from_slice(&self.envelope);
+        match event {
+            Event::Role { choice } => self.role(out, choice),
+            Event::Token { choice, word, tokens, carries, finish } => {
+                self.token(out, choice, (word, tokens), carries, finish);
+            }
+            Event::Finish { choice, reason } => self.finish(out, choice, reason),
+            Event::Usage { delta: true } => put(out, ",\"choices\":[{\"index\":0,\"delta\":{}}]"),
+            Event::Usage { delta: false } => put(out, ",\"choices\":[]"),
+            Event::Done => {}
+        }
+        if let Some(tokens) = usage {
+            put(out, ",\"usage\":");
+            put_usage(out, tokens);
+            if self.flavour == Flavour::Llamacpp && matches!(event, Event::Usage { .. }) {
+                put_timings(out, tokens);
+            }
+        }
+        put(out, "}");
+    }
+
+    fn choice(&self, out: &mut Vec<u8>, choice: u32) {
+        put(out, ",\"choices\":[{\"index\":");
+        put_number(out, u64::from(choice));
+        put(out, if self.endpoint == Endpoint::Chat { ",\"delta\":{" } else { ",\"text\":\"" });
+    }
+
+    fn role(&self, out: &mut Vec<u8>, choice: u32) {
+        self.choice(out, choice);
+        let content = if self.flavour == Flavour::Llamacpp { "null" } else { "\"\"" };
+        put(out, "\"role\":\"assistant\",\"content\":");
+        put(out, content);
+        put(out, "},\"logprobs\":null,\"finish_reason\":null}]");
+    }
+
+    fn token(
+        &self,
+        out: &mut Vec<u8>,
+        choice: u32,
+        (word, tokens): (u32, u32),
+        carries: Carries,
+        finish: Option<&'static str>,
+    ) {
+        self.choice(out, choice);
+        let chat = self.endpoint == Endpoint::Chat;
+        if chat {
+            if self.flavour == Flavour::Ollama {
+                put(out, "\"role\":\"assistant\",");
+            }
+            match carries {
+                Carries::Content => put(out, "\"content\":\""),
+                Carries::Reasoning => {
+                    put(out, &self.reasoning_field);
+                    put(out, ":\"");
+                }
+                Carries::Tool { first } => self.tool(out, choice, first),
+            }
+        }
+        for n in word..word + tokens {
+            match carries {
+                Carries::Tool { .. } => put(out, "x "),
+                _ => put(out, WORDS[n as usize % WORDS.len()]),
+            }
+        }
+        put(
+            out,
+            match (chat, carries) {
+                (true, Carries::Tool { .. }) => "\"}}]},\"logprobs\":null,\"finish_reason\":",
+                (true, _) => "\"},\"logprobs\":null,\"finish_reason\":",
+                (false, _) => "\",\"logprobs\":null,\"finish_reason\":",
+            },
+        );
+        put_reason(out, finish);
+        put(out, "}]");
+    }
+
+    fn tool(&self, out: &mut Vec<u8>, choice: u32, first: bool) {
+        put(out, "\"tool_calls\":[{\"index\":0,");
+        if first {
+            put(out, "\"id\":\"call_");
+            put_hex(out, self.id[0].wrapping_add(u64::from(choice)));
+            put(out, "\",\"type\":\"function\",\"function\":{\"name\":\"mock_tool\",\"arguments\":\"");
+        } else {
+            put(out, "\"function\":{\"arguments\":\"");
+        }
+    }
+
+    fn finish(&self, out: &mut Vec<u8>, choice: u32, reason: &'static str) {
+        self.choice(out, choice);
+        match (self.endpoint, self.flavour) {
+            (Endpoint::Chat, Flavour::Ollama) => put(out, "\"role\":\"assistant\",\"content\":\"\"}"),
+            (Endpoint::Chat, _) => put(out, "}"),
+            _ => put(out, "\""),
+        }
+        put(out, ",\"logprobs\":null,\"finish_reason\":");
+        put_reason(out, Some(reason));
+        put(out, "}]");
+    }
+
+    /// Append a whole answer that is not streamed.
+    pub(super) fn whole(&self, out: &mut Vec<u8>, n: u32, tokens: Tokens, reason: &'static str, usage: bool) {
+        let chat = self.endpoint == Endpoint::Chat;
+        self.open(out, if chat { "chat.completion" } else { "text_completion" });
+        put(out, ",\"choices\":[");
+        let each = tokens.completion / n.max(1);
+        let reasoning = tokens.reasoning / n.max(1);
+        for choice in 0..n {
+            put(out, if choice == 0 { "{\"index\":" } else { ",{\"index\":" });
+            put_number(out, u64::from(choice));
+            if chat {
+                self.message(out, choice, (reasoning, each), reason);
+            } else {
+                put(out, ",\"text\":\"");
+                put_words(out, 0, each);
+                put(out, "\"");
+            }
+            put(out, ",\"logprobs\":null,\"finish_reason\":");
+            put_reason(out, Some(reason));
+            put(out, "}");
+        }
+        put(out, "]");
+        if usage {
+            put(out, ",\"usage\":");
+            put_usage(out, tokens);
+            if self.flavour == Flavour::Llamacpp {
+                put_timings(out, tokens);
+            }
+        }
+        put(out, "}");
+    }
+
+    fn message(&self, out: &mut Vec<u8>, choice: u32, (reasoning, tokens): (u32, u32), reason: &'static str) {
+        put(out, ",\"message\":{\"role\":\"assistant\",");
+        if reasoning > 0 {
+            put(out, &self.reasoning_field);
+            put(out, ":\"");
+            put_words(out, 0, reasoning);
+            put(out, "\",");
+        }
+        if reason == "tool_calls" {
+            put(out, "\"content\":null,");
+            self.tool(out, choice, true);
+            (reasoning..tokens).for_each(|_| put(out, "x "));
+            return put(out, "\"}}]}");
+        }
+        put(out, "\"content\":\"");
+        put_words(out, reasoning, tokens - reasoning);
+        put(out, "\"}");
+    }
+}
+
+/// Append an answer of the embeddings API.
+pub(super) fn embeddings(out: &mut Vec<u8>, model: &str, call: &super::api::Call, draws: Draws) {
+    put(out, "{\"object\":\"list\",\"data\":[");
+    for input in 0..call.inputs {
+        put(
+            out,
+            if input == 0 { "{\"object\":\"embedding\",\"index\":" } else { ",{\"object\":\"embedding\",\"index\":" },
+        );
+        put_number(out, u64::from(input));
+        put(out, ",\"embedding\":");
+        let vector: Vec<f32> = (0..call.dimensions)
+            .map(|d| (draws.unit(Purpose::Length as u64, u64::from(input) << 32 | u64::from(d)) * 2.0 - 1.0) as f32)
+            .collect();
+        if call.base64 {
+            let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+            put(out, "\"");
+            put_base64(out, &bytes);
+            put(out, "\"}");
+        } else {
+            let written: Vec<String> = vector.iter().map(|x| format!("{x:.6}")).collect();
+            put(out, "[");
+            put(out, &written.join(","));
+            put(out, "]}");
+        }
+    }
+    put(out, "],\"model\":");
+    put(out, &quoted(model));
+    put(out, ",\"usage\":{\"prompt_tokens\":");
+    put_number(out, u64::from(call.prompt_tokens));
+    put(out, ",\"total_tokens\":");
+    put_number(out, u64::from(call.prompt_tokens));
+    put(out, "}}");
+}
+
+/// Append the list of models.
+pub(super) fn models(out: &mut Vec<u8>, config: &Config, created: u64) {
+    put(out, "{\"object\":\"list\",\"data\":[");
+    for (n, model) in config.models.iter().enumerate() {
+        put(out, if n == 0 { "{\"id\":" } else { ",{\"id\":" });
+        put(out, &quoted(model));
+        put(out, ",\"object\":\"model\",\"created\":");
+        put_number(out, created);
+        put(out, ",\"owned_by\":\"loadgen\"}");
+    }
+    put(out, "]}");
+}
+
+/// Append an error's body, as the imitated server words it.
+pub(super) fn error(out: &mut Vec<u8>, flavour: Flavour, status: u16, code: Option<&str>, message: &str) {
+    let kind = match status {
+        401 => "authentication_error",
+        429 => "rate_limit_error",
+        400..500 => "invalid_request_error",
+        _ => "server_error",
+    };
+    let code = code.map_or("null".to_owned(), quoted);
+    let message = quoted(message);
+    let text = match flavour {
+        Flavour::Ollama => format!("{{\"error\":{message}}}"),
+        Flavour::Transformers => format!("{{\"detail\":{message}}}"),
+        Flavour::Vllm | Flavour::Llamacpp => {
+            format!("{{\"error\":{{\"message\":{message},\"type\":\"{kind}\",\"param\":null,\"code\":{status}}}}}")
+        }
+        Flavour::Litellm => {
+            format!("{{\"error\":{{\"message\":{message},\"type\":\"{kind}\",\"param\":null,\"code\":\"{status}\"}}}}")
+        }
+        Flavour::Openai => {
+            format!("{{\"error\":{{\"message\":{message},\"type\":\"{kind}\",\"param\":null,\"code\":{code}}}}}")
+        }
+    };
+    put(out, &text);
+}
+
+/// A JSON string.
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+pub(super) fn put(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
+    put(out, itoa::Buffer::new().format(number));
+}
+
+fn put_hex(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0u8; 16];
+    for (n, digit) in digits.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (60 - 4 * n)) as usize & 15];
+    }
+    out.extend_from_slice(&digits);
+}
+
+fn put_words(out: &mut Vec<u8>, from: u32, count: u32) {
+    (from..from + count).for_each(|n| put(out, WORDS[n as usize % WORDS.len()]));
+}
+
+fn put_reason(out: &mut Vec<u8>, reason: Option<&'static str>) {
+    match reason {
+        None => put(out, "null"),
+        Some(reason) => {
+            put(out, "\"");
+            put(out, reason);
+            put(out, "\"");
+        }
+    }
+}
+
+fn put_usage(out: &mut Vec<u8>, tokens: Tokens) {
+    put(out, "{\"prompt_tokens\":");
+    put_number(out, u64::from(tokens.prompt));
+    put(out, ",\"completion_tokens\":");
+    put_number(out, u64::from(tokens.completion));
+    put(out, ",\"total_tokens\":");
+    put_number(out, u64::from(tokens.prompt) + u64::from(tokens.completion));
+    if tokens.reasoning > 0 {
+        put(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":");
+        put_number(out, u64::from(tokens.reasoning));
+        put(out, "}");
+    }
+    put(out, "}");
+}
+
+/// What llama.cpp says beside usage; the mock's own times are in `/truth`, so these are only of the right shape.
+fn put_timings(out: &mut Vec<u8>, tokens: Tokens) {
+    put(out, ",\"timings\":{\"prompt_n\":");
+    put_number(out, u64::from(tokens.prompt));
+    put(out, ",\"predicted_n\":");
+    put_number(out, u64::from(tokens.completion));
+    put(out, "}");
+}
+
+/// RFC 4648, section 4.
+fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for three in bytes.chunks(3) {
+        let bits = three.iter().enumerate().fold(0u32, |bits, (n, b)| bits | u32::from(*b) << (16 - 8 * n));
+        for n in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * n)) as usize & 63];
+            out.push(if n <= three.len() { digit } else { b'=' });
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::mock::api::Call;
+
+    fn voice(flavour: Flavour, endpoint: Endpoint) -> Voice {
+        let config = Config { flavour, ..Config::default() };
+        Voice::new(&config, endpoint, "m\"1", Draws::new(0, 0), 1_763_676_000)
+    }
+
+    const FLAVOURS: [Flavour; 6] =
+        [Flavour::Openai, Flavour::Vllm, Flavour::Llamacpp, Flavour::Ollama, Flavour::Transformers, Flavour::Litellm];
+
+    #[test]
+    fn every_event_of_every_flavour_is_json_with_its_index_and_model() {
+        let tokens = Tokens { prompt: 3, completion: 40, reasoning: 2 };
+        for flavour in FLAVOURS {
+            for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+                let mut events = vec![
+                    Event::Token { choice: 1, word: 0, tokens: 40, carries: Carries::Content, finish: None },
+                    Event::Finish { choice: 1, reason: "stop" },
+                ];
+                if endpoint == Endpoint::Chat {
+                    events.push(Event::Role { choice: 1 });
+                    for carries in [Carries::Reasoning, Carries::Tool { first: true }, Carries::Tool { first: false }] {
+                        events.push(Event::Token { choice: 1, word: 0, tokens: 2, carries, finish: Some("length") });
+                    }
+                }
+                for event in events {
+                    let mut out = Vec::new();
+                    voice(flavour, endpoint).event(&mut out, event, Some(tokens));
+                    let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+                    assert_eq!(json["choices"][0]["index"], 1, "{event:?}");
+                    assert_eq!(json["model"], "m\"1");
+                    assert_eq!(json["usage"]["total_tokens"], 43);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_answer_holds_its_choices_and_its_usage() {
+        for flavour in FLAVOURS {
+            for (endpoint, reason) in
+                [(Endpoint::Chat, "stop"), (Endpoint::Chat, "tool_calls"), (Endpoint::Completions, "length")]
+            {
+                let mut out = Vec::new();
+                let tokens = Tokens { prompt: 3, completion: 8, reasoning: 2 };
+                voice(flavour, endpoint).whole(&mut out, 2, tokens, reason, true);
+                let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+                assert_eq!(json["choices"].as_array().unwrap().len(), 2);
+                assert_eq!(json["choices"][1]["finish_reason"], reason);
+                assert_eq!(json["usage"]["completion_tokens"], 8);
+                if reason == "stop" {
+                    assert_eq!(json["choices"][0]["message"]["content"], " of and a");
+                    assert_eq!(json["choices"][0]["message"]["reasoning_content"], " the");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn errors_have_the_shape_of_their_server() {
+        let body = |flavour| {
+            let mut out = Vec::new();
+            error(&mut out, flavour, 404, Some("model_not_found"), "no \"x\"");
+            serde_json::from_slice::<serde_json::Value>(&out).unwrap()
+        };
+        assert_eq!(body(Flavour::Openai)["error"]["code"], "model_not_found");
+        assert_eq!(body(Flavour::Vllm)["error"]["code"], 404);
+        assert_eq!(body(Flavour::Litellm)["error"]["code"], "404");
+        assert_eq!(body(Flavour::Ollama)["error"], "no \"x\"");
+        assert_eq!(body(Flavour::Transformers)["detail"], "no \"x\"");
+    }
+
+    #[test]
+    fn embeddings_come_as_numbers_or_as_base64() {
+        let call = Call { inputs: 2, dimensions: 3, prompt_tokens: 5, ..Call::default() };
+        let mut out = Vec::new();
+        embeddings(&mut out, "m", &call, Draws::new(0, 0));
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json["data"][1]["embedding"].as_array().unwrap().len(), 3);
+        assert_eq!(json["usage"]["total_tokens"], 5);
+        let mut out = Vec::new();
+        embeddings(&mut out, "m", &Call { base64: true, ..call }, Draws::new(0, 0));
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json["data"][0]["embedding"].as_str().unwrap().len(), 16);
+        let mut out = Vec::new();
+        put_base64(&mut out, b"light work.");
+        assert_eq!(out, b"bGlnaHQgd29yay4=");
+    }
+}

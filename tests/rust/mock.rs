@@ -1,0 +1,419 @@
+//! The mock server over raw sockets: each endpoint, its schedule, its refusals and its truth.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use loadgen::mock::{Config, Server};
+use serde_json::{Value, json};
+
+/// One client connection, read without any HTTP library.
+struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+/// An answer: status, head, and the body with its framing taken off.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The data of each event.
+    fn events(&self) -> Vec<String> {
+        let text = String::from_utf8(self.body.clone()).unwrap();
+        text.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").expect("data").to_owned()).collect()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+impl Client {
+    fn to(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.url().strip_prefix("http://").unwrap()).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream: BufReader::new(stream) }
+    }
+
+    fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
+    }
+
+    fn post(&mut self, path: &str, headers: &str, body: &Value) {
+        let body = body.to_string();
+        self.send(format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()));
+    }
+
+    fn chat(&mut self, body: Value) -> Answer {
+        self.post("/v1/chat/completions", "", &body);
+        self.answer()
+    }
+
+    fn get(&mut self, path: &str) -> Answer {
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"));
+        self.answer()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line
+    }
+
+    fn head(&mut self) -> (u16, String) {
+        let status = self.line();
+        let code = status.split(' ').nth(1).unwrap_or_else(|| panic!("no status line: {status:?}")).parse().unwrap();
+        let mut head = String::new();
+        loop {
+            let line = self.line();
+            if line == "\r\n" {
+                return (code, head);
+            }
+            head.push_str(&line);
+        }
+    }
+
+    fn answer(&mut self) -> Answer {
+        let (status, head) = self.head();
+        let mut answer = Answer { status, head, body: Vec::new() };
+        if answer.header("transfer-encoding") == Some("chunked") {
+            while let Some(chunk) = self.chunk() {
+                answer.body.extend(chunk);
+            }
+        } else if let Some(length) = answer.header("content-length") {
+            answer.body = vec![0; length.parse().unwrap()];
+            self.stream.read_exact(&mut answer.body).unwrap();
+        } else {
+            self.stream.read_to_end(&mut answer.body).unwrap();
+        }
+        answer
+    }
+
+    /// The next HTTP chunk; `None` for the last.
+    fn chunk(&mut self) -> Option<Vec<u8>> {
+        let size = usize::from_str_radix(self.line().trim_end(), 16).unwrap();
+        let mut data = vec![0; size + 2];
+        self.stream.read_exact(&mut data).unwrap();
+        assert_eq!(&data[size..], b"\r\n");
+        data.truncate(size);
+        (size > 0).then_some(data)
+    }
+
+    fn at_end(&mut self) -> bool {
+        matches!(self.stream.fill_buf(), Ok([]))
+    }
+}
+
+fn server(config: &str) -> Server {
+    Server::start(Config::from_json(config).unwrap()).unwrap()
+}
+
+fn prompt() -> Value {
+    json!({"model": "mock", "messages": [{"role": "user", "content": "hello"}]})
+}
+
+fn with(extra: Value) -> Value {
+    let mut body = prompt();
+    body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    body
+}
+
+fn truth(server: &Server) -> Value {
+    serde_json::from_str(&server.truth(true)).unwrap()
+}
+
+fn numbers(truth: &Value, column: &str) -> Vec<u64> {
+    truth["rows"][column].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_chat_answer_is_json_with_usage_and_the_connection_serves_the_next() {
+    let server = server("{}");
+    let mut client = Client::to(&server);
+    for n in 1..=3 {
+        let answer = client.chat(with(json!({"max_tokens": n})));
+        assert_eq!(answer.status, 200);
+        let json = answer.json();
+        assert_eq!(json["usage"]["completion_tokens"], n);
+        assert_eq!(json["choices"][0]["finish_reason"], "length");
+    }
+    let truth = truth(&server);
+    assert_eq!(truth["connections"], 1);
+    assert_eq!(numbers(&truth, "tokens"), [1, 2, 3]);
+}
+
+#[test]
+fn a_stream_is_a_write_and_a_chunk_per_event_with_usage_when_asked_for() {
+    let server = server("{}");
+    let mut client = Client::to(&server);
+    client.post(
+        "/v1/chat/completions",
+        "x-request-id: r-1\r\n",
+        &with(json!({"stream": true, "stream_options": {"include_usage": true}, "max_tokens": 5})),
+    );
+    let answer = client.answer();
+    assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    assert_eq!(answer.header("x-request-id"), Some("r-1"));
+    let events = answer.events();
+    // role, five tokens, finish, usage, [DONE]
+    assert_eq!(events.len(), 9);
+    assert_eq!(events[8], "[DONE]");
+    let usage: Value = serde_json::from_str(&events[7]).unwrap();
+    assert_eq!((&usage["usage"]["completion_tokens"], &usage["choices"]), (&json!(5), &json!([])));
+    assert!(events[1..6].iter().all(|event| (200..260).contains(&(event.len() + 8))), "{events:?}");
+    let truth = truth(&server);
+    assert_eq!(truth["rows"]["id"], json!(["r-1"]));
+    assert_eq!((numbers(&truth, "chunks"), numbers(&truth, "tokens")), (vec![5], vec![5]));
+}
+
+#[test]
+fn a_coalesced_stream_carries_the_same_bytes() {
+    let bytes = |config: &str| {
+        let server = server(config);
+        Client::to(&server).chat(with(json!({"stream": true, "max_tokens": 128}))).events().len()
+    };
+    assert_eq!(bytes("{}"), bytes(r#"{"coalesce": true}"#));
+}
+
+#[test]
+fn the_truth_is_in_order_and_on_the_callers_clock() {
+    let server = server(r#"{"ttft": 3, "gap": 1}"#);
+    let before = loadgen::clock::now_ns();
+    let mut client = Client::to(&server);
+    client.chat(with(json!({"stream": true, "max_tokens": 4})));
+    let after = loadgen::clock::now_ns();
+    let truth = truth(&server);
+    let stamps: Vec<u64> =
+        ["arrival_ns", "start_ns", "due_ns", "first_byte_ns", "first_token_ns", "last_token_ns", "done_ns"]
+            .iter()
+            .map(|column| numbers(&truth, column)[0])
+            .collect();
+    assert!(stamps.windows(2).all(|w| w[0] <= w[1]), "{stamps:?}");
+    assert!(before <= stamps[0] && stamps[5] <= after);
+    assert_eq!(stamps[2], stamps[1] + 3_000_000);
+    // No token leaves before it is due.
+    assert!(stamps[5] >= stamps[2] + 3_000_000);
+    assert_eq!(truth["lateness_us"]["chunk"]["count"], 4);
+    assert_eq!(truth["lateness_us"]["first_token"]["count"], 1);
+}
+
+#[test]
+fn two_servers_of_one_seed_draw_the_same() {
+    let draw = |seed: u64| {
+        let server = server(&format!(
+            r#"{{"seed": {seed}, "output_tokens": {{"lognormal": {{"median": 30, "sigma": 1}}}}, "error_rate": 0.2}}"#
+        ));
+        let mut client = Client::to(&server);
+        for _ in 0..40 {
+            client.chat(prompt());
+        }
+        let truth = truth(&server);
+        (numbers(&truth, "tokens"), numbers(&truth, "status"))
+    };
+    let first = draw(1);
+    assert_eq!(first, draw(1));
+    assert_ne!(first, draw(2));
+    assert!(first.1.contains(&500) && first.1.contains(&200));
+}
+
+#[test]
+fn completions_embeddings_models_and_health_answer() {
+    let server = server(r#"{"models": ["a", "b"]}"#);
+    let mut client = Client::to(&server);
+    client.post("/v1/completions", "", &json!({"model": "b", "prompt": "x", "max_tokens": 2, "n": 2}));
+    let json = client.answer().json();
+    assert_eq!((&json["object"], &json["choices"][1]["text"]), (&json!("text_completion"), &json!(" the of")));
+    client.post("/v1/embeddings", "", &json!({"model": "a", "input": ["x", "y"], "dimensions": 4}));
+    let json = client.answer().json();
+    assert_eq!(json["data"].as_array().unwrap().len(), 2);
+    assert_eq!(json["data"][1]["embedding"].as_array().unwrap().len(), 4);
+    assert_eq!(client.get("/v1/models").json()["data"][1]["id"], "b");
+    assert_eq!(client.get("/health").status, 200);
+    assert_eq!(client.get("/nowhere").status, 404);
+    let truth = client.get("/truth").json();
+    assert_eq!(truth["endpoints"], json!({"chat": 0, "completions": 1, "embeddings": 1}));
+    assert!(truth.get("rows").is_none());
+    client.post("/truth/reset", "", &json!({}));
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(client.get("/truth?rows=1").json()["rows"]["index"], json!([]));
+}
+
+#[test]
+fn refusals_have_their_status_and_their_words() {
+    let server = server(r#"{"api_key": "sesame", "refuse_usage": 422}"#);
+    let mut client = Client::to(&server);
+    assert_eq!(client.chat(prompt()).status, 401);
+    let mut ask = |key: &str, body: &Value| {
+        client.post("/v1/chat/completions", &format!("authorization: Bearer {key}\r\n"), body);
+        client.answer()
+    };
+    assert_eq!(ask("wrong", &prompt()).status, 401);
+    assert_eq!(ask("sesame", &prompt()).status, 200);
+    let unknown = ask("sesame", &with(json!({"model": "gpt"})));
+    assert_eq!((unknown.status, &unknown.json()["error"]["code"]), (404, &json!("model_not_found")));
+    assert_eq!(ask("sesame", &json!({"model": "mock"})).status, 400);
+    assert_eq!(ask("sesame", &with(json!({"stream": true, "stream_options": {"include_usage": true}}))).status, 422);
+    let statuses = truth(&server)["statuses"].clone();
+    assert_eq!(statuses, json!({"200": 1, "400": 1, "401": 2, "404": 1, "422": 1}));
+}
+
+#[test]
+fn bytes_that_are_no_request_are_answered_and_the_connection_ends() {
+    let server = server("{}");
+    let mut client = Client::to(&server);
+    client.send("nonsense\r\n\r\n");
+    assert_eq!(client.answer().status, 400);
+    assert!(client.at_end());
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order_and_http10_ends_with_the_connection() {
+    let server = server(r#"{"ttft": 1}"#);
+    let mut client = Client::to(&server);
+    for n in 1..=3 {
+        client.post("/v1/chat/completions", "", &with(json!({"max_tokens": n})));
+    }
+    for n in 1..=3 {
+        assert_eq!(client.answer().json()["usage"]["completion_tokens"], n);
+    }
+    let body = with(json!({"stream": true})).to_string();
+    client.send(format!("POST /v1/chat/completions HTTP/1.0\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+    let answer = client.answer();
+    assert_eq!(answer.header("transfer-encoding"), None);
+    assert_eq!(answer.events().last().unwrap(), "[DONE]");
+}
+
+#[test]
+fn a_client_that_expects_100_is_told_to_go_on() {
+    let server = server("{}");
+    let mut client = Client::to(&server);
+    let body = prompt().to_string();
+    client.send(format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    ));
+    assert_eq!(client.head().0, 100);
+    client.send(body);
+    assert_eq!(client.answer().status, 200);
+}
+
+#[test]
+fn capacity_queues_in_order_and_refuses_beyond_the_queue() {
+    let server = server(r#"{"capacity": 1, "queue": 1, "queue_status": 429, "stall_rate": 1}"#);
+    let mut clients: Vec<Client> = Vec::new();
+    let arrived = |n: u64| while truth(&server)["requests"] != n {};
+    for n in 1..=3 {
+        let mut client = Client::to(&server);
+        client.post("/v1/chat/completions", "", &prompt());
+        arrived(n);
+        clients.push(client);
+    }
+    let mut third = clients.pop().unwrap();
+    assert_eq!(third.answer().status, 429);
+    assert_eq!((&truth(&server)["queued"], &truth(&server)["rejected"]), (&json!(1), &json!(1)));
+    // The first leaves; the second gets its slot; its leaving shows that it had one.
+    clients.remove(0);
+    while truth(&server)["queued"] != 0 {}
+    drop(clients);
+    while truth(&server)["in_flight"] != 0 {}
+    let truth = truth(&server);
+    assert_eq!(truth["disconnected"], 2);
+    let starts = numbers(&truth, "start_ns");
+    assert!(0 < starts[0] && starts[0] < starts[1] && starts[2] == 0, "{starts:?}");
+}
+
+#[test]
+fn a_queue_that_drains_serves_everybody() {
+    let server = server(r#"{"capacity": 2, "ttft": 1, "threads": 2}"#);
+    let clients: Vec<Client> = (0..20)
+        .map(|_| {
+            let mut client = Client::to(&server);
+            client.post("/v1/chat/completions", "", &with(json!({"stream": true})));
+            client
+        })
+        .collect();
+    for mut client in clients {
+        assert_eq!(client.answer().events().last().unwrap(), "[DONE]");
+    }
+    while truth(&server)["in_flight"] != 0 {}
+    let truth = truth(&server);
+    assert_eq!((&truth["finished"], &truth["queued"]), (&json!(20), &json!(0)));
+}
+
+#[test]
+fn heads_go_out_when_the_flavour_sends_them() {
+    // Its one slot is taken, so a head can only come early.
+    let server = server(r#"{"capacity": 1, "stall_rate": 0, "ttft": 3600000, "headers": "arrival"}"#);
+    let mut first = Client::to(&server);
+    first.post("/v1/chat/completions", "", &with(json!({"stream": true})));
+    assert_eq!(first.head().0, 200);
+    let mut second = Client::to(&server);
+    second.post("/v1/chat/completions", "", &with(json!({"stream": true})));
+    assert_eq!(second.head().0, 200);
+    drop(first);
+    while truth(&server)["queued"] != 0 {}
+    drop(second);
+    while truth(&server)["in_flight"] != 0 {}
+    assert_eq!(truth(&server)["disconnected"], 2);
+}
+
+#[test]
+fn the_rate_limit_says_when_to_come_again() {
+    let server = server(r#"{"rate_limit": {"rps": 0.01, "burst": 2}}"#);
+    let mut client = Client::to(&server);
+    let answers: Vec<Answer> = (0..3).map(|_| client.chat(prompt())).collect();
+    assert_eq!(answers.iter().map(|a| a.status).collect::<Vec<_>>(), [200, 200, 429]);
+    let seconds: u64 = answers[2].header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=100).contains(&seconds));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_waited_for_and_gets_every_byte() {
+    let server = server(r#"{"coalesce": true}"#);
+    let mut client = Client::to(&server);
+    // Far more than the sockets' buffers hold.
+    client.post("/v1/chat/completions", "", &with(json!({"stream": true, "max_tokens": 200_000})));
+    while truth(&server)["requests"] != 1 {}
+    assert_eq!(client.answer().events().len(), 200_003);
+    while truth(&server)["in_flight"] != 0 {}
+    assert_eq!(numbers(&truth(&server), "chunks"), [200_000]);
+}
+
+#[test]
+fn a_unix_socket_serves_and_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mock.sock");
+    let server = server(&json!({"unix": path}).to_string());
+    assert_eq!(server.url(), format!("unix:{}", path.display()));
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    server.stop().unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn stopping_closes_what_is_open_and_may_be_done_twice() {
+    let server = server(r#"{"stall_rate": 1}"#);
+    let mut client = Client::to(&server);
+    client.post("/v1/chat/completions", "", &prompt());
+    while truth(&server)["requests"] != 1 {}
+    server.stop().unwrap();
+    server.stop().unwrap();
+    assert!(client.at_end());
+    assert!(TcpStream::connect(server.url().strip_prefix("http://").unwrap()).is_err());
+}
