@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import fake_core
 import pytest
+
+import fake_core
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import fake_core
 import pytest
-import reports
 from rich.cells import cell_len
 
+import fake_core
+import reports
 from loadgen.cli import ls, progress, show
 from loadgen.config import resolve
 from loadgen.report import figures, screen

@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import reports
 
 import loadgen
+import reports
 from loadgen.config import resolve
 from loadgen.errors import ConfigError, ReportError, RunError, TargetError
 from loadgen.session import Run, machine, mock, models, run_dir, summary
