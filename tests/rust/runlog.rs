@@ -66,10 +66,10 @@ fn read(dir: &Path, which: WhichLog) -> Found {
     let mut pending = Vec::new();
     while let Some(block) = reader.next_block().unwrap() {
         found.biggest = found.biggest.max(block.payload.len());
-        match block.kind {
+        match block.head.kind {
             BlockKind::Meta => found.metas.extend(parts.push(&block).map(Result::unwrap)),
             BlockKind::Rows => {
-                found.counters.push((block.issued, block.in_flight));
+                found.counters.push((block.head.issued, block.head.in_flight));
                 let mut rows = RowBlock::new(&block).unwrap();
                 while let Some(view) = rows.next_row().unwrap() {
                     let mut reads = spilled.remove(&view.row.id).unwrap_or_default();
@@ -258,7 +258,7 @@ fn of_a_thousand_attempts_the_last_ones_are_kept_and_all_are_counted() {
     let attempts: Vec<Attempt> = (0..1_000).map(|n| Attempt { sent: n + 1, ..Attempt::default() }).collect();
     write(dir.path(), &[Told { row: streamed(1, 1).row, reads: Vec::new(), attempts: attempts.clone() }]);
     let mut reader = LogReader::open(dir.path()).unwrap();
-    let block = reader.next_wanted(|kind, _| kind == BlockKind::Rows).unwrap().unwrap();
+    let block = reader.next_wanted(|head| head.kind == BlockKind::Rows).unwrap().unwrap();
     let view = RowBlock::new(&block).unwrap().next_row().unwrap().unwrap();
     assert_eq!(view.attempt_count, 1_000);
     assert_eq!(view.attempts().map(Result::unwrap).collect::<Vec<_>>(), attempts[744..]);

@@ -201,9 +201,9 @@ impl Head {
     }
 }
 
-/// One whole block, as the reader hands it out.
+/// What a block's head says, as the reader hands it out.
 #[derive(Clone, Copy, Debug)]
-pub struct Block<'a> {
+pub struct BlockHead {
     /// What it holds.
     pub kind: BlockKind,
     /// The worker that wrote it, or [`SESSION_WORKER`].
@@ -220,6 +220,13 @@ pub struct Block<'a> {
     pub more: bool,
     /// Where its payload starts in the file.
     pub offset: u64,
+}
+
+/// One whole block.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// What its head says.
+    pub head: BlockHead,
     /// Its payload, checksum verified.
     pub payload: &'a [u8],
 }
