@@ -156,3 +156,43 @@ def summary(log: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         "lost": {"blocks": 0, "rows": 0},
         "phases": phases,
     }
+
+
+def report(
+    *phases: dict[str, Any],
+    options: dict[str, Any],
+    status: str = "complete",
+    reason: str | None = None,
+    url: str = "http://10.0.0.5:8000",
+    model: str = "llama-3-8b",
+    lost: dict[str, int] | None = None,
+    log_bytes: int = 1_100_000,
+    samples: int = 1319,
+) -> dict[str, Any]:
+    """A whole report of a run with these phases, made by the same steps as a real one."""
+    from loadgen import config as configs
+    from loadgen.session import summary as summaries
+    from loadgen.session.phase import phases_of
+
+    options = {"requests": 10**6, **options} if not {"duration", "burst"} & set(options) else options
+    config = configs.resolve(url, options)
+    dataset = {"name": "gsm8k_test.jsonl", "sha256": "ab" * 32, "samples": samples, "note": None}
+    plan = phases_of(config, dataset)[-1]
+    said = {
+        "meta": {
+            "id": "7f3a",
+            "version": "0.1.0",
+            "started_at": "2026-11-20T21:14:05.123Z",
+            "model": model,
+            "environment": {"system": "Linux", "cores": 2},
+            "config": configs.redacted(config),
+        },
+        "status": status,
+        "reason": reason,
+        "log_bytes": log_bytes,
+        "lost": lost or {"blocks": 0, "rows": 0},
+        "phases": [{**made, "meta": made["meta"] or plan.meta} for made in phases],
+    }
+    from pathlib import Path
+
+    return summaries.assemble(Path("loadgen-runs/20261120T211405Z-7f3a"), said)

@@ -21,6 +21,12 @@ _CLASSES = {
     "protocol": "broke the protocol",
     "body": "broken answer",
 }
+_WHY = {
+    "killed": "the process ended before the run did",
+    "still running": "the run is still going",
+    "SIGINT": "stopped by Ctrl-C (SIGINT)",
+    "SIGTERM": "stopped by SIGTERM",
+}
 _SOURCES = {
     "usage": "server's usage",
     "tokenizer": "counted by the tokenizer",
@@ -71,7 +77,8 @@ def alarms(result: SessionResult) -> list[str]:
     """Return what must be read before any number."""
     found = []
     if result.status != "complete":
-        found.append(f"{result.status.upper()}: {plain(result.reason or 'no reason is known')}.{_missing(result)}")
+        reason = result.reason or "no reason is known"
+        found.append(f"{result.status.upper()}: {_WHY.get(reason, plain(reason))}.{_missing(result)}")
     limited = [phase for phase in result.phases if phase.trust.verdict == "client_limited"]
     return found + [f"CLIENT-LIMITED: {_reasons(phase)}" for phase in limited]
 
@@ -230,6 +237,7 @@ def _reasons(phase: PhaseResult) -> str:
 
 def _reason(reason: Any) -> str:
     text = plain(str(reason.get("text") or reason.get("words") or reason) if isinstance(reason, dict) else str(reason))
+    text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
