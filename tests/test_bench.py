@@ -87,6 +87,13 @@ def test_a_mark_may_have_two_ends() -> None:
     ]
 
 
+def test_an_error_counts_on_both_sides() -> None:
+    mark = Mark(0.5, -0.5)
+    assert str(mark) == "± 0.5"
+    assert [mark.holds(x) for x in (-0.6, -0.5, 0.5, 0.6)] == [False, True, True, False]
+    assert str(Spread.of([-1.0, 2.0])) == "0.500 (-1.00 to 2.00)"
+
+
 def test_what_was_not_measured_is_never_a_pass() -> None:
     lines = [Line("A", "x", "", None, Mark(1), note="no server"), Line("B", "y", "", Spread.of([1.0]))]
     assert [line.verdict for line in lines] == ["not measured", ""]

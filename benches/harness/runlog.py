@@ -23,8 +23,8 @@ def log(bench: Bench) -> Iterator[Line]:
     with Mock(truth_rows=0, output_tokens=_EVENTS, gap=10) as mock:
         sizes, writer = _log_bytes(bench, mock, (rows // 200, rows // 50), 640)
     per_chunk = Spread.of([_slope(sizes) / _EVENTS])
-    yield Line("log", "bytes a chunk, the row included, an event each 10 ms", "B", per_chunk, Mark(8.0))
-    yield writer.line("an event each 10 ms")
+    yield Line("log", "bytes a chunk, its share of the row included", "B", per_chunk, Mark(8.0))
+    yield writer.line("10 ms gaps")
 
 
 def _log_bytes(
@@ -61,7 +61,7 @@ class _Writer:
 
     def line(self, what: str) -> Line:
         """Its share of the process's CPU."""
-        name = f"the log writer's share of the CPU, {what}"
+        name = f"log writer's share of CPU, {what}"
         if self._seen is None:
             return Line("log", name, "%", None, note="no /proc to read it from, or the run was too short")
         writer, everything = self._seen
