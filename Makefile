@@ -23,7 +23,7 @@ build: $(VENV)/.built
 test: lint-quick test-rust test-python
 
 test-rust: $(VENV)/.tools
-	$(BIN)/python tests/count.py rust -- cargo test --locked
+	$(BIN)/python tests/count.py rust -- cargo test --locked --no-fail-fast
 
 test-python: $(VENV)/.built
 	$(BIN)/python tests/count.py python -- $(BIN)/pytest --quiet
@@ -72,7 +72,8 @@ $(VENV)/.docs: $(VENV)/.tools
 	$(PIP) install --group docs
 	@touch $@
 
-$(REAL)/.ready: tests/servers/requirements.txt
+$(REAL)/.ready: tests/servers/requirements.txt tests/servers/make_tiny_gguf.py
 	$(PYTHON) -m venv $(REAL)
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(REAL)/bin/python -m pip --quiet install --only-binary :all: --requirement $<
+	$(REAL)/bin/python tests/servers/make_tiny_gguf.py $(REAL)/model
 	@touch $@

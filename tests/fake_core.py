@@ -27,6 +27,7 @@ class Script:
     status = 404
     on_poll: Any = None
     engine_error: Exception | None = None
+    finish_error: Exception | None = None
 
 
 class Bodies:
@@ -96,13 +97,16 @@ class Engine:
     def stop(self, grace: float) -> None:
         self.stops.append(grace)
 
-    def finish(self) -> None:
+    def finish(self, status: str = "complete", reason: str = "") -> None:
         self.finished += 1
-        self._write("interrupted" if self.stops else "complete")
+        self._write(status, reason)
+        if Script.finish_error is not None:
+            raise Script.finish_error
 
-    def _write(self, status: str) -> None:
+    def _write(self, status: str, reason: str = "") -> None:
         phases = list(zip(self.phases, self._ends, strict=False))
-        self._log.write_text(json.dumps({"meta": self.config["meta"], "status": status, "phases": phases}))
+        log = {"meta": self.config["meta"], "status": status, "reason": reason, "phases": phases}
+        self._log.write_text(json.dumps(log))
 
 
 LIVE = {
@@ -162,7 +166,7 @@ def reset() -> None:
 _GOOD = {name: value for name, value in vars(Script).items() if not name.startswith("_")}
 
 
-PLACES = ("loadgen.session.runner", "loadgen.session.summary")
+PLACES = ("loadgen.session.runner", "loadgen.session.summary", "loadgen.session.prepare", "loadgen.cli.mock")
 """The modules that hold the core; each looks it up by the name ``_core``."""
 
 

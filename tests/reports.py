@@ -151,7 +151,7 @@ def summary(log: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     return {
         "meta": log["meta"],
         "status": "interrupted" if log["status"] == "killed" else log["status"],
-        "reason": "killed" if log["status"] == "killed" else None,
+        "reason": "killed" if log["status"] == "killed" else log["reason"] or None,
         "log_bytes": 1_100_000,
         "lost": {"blocks": 0, "rows": 0},
         "phases": phases,

@@ -38,8 +38,8 @@ class Engine:
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
 
-    def finish(self) -> None:
-        """Close the log and end the workers. May be called again."""
+    def finish(self, status: str = "complete", reason: str = "") -> None:
+        """End the workers and close the log, which keeps how the run ended. May be called again."""
 
 @final
 class MockServer:
@@ -54,8 +54,11 @@ class MockServer:
     def url(self) -> str:
         """Where it listens."""
 
-    def truth(self) -> str:
-        """Return what it really did."""
+    def truth(self, rows: bool = False) -> str:
+        """Return what it really did; with ``rows`` of each request."""
+
+    def reset_truth(self) -> None:
+        """Forget what it did so far."""
 
     def stop(self) -> None:
         """Stop serving and end its threads. May be called again."""

@@ -334,7 +334,10 @@ fn a_warm_up_hands_its_requests_over_and_they_keep_their_slots() {
         rows.iter().map(|(r, _)| (r.id, r.phase)).collect::<Vec<_>>(),
         [(0, 0), (1, 0), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1)]
     );
-    assert!(rows.iter().all(|(row, _)| row.failure == Failure::None));
+    // What the warm-up still has in flight when the run ends is cancelled.
+    assert!(
+        rows.iter().all(|(row, _)| row.failure == Failure::None || (row.phase, row.failure) == (0, Failure::Cancelled))
+    );
 }
 
 #[test]

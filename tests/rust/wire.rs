@@ -4,8 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use loadgen::endpoint::Api;
 use loadgen::endpoint::{Answer, AnswerOptions, Outcome, ReadTally};
-use loadgen::engine::config::Api;
 use loadgen::http::{Fault, Limits, Progress, ResponseParser};
 use loadgen::record::{Detail, Failure, Finish};
 use proptest::prelude::*;

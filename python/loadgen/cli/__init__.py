@@ -24,10 +24,10 @@ _COMMANDS = {
 class _App(click.Group):
     """Loads commands when they are called, and says errors the way the rest of loadgen does."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
         if name not in _COMMANDS:
             return None
         import importlib
@@ -36,7 +36,7 @@ class _App(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
@@ -55,8 +55,8 @@ class _App(click.Group):
         try:
             code = super().main(args, *rest, **{**extra, "standalone_mode": False})
             sys.stdout.flush()
-        except click.exceptions.NoArgsIsHelpError as help:
-            click.echo(help.format_message())
+        except click.exceptions.NoArgsIsHelpError as shown:
+            click.echo(shown.format_message())
             code = 2
         except click.UsageError as error:
             _say_usage(error)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 import msgspec
 
-from loadgen.config import Config, secret
 from loadgen.cli.show import plain
+from loadgen.config import Config, secret
 from loadgen.report import figures
 from loadgen.session import machine
-from loadgen.session.runner import bodies, plan
+from loadgen.session.prepare import bodies, plan
 
 _UNKNOWN = "(the one that /v1/models names)"
 _SHOWN = 2000
@@ -27,12 +27,10 @@ def show_plan(config: Config) -> int:
     made = plan(config)
     workers = machine.workers(config)
     dataset = made.phases[-1].meta["dataset"]
-    click.echo(
-        f"target     {plain(secret.shown_url(config.url))}, {config.api}, {'streamed' if config.stream else 'not streamed'}"
-    )
-    click.echo(
-        f"prompts    {plain(dataset['name'])}: {figures.whole(dataset['samples'])}, sha256 {dataset['sha256'][:16]}…"
-    )
+    streamed = "streamed" if config.stream else "not streamed"
+    click.echo(f"target     {plain(secret.shown_url(config.url))}, {config.api}, {streamed}")
+    prompts = f"{plain(dataset['name'])}: {figures.whole(dataset['samples'])}"
+    click.echo(f"prompts    {prompts}, sha256 {dataset['sha256'][:16]}…")
     for phase in made.phases:
         ends = [f"{figures.whole(phase.requests)} requests"] if phase.requests is not None else []
         ends += [figures.clock(phase.duration_s)] if phase.duration_s is not None else []

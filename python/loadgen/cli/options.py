@@ -52,7 +52,7 @@ def _flag(name: str, option: Option) -> click.Parameter:
     choices = getattr(option.read, "choices", None)
     extra: dict[str, Any] = {}
     if choices:
-        extra["shell_complete"] = lambda ctx, param, start: [
+        extra["shell_complete"] = lambda _ctx, _param, start: [
             CompletionItem(choice) for choice in choices if choice.startswith(start)
         ]
     return GroupedOption(

@@ -6,9 +6,10 @@ import os
 import shutil
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import msgspec
 
@@ -17,7 +18,6 @@ from loadgen.session.phase import PhasePlan
 
 if TYPE_CHECKING:
     from loadgen import _core
-    from loadgen.config import Config
 
 CHOICES = ("auto", "live", "plain", "none")
 _REDRAW_S, _LINE_S = 0.25, 10.0
@@ -28,7 +28,7 @@ _NAME = 12
 class View:
     """Shows nothing. The other views fill in what is drawn."""
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -47,11 +47,10 @@ class View:
         """A phase has ended."""
 
 
-def view(config: Config, ui: str, out: TextIO | None = None) -> View:
+def view(ui: str, out: TextIO | None = None) -> View:
     """Return the view that fits where progress goes.
 
     Args:
-        config: The run's options.
         ui: One of :data:`CHOICES`.
         out: Where progress goes; standard error if ``None``.
     """
@@ -59,7 +58,7 @@ def view(config: Config, ui: str, out: TextIO | None = None) -> View:
     if ui == "none":
         return View()
     smart = out.isatty() and os.environ.get("TERM", "") != "dumb"
-    return LiveView(out) if ui == "live" or ui == "auto" and smart else PlainView(out)
+    return LiveView(out) if ui == "live" or (ui == "auto" and smart) else PlainView(out)
 
 
 class PlainView(View):
@@ -91,7 +90,7 @@ class LiveView(View):
         self._colour = not os.environ.get("NO_COLOR")
         self._history: list[int] = []
 
-    def begun(self, phase: PhasePlan, directory: Path) -> None:
+    def begun(self, phase: PhasePlan, directory: Path) -> None:  # noqa: ARG002
         """Begin to draw."""
         self._history = []
         self._due = 0.0
@@ -107,9 +106,9 @@ class LiveView(View):
         if len(self._history) <= int(live["t_s"]):
             self._history.append(done)
         width = shutil.get_terminal_size().columns
-        self._draw([top_line(phase, live, width), bottom_line(phase, live, self._history, width)], live["failed"] > 0)
+        self._draw([top_line(phase, live, width), bottom_line(live, self._history, width)], live["failed"] > 0)
 
-    def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:
+    def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:  # noqa: ARG002
         """Remove what was drawn: the report says it better."""
         self.close()
 
@@ -153,11 +152,10 @@ def top_line(phase: PhasePlan, live: dict[str, Any], width: int) -> str:
     return f"{name}{bar}{rest}"[: width - 1]
 
 
-def bottom_line(phase: PhasePlan, live: dict[str, Any], history: list[int], width: int) -> str:
+def bottom_line(live: dict[str, Any], history: list[int], width: int) -> str:
     """Return the second line of the live view: times, tokens, and the last seconds as a curve.
 
     Args:
-        phase: The phase.
         live: What the engine says.
         history: Requests done at the end of each second so far.
         width: Columns of the terminal; the line never fills the last one.
@@ -238,7 +236,7 @@ def _bar(share: float, room: int) -> str:
 
 
 def _spark(history: list[int], room: int) -> str:
-    steps = [after - before for before, after in zip(history, history[1:], strict=False)][-room:]
+    steps = [after - before for before, after in pairwise(history)][-room:]
     most = max(steps, default=0) or 1
     return "".join(_SPARKS[min(7, step * 8 // (most + 1))] for step in steps)
 

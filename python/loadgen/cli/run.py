@@ -43,7 +43,7 @@ def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: boo
         from loadgen.cli import dry
 
         return dry.show_plan(options)
-    view = progress.view(options, "none" if quiet else ui)
+    view = progress.view("none" if quiet else ui)
     going = Run(options, view)
     try:
         with _signals(going, options) as seen, view:

@@ -39,7 +39,7 @@ def resolve(
     """
     from_file = file.read(config_file) if config_file is not None else {}
     in_file = f" in {config_file}"
-    sources = {name: in_file for name in from_file}
+    sources = dict.fromkeys(from_file, in_file)
     raw: dict[str, Any] = {name: value for name, value in from_file.items() if value is not None}
     for name, value in given.items():
         if value is not None:
@@ -82,11 +82,11 @@ def _read(name: str, value: Any, called: Any) -> Any:
         typed = option.read(value)
         if name in _FILES:
             target.readable(typed, _FILES[name])
-        return typed
     except ValueError as error:
         hidden = name in ("header", "extra_body", "proxy") or not isinstance(value, (str, int, float))
         shown = "" if hidden else f" {value}" if str(value).isprintable() else f" {value!r}"
         raise ConfigError(f"{called(name)}{shown[:200]} {error}") from None
+    return typed
 
 
 def _unknown(name: str, called: Any, speech: Speech) -> ConfigError:
@@ -114,17 +114,13 @@ def api_key(config: Config, called: Any = None) -> str | None:
         ConfigError: If the file or variable was named and holds no key.
     """
     called = called or (lambda name: name)
-    authorised = any(header.name.lower() == "authorization" for header in config.header)
     name = "api_key_file" if config.api_key_file is not None else "api_key_env"
     try:
         if config.api_key_file is not None:
             return secret.key_from_file(config.api_key_file)
         if config.api_key_env is not None:
-            got = secret.key_from_env(config.api_key_env)
-            if got is None:
-                raise ValueError(f"names the environment variable {config.api_key_env}, which is not set")
-            return got
-        if authorised or config.url.startswith("mock:"):
+            return secret.key_from_env(config.api_key_env, needed=True)
+        if config.url.startswith("mock:") or any(header.name.lower() == "authorization" for header in config.header):
             return None
         return secret.key_from_env("OPENAI_API_KEY")
     except ValueError as error:

@@ -71,10 +71,11 @@ def _load(config: Config, name: Name) -> Config:
             f"{name('burst')} {config.burst} and {name('requests')} {config.requests} contradict each other",
             f"give {name('burst')} alone",
         )
-    if load == "burst" and isinstance(config.max_concurrency, int) and config.max_concurrency < (config.burst or 0):
+    cap, burst = config.max_concurrency, config.burst
+    if load == "burst" and cap is not None and burst is not None and cap < burst:
         raise ConfigError(
-            f"{name('burst')} {config.burst} sends all at once, and {name('max_concurrency')} {config.max_concurrency} forbids it",
-            f"to work {config.burst} requests off, use {name('concurrency')} {config.max_concurrency} {name('requests')} {config.burst}",
+            f"{name('burst')} {burst} sends all at once, and {name('max_concurrency')} {cap} forbids it",
+            f"to work {burst} requests off, use {name('concurrency')} {cap} {name('requests')} {burst}",
         )
     return config
 

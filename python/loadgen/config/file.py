@@ -1,6 +1,6 @@
 """Reading a configuration file: YAML or TOML, one mapping of option names to values, and nothing clever in it."""
 
-import os
+from pathlib import Path
 from typing import Any
 
 from loadgen.errors import ConfigError
@@ -20,11 +20,11 @@ def read(path: str) -> dict[str, Any]:
     Raises:
         ConfigError: If it can't be read, isn't YAML or TOML, repeats a key, or uses tags, anchors or aliases.
     """
-    ending = os.path.splitext(path)[1].lower()
+    ending = Path(path).suffix.lower()
     if ending not in (".toml", ".yaml", ".yml"):
         raise ConfigError(f"{path}: a configuration ends in .yaml, .yml or .toml")
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             raw = file.read(_MOST + 1)
     except OSError as error:
         raise ConfigError(f"can't read the configuration {path}: {error.strerror or error}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
@@ -34,20 +33,20 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     stored: bool = True
 
 
-def _load(read: Callable[[Any], Any], metavar: str, help: str) -> Option:
-    return Option(read=read, metavar=metavar, help=help, group="Load")
+def _load(read: Callable[[Any], Any], metavar: str, words: str) -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Load")
 
 
-def _prompts(read: Callable[[Any], Any], metavar: str, help: str, shown: str = "") -> Option:
-    return Option(read=read, metavar=metavar, help=help, group="Prompts", shown=shown)
+def _prompts(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "") -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Prompts", shown=shown)
 
 
-def _wire(read: Callable[[Any], Any], metavar: str, help: str, shown: str = "", many: bool = False) -> Option:
-    return Option(read=read, metavar=metavar, help=help, group="Connection", shown=shown, many=many)
+def _wire(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", many: bool = False) -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Connection", shown=shown, many=many)
 
 
-def _report(read: Callable[[Any], Any], metavar: str, help: str, shown: str = "", many: bool = False) -> Option:
-    return Option(read=read, metavar=metavar, help=help, group="Results", shown=shown, many=many)
+def _report(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", many: bool = False) -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, many=many)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

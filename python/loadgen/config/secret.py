@@ -6,6 +6,7 @@ filled in; what is stored keeps the reference.
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -86,7 +87,7 @@ def _header(name: Any, content: Any) -> Header:
     if not isinstance(content, str):
         raise ValueError(f"needs text as the value of {name}")
     filled = fill(content.strip())
-    if any(ord(c) < 32 and c != "\t" or ord(c) == 127 for c in filled):
+    if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in filled):
         raise ValueError(f"has a control character (a line break, perhaps) in the value of {name}")
     return Header(name, filled, literal=filled == content.strip())
 
@@ -158,7 +159,7 @@ def fill(value: str) -> str:
 
 def _read(name: str) -> str:
     try:
-        with open(os.path.expanduser(name), encoding="utf-8") as file:
+        with Path(name).expanduser().open(encoding="utf-8") as file:
             content = file.read(_MOST + 1)
     except OSError as error:
         raise ValueError(f"names the file {name}: {error.strerror or error}") from None
@@ -169,9 +170,19 @@ def _read(name: str) -> str:
     return content
 
 
-def key_from_env(name: str) -> str | None:
-    """Return the API key held by an environment variable, or ``None`` where it isn't set or empty."""
+def key_from_env(name: str, *, needed: bool = False) -> str | None:
+    """Return the API key held by an environment variable, or ``None`` where it isn't set or empty.
+
+    Args:
+        name: The variable's name.
+        needed: Whether its absence is an error.
+
+    Raises:
+        ValueError: If it is needed and absent, or doesn't hold one key.
+    """
     value = os.environ.get(name, "").strip()
+    if needed and not value:
+        raise ValueError(f"names the environment variable {name}, which is not set")
     return _key(value, f"in the environment variable {name}") if value else None
 
 

@@ -1,6 +1,6 @@
 """Reading the target's URL: what may be asked, and what a mistyped one probably meant."""
 
-import os
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,20 +23,24 @@ def url(value: Any) -> str:
     if any(ord(c) <= 32 or ord(c) == 127 for c in got):
         raise ValueError("must not hold blanks or control characters")
     scheme, colon, rest = got.partition(":")
-    if got.startswith("unix:"):
+    if scheme == "unix" and colon:
         if not rest.lstrip("/"):
             raise ValueError("needs the socket's path, such as unix:/run/server.sock")
-        return got
-    if scheme == "mock" and colon:
+    elif scheme == "mock" and colon:
         if rest and not rest.startswith("?"):
             raise ValueError("takes options behind a question mark, such as mock:?ttft=50ms&gap=10ms")
-        return got
-    if scheme not in ("http", "https") or not rest.startswith("//"):
-        if "://" in got:
-            raise ValueError("must begin with http://, https://, unix: or mock:")
+    elif scheme in ("http", "https") and rest.startswith("//"):
+        _web(got)
+    elif "://" in got:
+        raise ValueError("must begin with http://, https://, unix: or mock:")
+    else:
         raise ValueError(f"must be a whole URL; perhaps http://{got.rpartition('@')[2].lstrip('/')}")
+    return got
+
+
+def _web(url: str) -> None:
     try:
-        parts = urlsplit(got)
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
         raise ValueError("has a host or port that is none") from None
@@ -46,7 +50,6 @@ def url(value: Any) -> str:
         raise ValueError("has port 0, which nobody listens on")
     if parts.fragment:
         raise ValueError("must not have a fragment (#…)")
-    return got
 
 
 def readable(file: str, what: str) -> None:
@@ -56,10 +59,10 @@ def readable(file: str, what: str) -> None:
         file: The path.
         what: What it should be, in words.
     """
-    if os.path.isdir(file):
+    if Path(file).is_dir():
         raise ValueError(f"names a directory, where {what} is wanted")
     try:
-        with open(file, "rb"):
+        with Path(file).open("rb"):
             pass
     except OSError as error:
         raise ValueError(f"names {what} that can't be read: {error.strerror or error}") from None

@@ -5,7 +5,9 @@ option's name and the value. Numbers in strings are decimal; durations are secon
 """
 
 import math
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -28,12 +30,10 @@ def text(value: Any) -> str:
 
 def path(value: Any) -> str:
     """Read a path: a non-empty string or an ``os.PathLike``; ``~`` is the home directory."""
-    import os
-
     raw = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(raw, str) or not raw or "\0" in raw:
         raise ValueError("must be a path")
-    return os.path.expanduser(raw)
+    return str(Path(raw).expanduser()) if raw.startswith("~") else raw
 
 
 def number(value: Any) -> float:
@@ -82,7 +82,7 @@ def count(value: Any) -> int:
 
 
 def count32(value: Any) -> int:
-    """Read a whole number from 1 to 2³² − 1."""
+    """Read a whole number from 1 to 2**32 - 1."""
     got = count(value)
     if got >= 2**32:
         raise ValueError("is too large")
@@ -142,10 +142,7 @@ def _seconds(value: Any) -> float:
 def share(value: Any) -> float:
     """Read a share from 0 to 1: a number, or text such as ``10%``."""
     raw = value.strip() if isinstance(value, str) else value
-    if isinstance(raw, str) and raw.endswith("%"):
-        got = number(raw[:-1]) / 100
-    else:
-        got = number(raw)
+    got = number(raw[:-1]) / 100 if isinstance(raw, str) and raw.endswith("%") else number(raw)
     if not 0 <= got <= 1:
         raise ValueError('must be a share: from 0 to 1, or text such as "10%"')
     return got
@@ -171,7 +168,7 @@ def _is_number(value: str) -> bool:
 
 
 def percentiles(value: Any) -> tuple[float, ...]:
-    """Read percentiles, as text separated by commas or as a list: each above 0 and below 100; sorted, without repeats."""
+    """Read percentiles, separated by commas or as a list: above 0, below 100; sorted, without repeats."""
     parts = value.split(",") if isinstance(value, str) else value
     if isinstance(parts, (int, float)) and not isinstance(parts, bool):
         parts = [parts]
@@ -200,14 +197,7 @@ def slo(value: Any) -> dict[str, float]:
         parts = [value] if isinstance(value, str) else value
         if not isinstance(parts, (list, tuple)):
             raise ValueError('must look like "ttft:200ms"')
-        pairs = []
-        for part in (
-            p for item in parts for p in (re.split(r"[\s,]+", item.strip()) if isinstance(item, str) else [item])
-        ):
-            if not isinstance(part, str) or part.count(":") != 1:
-                raise ValueError('must look like "ttft:200ms"')
-            name, _, limit = part.partition(":")
-            pairs.append((name, limit))
+        pairs = [pair for part in parts for pair in _objectives(part)]
     got: dict[str, float] = {}
     for name, limit in pairs:
         if name not in SLO_METRICS:
@@ -221,6 +211,13 @@ def slo(value: Any) -> dict[str, float]:
         except ValueError as error:
             raise ValueError(f"for {name} {error}") from None
     return got
+
+
+def _objectives(part: Any) -> list[tuple[str, str]]:
+    pieces = re.split(r"[\s,]+", part.strip()) if isinstance(part, str) else []
+    if not pieces or any(piece.count(":") != 1 for piece in pieces):
+        raise ValueError('must look like "ttft:200ms"')
+    return [(piece.partition(":")[0], piece.partition(":")[2]) for piece in pieces]
 
 
 _STAGE = re.compile(r"\s*([0-9.]+)(?:\s*/s)?(?:\s*(?:-|\.\.)\s*([0-9.]+))?\s*(?:/s)?\s*:\s*(\S+)\s*")

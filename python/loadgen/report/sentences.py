@@ -72,10 +72,8 @@ def alarms(result: SessionResult) -> list[str]:
     found = []
     if result.status != "complete":
         found.append(f"{result.status.upper()}: {plain(result.reason or 'no reason is known')}.{_missing(result)}")
-    for phase in result.phases:
-        if phase.trust.verdict == "client_limited":
-            found.append(f"CLIENT-LIMITED: {_reasons(phase)}")
-    return found
+    limited = [phase for phase in result.phases if phase.trust.verdict == "client_limited"]
+    return found + [f"CLIENT-LIMITED: {_reasons(phase)}" for phase in limited]
 
 
 def _missing(result: SessionResult) -> str:
@@ -93,8 +91,9 @@ def _missing(result: SessionResult) -> str:
 def counts(phase: PhaseResult) -> str:
     """Return what became of the requests."""
     found = phase.counts
-    text = f"{figures.whole(found.ok)} ok   {figures.whole(found.failed)} failed   {figures.whole(found.cancelled)} cancelled"
-    return text + (f"   {figures.whole(found.in_flight)} in flight" if found.in_flight else "")
+    shown = [(found.ok, "ok"), (found.failed, "failed"), (found.cancelled, "cancelled")]
+    shown += [(found.in_flight, "in flight")] if found.in_flight else []
+    return "   ".join(f"{figures.whole(count)} {word}" for count, word in shown)
 
 
 def goodput(phase: PhaseResult) -> str:
@@ -165,7 +164,7 @@ def _failures(phase: PhaseResult) -> list[str]:
     for detail in details[:6]:
         words = failure_words(detail["class"])
         more = plain(str(detail.get("words") or ""))
-        ids = ", ".join(str(id) for id in (detail.get("requests") or [])[:3])
+        ids = ", ".join(str(number) for number in (detail.get("requests") or [])[:3])
         text = f"{figures.whole(detail['count'])} × {words}{f' ({more})' if more else ''}"
         text += f": {plain(detail['message'])[:200]}" if detail.get("message") else ""
         lines.append(
@@ -193,8 +192,8 @@ def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
     if samples and issued > samples and not result.report["run"]["config"].get("unique_prompts"):
         seen = figures.share((issued - samples) / issued)
         found.append(
-            f"{_many(samples, 'distinct prompt')} for {figures.whole(issued)} requests: {seen} were seen before by the server's "
-            "prefix cache (--unique-prompts prevents it)"
+            f"{_many(samples, 'distinct prompt')} for {figures.whole(issued)} requests: {seen} were seen before by "
+            "the server's prefix cache (--unique-prompts prevents it)"
         )
     if phase.dataset.get("note"):
         found.append(plain(str(phase.dataset["note"])))

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from loadgen.config import Config, secret
+from loadgen.config import Config
 from loadgen.errors import TargetError
 
 _MOST = 4 << 20
@@ -55,7 +55,7 @@ def ask(config: Config, api_key: str | None) -> list[str]:
         TargetError: If it can't be reached, refuses, or answers something else than a list of models.
     """
     path = url_of(config.url)
-    shown = f"{secret.shown_url(config.url).partition('?')[0] if config.url.startswith('unix:') else _origin(config.url)}{path}"
+    shown = (config.url if config.url.startswith("unix:") else _origin(config.url)) + path
     try:
         connection = _connect(config)
         try:

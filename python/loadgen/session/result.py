@@ -88,7 +88,8 @@ class Metric:
         return self.count > 0
 
     def __repr__(self) -> str:
-        return f"Metric({self.name}: n={self.count}, p50={self._value('p50'):.6g}, p99={self._value('p99'):.6g} {self.unit})"
+        middle, far = self._value("p50"), self._value("p99")
+        return f"Metric({self.name}: n={self.count}, p50={middle:.6g}, p99={far:.6g} {self.unit})"
 
 
 def percentile_key(percent: float) -> str:

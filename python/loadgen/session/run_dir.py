@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import fcntl
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from loadgen.errors import ConfigError, ReportError
 
@@ -22,13 +23,13 @@ class RunDir:
     Made by :func:`create`; use it as a context manager.
     """
 
-    def __init__(self, path: Path, id: str, made: bool, lock: int) -> None:
+    def __init__(self, path: Path, run_id: str, made: bool, lock: int) -> None:
         self.path = path
-        self.id = id
+        self.id = run_id
         self._made = made
         self._lock = lock
 
-    def __enter__(self) -> RunDir:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,7 +66,7 @@ def create(out: str | None) -> RunDir:
     Raises:
         ConfigError: If it can't be made or written, or holds a run already.
     """
-    path, id = (Path(out), _new_id(None)) if out is not None else _fresh()
+    path, run_id = (Path(out), _new_id(None)) if out is not None else _fresh()
     try:
         made = not path.exists()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,7 +80,7 @@ def create(out: str | None) -> RunDir:
         raise ConfigError(
             f"can't write the run to {path}: {error.strerror or error}", "name another directory: --out DIR"
         ) from None
-    directory = RunDir(path, id, made, lock)
+    directory = RunDir(path, run_id, made, lock)
     if not _try_lock(lock):
         directory.close()
         raise ConfigError(f"{path} belongs to a run that is still going", "name another directory: --out DIR")
@@ -90,17 +91,17 @@ def create(out: str | None) -> RunDir:
 
 
 def _fresh() -> tuple[Path, str]:
-    now = datetime.datetime.now(datetime.UTC)
-    id = _new_id(RUNS)
-    return RUNS / f"{now:%Y%m%dT%H%M%SZ}-{id}", id
+    now = dt.datetime.now(dt.UTC)
+    run_id = _new_id(RUNS)
+    return RUNS / f"{now:%Y%m%dT%H%M%SZ}-{run_id}", run_id
 
 
 def _new_id(runs: Path | None) -> str:
-    taken = {name.rpartition("-")[2] for name in os.listdir(runs)} if runs is not None and runs.is_dir() else set()
+    taken = {run.name.rpartition("-")[2] for run in runs.iterdir()} if runs is not None and runs.is_dir() else set()
     while True:
-        id = secrets.token_hex(2 if len(taken) < 1000 else 4)
-        if id not in taken:
-            return id
+        run_id = secrets.token_hex(2 if len(taken) < 1000 else 4)
+        if run_id not in taken:
+            return run_id
 
 
 def _try_lock(lock: int) -> bool:
@@ -153,7 +154,7 @@ def _begun(path: Path) -> str:
             made = (path / name).stat().st_mtime
         except OSError:
             continue
-        return f"{datetime.datetime.fromtimestamp(made, datetime.UTC):%Y%m%dT%H%M%SZ}"
+        return f"{dt.datetime.fromtimestamp(made, dt.UTC):%Y%m%dT%H%M%SZ}"
     return ""
 
 
@@ -199,11 +200,58 @@ def write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        with open(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+_OURS = (LOG, REPORT, "answers.log", LOCK)
+
+
+def _files(path: Path) -> list[Path]:
+    return [
+        file
+        for file in path.iterdir()
+        if (file.name in _OURS or file.name.startswith(f".{REPORT}.")) and _is_file(file)
+    ]
+
+
+def size(path: Path) -> int:
+    """Return how many bytes a run's own files hold."""
+    return sum(file.lstat().st_size for file in _files(path))
+
+
+def remove(path: Path) -> str:
+    """Remove a run: the files that a run writes, and its directory if nothing else is in it.
+
+    Args:
+        path: The run's directory.
+
+    Returns:
+        Why it could not be removed in full; empty where it was.
+    """
+    if not is_run(path):
+        return "it is no run"
+    try:
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        if not _try_lock(lock):
+            return "it is still going"
+        for file in _files(path):
+            file.unlink()
+        others = [file.name for file in path.iterdir()]
+        if others:
+            return f"the run is gone; {len(others)} files of somebody else's stay, {others[0]!r} for one"
+        path.rmdir()
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        os.close(lock)
+    return ""

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
+use super::Api;
 use super::error;
 use super::reader::{Carried, ReadTally, Reader};
 use super::sse::{Decoder, Listener};
-use crate::engine::config::Api;
 use crate::http::{Fault, Head, Limits, Secrets, Sink, excerpt};
 use crate::record::{Detail, Failure, Finish};
 

@@ -1,25 +1,18 @@
 //! What an answer's bytes mean: which events carry tokens, why the model stopped, what the server counted, what failed.
 //!
 //! An event is read by the cheapest way that is certain: against the *template* of the event before it (`template`),
-//! and else by a parser (`facts`).
+//! else by a scanner that knows the usual JSON (`scan`), and else by a parser that knows any (`facts`).
 
 mod answer;
+mod api;
 mod error;
 mod facts;
 mod reader;
+mod scan;
 mod sse;
 mod template;
 mod text;
 
 pub use answer::{Answer, AnswerOptions, Outcome};
+pub use api::Api;
 pub use reader::ReadTally;
-
-use crate::engine::config::Api;
-
-/// The path of an API on a server.
-pub fn api_path(api: Api) -> &'static str {
-    match api {
-        Api::Chat => "/v1/chat/completions",
-        Api::Completions => "/v1/completions",
-    }
-}

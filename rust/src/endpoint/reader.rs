@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::facts::{self, Facts, Kind};
+use super::scan::scan;
 use super::sse::{Event, Listener};
 use super::template::{Fit, Template};
 use super::{error, text};
@@ -33,6 +34,8 @@ pub(super) struct Carried {
     pub token: bool,
     pub output: bool,
     pub error: bool,
+    /// The facts' offsets are those of the bytes that were given: nothing in them had to be replaced.
+    pub exact: bool,
 }
 
 /// What was read of one answer; the part of an [`super::Answer`] that the decoder talks to.
@@ -86,16 +89,17 @@ impl Reader {
 
     /// Read one JSON object into `facts`, and what it says beyond the counts into the answer. Err: why it can't be read.
     pub(super) fn read(&mut self, json: &[u8]) -> Result<Carried, String> {
-        let lossy = match std::str::from_utf8(json) {
-            Ok(json) => Cow::Borrowed(json),
-            Err(_) => String::from_utf8_lossy(json),
+        let lossy;
+        let (text, exact) = if scan(json, &mut self.facts) {
+            (json, true)
+        } else {
+            lossy = String::from_utf8_lossy(json);
+            facts::parse(&lossy, &mut self.facts).map_err(|e| format!("{e} in `{}`", excerpt(json, 120)))?;
+            (lossy.as_bytes(), matches!(lossy, Cow::Borrowed(_)))
         };
-        facts::parse(&lossy, &mut self.facts).map_err(|e| format!("{e} in `{}`", excerpt(json, 120)))?;
         let facts = &self.facts;
-        let mut carried = Carried { token: !facts.pieces.is_empty(), output: false, error: facts.error };
-        for piece in &facts.pieces {
-            carried.output |= piece.kind != Kind::Reasoning;
-        }
+        let output = facts.pieces.iter().any(|piece| piece.kind != Kind::Reasoning);
+        let carried = Carried { token: !facts.pieces.is_empty(), output, error: facts.error, exact };
         if facts.finish != Finish::Unknown {
             self.finish = facts.finish;
         }
@@ -109,7 +113,7 @@ impl Reader {
         if self.keep_text {
             for i in 0..self.facts.pieces.len() {
                 let piece = self.facts.pieces[i];
-                self.keep(piece.kind, piece.choice, &lossy.as_bytes()[piece.start..piece.end]);
+                self.keep(piece.kind, piece.choice, &text[piece.start..piece.end]);
             }
         }
         Ok(carried)
@@ -188,7 +192,7 @@ impl Listener for Reader {
         if carried.error {
             self.fail(data);
         } else if let Some(frame) = event.frame
-            && std::str::from_utf8(data).is_ok()
+            && carried.exact
         {
             let offset = data.as_ptr() as usize - frame.as_ptr() as usize;
             self.template.learn(frame, offset, &self.facts);

@@ -19,7 +19,7 @@ pub(super) fn string_end(bytes: &[u8]) -> Option<usize> {
 
 /// How many bytes stand before the first quote, backslash or control character.
 #[inline]
-fn plain(bytes: &[u8]) -> usize {
+pub(super) fn plain(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(word) = bytes.get(at..at + 8).and_then(|w| <[u8; 8]>::try_from(w).ok()) {
         let found = special(u64::from_le_bytes(word));

@@ -6,28 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::Api;
 use crate::schedule::{Load, Order};
-
-/// Which API a request speaks.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Api {
-    /// `/v1/chat/completions`
-    #[default]
-    Chat,
-    /// `/v1/completions`
-    Completions,
-}
-
-impl Api {
-    /// The path that a base URL is completed with.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Chat => "/v1/chat/completions",
-            Self::Completions => "/v1/completions",
-        }
-    }
-}
 
 /// One run: the target, how to speak to it, where its log goes.
 #[derive(Clone, Debug, Deserialize)]

@@ -57,6 +57,10 @@ async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
     let mut free = now_ns();
     while !over(&phase, free) {
         let Some(index) = phase.shared.claim() else { break };
+        if phase.shared.is_last(index) {
+            // Nobody need wait for a slot to learn that there is no more.
+            phase.shared.stop(StopReason::Requests);
+        }
         let stamps = Stamps { planned: free, free: UNSET, issued: free, ..Stamps::default() };
         let ticket = Ticket { index, sample: phase.sample(index), stamps };
         worker.note_issued(&phase, 0);
@@ -71,7 +75,7 @@ async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
 /// An open loop: claim the next arrival, wait for it, send it, whatever became of the ones before.
 async fn arrivals(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
     let reason = issue_arrivals(&worker, &phase).await;
-    phase.shared.stop(reason);
+    phase.shared.end(reason);
     phase.issued_last();
 }
 
@@ -83,6 +87,7 @@ async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReaso
         Ok(timer) => timer,
         Err(error) => {
             worker.run.fail(format!("no timer for issue times: {error}"));
+            phase.shared.stop(StopReason::Stopped);
             return StopReason::Stopped;
         }
     };
@@ -91,6 +96,7 @@ async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReaso
     let mut together = 0;
     loop {
         let free = wait_for_slot(worker, cap).await;
+        // Whatever ended the claims has left its reason.
         let Some(index) = phase.shared.claim() else { return StopReason::Requests };
         let Some(offset) = arrivals.offset_ns(index) else { return StopReason::Plan };
         if offset >= phase.shared.duration_ns() {
@@ -104,6 +110,9 @@ async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReaso
         let ticket = Ticket { index, sample: phase.sample(index), stamps };
         worker.note_issued(phase, issued - planned.max(free));
         send(worker, phase, ticket);
+        if phase.shared.is_last(index) {
+            return StopReason::Requests;
+        }
         together += 1;
         if together == GROUP {
             together = 0;

@@ -77,7 +77,8 @@ pub struct Phase {
     pub first_id: u64,
     start_ns: OnceLock<u64>,
     next: AtomicU64,
-    stop: AtomicU32,
+    reason: AtomicU32,
+    stopped: AtomicBool,
     issue_end_ns: AtomicU64,
     cancel_at_ns: AtomicU64,
     issuing: AtomicU32,
@@ -105,7 +106,8 @@ impl Phase {
             first_id,
             start_ns: OnceLock::new(),
             next: AtomicU64::new(0),
-            stop: AtomicU32::new(0),
+            reason: AtomicU32::new(0),
+            stopped: AtomicBool::new(false),
             issue_end_ns: AtomicU64::new(0),
             cancel_at_ns: AtomicU64::new(NEVER),
             issuing: AtomicU32::new(u32::from(workers)),
@@ -140,10 +142,15 @@ impl Phase {
         // Relaxed: the index itself is all that is shared; the plan it points into was there before the workers.
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         if self.config.requests.is_some_and(|n| index >= n) {
-            self.stop(StopReason::Requests);
+            self.end(StopReason::Requests);
             return None;
         }
         Some(index)
+    }
+
+    /// Whether `index` is the last that can be claimed.
+    pub fn is_last(&self, index: u64) -> bool {
+        self.config.requests == Some(index + 1)
     }
 
     /// How many indices have been claimed, the last ones past the limit left out.
@@ -152,23 +159,30 @@ impl Phase {
         self.next.load(Ordering::Relaxed).min(self.config.requests.unwrap_or(NEVER))
     }
 
-    /// Stop issuing. The first reason stays.
-    pub fn stop(&self, reason: StopReason) {
-        // Relaxed: pairs with the load in `stopped`; nothing else is published with it.
-        let _ = self.stop.compare_exchange(0, reason as u32, Ordering::Relaxed, Ordering::Relaxed);
+    /// One worker has come to the plan's end; what others have claimed still goes out. The first reason stays.
+    pub fn end(&self, reason: StopReason) {
+        // Relaxed: pairs with the load in `reason`; nothing else is published with it.
+        let _ = self.reason.compare_exchange(0, reason as u32, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Whether it has stopped issuing.
+    /// Stop issuing at once: what is claimed and not yet due stays unsent. The first reason stays.
+    pub fn stop(&self, reason: StopReason) {
+        self.end(reason);
+        // Relaxed: pairs with the load in `stopped`.
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was stopped.
     #[inline]
     pub fn stopped(&self) -> bool {
-        // Relaxed: pairs with the exchange in `stop`.
-        self.stop.load(Ordering::Relaxed) != 0
+        // Relaxed: pairs with the store in `stop`; a request later is early enough.
+        self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Why it stopped.
+    /// Why issuing ended.
     pub fn reason(&self) -> Option<StopReason> {
-        // Relaxed: see `stopped`.
-        StopReason::from_code(self.stop.load(Ordering::Relaxed))
+        // Relaxed: pairs with the exchange in `end`.
+        StopReason::from_code(self.reason.load(Ordering::Relaxed))
     }
 
     /// What is in flight at `ns` is to be cancelled; the earliest wish counts.

@@ -266,7 +266,8 @@ impl PhaseHere {
         let elapsed = self.shared.started().map_or(0, |start| now.saturating_sub(start));
         if behind {
             self.shared.stop(StopReason::Disk);
-        } else if elapsed >= self.shared.duration_ns() {
+        } else if elapsed >= self.shared.duration_ns().saturating_add(SWEEP_MS * 1_000_000) {
+            // A schedule ends by itself; slots that are all busy don't. A sweep later, nothing due is left unsent.
             self.shared.stop(StopReason::Duration);
         }
         if self.shared.stopped() {

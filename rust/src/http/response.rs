@@ -439,15 +439,14 @@ mod tests {
 
     #[test]
     fn each_framing_yields_its_body() {
-        let cases: [(&[u8], &[u8], Result<Progress, Detail>); 6] = [
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"hello", REUSABLE),
+        for (bytes, body, end) in [
+            (&b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"[..], &b"hello"[..], REUSABLE),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", REUSABLE),
             (b"HTTP/1.1 200 OK\r\n\r\nhello", b"hello", CLOSED),
             (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nhello", b"hello", CLOSED),
             (b"HTTP/1.1 204 No Content\r\n\r\n", b"", REUSABLE),
             (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", b"", REUSABLE),
-        ];
-        for (bytes, body, end) in cases {
+        ] {
             let (seen, last) = whole(bytes);
             assert_eq!((&seen.body[..], last), (body, end));
         }
