@@ -125,7 +125,12 @@ def test_a_childs_peak_is_its_own_and_not_its_spawners() -> None:
 def test_what_takes_too_long_is_killed_and_gone() -> None:
     watched: list[int] = []
     with pytest.raises(BenchError, match=r"took longer than 1 s and was killed"):
-        process.run([shutil.which("sleep") or "/bin/sleep", "600"], timeout_s=1, watch=lambda pid: watched.append(os.pidfd_open(pid)), every_s=0.05)
+        process.run(
+            [shutil.which("sleep") or "/bin/sleep", "600"],
+            timeout_s=1,
+            watch=lambda pid: watched.append(os.pidfd_open(pid)),
+            every_s=0.05,
+        )
     ended, _, _ = select.select(watched[:1], [], [], 10)
     assert ended == watched[:1]
     for descriptor in watched:

@@ -46,7 +46,7 @@ def at_once(bench: Bench) -> Iterator[Line]:
             rows = mock.rows()
             errors.append(_error(run, rows, 50))
             tails.append(_error(run, rows, 99))
-            gaps.append(run.metric("icl", "p99"))
+            gaps.append(run.value("metrics", "icl", "p99"))
             chunk_late.append(mock.settled()["lateness_us"]["chunk"]["p99"] / 1e3)
     own = Spread.of([_GAP_MS + late for late in chunk_late])
     note = f"p99 {Spread.of(tails)} ms"
@@ -82,9 +82,8 @@ def send_lateness(bench: Bench) -> Iterator[Line]:
             mock.reset()
             seconds = max(1, bench.size.truth_s // 2)
             run = bench.loadgen.run(mock.url, "--rate", str(rate), "--arrival", "constant", "--duration", f"{seconds}s")
-            late = run.phase["trust"]["send_lateness_us"]
-            medians.append(late["p50"])
-            tails.append(late["p99"])
+            medians.append(run.value("trust", "send_lateness_us", "p50"))
+            tails.append(run.value("trust", "send_lateness_us", "p99"))
             off_grid.append(off_grid_us(mock.rows().arrival_ns, rate))
     note = f"p99 {Spread.of(tails)} µs; the server saw them a median of {Spread.of(off_grid)} µs off their grid"
     yield Line("late", f"{rate:,}/s with streams: send lateness", "µs", Spread.of(medians), Mark(5.0), note=note)
@@ -124,7 +123,7 @@ def _against(bench: Bench, server: Server, name: str) -> _Errors:
 
 def _error(run: Run, rows: Rows, percent: int) -> float:
     """Milliseconds between the client's percentile of TTFT and the server's own."""
-    return run.metric("ttft", f"p{percent}") - percentile(rows.ttft_ms, percent)
+    return run.value("metrics", "ttft", f"p{percent}") - percentile(rows.ttft_ms, percent)
 
 
 def _server_late(family: str, name: str, median_ms: float, p99_ms: float) -> Line:

@@ -165,6 +165,6 @@ def _closed_loop(bench: Bench, shape: Shape, mock: Mock, requests: int) -> Run:
 
 def _calibrated(bench: Bench, shape: Shape, mock: Mock) -> tuple[int, int]:
     """Return how many requests take as long as wrk's runs; the run that finds it out warms everything up as well."""
-    rate = _closed_loop(bench, shape, mock, _CALIBRATE).phase["throughput"]["requests_per_s"]
+    rate = _closed_loop(bench, shape, mock, _CALIBRATE).value("throughput", "requests_per_s")
     short, long = (min(_MOST, max(_CALIBRATE, round(rate * s))) for s in (bench.size.short_s, bench.size.long_s))
     return short, max(long, 2 * short)
