@@ -1,0 +1,51 @@
+"""loadgen: load generation for LLM inference endpoints, exact where it matters.
+
+``loadgen.run(url, rate=…, duration=…)`` drives a server and returns what a client saw; ``loadgen.arun`` is the same,
+async. Everything is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loadgen._core import __version__
+    from loadgen.errors import ConfigError, DatasetError, LoadgenError, ReportError, RunError, TargetError
+    from loadgen.session import Metric, PhaseResult, PhaseType, SessionResult, arun, run
+
+__all__ = [
+    "ConfigError",
+    "DatasetError",
+    "LoadgenError",
+    "Metric",
+    "PhaseResult",
+    "PhaseType",
+    "ReportError",
+    "RunError",
+    "SessionResult",
+    "TargetError",
+    "__version__",
+    "arun",
+    "run",
+]
+
+_ROOMS = {
+    "loadgen._core": ("__version__",),
+    "loadgen.errors": ("ConfigError", "DatasetError", "LoadgenError", "ReportError", "RunError", "TargetError"),
+    "loadgen.session": ("Metric", "PhaseResult", "PhaseType", "SessionResult", "arun", "run"),
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'loadgen' has no attribute {name!r}")
+        import importlib
+
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_HOMES})

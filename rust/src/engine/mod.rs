@@ -1,3 +1,18 @@
 //! The engine: workers that share nothing take requests from one plan, make them, and write what happened.
 
+mod bodies;
 pub mod config;
+mod connection;
+mod flight;
+mod issue;
+mod phase;
+mod request;
+mod run;
+mod ticker;
+mod timer;
+mod usage;
+mod worker;
+
+pub use bodies::{Bodies, BodiesError};
+pub use phase::StopReason;
+pub use run::{Engine, EngineError};

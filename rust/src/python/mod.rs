@@ -1,5 +1,7 @@
 //! The bindings: the only importer of pyo3, and thin.
 
+mod engine;
+
 use pyo3::prelude::*;
 
 mod mock;
@@ -7,6 +9,9 @@ mod mock;
 /// The compiled core of `loadgen`. Its types are declared in `python/loadgen/_core.pyi`.
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::engine::{Bodies, Engine, now_ns};
+
     use super::*;
 
     #[pymodule_export]

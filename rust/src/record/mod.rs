@@ -1,5 +1,26 @@
 //! The record of truth: one row per request, the columnar shard that gathers rows, the run log that keeps them.
 
+mod backlog;
+mod block;
+mod columns;
+mod entries;
+mod error;
+mod reader;
+mod reads;
 mod row;
+mod rows;
+mod shard;
+mod store;
+mod varint;
+mod writer;
 
+pub use backlog::Backlog;
+pub use block::{Block, BlockKind, FORMAT_MAJOR, FORMAT_MINOR, LogHeader, MAX_BLOCK, SESSION_WORKER};
+pub use entries::{Entries, Entry, MetaParts, TextKind};
+pub use error::{BlockFault, LogError};
+pub use reader::{Damage, LogReader, ReaderHeader, WhichLog};
+pub use reads::{ReadIter, ReadList};
 pub use row::{Attempt, AttemptKind, Detail, Failure, Finish, Read, Row, StampSource, Stamps, TokenSource, UNSET};
+pub use rows::{RowBlock, RowView};
+pub use shard::Shard;
+pub use writer::{LogStats, LogWriter};

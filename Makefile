@@ -1,0 +1,79 @@
+# Sets everything up inside the project: needs Python >= 3.11, cargo and make, nothing else.
+#   make demo        build, run a load against the built-in mock server, show the report
+#   make test        all tests that need no server; make test-real: those against real ones; make lint, bench, docs, clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REAL := .venvs/llamacpp
+# Near release speed at a fraction of its build time (Cargo.toml); `make PROFILE=release build` is what a wheel has.
+PROFILE ?= bench-fast
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip --quiet
+RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
+PY := $(wildcard python tests benches examples)
+
+.DEFAULT_GOAL := demo
+.PHONY: demo build test test-rust test-python test-real bench lint lint-quick docs clean
+
+demo: $(VENV)/.built
+	@$(BIN)/python examples/demo.py
+
+build: $(VENV)/.built
+
+test: lint-quick test-rust test-python
+
+test-rust: $(VENV)/.tools
+	$(BIN)/python tests/count.py rust -- cargo test --locked --no-fail-fast
+
+test-python: $(VENV)/.built
+	$(BIN)/python tests/count.py python -- $(BIN)/pytest --quiet
+
+test-real: $(VENV)/.built $(REAL)/.ready
+	$(BIN)/python tests/count.py real -- $(BIN)/pytest --quiet tests/real
+
+bench: $(VENV)/.built
+	$(BIN)/python benches/run.py
+
+# What takes seconds; `lint` adds what compiles.
+lint-quick: $(VENV)/.tools
+	$(BIN)/ruff format --check --quiet $(PY)
+	$(BIN)/ruff check --quiet $(PY)
+	PYTHONPATH=python $(BIN)/lint-imports --no-logo
+	$(BIN)/python tests/direction.py
+	cargo fmt --check
+
+lint: lint-quick $(VENV)/.built
+	$(BIN)/mypy
+	$(BIN)/stubtest loadgen._core
+	cargo clippy --locked --all-targets --quiet -- -D warnings
+	cargo clippy --locked --all-targets --features python --quiet -- -D warnings
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "docs: site/index.html"
+
+clean:
+	rm -rf $(VENV) .venvs target site dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -f python/loadgen/_core*.so
+
+# Stamps: what is there and not older than what it is made of isn't made again.
+$(VENV)/.tools: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "loadgen needs Python >= 3.11; name one: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install 'pip>=25.1'
+	$(PIP) install --group dev
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.tools $(RUST)
+	PIP_QUIET=1 PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/maturin develop --profile $(PROFILE) --locked
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.tools
+	$(PIP) install --group docs
+	@touch $@
+
+$(REAL)/.ready: tests/servers/requirements.txt tests/servers/make_tiny_gguf.py
+	$(PYTHON) -m venv $(REAL)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(REAL)/bin/python -m pip --quiet install --only-binary :all: --requirement $<
+	$(REAL)/bin/python tests/servers/make_tiny_gguf.py $(REAL)/model
+	@touch $@

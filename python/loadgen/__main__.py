@@ -1,0 +1,5 @@
+"""``python -m loadgen``: the command line."""
+
+from loadgen.cli import main
+
+main()

@@ -1,0 +1,73 @@
+"""The compiled core. Strings are JSON unless said otherwise."""
+
+from collections.abc import Sequence
+from typing import final
+
+__version__: str
+
+@final
+class Bodies:
+    """The request bodies of a phase, held by the core.
+
+    Args:
+        bodies: Each one JSON object without ``stream`` and ``stream_options``.
+        holes: For each body, the byte offset within its prompt where a unique marker may be put.
+    """
+
+    def __new__(cls, bodies: Sequence[bytes], holes: Sequence[int] | None = None) -> Bodies: ...
+    def __len__(self) -> int: ...
+
+@final
+class Engine:
+    """The load engine of one run: it creates ``run.log`` in the run's directory and starts its workers.
+
+    Args:
+        config: ``RunConfig`` of ``rust/src/engine/config.rs``.
+    """
+
+    def __new__(cls, config: str) -> Engine: ...
+    def begin(self, phase: str, bodies: Bodies) -> None:
+        """Start a phase (``PhaseConfig`` of ``rust/src/engine/config.rs``) at once."""
+
+    def wait(self, timeout: float) -> str | None:
+        """Wait up to ``timeout`` seconds for the phase's end; its account, or ``None`` while it goes on."""
+
+    def live(self) -> str:
+        """Return what a progress line shows."""
+
+    def stop(self, grace: float) -> None:
+        """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
+
+    def finish(self, status: str = "complete", reason: str = "") -> None:
+        """End the workers and close the log, which keeps how the run ended. May be called again."""
+
+@final
+class MockServer:
+    """A mock server on threads of its own.
+
+    Args:
+        config: ``mock::Config``.
+    """
+
+    def __new__(cls, config: str) -> MockServer: ...
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+
+    def truth(self, rows: bool = False) -> str:
+        """Return what it really did; with ``rows`` of each request."""
+
+    def reset_truth(self) -> None:
+        """Forget what it did so far."""
+
+    def stop(self) -> None:
+        """Stop serving and end its threads. May be called again."""
+
+def mock_faults() -> list[tuple[str, str]]:
+    """Return each fault's name and what it does."""
+
+def summarise(dir: str, options: str) -> str:
+    """Derive a summary from the ``run.log`` of a run's directory."""
+
+def now_ns() -> int:
+    """Return the monotonic clock that all stamps are taken from, in nanoseconds."""

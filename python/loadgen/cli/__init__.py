@@ -1,0 +1,116 @@
+"""The command line: one command a file, each imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from loadgen.cli import show
+from loadgen.errors import LoadgenError, RunError
+
+_COMMANDS = {
+    "run": "Drive a server with a load, and report what a client saw.",
+    "report": "Report a run again, from its log.",
+    "mock": "Serve a mock of an LLM server, with exact timing and faults on demand.",
+    "ls": "List runs.",
+    "clean": "Remove old runs.",
+}
+
+
+class _App(click.Group):
+    """Loads commands when they are called, and says errors the way the rest of loadgen does."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in _COMMANDS:
+            return None
+        import importlib
+
+        command = importlib.import_module(f"loadgen.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"perhaps {close[0]}?" if close else f"the commands are {', '.join(_COMMANDS)}"
+            raise click.UsageError(f"there is no command {args[0]!r}\n{hint}")
+        return super().resolve_command(ctx, args)
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        try:
+            code = super().main(args, *rest, **{**extra, "standalone_mode": False})
+            sys.stdout.flush()
+        except click.exceptions.NoArgsIsHelpError as shown:
+            click.echo(shown.format_message())
+            code = 2
+        except click.UsageError as error:
+            _say_usage(error)
+            code = 2
+        except click.ClickException as error:
+            show.error(error.format_message())
+            code = 2
+        except RunError as error:
+            show.error(error.message, error.way_out)
+            code = 1
+        except LoadgenError as error:
+            show.error(error.message, error.way_out)
+            code = 2
+        except (click.Abort, KeyboardInterrupt):
+            code = 130
+        except BrokenPipeError:
+            # Whoever read our output has seen enough. What is still buffered must not raise again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 141
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say_usage(error: click.UsageError) -> None:
+    message, _, way_out = error.format_message().partition("\n")
+    if isinstance(error, click.NoSuchOption):
+        message = f"there is no option {error.option_name}"
+        close = [name for name in error.possibilities or [] if name != error.option_name]
+        way_out = f"perhaps {', '.join(sorted(close)[:3])}?" if close else ""
+    path = error.ctx.command_path if error.ctx is not None else "loadgen"
+    show.error(message.rstrip("."), way_out or f"`{path} --help` says more")
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from loadgen import _core
+
+        click.echo(f"loadgen {_core.__version__}")
+        ctx.exit()
+
+
+app = _App(
+    name="loadgen",
+    help="Load generation for LLM inference endpoints, exact where it matters.",
+    epilog='Shell completion: eval "$(_LOADGEN_COMPLETE=bash_source loadgen)" (or zsh_source, fish_source).',
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    params=[
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."
+        )
+    ],
+)
+
+
+def main() -> None:
+    """Run the command line, and exit with its status."""
+    app.main(prog_name="loadgen")

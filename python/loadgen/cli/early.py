@@ -1,0 +1,74 @@
+"""What is said when a run stopped early: the server's own words, and what it does have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from loadgen import config as configs
+from loadgen.config import Config, secret
+from loadgen.errors import TargetError
+from loadgen.report import figures
+from loadgen.report.sentences import failure_words
+from loadgen.session import models
+
+if TYPE_CHECKING:
+    from loadgen.session import PhaseResult, SessionResult
+
+_ENDPOINTS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
+
+
+def words(result: SessionResult, config: Config) -> tuple[str, str]:
+    """Return the error of a run whose first answers were all refusals, and the way out.
+
+    Args:
+        result: The run's result.
+        config: The run's options.
+    """
+    phase = next(phase for phase in result.phases if phase.report.get("reason") == "early")
+    failure, detail = _main_failure(phase)
+    said = str(detail.get("message") or detail.get("words") or "").strip()
+    has = _models(config) if failure == "http_404" else ""
+    way_out = {
+        "http_401": "check the API key: --api-key-env NAME or --api-key-file FILE",
+        "http_403": "check what the API key may do",
+        "connect": "is the server up, and the URL right?",
+    }.get(failure, "")
+    of = _of(phase, config)
+    done = f"stopped early; {figures.whole(phase.counts.issued)}{of} requests were sent. Report: {result.dir}"
+    head = failure_words(failure).removeprefix("HTTP ")
+    where = "from" if failure.startswith("http_") else "to"
+    message = f"{head} {where} {_shown(config)} after {figures.whole(phase.counts.issued)} requests"
+    message += f": {said}" if said else ""
+    return message + (f" ({has})" if has else ""), f"{way_out}\n{done}" if way_out else done
+
+
+def _main_failure(phase: PhaseResult) -> tuple[str, dict[str, Any]]:
+    details = sorted(phase.report.get("failure_details") or [], key=lambda detail: -detail["count"])
+    if details:
+        return str(details[0]["class"]), details[0]
+    failures = sorted(phase.failures.items(), key=lambda item: -item[1])
+    return (failures[0][0] if failures else "connect"), {}
+
+
+def _of(phase: PhaseResult, config: Config) -> str:
+    total = config.requests if phase.type == "performance" else None
+    return f" of {figures.whole(total)}" if total is not None else ""
+
+
+def _shown(config: Config) -> str:
+    url = secret.shown_url(config.url)
+    endpoint = _ENDPOINTS[config.api]
+    if not url.startswith("http") or url.endswith("completions"):
+        return url
+    base = url.rstrip("/")
+    return base + (endpoint.removeprefix("/v1") if base.endswith("/v1") else endpoint)
+
+
+def _models(config: Config) -> str:
+    if config.url.startswith("mock:"):
+        return ""
+    try:
+        names = models.ask(config, configs.api_key(config))
+    except TargetError:
+        return ""  # the error at hand says more than why its help can't be had
+    return f"the server has: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}" if names else ""

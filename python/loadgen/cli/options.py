@@ -1,0 +1,76 @@
+"""Flags of a command, made from the table of options, and its help in groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from loadgen.config import DEFAULTS, OPTIONS, Option
+from loadgen.config.values import flag, path
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows its options under headings; each option's heading is its ``group``."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(param, "group", "Other"), []).append(record)
+        for name, records in groups.items():
+            with formatter.section(name):
+                formatter.write_dl(records, col_max=26)
+
+
+class GroupedOption(click.Option):
+    """A flag that knows the heading it stands under in ``--help``."""
+
+    def __init__(self, *args: Any, group: str = "Other", **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.group = group
+
+
+def flags() -> list[click.Parameter]:
+    """Return the flags of a run, in the table's order; each passes on what was typed, unread."""
+    return [_flag(name, option) for name, option in OPTIONS.items()]
+
+
+def _flag(name: str, option: Option) -> click.Parameter:
+    spelled = "--" + name.replace("_", "-")
+    if option.read is flag:
+        default = DEFAULTS[name]
+        return GroupedOption(
+            [f"{spelled}/--no-{name}" if default else spelled, name],
+            is_flag=True,
+            default=None,
+            group=option.group,
+            help=f"{option.help}{'  [default: on]' if default else ''}",
+        )
+    choices = getattr(option.read, "choices", None)
+    extra: dict[str, Any] = {}
+    if choices:
+        extra["shell_complete"] = lambda _ctx, _param, start: [
+            CompletionItem(choice) for choice in choices if choice.startswith(start)
+        ]
+    return GroupedOption(
+        [spelled, name],
+        type=click.Path() if option.read is path else str,
+        multiple=option.many,
+        default=None,
+        metavar="|".join(choices) if choices else option.metavar,
+        group=option.group,
+        help=option.help + _default(name, option),
+        **extra,
+    )
+
+
+def _default(name: str, option: Option) -> str:
+    default = DEFAULTS[name]
+    if option.shown:
+        return f"  [default: {option.shown}]"
+    if default in (None, (), ""):
+        return ""
+    return f"  [default: {default:g} s]" if isinstance(default, float) else f"  [default: {default}]"

@@ -1,0 +1,246 @@
+"""What is seen while a run goes on: two lines redrawn on a terminal, else a plain line every ten seconds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+import msgspec
+
+from loadgen.report import figures
+from loadgen.session.phase import PhasePlan
+
+if TYPE_CHECKING:
+    from loadgen import _core
+
+CHOICES = ("auto", "live", "plain", "none")
+_REDRAW_S, _LINE_S = 0.25, 10.0
+_SPARKS = "▁▂▃▄▅▆▇█"
+_NAME = 12
+
+
+class View:
+    """Shows nothing. The other views fill in what is drawn."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the screen as a report expects it."""
+
+    def begun(self, phase: PhasePlan, directory: Path) -> None:
+        """A phase has begun."""
+
+    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+        """A phase is going on."""
+
+    def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:
+        """A phase has ended."""
+
+
+def view(ui: str, out: TextIO | None = None) -> View:
+    """Return the view that fits where progress goes.
+
+    Args:
+        ui: One of :data:`CHOICES`.
+        out: Where progress goes; standard error if ``None``.
+    """
+    out = out if out is not None else sys.stderr
+    if ui == "none":
+        return View()
+    smart = out.isatty() and os.environ.get("TERM", "") != "dumb"
+    return LiveView(out) if ui == "live" or (ui == "auto" and smart) else PlainView(out)
+
+
+class PlainView(View):
+    """A plain line every ten seconds."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._due = 0.0
+
+    def begun(self, phase: PhasePlan, directory: Path) -> None:
+        """Say what begins, and where its log is."""
+        print(f"{phase.name}: {phase.load.words}, run in {directory}", file=self._out, flush=True)
+        self._due = time.monotonic() + _LINE_S
+
+    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+        """Say how it goes, when a line is due."""
+        if time.monotonic() >= self._due:
+            self._due += _LINE_S
+            print(f"{phase.name}: {', '.join(_facts(phase, _live(engine)))}", file=self._out, flush=True)
+
+
+class LiveView(View):
+    """Two lines, redrawn four times a second."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._due = 0.0
+        self._drawn = False
+        self._colour = not os.environ.get("NO_COLOR")
+        self._history: list[int] = []
+
+    def begun(self, phase: PhasePlan, directory: Path) -> None:  # noqa: ARG002
+        """Begin to draw."""
+        self._history = []
+        self._due = 0.0
+
+    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+        """Redraw, when it is time."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + _REDRAW_S
+        live = _live(engine)
+        done = live["ok"] + live["failed"]
+        if len(self._history) <= int(live["t_s"]):
+            self._history.append(done)
+        width = shutil.get_terminal_size().columns
+        self._draw([top_line(phase, live, width), bottom_line(live, self._history, width)], live["failed"] > 0)
+
+    def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:  # noqa: ARG002
+        """Remove what was drawn: the report says it better."""
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was drawn."""
+        if self._drawn:
+            self._out.write("\r\x1b[J")
+            self._out.flush()
+            self._drawn = False
+
+    def _draw(self, lines: list[str], alarm: bool) -> None:
+        if self._colour and alarm:
+            lines = [line.replace("failed ", "\x1b[31mfailed\x1b[0m ", 1) for line in lines]
+        # Erase, write both lines, and go back to the first: what comes next, a shell's prompt even, overwrites them.
+        self._out.write("\r\x1b[J" + "\r\n".join(lines) + f"\x1b[{len(lines) - 1}A\r")
+        self._out.flush()
+        self._drawn = True
+
+
+def top_line(phase: PhasePlan, live: dict[str, Any], width: int) -> str:
+    """Return the first line of the live view: how far, how fast, how many.
+
+    Args:
+        phase: The phase.
+        live: What the engine says.
+        width: Columns of the terminal; the line never fills the last one.
+    """
+    done = live["ok"] + live["failed"] + live["cancelled"]
+    parts = [
+        (0, _so_far(phase, live)),
+        (3, f"{figures.short(live['requests_per_s'])} req/s"),
+        (2, f"in flight {figures.whole(live['in_flight'])}"),
+        (1, f"ok {figures.whole(live['ok'])}"),
+        (1, f"failed {figures.whole(live['failed'])}"),
+    ]
+    name = f" {phase.name[:_NAME]:<{_NAME}}"
+    rest = _fitted(parts, width - len(name) - 1)
+    room = width - len(name) - len(rest) - 4
+    share = _share_done(phase, live, done)
+    bar = _bar(share, min(room, 36)) + "  " if share is not None and room >= 8 else ""
+    return f"{name}{bar}{rest}"[: width - 1]
+
+
+def bottom_line(live: dict[str, Any], history: list[int], width: int) -> str:
+    """Return the second line of the live view: times, tokens, and the last seconds as a curve.
+
+    Args:
+        live: What the engine says.
+        history: Requests done at the end of each second so far.
+        width: Columns of the terminal; the line never fills the last one.
+    """
+    parts = [(index, text) for index, text in enumerate(_times(live))]
+    name = " " * (_NAME + 1)
+    line = name + _fitted(parts, width - len(name) - 1)
+    room = width - len(line) - len("   req/s by second") - 2
+    if len(history) > 3 and room >= 8:
+        line += f"   {_spark(history, min(room, 24))} req/s by second"
+    return line[: width - 1]
+
+
+def _facts(phase: PhasePlan, live: dict[str, Any]) -> list[str]:
+    return [
+        _so_far(phase, live),
+        f"{figures.short(live['requests_per_s'])} req/s",
+        f"{figures.whole(live['in_flight'])} in flight",
+        f"{figures.whole(live['ok'])} ok",
+        f"{figures.whole(live['failed'])} failed",
+        *_times(live),
+    ]
+
+
+def _times(live: dict[str, Any]) -> list[str]:
+    parts = []
+    for key, name in (("ttft_ms", "TTFT"), ("latency_ms", "latency")):
+        if live.get(key):
+            found = live[key]
+            parts.append(f"{name} p50 {figures.time_ms(found['p50'])} p99 {figures.time_ms(found['p99'])}")
+    if live.get("gap_ms"):
+        parts.insert(1, f"chunk gap p50 {figures.time_ms(live['gap_ms']['p50'])}")
+    if live.get("tokens") and live["t_s"] > 0:
+        parts.append(f"out {figures.whole(live['tokens'] / live['t_s'])} tok/s")
+    return parts
+
+
+def _so_far(phase: PhasePlan, live: dict[str, Any]) -> str:
+    if phase.duration_s is not None and phase.requests is None:
+        return f"{figures.clock(int(live['t_s']))} / {figures.clock(phase.duration_s)}"
+    total = _requests(phase)
+    if total is not None:
+        return f"{figures.whole(live['issued'])} / {figures.whole(total)} requests"
+    return figures.clock(int(live["t_s"]))
+
+
+def _requests(phase: PhasePlan) -> int | None:
+    from loadgen.session.load import Burst
+
+    return phase.load.n if isinstance(phase.load, Burst) else phase.requests
+
+
+def _share_done(phase: PhasePlan, live: dict[str, Any], done: int) -> float | None:
+    from loadgen.session.load import Stages
+
+    seconds = phase.duration_s
+    if seconds is None and isinstance(phase.load, Stages):
+        seconds = sum(stage.seconds for stage in phase.load.stages)
+    total = _requests(phase)
+    shares = [live["t_s"] / seconds] if seconds else []
+    shares += [done / total] if total else []
+    return min(1.0, max(shares)) if shares else None
+
+
+def _fitted(parts: list[tuple[int, str]], room: int) -> str:
+    """Join as many parts as fit; those with the highest rank are left out first."""
+    kept = list(parts)
+    while len(kept) > 1 and len("   ".join(text for _, text in kept)) > room:
+        kept.remove(max(kept, key=lambda part: part[0]))
+    return "   ".join(text for _, text in kept)
+
+
+def _bar(share: float, room: int) -> str:
+    done = share * room
+    full = int(done)
+    half = "╸" if done - full >= 0.5 and full < room else ""
+    return "━" * full + half + "─" * (room - full - len(half))
+
+
+def _spark(history: list[int], room: int) -> str:
+    steps = [after - before for before, after in pairwise(history)][-room:]
+    most = max(steps, default=0) or 1
+    return "".join(_SPARKS[min(7, step * 8 // (most + 1))] for step in steps)
+
+
+def _live(engine: _core.Engine) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(engine.live())
+    return found

@@ -1,0 +1,135 @@
+"""``loadgen run``: drive a server with a load, and report what a client saw."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loadgen import config as configs
+from loadgen.cli import progress, show
+from loadgen.cli.options import GroupedCommand, GroupedOption, flags
+from loadgen.session import Run
+
+if TYPE_CHECKING:
+    from loadgen.config import Config
+    from loadgen.session import SessionResult
+
+_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class _StoppedEarly(BaseException):
+    """A signal came before anything was sent."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: bool, dry_run: bool, **given: Any) -> int:
+    given = {name: value for name, value in given.items() if value not in (None, ())}
+    options = configs.resolve(url, given, config_file=config, speech="flags")
+    for header in options.header if "header" in given else ():
+        if header.is_secret_in_the_open:
+            show.warning(
+                f"the value of {header.name} stands on the command line, where others on this machine can read it",
+                f"use --api-key-env NAME, or --header '{header.name}: ${{NAME}}' in single quotes",
+            )
+    if dry_run:
+        from loadgen.cli import dry
+
+        return dry.show_plan(options)
+    view = progress.view("none" if quiet else ui)
+    going = Run(options, view)
+    try:
+        with _signals(going, options) as seen, view:
+            result = going.execute()
+    except _StoppedEarly as stopped:
+        show.error("stopped before anything was sent")
+        return _STATUS[signal.Signals(stopped.number)]
+    return _tell(result, options, as_json, quiet, seen)
+
+
+@contextmanager
+def _signals(going: Run, options: Config) -> Iterator[list[int]]:
+    """Let the first SIGINT or SIGTERM stop the run with grace, and the second at once."""
+    seen: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        if going.state == "preparing":
+            raise _StoppedEarly(number)
+        if going.state == "running":
+            going.stop(signal.Signals(seen[0]).name, options.grace if len(seen) == 1 else 0.0)
+        elif len(seen) > 1:
+            raise KeyboardInterrupt  # even the report shall not wait; the run log is on disk
+
+    before = {number: signal.signal(number, stop) for number in _STATUS}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell(result: SessionResult, options: Config, as_json: bool, quiet: bool, seen: list[int]) -> int:
+    from loadgen.report import screen
+
+    early = any(phase.report.get("reason") == "early" for phase in result.phases)
+    if as_json:
+        from loadgen.session import run_dir
+
+        sys.stdout.write((result.dir / run_dir.REPORT).read_text(encoding="utf-8"))
+    elif not quiet and not early:
+        screen.show(result)
+    if seen:
+        return _STATUS[signal.Signals(seen[0])]
+    if result.status == "failed":
+        from loadgen.cli import early as early_stop
+
+        message, way_out = early_stop.words(result, options) if early else (result.reason or "the run failed", "")
+        show.error(message, way_out)
+        return 1
+    return 0
+
+
+command = GroupedCommand(
+    "run",
+    callback=_run,
+    help="Drive a server with a load, and report what a client saw.\n\n"
+    "URL is a base such as http://127.0.0.1:8000 (the API's path is appended), unix:PATH, or mock: for a server within "
+    "this process.",
+    epilog="Exit status: 0 good, 1 it began and failed, 2 nothing was sent, 130 SIGINT, 143 SIGTERM.",
+    params=[
+        click.Argument(["url"], required=False, metavar="URL"),
+        *flags(),
+        GroupedOption(
+            ["--config"],
+            type=click.Path(),
+            metavar="FILE",
+            group="Results",
+            help="YAML or TOML file with these options as keys; flags win over it.",
+        ),
+        GroupedOption(
+            ["--ui"],
+            type=click.Choice(progress.CHOICES),
+            default="auto",
+            group="Results",
+            help="How progress is shown.  [default: auto]",
+        ),
+        GroupedOption(
+            ["--json", "as_json"],
+            is_flag=True,
+            group="Results",
+            help="Print report.json, and nothing else, to standard output.",
+        ),
+        GroupedOption(["--quiet", "-q"], is_flag=True, group="Results", help="Print errors only."),
+        GroupedOption(
+            ["--dry-run"], is_flag=True, group="Results", help="Print the plan and one request, and send nothing."
+        ),
+    ],
+)

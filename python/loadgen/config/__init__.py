@@ -1,0 +1,144 @@
+"""A run's options: one table of them, read from flags, a file or keywords, checked once."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from loadgen.config import file, secret, target
+from loadgen.config.check import check
+from loadgen.config.options import DEFAULTS, OPTIONS, Config, Option, RunOptions
+from loadgen.errors import ConfigError
+
+__all__ = ["DEFAULTS", "OPTIONS", "Config", "Option", "RunOptions", "api_key", "redacted", "resolve", "spoken_as"]
+
+Speech = Literal["flags", "keywords"]
+_FILES = {
+    "dataset": "a dataset",
+    "tokenizer": "a tokenizer",
+    "cacert": "a PEM file",
+    "cert": "a PEM file",
+    "key": "a PEM file",
+}
+
+
+def resolve(
+    url: str | None, given: Mapping[str, Any], *, config_file: str | None = None, speech: Speech = "keywords"
+) -> Config:
+    """Make a run's options from what a user gave, in full or not at all.
+
+    Args:
+        url: The target; ``None`` takes the file's ``url``.
+        given: Options by name, as typed; what is ``None`` was not given.
+        config_file: A YAML or TOML file with further options; ``given`` wins over it.
+        speech: Whether errors call an option ``--max-concurrency`` or ``max_concurrency``.
+
+    Returns:
+        The validated options.
+
+    Raises:
+        ConfigError: With the value received, the rule it broke and a way out.
+    """
+    from_file = file.read(config_file) if config_file is not None else {}
+    in_file = f" in {config_file}"
+    sources = dict.fromkeys(from_file, in_file)
+    raw: dict[str, Any] = {name: value for name, value in from_file.items() if value is not None}
+    for name, value in given.items():
+        if value is not None:
+            raw[name] = value
+            sources.pop(name, None)
+
+    def called(name: str) -> str:
+        return spoken_as(name, "keywords" if name in sources else speech) + sources.get(name, "")
+
+    url = url if url is not None else raw.pop("url", None)
+    raw.pop("url", None)
+    for name in raw:
+        if name not in OPTIONS:
+            raise _unknown(name, called, speech)
+    if url is None:
+        raise ConfigError("no target given", "name the server, such as http://127.0.0.1:8000 (or mock: to try loadgen)")
+    typed = {name: _read(name, value, called) for name, value in raw.items()}
+    config = Config(url=_target(url), **typed)
+    config = check(config, raw.keys(), lambda name: spoken_as(name, speech))
+    api_key(config, called)
+    return config
+
+
+def spoken_as(name: str, speech: Speech) -> str:
+    """Return how an option is called on the command line or in Python."""
+    return "--" + name.replace("_", "-") if speech == "flags" else name
+
+
+def _target(url: Any) -> str:
+    try:
+        return target.url(url)
+    except ValueError as error:
+        shown = secret.shown_url(url) if isinstance(url, str) and "@" not in url else "the target"
+        raise ConfigError(f"{shown} {error}" if shown else f"the target {error}") from None
+
+
+def _read(name: str, value: Any, called: Any) -> Any:
+    option = OPTIONS[name]
+    try:
+        typed = option.read(value)
+        if name in _FILES:
+            target.readable(typed, _FILES[name])
+    except ValueError as error:
+        hidden = name in ("header", "extra_body", "proxy") or not isinstance(value, (str, int, float))
+        shown = "" if hidden else f" {value}" if str(value).isprintable() else f" {value!r}"
+        raise ConfigError(f"{called(name)}{shown[:200]} {error}") from None
+    return typed
+
+
+def _unknown(name: str, called: Any, speech: Speech) -> ConfigError:
+    import difflib
+
+    close = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.6)
+    where = called(name)
+    shown = spoken_as(close[0], "keywords" if " in " in where else speech) if close else ""
+    return ConfigError(
+        f"unknown option {where}", f"perhaps {shown}?" if close else "`loadgen run --help` lists the options"
+    )
+
+
+def api_key(config: Config, called: Any = None) -> str | None:
+    """Return the API key that the options name: from the file or variable given, else from ``OPENAI_API_KEY``.
+
+    Args:
+        config: The options.
+        called: How the user calls an option.
+
+    Returns:
+        The key; ``None`` where there is none, where a header authorises, or for the built-in mock server.
+
+    Raises:
+        ConfigError: If the file or variable was named and holds no key.
+    """
+    called = called or (lambda name: name)
+    name = "api_key_file" if config.api_key_file is not None else "api_key_env"
+    try:
+        if config.api_key_file is not None:
+            return secret.key_from_file(config.api_key_file)
+        if config.api_key_env is not None:
+            return secret.key_from_env(config.api_key_env, needed=True)
+        if config.url.startswith("mock:") or any(header.name.lower() == "authorization" for header in config.header):
+            return None
+        return secret.key_from_env("OPENAI_API_KEY")
+    except ValueError as error:
+        raise ConfigError(f"{called(name)} {error}") from None
+
+
+def redacted(config: Config) -> dict[str, Any]:
+    """Return the options as they may be stored and shown: plain JSON values, no secrets, defaults included."""
+    shown: dict[str, Any] = {"url": secret.shown_url(config.url)}
+    for name in OPTIONS:
+        value = getattr(config, name)
+        if name == "header":
+            value = {header.name: secret.HIDDEN for header in config.header}
+        elif name == "extra_body":
+            value = None if config.extra_body is None else config.extra_body.stored
+        elif name == "proxy" and value is not None:
+            value = secret.shown_url(value)
+        shown[name] = (
+            [list(item) if isinstance(item, tuple) else item for item in value] if isinstance(value, tuple) else value
+        )
+    return shown

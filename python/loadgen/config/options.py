@@ -1,0 +1,247 @@
+"""The one table of a run's options: flags, keys of a configuration file and Python keywords all come from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from loadgen.config import secret, values
+
+
+class Option(msgspec.Struct, frozen=True, kw_only=True):
+    """How one option is read, shown and explained.
+
+    Args:
+        read: From a raw value to the typed one; raises ``ValueError`` with the rule that was broken.
+        help: One line for ``--help``.
+        group: Heading in ``--help``.
+        metavar: What stands for the value in ``--help``; empty for a switch.
+        many: The flag may be given several times.
+        shown: The default in words, where the plain value doesn't say it.
+        stored: Whether the value may be stored with the run.
+    """
+
+    read: Callable[[Any], Any]
+    help: str
+    group: str
+    metavar: str = ""
+    many: bool = False
+    shown: str = ""
+    stored: bool = True
+
+
+def _load(read: Callable[[Any], Any], metavar: str, words: str) -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Load")
+
+
+def _prompts(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "") -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Prompts", shown=shown)
+
+
+def _wire(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", many: bool = False) -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Connection", shown=shown, many=many)
+
+
+def _report(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", many: bool = False) -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, many=many)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A run's options, validated. Durations are seconds. Made by :func:`loadgen.config.resolve`.
+
+    Each field's annotation holds its :class:`Option`.
+    """
+
+    url: str
+    api: Annotated[
+        Literal["chat", "completions"], _wire(values.choice("chat", "completions"), "NAME", "API spoken.")
+    ] = "chat"
+    model: Annotated[
+        str | None, _wire(values.text, "NAME", "Model asked for.", shown="the one that /v1/models names, if it is one")
+    ] = None
+
+    concurrency: Annotated[
+        int | None, _load(values.count32, "N", "Closed loop: exactly N requests in flight. Not with --rate.")
+    ] = None
+    rate: Annotated[
+        float | None, _load(values.positive, "R", "Open loop: R requests per second, whatever the server does.")
+    ] = None
+    arrival: Annotated[
+        Literal["poisson", "constant", "gamma", "uniform"],
+        _load(values.choice("poisson", "constant", "gamma", "uniform"), "NAME", "How the gaps of an open loop spread."),
+    ] = "poisson"
+    burstiness: Annotated[
+        float | None, _load(values.positive, "B", "Shape of gamma arrivals: 1 is Poisson, below 1 burstier.")
+    ] = None
+    stages: Annotated[
+        tuple[tuple[float, float, float], ...] | None,
+        _load(values.stages, "LIST", "Open loop in stages: steps and ramps, such as 10/s:30s,10-50/s:1m."),
+    ] = None
+    burst: Annotated[int | None, _load(values.count, "N", "N requests at once.")] = None
+    max_concurrency: Annotated[
+        int | None, _load(values.count32, "N", "At most N in flight, on top of an open loop.")
+    ] = None
+    requests: Annotated[int | None, _load(values.count, "N", "Stop after N requests.")] = None
+    duration: Annotated[float | None, _load(values.duration, "D", "Stop after D, such as 60s.")] = None
+    warmup: Annotated[
+        int | float | None,
+        Option(
+            read=values.warmup,
+            metavar="N|D",
+            group="Load",
+            shown="none",
+            help="Heat the server up first, with N requests or for D; not part of any result.",
+        ),
+    ] = None
+    seed: Annotated[int, _load(values.whole, "N", "Seed of sample order, arrivals and synthetic prompts.")] = 0
+
+    dataset: Annotated[
+        str | None,
+        _prompts(values.path, "FILE", "Prompts: JSONL, CSV, plain text or ShareGPT.", shown="synthetic prompts"),
+    ] = None
+    prompt_field: Annotated[
+        str | None,
+        _prompts(values.text, "NAME", "The dataset's field that holds the prompt.", shown="found by its name"),
+    ] = None
+    input_tokens: Annotated[int | None, _prompts(values.count, "N", "Length of synthetic prompts.")] = None
+    output_tokens: Annotated[int | None, _prompts(values.count32, "N", "Most tokens of an answer (max_tokens).")] = None
+    unique_prompts: Annotated[
+        bool, _prompts(values.flag, "", "Make each prompt differ, so that no prefix cache helps.")
+    ] = False
+    tokenizer: Annotated[
+        str | None, _prompts(values.path, "FILE", "tokenizer.json that counts tokens where the server tells no usage.")
+    ] = None
+
+    stream: Annotated[bool, _wire(values.flag, "", "Ask for a stream of events.")] = True
+    timeout: Annotated[float, _wire(values.duration, "D", "Longest time of a request.")] = 600.0
+    connect_timeout: Annotated[float, _wire(values.duration, "D", "Longest time to connect.")] = 10.0
+    stall_timeout: Annotated[
+        float, _wire(values.duration, "D", "Longest silence within an answer, from its first byte on.")
+    ] = 60.0
+    http2: Annotated[
+        bool, _wire(values.flag, "", "Speak HTTP/2; it changes results, so it is never chosen silently.")
+    ] = False
+    insecure: Annotated[bool, _wire(values.flag, "", "Do not verify the server's certificate.")] = False
+    cacert: Annotated[
+        str | None, _wire(values.path, "FILE", "PEM file of the authorities to trust.", shown="the system's")
+    ] = None
+    cert: Annotated[str | None, _wire(values.path, "FILE", "PEM file of the client's certificate.")] = None
+    key: Annotated[str | None, _wire(values.path, "FILE", "PEM file of the client's key.")] = None
+    proxy: Annotated[
+        str | None,
+        _wire(values.text, "URL", "HTTP proxy; those of the environment are ignored."),
+    ] = None
+    api_key_env: Annotated[
+        str | None, _wire(values.text, "NAME", "Environment variable that holds the API key.", shown="OPENAI_API_KEY")
+    ] = None
+    api_key_file: Annotated[str | None, _wire(values.path, "FILE", "File that holds the API key.")] = None
+    header: Annotated[
+        tuple[secret.Header, ...],
+        _wire(
+            secret.headers, "'N: V'", "Further request header; ${ENV} and @FILE as the value are filled in.", many=True
+        ),
+    ] = ()
+    extra_body: Annotated[
+        secret.ExtraBody | None,
+        _wire(
+            secret.extra_body, "JSON", "Further fields of the body, as JSON or @FILE; ${ENV} is filled in.", many=True
+        ),
+    ] = None
+    workers: Annotated[
+        int | None, _wire(values.count, "N", "Worker threads.", shown="half of the cores allowed, 8 at most")
+    ] = None
+
+    slo: Annotated[
+        dict[str, float] | None,
+        _report(values.slo, "M:D", "Objective for goodput, such as ttft:200ms.", many=True),
+    ] = None
+    slo_from: Annotated[
+        Literal["planned", "sent"] | None,
+        _report(
+            values.choice("planned", "sent"),
+            "NAME",
+            "Which times objectives judge.",
+            shown="planned in an open loop, else sent",
+        ),
+    ] = None
+    percentiles: Annotated[
+        tuple[float, ...],
+        _report(values.percentiles, "LIST", "Percentiles of the report.", shown="50,75,90,95,99,99.9"),
+    ] = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
+    max_error_rate: Annotated[
+        float, _report(values.share, "SHARE", "Above this share of failures the run has failed.", shown="10%")
+    ] = 0.1
+    grace: Annotated[
+        float, _report(values.duration_or_zero, "D", "Time for requests in flight after the first interrupt.")
+    ] = 10.0
+    drain: Annotated[float, _report(values.duration_or_zero, "D", "Time for requests in flight at a phase's end.")] = (
+        240.0
+    )
+    save_responses: Annotated[bool, _report(values.flag, "", "Keep the answers' text.")] = False
+    out: Annotated[
+        str | None, _report(values.path, "DIR", "Directory of the run.", shown="loadgen-runs/<UTC>-<id>")
+    ] = None
+
+
+class RunOptions(TypedDict, total=False):
+    """The keywords of :func:`loadgen.run`; what each means stands in :class:`Config`, by the same name."""
+
+    api: Literal["chat", "completions"]
+    model: str | None
+    concurrency: int | None
+    rate: float | None
+    arrival: Literal["poisson", "constant", "gamma", "uniform"]
+    burstiness: float | None
+    stages: str | list[str] | tuple[str, ...] | None
+    burst: int | None
+    max_concurrency: int | None
+    requests: int | None
+    duration: float | str | None
+    warmup: int | str | None
+    seed: int
+    dataset: str | os.PathLike[str] | None
+    prompt_field: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    unique_prompts: bool
+    tokenizer: str | os.PathLike[str] | None
+    stream: bool
+    timeout: float | str
+    connect_timeout: float | str
+    stall_timeout: float | str
+    http2: bool
+    insecure: bool
+    cacert: str | os.PathLike[str] | None
+    cert: str | os.PathLike[str] | None
+    key: str | os.PathLike[str] | None
+    proxy: str | None
+    api_key_env: str | None
+    api_key_file: str | os.PathLike[str] | None
+    header: dict[str, str] | list[str] | tuple[str, ...] | str
+    extra_body: dict[str, Any] | str | None
+    workers: int | None
+    slo: dict[str, float | str] | list[str] | tuple[str, ...] | str | None
+    slo_from: Literal["planned", "sent"] | None
+    percentiles: list[float] | tuple[float, ...] | str
+    max_error_rate: float | str
+    grace: float | str
+    drain: float | str
+    save_responses: bool
+    out: str | os.PathLike[str] | None
+
+
+def _table() -> dict[str, Option]:
+    hints = get_type_hints(Config, include_extras=True)
+    found = {}
+    for name in Config.__struct_fields__:
+        hint = hints[name]
+        if get_origin(hint) is Annotated:
+            found[name] = next(extra for extra in get_args(hint) if isinstance(extra, Option))
+    return found
+
+
+OPTIONS: dict[str, Option] = _table()
+DEFAULTS: dict[str, Any] = dict(zip(Config.__struct_fields__[1:], Config.__struct_defaults__, strict=True))

@@ -1,0 +1,6 @@
+"""Datasets: where prompts come from. `load` reads a file or makes prompts; a `Dataset` is a sequence of `Sample`s."""
+
+from loadgen.dataset.load import load
+from loadgen.dataset.sample import Dataset, Message, Sample
+
+__all__ = ["Dataset", "Message", "Sample", "load"]

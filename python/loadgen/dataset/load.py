@@ -1,0 +1,120 @@
+"""Loading a dataset: which reader a file needs, or which prompts to make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from loadgen.dataset.field import FieldMapping
+from loadgen.dataset.json_lines import json_lines, json_list, sha256
+from loadgen.dataset.lines import BOM, Lines, open_file
+from loadgen.dataset.sample import Dataset, Sample
+from loadgen.dataset.synthetic import synthetic
+from loadgen.dataset.table import table
+from loadgen.errors import DatasetError
+
+_NOT_READ = {
+    ".parquet": "Parquet",
+    ".arrow": "Arrow",
+    ".gz": "compressed",
+    ".zst": "compressed",
+    ".xz": "compressed",
+    ".bz2": "compressed",
+    ".zip": "compressed",
+}
+
+
+def load(
+    path: str | Path | None,
+    *,
+    prompt_field: str | None = None,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    tokenizer: str | Path | None = None,
+    seed: int = 0,
+    samples: int | None = None,
+) -> Dataset:
+    """Read prompts from a file, or make them.
+
+    Args:
+        path: A JSONL, JSON (a list), CSV, TSV or text file; None makes synthetic prompts.
+        prompt_field: The field or column to send, a path such as ``a.b`` for a nested one; None finds it.
+        input_tokens: Length of each synthetic prompt in tokens, at least 1 (128 if None); only without a path.
+        output_tokens: Tokens to ask for, at least 1, in place of what the file says.
+        tokenizer: A ``tokenizer.json`` (or its directory) to count synthetic prompts with; else a word counts as one.
+        seed: The same seed gives the same synthetic prompts.
+        samples: How many to make, or to read at most, at least 1; None reads all, or makes up to 1,000.
+    Raises:
+        DatasetError: If the file, the field or a record can't be used, or the arguments don't go together.
+    """
+    for name, value in (("--input-tokens", input_tokens), ("--output-tokens", output_tokens), ("samples", samples)):
+        if value is not None and value < 1:
+            raise DatasetError(f"{name} must be at least 1, not {value}")
+    if path is None:
+        if prompt_field is not None:
+            raise DatasetError(f"--prompt-field {prompt_field} needs a dataset", "name a file: --dataset FILE")
+        return synthetic(input_tokens, output_tokens=output_tokens, tokenizer=tokenizer, seed=seed, samples=samples)
+    if input_tokens is not None:
+        raise DatasetError(
+            "--input-tokens makes synthetic prompts, and --dataset names prompts to send", "leave one of the two out"
+        )
+    path = Path(path)
+    if (kind := _NOT_READ.get(path.suffix.lower())) is not None:
+        raise DatasetError(f"the dataset {path} is {kind}, which isn't read", "convert it to JSONL")
+    with open_file(path) as file:
+        return _read(file, path, FieldMapping(str(path), prompt_field, output_tokens), prompt_field, samples)
+
+
+def _read(
+    file: BufferedReader, path: Path, mapping: FieldMapping, prompt_field: str | None, limit: int | None
+) -> Dataset:
+    name = str(path)
+    form = _form(file, path)
+    lines = Lines(file, name)
+    records: Iterator[tuple[str, Any]]
+    if form == "list":
+        records = json_list(file, name)
+    elif form == "jsonl":
+        records = json_lines(lines, name)
+    elif form in ("csv", "tsv"):
+        records = table(lines, name, "," if form == "csv" else "\t")
+    elif prompt_field is not None:
+        raise DatasetError(f"--prompt-field {prompt_field}: {name} is plain text, a prompt a line, without fields")
+    else:
+        records = ((f"line {number}", line) for number, line in lines.text() if line.strip())
+    found = _take(records, mapping, limit)
+    if not found:
+        raise DatasetError(f"the dataset {name} holds no prompt")
+    note = None
+    if mapping.skipped:
+        note = f"{mapping.skipped:,} conversations without a human turn were left out"
+    return Dataset(path.name, sha256(file) if form == "list" else lines.sha256(), found, note)
+
+
+def _take(records: Iterator[tuple[str, Any]], mapping: FieldMapping, limit: int | None) -> list[Sample]:
+    found: list[Sample] = []
+    for where, record in records:
+        sample = mapping.sample(record, where)
+        if sample is not None:
+            found.append(sample)
+            if limit is not None and len(found) == limit:
+                break
+    return found
+
+
+def _form(file: BufferedReader, path: Path) -> str:
+    """Tell the file's form by its name, or by its first character where the name says nothing."""
+    suffix = path.suffix.lower()
+    if suffix in (".jsonl", ".ndjson"):
+        return "jsonl"
+    if suffix in (".csv", ".tsv"):
+        return suffix[1:]
+    if suffix == ".txt":
+        return "text"
+    start = file.read(4096).removeprefix(BOM).lstrip()
+    file.seek(0)
+    if start.startswith(b"["):
+        return "list"
+    return "jsonl" if suffix == ".json" or start.startswith(b"{") else "text"

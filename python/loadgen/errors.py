@@ -1,0 +1,38 @@
+"""The exceptions of loadgen: each says what was received, which rule it broke, and what to do."""
+
+
+class LoadgenError(Exception):
+    """Base of every error that loadgen raises on purpose.
+
+    Args:
+        message: One sentence: the value received and the rule it broke.
+        way_out: What to do about it, as one sentence; empty where the message says it all.
+    """
+
+    def __init__(self, message: str, way_out: str = "") -> None:
+        super().__init__(message, way_out) if way_out else super().__init__(message)
+        self.message = message
+        self.way_out = way_out
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.way_out}" if self.way_out else self.message
+
+
+class ConfigError(LoadgenError, ValueError):
+    """An option, a keyword or a configuration file that can't be used. Nothing was sent."""
+
+
+class DatasetError(LoadgenError, ValueError):
+    """A dataset that can't be read, or doesn't hold what was asked for. Nothing was sent."""
+
+
+class TargetError(LoadgenError, OSError):
+    """The target could not be asked what it serves. Nothing was sent."""
+
+
+class RunError(LoadgenError, RuntimeError):
+    """A run that began and could not be carried on."""
+
+
+class ReportError(LoadgenError, OSError):
+    """A run whose directory, log or report can't be found or read."""

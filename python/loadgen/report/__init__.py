@@ -1,0 +1,1 @@
+"""Reports: on a screen, as a file, made again from a run's log."""

@@ -1,0 +1,80 @@
+"""Numbers as a person reads them: thousands apart, as many digits as say something, a unit on each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+
+def whole(value: float | None) -> str:
+    """Return a whole number with its thousands apart; a dash for none."""
+    return "–" if value is None or math.isnan(value) else f"{round(value):,}"
+
+
+def short(value: float | None) -> str:
+    """Return a number with three or four digits that matter; a dash for none."""
+    if value is None or math.isnan(value):
+        return "–"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size >= 100:
+        return f"{value:.0f}" if size >= 999.5 else f"{value:.1f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    if size >= 1:
+        return f"{value:.2f}"
+    return "0" if value == 0 else f"{value:.2f}" if size >= 0.1 else f"{value:.3f}" if size >= 0.001 else f"{value:.1e}"
+
+
+def time_ms(value: float | None) -> str:
+    """Return milliseconds with the unit that fits: µs, ms, s, min."""
+    if value is None or math.isnan(value):
+        return "–"
+    if abs(value) >= 120_000:
+        return f"{short(value / 60_000)} min"
+    if abs(value) >= 1000:
+        return f"{short(value / 1000)} s"
+    if 0 < abs(value) < 1:
+        return f"{short(value * 1000)} µs"
+    return f"{short(value)} ms"
+
+
+def clock(seconds: float) -> str:
+    """Return a time span in whole units: ``38 s``, ``2 min 05 s``, ``1 h 03 min``."""
+    if seconds < 10 and seconds != int(seconds):
+        return f"{seconds:.1f} s"
+    whole_s = round(seconds)
+    if whole_s < 120:
+        return f"{whole_s} s"
+    if whole_s < 7200:
+        return f"{whole_s // 60} min {whole_s % 60:02} s" if whole_s % 60 else f"{whole_s // 60} min"
+    return f"{whole_s // 3600} h {whole_s % 3600 // 60:02} min"
+
+
+def share(value: float | None) -> str:
+    """Return a share in per cent: ``98.7 %``; never ``100 %`` or ``0 %`` for what only comes close."""
+    if value is None or math.isnan(value):
+        return "–"
+    percent = value * 100
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    if 99.9 < percent < 100:
+        return "> 99.9 %"
+    return f"{percent:.0f} %" if percent == round(percent) else f"{percent:.1f} %"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes: ``1.1 MB``, by powers of 1,000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("the last unit returns")
+
+
+def decimals(values: Iterable[float | None]) -> int:
+    """Return how many decimals a row of numbers needs so that its smallest one still says something."""
+    found = [abs(value) for value in values if value is not None and not math.isnan(value) and value != 0]
+    smallest = min(found, default=1.0)
+    return 1 if smallest >= 10 else 2 if smallest >= 1 else 3

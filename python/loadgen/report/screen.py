@@ -1,0 +1,111 @@
+"""A run's report on a screen: what is asked first stands first, and nothing is wider than the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
+
+from loadgen.report import sentences
+from loadgen.report.sentences import Sentence
+from loadgen.report.table import rows
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from loadgen.session import PhaseResult, SessionResult
+
+_LABEL = 12
+_NARROWEST, _WIDEST = 40, 200
+
+
+def show(result: SessionResult, out: TextIO | None = None, width: int | None = None) -> None:
+    """Print a run's report.
+
+    Args:
+        result: The run's result.
+        out: Where to; standard output if ``None``.
+        width: Columns; the terminal's if ``None``, and 100 without one.
+    """
+    from rich.console import Console
+
+    out = out if out is not None else sys.stdout
+    fixed = width if width is not None else None if out.isatty() or os.environ.get("COLUMNS") else 100
+    console = Console(file=out, width=fixed, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    for line in lines(result, console):
+        console.print(line, overflow="crop", no_wrap=True, crop=True)
+
+
+def lines(result: SessionResult, console: Console) -> Iterator[Text]:
+    """Yield a report's lines, each at most as wide as the console.
+
+    Args:
+        result: The run's result.
+        console: Where they will be printed; tells the width.
+    """
+    from rich.text import Text
+
+    width = max(_NARROWEST, min(_WIDEST, console.width)) - 1
+    yield Text()
+    yield from _alarms(result, console, width)
+    measured = [phase for phase in result.phases if phase.type != "warmup"]
+    yield from _pair(console, sentences.title(result), f"run {sentences.run_name(result)}", width)
+    for phase in measured:
+        if len(measured) > 1:
+            yield Text()
+            yield Text(f" {sentences.plain(phase.name)} · {sentences.load(phase)}", style="bold")
+        yield Text()
+        yield from _phase(result, phase, console, width)
+    yield Text()
+    for sentence in sentences.about_run(result):
+        yield from _labelled(sentence, console, width)
+    yield Text()
+
+
+def _alarms(result: SessionResult, console: Console, width: int) -> Iterator[Text]:
+    from rich.text import Text
+
+    for alarm in sentences.alarms(result):
+        for line in Text(alarm, style="bold red").wrap(console, width - 1):
+            yield Text(" ") + line
+        yield Text()
+
+
+def _phase(result: SessionResult, phase: PhaseResult, console: Console, width: int) -> Iterator[Text]:
+    from rich.text import Text
+
+    yield from _pair(console, sentences.counts(phase), sentences.goodput(phase), width)
+    table = rows(result, phase, width)
+    if table:
+        yield Text()
+        for line, style in table:
+            yield Text(line, style=style)
+    yield Text()
+    for sentence in sentences.about_phase(result, phase):
+        yield from _labelled(sentence, console, width)
+
+
+def _pair(console: Console, left: str, right: str, width: int) -> Iterator[Text]:
+    """Put two texts on one line, or each on lines of its own where they don't fit."""
+    from rich.text import Text
+
+    first, second = Text(f" {left}", style="bold"), Text(right)
+    gap = width - first.cell_len - second.cell_len
+    if gap >= 3:
+        yield first + Text(" " * gap) + second
+        return
+    for text in (Text(left, style="bold"), second):
+        for line in text.wrap(console, width - 1):
+            yield Text(" ") + line
+
+
+def _labelled(sentence: Sentence, console: Console, width: int) -> Iterator[Text]:
+    from rich.text import Text
+
+    body = Text(sentence.text, style=sentence.style)
+    for number, line in enumerate(body.wrap(console, width - _LABEL - 1)):
+        label = f" {sentence.label if number == 0 else '':<{_LABEL}}"
+        line.rstrip()
+        yield Text(label, style="dim" if number == 0 else "") + line

@@ -1,0 +1,80 @@
+"""Runs: ``run`` and ``arun``, their phases and their results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loadgen import config as configs
+from loadgen.session.phase import PhaseType
+from loadgen.session.result import Counts, Metric, PhaseResult, SessionResult, Throughput, Trust
+from loadgen.session.runner import Run, Watcher
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from loadgen.config import Config, RunOptions
+
+__all__ = [
+    "Counts",
+    "Metric",
+    "PhaseResult",
+    "PhaseType",
+    "Run",
+    "SessionResult",
+    "Throughput",
+    "Trust",
+    "Watcher",
+    "arun",
+    "run",
+]
+
+
+def run(url: str, **options: Unpack[RunOptions]) -> SessionResult:
+    """Load-test a server and return what a client saw.
+
+    Args:
+        url: The target: ``http://…``, ``https://…``, ``unix:PATH``, or ``mock:`` for a server within this process.
+        **options: By the names of the command line's flags; durations are seconds or text such as ``"250ms"``.
+
+    Returns:
+        The result. A run whose requests failed has the status ``failed``; that is no exception.
+
+    Raises:
+        ConfigError: If an option can't be used. Nothing was sent.
+        DatasetError: If the prompts can't be had. Nothing was sent.
+        TargetError: If no model was named, and the server doesn't name exactly one. Nothing was sent.
+        RunError: If the run itself broke down.
+        KeyboardInterrupt: If it was interrupted; what completed is in the run's directory.
+    """
+    return Run(_resolve(url, options)).execute()
+
+
+async def arun(url: str, **options: Unpack[RunOptions]) -> SessionResult:
+    """Do what :func:`run` does without blocking the event loop; cancelling it stops the run at once.
+
+    Args:
+        url: As for :func:`run`.
+        **options: As for :func:`run`.
+
+    Returns:
+        As :func:`run`; what completed before a cancellation is in the run's directory.
+
+    Raises:
+        LoadgenError: As :func:`run`.
+    """
+    import asyncio
+
+    going = Run(_resolve(url, options))
+    task = asyncio.ensure_future(asyncio.to_thread(going.execute))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        going.stop("cancelled", 0.0)
+        # The thread must be gone before the caller goes on: it owns the run's log.
+        await asyncio.wait([task])
+        task.exception()
+        raise
+
+
+def _resolve(url: str, options: RunOptions) -> Config:
+    return configs.resolve(url, options)

@@ -1,0 +1,113 @@
+"""What the machine allows and what it is: cores, file descriptors, and the facts a report keeps of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from loadgen.config import Config
+from loadgen.errors import ConfigError
+
+_SPARE = 64
+_OPEN_LOOP = 65_536
+
+
+def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return how many cores this process may use: its affinity, bounded by the container's quota.
+
+    Args:
+        cgroup: Where the control group is mounted.
+    """
+    allowed = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    quota = _quota(cgroup)
+    return min(allowed, quota) if quota is not None else allowed
+
+
+def _quota(cgroup: Path) -> float | None:
+    try:
+        limit, _, period = (cgroup / "cpu.max").read_text().strip().partition(" ")
+    except OSError:
+        try:
+            limit = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    try:
+        quota = int(limit) / int(period or "100000")
+    except (ValueError, ZeroDivisionError):
+        return None  # "max", or nothing that is a number: no bound
+    return quota if quota > 0 else None
+
+
+def workers(config: Config) -> int:
+    """Return how many worker threads to use: what was asked for, else half of the cores allowed, from 1 to 8."""
+    if config.workers is not None:
+        return config.workers
+    default = max(1, min(8, int(cores() / 2)))
+    bound = config.concurrency or config.max_concurrency or config.burst
+    return min(default, bound) if bound else default
+
+
+def reserve_descriptors(config: Config, workers: int) -> None:
+    """Make sure that the connections of a load may be opened, raising the soft limit where that is needed.
+
+    Args:
+        config: The run's options.
+        workers: Worker threads.
+
+    Raises:
+        ConfigError: If the hard limit is too low for the load.
+    """
+    in_flight = config.concurrency or config.max_concurrency or config.burst
+    each = 2 if config.url.startswith("mock:") else 1  # the built-in server holds the other end of each connection
+    if config.http2 and in_flight:
+        in_flight = min(in_flight, 1024)
+    wanted = (in_flight or 0) * each + _SPARE + 8 * workers
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ceiling = hard if hard != resource.RLIM_INFINITY else sys.maxsize
+    if wanted > ceiling:
+        load = "concurrency" if config.concurrency else "max_concurrency" if config.max_concurrency else "burst"
+        most = max(0, (ceiling - _SPARE - 8 * workers) // each)
+        raise ConfigError(
+            f"{in_flight:,} requests in flight need {wanted:,} file descriptors, and this process may have {ceiling:,}",
+            f"raise the limit (ulimit -Hn), or lower --{load.replace('_', '-')} to {most:,}",
+        )
+    target = max(wanted, min(ceiling, _OPEN_LOOP)) if not in_flight else wanted
+    if soft != resource.RLIM_INFINITY and soft < target:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+        except (OSError, ValueError) as error:
+            if soft < wanted:
+                raise ConfigError(
+                    f"{in_flight or 0:,} requests in flight need {wanted:,} file descriptors, "
+                    f"and the limit of {soft:,} can't be raised: {error}",
+                    "raise it first (ulimit -n)",
+                ) from None
+
+
+def environment() -> dict[str, Any]:
+    """Return what a report keeps of the machine: system, processor, cores, versions. No names of users or hosts."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "cores_allowed": cores(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str | None:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        return None
+    return None

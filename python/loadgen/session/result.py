@@ -1,0 +1,336 @@
+"""What a run returns: its phases' results, typed, with the report's numbers as attributes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+Status = Literal["complete", "interrupted", "failed"]
+
+
+class Metric:
+    """One metric's summary over a phase. Times are milliseconds.
+
+    A value that does not exist is ``nan``: no comparison with it is true, so ``metric.p99 < 200`` fails where nothing
+    was measured. Any percentile that the report holds is an attribute: ``p50``, ``p99``, ``p99_9``.
+
+    Args:
+        name: Its name in the report.
+        data: Its object in the report.
+    """
+
+    __slots__ = ("_data", "name")
+
+    def __init__(self, name: str, data: dict[str, Any] | None) -> None:
+        self.name = name
+        self._data = data or {}
+
+    @property
+    def unit(self) -> str:
+        """The unit of its values."""
+        return str(self._data.get("unit", "ms"))
+
+    @property
+    def count(self) -> int:
+        """How many values it summarises."""
+        return int(self._data.get("count") or 0)
+
+    @property
+    def ci95(self) -> dict[str, tuple[float, float]]:
+        """95 % confidence intervals of percentiles, where the sample supports one: ``{"p50": (low, high)}``."""
+        found = self._data.get("ci95") or {}
+        return {name: (bounds[0], bounds[1]) for name, bounds in found.items() if bounds and None not in bounds}
+
+    @property
+    def unsupported(self) -> tuple[str, ...]:
+        """Percentiles that so few values can't support."""
+        return tuple(self._data.get("unsupported") or ())
+
+    def percentile(self, percent: float) -> float:
+        """Return a percentile by its number, ``nan`` where the report doesn't hold it."""
+        return self._value(percentile_key(percent))
+
+    def _value(self, name: str) -> float:
+        value = self._data.get(name)
+        return math.nan if value is None else float(value)
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean."""
+        return self._value("mean")
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the sample."""
+        return self._value("std")
+
+    @property
+    def min(self) -> float:
+        """Smallest value."""
+        return self._value("min")
+
+    @property
+    def max(self) -> float:
+        """Largest value."""
+        return self._value("max")
+
+    def __getattr__(self, name: str) -> float:
+        if name.startswith("p") and name[1:2].isdigit():
+            if name in self._data or self._data == {}:
+                return self._value(name)
+            raise AttributeError(f"the report holds no {name} of {self.name}; ask for it with percentiles=…")
+        raise AttributeError(f"a metric has no {name}")
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __repr__(self) -> str:
+        middle, far = self._value("p50"), self._value("p99")
+        return f"Metric({self.name}: n={self.count}, p50={middle:.6g}, p99={far:.6g} {self.unit})"
+
+
+def percentile_key(percent: float) -> str:
+    """Return the report's key of a percentile: ``p50``, ``p99_9``."""
+    return "p" + f"{percent:.6f}".rstrip("0").rstrip(".").replace(".", "_")
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What became of a phase's requests: ``issued = ok + failed + cancelled + in_flight``."""
+
+    issued: int
+    ok: int
+    failed: int
+    cancelled: int
+    in_flight: int = 0
+    reconnects: int = 0
+
+
+class Throughput(msgspec.Struct, frozen=True):
+    """What got through per second, from the first request issued to the last one done; ``None`` where not known."""
+
+    requests_per_s: float | None = None
+    output_tokens_per_s: float | None = None
+    total_tokens_per_s: float | None = None
+    steady: dict[str, Any] | None = None
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """How far to trust a phase's numbers."""
+
+    verdict: Literal["ok", "client_limited", "unknown"]
+    reasons: list[Any] = []
+    send_lateness_us: dict[str, float | None] | None = None
+    cpu_share: float | None = None
+    steal: float | None = None
+    throttled: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.verdict == "ok"
+
+
+class PhaseResult(msgspec.Struct, frozen=True):
+    """The result of one phase.
+
+    Args:
+        name: Its name.
+        type: ``warmup``, ``performance`` or ``accuracy``.
+        counts: What became of its requests.
+        throughput: What got through.
+        trust: How far to trust it.
+        goodput: Requests per second that met every objective; ``nan`` without objectives.
+        duration_s: From its first request issued to its last one done.
+        report: Its part of ``report.json``.
+    """
+
+    name: str
+    type: str
+    counts: Counts
+    throughput: Throughput
+    trust: Trust
+    goodput: float
+    duration_s: float
+    report: dict[str, Any]
+
+    @classmethod
+    def of(cls, report: dict[str, Any]) -> PhaseResult:
+        """Make a phase's result from its part of a report."""
+        goodput = report.get("goodput")
+        rate = goodput.get("requests_per_s") if isinstance(goodput, dict) else goodput
+        return cls(
+            name=report["name"],
+            type=report["type"],
+            counts=msgspec.convert(report["counts"], Counts),
+            throughput=msgspec.convert(report.get("throughput") or {}, Throughput),
+            trust=msgspec.convert(report["trust"], Trust),
+            goodput=math.nan if rate is None else float(rate),
+            duration_s=math.nan if report.get("duration_s") is None else float(report["duration_s"]),
+            report=report,
+        )
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric by its name in the report; one without values where it wasn't measured."""
+        return Metric(name, self.report["metrics"].get(name))
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        """Name, sha256 and number of samples."""
+        return dict(self.report.get("dataset") or {})
+
+    @property
+    def load(self) -> dict[str, Any]:
+        """The load that was asked for."""
+        return dict(self.report.get("load") or {})
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of order and arrivals."""
+        return self.report.get("seed")
+
+    @property
+    def failures(self) -> dict[str, Any]:
+        """Failed requests by class."""
+        return dict(self.report.get("failures") or {})
+
+    @property
+    def tokens(self) -> dict[str, Any]:
+        """Tokens in and out, and who counted them."""
+        return dict(self.report.get("tokens") or {})
+
+    @property
+    def series(self) -> dict[str, list[float | None]]:
+        """Values per second of the phase."""
+        return dict(self.report.get("series") or {})
+
+    @property
+    def ttfb(self) -> Metric:
+        """Time to the first byte, from sent."""
+        return self.metric("ttfb")
+
+    @property
+    def ttft(self) -> Metric:
+        """Time to the first token, from sent."""
+        return self.metric("ttft")
+
+    @property
+    def ttfo(self) -> Metric:
+        """Time to the first output that is not reasoning, from sent."""
+        return self.metric("ttfo")
+
+    @property
+    def tpot(self) -> Metric:
+        """Time per output token after the first."""
+        return self.metric("tpot")
+
+    @property
+    def itl(self) -> Metric:
+        """Time between tokens, where the server tells how many tokens a chunk holds."""
+        return self.metric("itl")
+
+    @property
+    def icl(self) -> Metric:
+        """Time between chunks that carry tokens, pooled over requests."""
+        return self.metric("icl")
+
+    @property
+    def ntpot(self) -> Metric:
+        """Latency per output token."""
+        return self.metric("ntpot")
+
+    @property
+    def latency(self) -> Metric:
+        """Time to the last token (streamed) or the end of the answer, from sent."""
+        return self.metric("latency")
+
+    @property
+    def connect(self) -> Metric:
+        """Time to connect, of the requests that did."""
+        return self.metric("connect")
+
+    @property
+    def send_lateness(self) -> Metric:
+        """How long after its time a request was sent."""
+        return self.metric("send_lateness")
+
+    @property
+    def response_ttft(self) -> Metric:
+        """Time to the first token, from planned."""
+        return self.metric("response_ttft")
+
+    @property
+    def response_latency(self) -> Metric:
+        """Time to the last token or the end of the answer, from planned."""
+        return self.metric("response_latency")
+
+
+class SessionResult(msgspec.Struct, frozen=True):
+    """The result of a run.
+
+    Args:
+        id: The run's id.
+        dir: Its directory, with ``report.json`` and ``run.log``.
+        status: ``complete``, ``interrupted`` or ``failed``.
+        reason: Why it isn't complete, in words; ``None`` where it is.
+        report: The whole of ``report.json``.
+        phases: Results of all phases, in order.
+    """
+
+    id: str
+    dir: Path
+    status: Status
+    reason: str | None
+    report: dict[str, Any]
+    phases: list[PhaseResult]
+
+    @classmethod
+    def of(cls, directory: Path, report: dict[str, Any]) -> SessionResult:
+        """Make a run's result from its report.
+
+        Args:
+            directory: The run's directory.
+            report: What its ``report.json`` holds.
+        """
+        run = report["run"]
+        phases = [PhaseResult.of(phase) for phase in report["phases"]]
+        return cls(run["id"], directory, run["status"], run["reason"], report, phases)
+
+    @property
+    def perf_results(self) -> list[PhaseResult]:
+        """Results of the performance phases."""
+        return [phase for phase in self.phases if phase.type == "performance"]
+
+    @property
+    def accuracy_results(self) -> list[PhaseResult]:
+        """Results of the accuracy phases."""
+        return [phase for phase in self.phases if phase.type == "accuracy"]
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The machine that the run was made on."""
+        return dict(self.report["run"]["environment"])
+
+    @property
+    def performance(self) -> PhaseResult:
+        """The only performance phase.
+
+        Raises:
+            LookupError: If there is none, or there are several.
+        """
+        found = self.perf_results
+        if len(found) != 1:
+            names = ", ".join(phase.name for phase in found) or "none"
+            raise LookupError(f"the run has {len(found)} performance phases ({names}); use phase(name)")
+        return found[0]
+
+    def phase(self, name: str) -> PhaseResult:
+        """Return the result of a phase by its name.
+
+        Raises:
+            LookupError: If no phase has that name.
+        """
+        for phase in self.phases:
+            if phase.name == name:
+                return phase
+        raise LookupError(f"the run has no phase {name!r} (it has: {', '.join(phase.name for phase in self.phases)})")

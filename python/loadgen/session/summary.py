@@ -1,0 +1,125 @@
+"""From a run's log to its report: what the core derives from the rows, with what is known of the run around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadgen import _core
+from loadgen.errors import ReportError
+from loadgen.session import run_dir
+
+SCHEMA = 1
+_ENDED_EARLY = {
+    "early": "stopped early: the first answers were all refusals",
+    "disk": "the disk could not follow the run log",
+}
+
+
+def report_of(directory: Path, percentiles: tuple[float, ...] | None = None) -> dict[str, Any]:
+    """Derive a run's report from its log.
+
+    Args:
+        directory: The run's directory.
+        percentiles: Percentiles to report; ``None`` for those that the run was started with.
+
+    Returns:
+        What ``report.json`` holds.
+
+    Raises:
+        ReportError: If there is no log, or it can't be read.
+    """
+    log = directory / run_dir.LOG
+    if not log.is_file():
+        raise ReportError(f"{directory} holds no {run_dir.LOG}")
+    options: dict[str, Any] = {}
+    if percentiles is not None:
+        options["percentiles"] = list(percentiles)
+    try:
+        raw = _core.summarise(str(directory), msgspec.json.encode(options).decode())
+        if percentiles is None or not options.get("slo"):
+            # The objectives and percentiles of the run stand in its log, so they are known only after a first look.
+            config = msgspec.json.decode(raw)["meta"].get("config", {})
+            wanted = _options(config, percentiles)
+            if wanted != options:
+                raw = _core.summarise(str(directory), msgspec.json.encode(wanted).decode())
+    except (OSError, ValueError) as error:
+        raise ReportError(f"can't read {log}: {error}") from None
+    return assemble(directory, msgspec.json.decode(raw))
+
+
+def _options(config: dict[str, Any], percentiles: tuple[float, ...] | None) -> dict[str, Any]:
+    wanted = percentiles if percentiles is not None else config.get("percentiles")
+    found = {
+        "percentiles": list(wanted) if wanted else None,
+        "slo": config.get("slo"),
+        "slo_from": config.get("slo_from"),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def options_of(config: dict[str, Any]) -> str:
+    """Return the core's options for a run whose (stored) configuration is known: one look at the log is enough then."""
+    return msgspec.json.encode(_options(config, None)).decode()
+
+
+def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """Make a report of what the core derived from a log.
+
+    Args:
+        directory: The run's directory.
+        summary: The core's summary.
+    """
+    meta = summary["meta"]
+    phases = [_phase(phase) for phase in summary["phases"]]
+    status, reason = verdict(summary, meta.get("config", {}).get("max_error_rate", 0.1))
+    if status == "interrupted" and reason == "killed" and run_dir.is_running(directory):
+        reason = "still running"
+    run = {
+        "id": meta["id"],
+        "status": status,
+        "reason": reason,
+        "source": "log",
+        "version": meta["version"],
+        "started_at": meta["started_at"],
+        "model": meta.get("model"),
+        "environment": meta["environment"],
+        "config": meta["config"],
+        "log": {name: summary.get(name) for name in ("log_bytes", "lost")},
+    }
+    return {"schema": SCHEMA, "run": run, "phases": phases}
+
+
+def _phase(phase: dict[str, Any]) -> dict[str, Any]:
+    meta = phase.pop("meta", None) or {}
+    return {**phase, "load": meta.get("load"), "dataset": meta.get("dataset"), "seed": meta.get("seed")}
+
+
+def verdict(summary: dict[str, Any], max_error_rate: float) -> tuple[str, str | None]:
+    """Judge a run: whether it is complete, was interrupted or failed, and why.
+
+    Args:
+        summary: The core's summary.
+        max_error_rate: The share of failures above which a run has failed.
+    """
+    if summary["status"] == "interrupted":
+        return "interrupted", summary.get("reason")
+    for phase in summary["phases"]:
+        if phase.get("reason") in _ENDED_EARLY:
+            return "failed", _ENDED_EARLY[phase["reason"]]
+    for phase in summary["phases"]:
+        if phase["type"] == "warmup":
+            continue
+        counts = phase["counts"]
+        judged = counts["ok"] + counts["failed"]
+        if counts["ok"] == 0:
+            return "failed", "no request succeeded" if counts["issued"] else "no request was sent"
+        if counts["failed"] / judged > max_error_rate:
+            return "failed", (
+                f"{counts['failed'] / judged:.1%} of the requests failed; {max_error_rate:.0%} are allowed"
+            )
+    if summary["status"] == "failed":
+        return "failed", summary.get("reason")
+    return "complete", None

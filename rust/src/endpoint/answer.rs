@@ -1,0 +1,306 @@
+//! The decoder of one response: from its head and its bytes to counts, an outcome and a verdict.
+
+use std::borrow::Cow;
+
+use super::Api;
+use super::error;
+use super::reader::{Carried, ReadTally, Reader};
+use super::sse::{Decoder, Listener};
+use crate::http::{Fault, Head, Limits, Secrets, Sink, excerpt};
+use crate::record::{Detail, Failure, Finish};
+
+/// Bytes of an error's body that are kept.
+const ERROR_BYTES: usize = 64 << 10;
+/// A larger buffer is given back when a request ends.
+const KEPT_BYTES: usize = 64 << 10;
+
+/// How answers are decoded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnswerOptions {
+    /// Keep the answers' text; see [`Answer::text`].
+    pub keep_text: bool,
+    /// Bounds on lines.
+    pub limits: Limits,
+}
+
+/// What a response brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The status, 0 before the head.
+    pub status: u16,
+    /// Why the model stopped.
+    pub finish: Finish,
+    /// Prompt tokens, by the server's usage.
+    pub tokens_in: Option<u32>,
+    /// Output tokens, by the server's usage.
+    pub tokens_out: Option<u32>,
+    /// Events; `[DONE]` and errors are events, what follows them is not counted.
+    pub events: u32,
+    /// Events that carried tokens.
+    pub chunks: u32,
+    /// The server sent a stream, whatever was asked for.
+    pub streamed: bool,
+}
+
+/// Decodes a response, and after [`Answer::reset`] the next one.
+///
+/// A success is a status of 2xx with an answer and no error. An answer is at least one piece of text, reasoning, tool
+/// call or audio; or, of a legitimately empty one, a finish reason or a usage object. `[DONE]` proves nothing by itself.
+/// Of several choices all are counted; the text that is kept is the first one's (index 0).
+pub struct Answer {
+    mode: Mode,
+    /// A stream was asked for.
+    asked: bool,
+    /// Nothing but the connection's end proves the body complete.
+    close_delimited: bool,
+    status: u16,
+    decoder: Decoder,
+    reader: Reader,
+    /// A JSON answer, or the start of an error's body.
+    body: Vec<u8>,
+    secrets: Secrets,
+}
+
+/// What the body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// No head yet.
+    Waiting,
+    /// An event stream.
+    Events,
+    /// One JSON object.
+    Json,
+    /// The server didn't say: the first bytes will.
+    Unnamed,
+    /// An error's, whatever its type.
+    Refused,
+}
+
+impl Answer {
+    /// A decoder for the answers of one connection. All APIs of today read alike; `api` is for those to come.
+    pub fn new(api: Api, options: AnswerOptions) -> Self {
+        let (Api::Chat | Api::Completions) = api;
+        Self {
+            mode: Mode::Waiting,
+            asked: true,
+            close_delimited: false,
+            status: 0,
+            decoder: Decoder::new(options.limits.line_bytes),
+            reader: Reader::new(options.keep_text),
+            body: Vec::new(),
+            secrets: Secrets::default(),
+        }
+    }
+
+    /// Mask these in every fault's words: servers echo what they were sent.
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// Make ready for the answer to the next request; `streamed`: it asks for a stream.
+    pub fn reset(&mut self, streamed: bool) {
+        self.mode = Mode::Waiting;
+        self.asked = streamed;
+        self.close_delimited = false;
+        self.status = 0;
+        self.decoder.reset();
+        self.reader.reset();
+        self.body.clear();
+        self.body.shrink_to(KEPT_BYTES);
+    }
+
+    /// The body is complete: the verdict.
+    pub fn end(&mut self) -> Result<(), Fault> {
+        let verdict = match self.mode {
+            Mode::Waiting | Mode::Unnamed => Err(Fault::body(Detail::Empty, "it has no body")),
+            Mode::Refused => Err(self.refusal()),
+            Mode::Events => self.end_of_stream(),
+            Mode::Json => self.end_of_json(),
+        };
+        verdict.map_err(|fault| self.masked(fault))
+    }
+
+    /// What the bytes since the last call carried.
+    #[inline]
+    pub fn take_read(&mut self) -> ReadTally {
+        self.reader.take_tally()
+    }
+
+    /// What came so far.
+    pub fn outcome(&self) -> Outcome {
+        let reader = &self.reader;
+        Outcome {
+            status: self.status,
+            finish: reader.finish,
+            tokens_in: reader.tokens_in,
+            tokens_out: reader.tokens_out,
+            events: reader.events,
+            chunks: reader.chunks,
+            streamed: self.mode == Mode::Events,
+        }
+    }
+
+    /// The answer's text so far, of its first choice and without reasoning and tool calls, if text is kept: UTF-8, but
+    /// for what the server sent as something else.
+    pub fn text(&self) -> &[u8] {
+        &self.reader.text
+    }
+
+    /// The reasoning, likewise.
+    pub fn reasoning(&self) -> &[u8] {
+        &self.reader.reasoning
+    }
+
+    fn end_of_stream(&mut self) -> Result<(), Fault> {
+        if let Some(fault) = &self.reader.error {
+            return Err(fault.clone());
+        }
+        let told_its_end = self.reader.finished || self.reader.finish != Finish::Unknown || self.reader.usage;
+        if self.close_delimited && !told_its_end {
+            let text = "the stream has no finish reason, no usage and no [DONE], and only the connection's end ends it";
+            return Err(Fault::body(Detail::EarlyEnd, text));
+        }
+        if self.reader.answered() {
+            return Ok(());
+        }
+        let left = self.decoder.unfinished();
+        if self.reader.events == 0 && left.first() == Some(&b'{') {
+            let left = left.to_vec();
+            self.reader.stray(&left)?;
+            return self.reader.error.clone().map_or(Ok(()), Err);
+        }
+        let text =
+            if self.reader.events == 0 { "the stream has no event" } else { "no event of the stream carries text" };
+        Err(Fault::body(Detail::Empty, text))
+    }
+
+    fn end_of_json(&mut self) -> Result<(), Fault> {
+        if self.body.trim_ascii().is_empty() {
+            return Err(Fault::body(Detail::Empty, "the body is empty"));
+        }
+        let body = std::mem::take(&mut self.body);
+        let read = self.reader.read(&body);
+        self.body = body;
+        match read {
+            Err(_) if self.asked && several_lines_of_json(&self.body) => {
+                return Err(Fault::protocol(
+                    Detail::ContentType,
+                    "lines of JSON came where an event stream was asked for",
+                ));
+            }
+            Err(why) => return Err(Fault::body(Detail::BadJson, why)),
+            Ok(Carried { error: true, .. }) => {
+                return Err(Fault::body(Detail::ErrorEvent, error::message(&self.body)));
+            }
+            Ok(_) => {}
+        }
+        match self.reader.answered() || !self.reader.facts.pieces.is_empty() {
+            true => Ok(()),
+            false if self.reader.facts.choices => Err(Fault::body(Detail::Empty, "its choices are empty")),
+            false => Err(Fault::body(Detail::BadJson, format!("no choices in `{}`", excerpt(&self.body, 120)))),
+        }
+    }
+
+    /// A status that is not 2xx, in the server's words.
+    fn refusal(&self) -> Fault {
+        let detail = if (300..400).contains(&self.status) { Detail::Redirect } else { Detail::None };
+        let words = error::message(&self.body);
+        let text =
+            if words.is_empty() { format!("HTTP {}", self.status) } else { format!("HTTP {}: {words}", self.status) };
+        Fault::new(Failure::Http, detail, text)
+    }
+
+    fn masked(&self, fault: Fault) -> Fault {
+        let clean = match self.secrets.redact(&fault.text) {
+            Cow::Borrowed(_) => return fault,
+            Cow::Owned(clean) => clean,
+        };
+        Fault::new(fault.failure, fault.detail, clean)
+    }
+
+    /// Decide by its first bytes what a body without a content type is.
+    fn name(&mut self, span: &[u8]) -> Result<(), Fault> {
+        let start = span.strip_prefix(b"\xef\xbb\xbf").unwrap_or(span).trim_ascii_start();
+        self.mode = match start.first() {
+            None => return Ok(()),
+            Some(b'{') => Mode::Json,
+            Some(b'd' | b'e' | b'i' | b'r' | b':' | 0xef) => Mode::Events,
+            Some(_) => {
+                let text = format!("no content type, and a body that begins with `{}`", excerpt(start, 40));
+                return Err(Fault::protocol(Detail::ContentType, text));
+            }
+        };
+        Ok(())
+    }
+}
+
+impl Sink for Answer {
+    fn head(&mut self, head: &Head<'_>) -> Result<(), Fault> {
+        self.status = head.status;
+        self.close_delimited = head.close_delimited;
+        if !(200..300).contains(&head.status) {
+            self.mode = Mode::Refused;
+            return Ok(());
+        }
+        let encoding = head.header("content-encoding").unwrap_or(b"identity");
+        if !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity") {
+            return Err(Fault::protocol(Detail::Encoding, format!("Content-Encoding `{}`", excerpt(encoding, 40))));
+        }
+        self.mode = match head.content_type() {
+            None | Some(b"") => Mode::Unnamed,
+            Some(kind) if kind.eq_ignore_ascii_case(b"text/event-stream") => Mode::Events,
+            Some(kind) if is_json(kind) => Mode::Json,
+            Some(kind) => {
+                let wanted = if self.asked { "text/event-stream" } else { "application/json" };
+                let text = format!("`{}` came, {wanted} was asked for", excerpt(kind, 60));
+                return Err(Fault::protocol(Detail::ContentType, text));
+            }
+        };
+        Ok(())
+    }
+
+    #[inline]
+    fn data(&mut self, span: &[u8]) -> Result<(), Fault> {
+        if self.mode == Mode::Events {
+            let fed = self.decoder.feed(span, &mut self.reader);
+            return fed.map_err(|fault| self.masked(fault));
+        }
+        match self.mode {
+            Mode::Refused => {
+                let room = ERROR_BYTES - self.body.len();
+                self.body.extend_from_slice(&span[..span.len().min(room)]);
+            }
+            Mode::Unnamed => {
+                self.name(span).map_err(|fault| self.masked(fault))?;
+                // Still unnamed: white space, which means nothing in JSON and nothing at the start of a stream.
+                if self.mode != Mode::Unnamed {
+                    return self.data(span);
+                }
+            }
+            _ => self.body.extend_from_slice(span),
+        }
+        Ok(())
+    }
+
+    /// An error that the stream told is the reason why it was cut; so is a refusal whose body didn't come whole.
+    fn cut(&mut self, fault: Fault) -> Fault {
+        match (&self.reader.error, self.mode) {
+            (Some(error), _) => self.masked(error.clone()),
+            (None, Mode::Refused) => self.masked(self.refusal()),
+            _ => fault,
+        }
+    }
+}
+
+fn is_json(kind: &[u8]) -> bool {
+    let suffix = kind.len().checked_sub(5).is_some_and(|at| kind[at..].eq_ignore_ascii_case(b"+json"));
+    suffix || kind.eq_ignore_ascii_case(b"application/json") || kind.eq_ignore_ascii_case(b"text/json")
+}
+
+/// Whether this is NDJSON: more than one value, the first of them whole on its line.
+fn several_lines_of_json(body: &[u8]) -> bool {
+    let mut lines = body.split(|&b| b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let first = lines.next().is_some_and(|line| serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok());
+    first && lines.next().is_some_and(|line| line.first() == Some(&b'{'))
+}

@@ -1,0 +1,135 @@
+//! The request bodies of a phase: rendered once from the dataset, held in one buffer, cut open where the engine adds to them.
+
+use std::num::NonZeroU32;
+
+use thiserror::Error;
+
+/// Why bodies were refused.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BodiesError {
+    /// There is nothing to send.
+    #[error("a phase needs at least one request body")]
+    Empty,
+    /// A body is not a JSON object with something in it.
+    #[error("body {index} is not a JSON object with at least one key")]
+    NotAnObject {
+        /// Which one.
+        index: usize,
+    },
+    /// The holes do not fit the bodies.
+    #[error("body {index} has its hole at {hole}, outside of its {len} bytes")]
+    Hole {
+        /// Which one.
+        index: usize,
+        /// The offset given.
+        hole: u32,
+        /// The body's length.
+        len: usize,
+    },
+    /// More than 2³² − 1.
+    #[error("{bodies} bodies; a phase takes at most 4,294,967,295")]
+    TooMany {
+        /// How many.
+        bodies: usize,
+    },
+    /// As many holes as bodies, or none.
+    #[error("{holes} holes for {bodies} bodies")]
+    Count {
+        /// Bodies given.
+        bodies: usize,
+        /// Holes given.
+        holes: usize,
+    },
+}
+
+/// Request bodies, each a JSON object without the keys that the engine adds (`stream`, `stream_options`).
+#[derive(Debug)]
+pub struct Bodies {
+    count: NonZeroU32,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    holes: Vec<u32>,
+}
+
+impl Bodies {
+    /// Take over `bodies`; `holes[i]` is the byte offset in body `i` at which a marker may be put into the prompt.
+    pub fn new<'a>(bodies: impl Iterator<Item = &'a [u8]>, holes: Vec<u32>) -> Result<Self, BodiesError> {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for (index, body) in bodies.enumerate() {
+            let is_object = body.first() == Some(&b'{') && body.last() == Some(&b'}') && body.len() > 2;
+            if !is_object {
+                return Err(BodiesError::NotAnObject { index });
+            }
+            bytes.extend_from_slice(body);
+            ends.push(bytes.len());
+        }
+        bytes.shrink_to_fit();
+        let count = u32::try_from(ends.len()).map_err(|_| BodiesError::TooMany { bodies: ends.len() })?;
+        let count = NonZeroU32::new(count).ok_or(BodiesError::Empty)?;
+        let all = Self { count, bytes, ends, holes };
+        all.check_holes()?;
+        Ok(all)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> NonZeroU32 {
+        self.count
+    }
+
+    /// Body `i` after its opening brace, cut in two at its hole; the second part is empty where it has none.
+    pub fn parts(&self, i: usize) -> (&[u8], &[u8]) {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        let body = &self.bytes[start + 1..self.ends[i]];
+        match self.holes.get(i) {
+            Some(&hole) => body.split_at(hole as usize - 1),
+            None => (body, &[]),
+        }
+    }
+
+    /// Whether markers can be put into the prompts.
+    pub fn has_holes(&self) -> bool {
+        !self.holes.is_empty()
+    }
+
+    fn check_holes(&self) -> Result<(), BodiesError> {
+        if !self.holes.is_empty() && self.holes.len() != self.ends.len() {
+            return Err(BodiesError::Count { bodies: self.ends.len(), holes: self.holes.len() });
+        }
+        let mut start = 0;
+        for (index, (&hole, &end)) in self.holes.iter().zip(&self.ends).enumerate() {
+            let len = end - start;
+            if hole == 0 || hole as usize > len {
+                return Err(BodiesError::Hole { index, hole, len });
+            }
+            start = end;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bodies(all: &[&str], holes: Vec<u32>) -> Result<Bodies, BodiesError> {
+        Bodies::new(all.iter().map(|b| b.as_bytes()), holes)
+    }
+
+    #[test]
+    fn a_body_is_cut_after_its_brace_and_at_its_hole() {
+        let b = bodies(&[r#"{"a":"xy"}"#, r#"{"b":"z"}"#], vec![6, 6]).unwrap();
+        assert_eq!(b.parts(0), (br#""a":""#.as_slice(), br#"xy"}"#.as_slice()));
+        assert_eq!(b.parts(1), (br#""b":""#.as_slice(), br#"z"}"#.as_slice()));
+        assert_eq!(bodies(&[r#"{"a":1}"#], vec![]).unwrap().parts(0), (br#""a":1}"#.as_slice(), b"".as_slice()));
+    }
+
+    #[test]
+    fn what_is_no_body_is_refused_by_index() {
+        assert_eq!(bodies(&[], vec![]).unwrap_err(), BodiesError::Empty);
+        assert_eq!(bodies(&[r#"{"a":1}"#, "{}"], vec![]).unwrap_err(), BodiesError::NotAnObject { index: 1 });
+        assert_eq!(bodies(&["[1]"], vec![]).unwrap_err(), BodiesError::NotAnObject { index: 0 });
+        assert_eq!(bodies(&[r#"{"a":1}"#], vec![9]).unwrap_err(), BodiesError::Hole { index: 0, hole: 9, len: 7 });
+        assert_eq!(bodies(&[r#"{"a":1}"#], vec![1, 1]).unwrap_err(), BodiesError::Count { bodies: 1, holes: 2 });
+    }
+}

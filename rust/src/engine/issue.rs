@@ -1,0 +1,214 @@
+//! How a worker starts the requests of a phase: slots that never rest, or arrivals on a schedule.
+
+use std::rc::Rc;
+
+use tokio::sync::Barrier;
+use tokio::task::{spawn_local, yield_now};
+
+use super::flight::guarded;
+use super::phase::StopReason;
+use super::request::{Request, Ticket};
+use super::timer::IssueTimer;
+use super::worker::{PhaseHere, Worker};
+use crate::clock::now_ns;
+use crate::record::{Stamps, UNSET};
+use crate::schedule::{Arrivals, Load};
+use crate::sync::Arc;
+
+/// Connections opened ahead of an open-loop load: for a tenth of a second of arrivals, and no more than this.
+const AHEAD_MOST: f64 = 256.0;
+
+/// Connections opened at the same time while connecting ahead.
+const AHEAD_AT_ONCE: usize = 32;
+
+/// Arrivals that are due together go out in groups of this size; between groups the sockets are polled.
+const GROUP: u32 = 16;
+
+/// Run one phase on one worker: connect ahead, meet the others, issue to the end.
+pub(super) async fn run(worker: Rc<Worker>, phase: Rc<PhaseHere>, barrier: Arc<Barrier>) {
+    connect_ahead(&worker, &phase).await;
+    barrier.wait().await;
+    phase.shared.start(now_ns());
+    match phase.shared.config.load {
+        // Fewer slots than workers: the others have them all.
+        _ if slots(&worker, &phase) == Some(0) => phase.issued_last(),
+        Load::Concurrency { .. } => fill_slots(&worker, &phase),
+        _ => {
+            let task = spawn_local(arrivals(Rc::clone(&worker), Rc::clone(&phase)));
+            phase.arrivals_by(task.abort_handle());
+        }
+    }
+}
+
+/// Start closed-loop slots until as many run as this worker has. Those that an earlier phase still occupies count.
+pub(super) fn fill_slots(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
+    let closed = matches!(phase.shared.config.load, Load::Concurrency { .. });
+    let Some(wanted) = slots(worker, phase).filter(|_| closed && phase.shared.started().is_some()) else { return };
+    while phase.is_issuing() && worker.running.get() < wanted {
+        worker.running.set(worker.running.get() + 1);
+        spawn_local(slot(Rc::clone(worker), Rc::clone(phase)));
+    }
+}
+
+/// One closed-loop slot: a request, and when it has ended, the next.
+async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
+    let flight = worker.flights.enter();
+    let mut connection = worker.take_idle();
+    let mut free = now_ns();
+    while !over(&phase, free) {
+        let Some(index) = phase.shared.claim() else { break };
+        if phase.shared.is_last(index) {
+            // Nobody need wait for a slot to learn that there is no more.
+            phase.shared.stop(StopReason::Requests);
+        }
+        let stamps = Stamps { planned: free, free: UNSET, issued: free, ..Stamps::default() };
+        let ticket = Ticket { index, sample: phase.sample(index), stamps };
+        worker.note_issued(&phase, 0);
+        free = Request::new(&worker, &phase, &flight, ticket).make(&mut connection).await;
+    }
+    phase.issued_last();
+    worker.flights.leave(&flight);
+    connection.into_iter().for_each(|c| worker.keep_idle(c));
+    worker.slot_ended(&phase);
+}
+
+/// An open loop: claim the next arrival, wait for it, send it, whatever became of the ones before.
+async fn arrivals(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
+    let reason = issue_arrivals(&worker, &phase).await;
+    phase.shared.end(reason);
+    phase.issued_last();
+}
+
+async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReason {
+    let config = &phase.shared.config;
+    let Some(mut arrivals) = Arrivals::new(&config.load, config.seed) else { return StopReason::Plan };
+    let workers = f64::from(worker.run.config.workers);
+    let mut timer = match IssueTimer::new(arrivals.mean_gap_ns() * workers) {
+        Ok(timer) => timer,
+        Err(error) => {
+            worker.run.fail(format!("no timer for issue times: {error}"));
+            phase.shared.stop(StopReason::Stopped);
+            return StopReason::Stopped;
+        }
+    };
+    let start = phase.shared.start(now_ns());
+    let cap = slots(worker, phase);
+    let mut together = 0;
+    loop {
+        let free = wait_for_slot(worker, cap).await;
+        // Whatever ended the claims has left its reason.
+        let Some(index) = phase.shared.claim() else { return StopReason::Requests };
+        let Some(offset) = arrivals.offset_ns(index) else { return StopReason::Plan };
+        if offset >= phase.shared.duration_ns() {
+            return StopReason::Duration;
+        }
+        let planned = start + offset;
+        timer.until(planned).await;
+        let free = if cap.is_some() { free.max(planned) } else { UNSET };
+        let issued = now_ns();
+        let stamps = Stamps { planned, free, issued, ..Stamps::default() };
+        let ticket = Ticket { index, sample: phase.sample(index), stamps };
+        worker.note_issued(phase, issued - planned.max(free));
+        send(worker, phase, ticket);
+        if phase.shared.is_last(index) {
+            return StopReason::Requests;
+        }
+        together += 1;
+        if together == GROUP {
+            together = 0;
+            yield_now().await;
+        }
+    }
+}
+
+/// Start one arrival: its bytes go out now, the rest is a task of its own.
+fn send(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, ticket: Ticket) {
+    worker.running.set(worker.running.get() + 1);
+    let (worker, phase) = (Rc::clone(worker), Rc::clone(phase));
+    let flight = worker.flights.enter();
+    let mut connection = worker.take_idle();
+    let mut request = Request::new(&worker, &phase, &flight, ticket);
+    connection.iter_mut().for_each(|c| request.write_now(c));
+    spawn_local(async move {
+        request.make(&mut connection).await;
+        worker.flights.leave(&flight);
+        connection.into_iter().for_each(|c| worker.keep_idle(c));
+        worker.slot_ended(&phase);
+    });
+}
+
+/// Return when this worker may have one more in flight: the moment it could.
+async fn wait_for_slot(worker: &Worker, cap: Option<u32>) -> u64 {
+    while cap.is_some_and(|cap| worker.running.get() >= cap) {
+        worker.slot_free.notified().await;
+    }
+    now_ns()
+}
+
+/// A closed loop checks its end before each request; the sweep would only notice later.
+fn over(phase: &PhaseHere, now: u64) -> bool {
+    let start = phase.shared.start(now);
+    if now.saturating_sub(start) < phase.shared.duration_ns() {
+        return false;
+    }
+    phase.shared.stop(StopReason::Duration);
+    true
+}
+
+/// How many requests this worker may have in flight; `None` for as many as come.
+fn slots(worker: &Worker, phase: &PhaseHere) -> Option<u32> {
+    let config = &phase.shared.config;
+    let all = match config.load {
+        Load::Concurrency { n } => n,
+        _ => config.max_concurrency?,
+    };
+    let (workers, id) = (u32::from(worker.run.config.workers), u32::from(worker.id));
+    Some(all / workers + u32::from(id < all % workers))
+}
+
+/// Open connections before the clock starts, so that the first requests don't measure handshakes.
+async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
+    let config = &phase.shared.config;
+    let workers = f64::from(worker.run.config.workers);
+    let wanted = match (&config.load, slots(worker, phase)) {
+        (Load::Burst { n }, cap) => cap.map_or(u64::MAX, u64::from).min(n.div_ceil(workers as u64)) as usize,
+        (Load::Concurrency { .. }, cap) => cap.unwrap_or(0) as usize,
+        (_, cap) => {
+            let rate = Arrivals::new(&config.load, 0).map_or(0.0, |a| 1e9 / a.mean_gap_ns().max(1.0));
+            let ahead = (rate / 10.0 / workers).clamp(1.0, AHEAD_MOST) as usize;
+            cap.map_or(ahead, |cap| ahead.min(cap as usize))
+        }
+    };
+    let wanted = wanted.min(config.requests.unwrap_or(u64::MAX).try_into().unwrap_or(usize::MAX));
+    while worker.idle_connections() < wanted && !phase.shared.stopped() {
+        let group = AHEAD_AT_ONCE.min(wanted - worker.idle_connections());
+        if !connect_group(worker, group).await {
+            // The requests themselves will meet the failure, with a row each.
+            return;
+        }
+    }
+}
+
+/// Open `n` connections side by side; false if any failed.
+async fn connect_group(worker: &Rc<Worker>, n: usize) -> bool {
+    let tasks: Vec<_> = (0..n)
+        .map(|_| {
+            let worker = Rc::clone(worker);
+            spawn_local(async move {
+                let flight = worker.flights.enter();
+                let connected = guarded(&flight, worker.run.connector.connect()).await;
+                worker.flights.leave(&flight);
+                match connected {
+                    Ok(Ok(stream)) => worker.keep_idle(worker.connection(stream)),
+                    Ok(Err(_)) | Err(_) => return false,
+                }
+                true
+            })
+        })
+        .collect();
+    let mut all = true;
+    for task in tasks {
+        all &= task.await.unwrap_or(false);
+    }
+    all
+}

@@ -1,0 +1,381 @@
+//! A phase as all workers share it: one plan to claim from, one reason to stop, one count of who is still at it.
+
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::bodies::Bodies;
+use super::config::PhaseConfig;
+use crate::record::{Failure, Row};
+use crate::schedule::{Arrivals, Load};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Not cancelled, and never will be as it stands.
+const NEVER: u64 = u64::MAX;
+
+/// So many first answers, all of them fatal, end a phase early.
+const FATAL_ANSWERS: u64 = 8;
+
+/// Why a phase stopped issuing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum StopReason {
+    /// All its requests were issued.
+    Requests = 1,
+    /// Its duration was over.
+    Duration = 2,
+    /// The schedule came to its end.
+    Plan = 3,
+    /// Somebody asked it to.
+    Stopped = 4,
+    /// The first answers said that the rest would fail too.
+    Early = 5,
+    /// The disk could not follow.
+    Disk = 6,
+}
+
+impl StopReason {
+    /// The word in the log and in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Duration => "duration",
+            Self::Plan => "plan",
+            Self::Stopped => "stopped",
+            Self::Early => "early",
+            Self::Disk => "disk",
+        }
+    }
+
+    fn from_code(code: u32) -> Option<Self> {
+        [Self::Requests, Self::Duration, Self::Plan, Self::Stopped, Self::Early, Self::Disk]
+            .into_iter()
+            .find(|r| *r as u32 == code)
+    }
+}
+
+/// How requests of a phase ended, counted by one worker and added up when it is through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Tally {
+    pub issued: u64,
+    pub ok: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub reconnects: u64,
+}
+
+/// One phase of a run.
+#[derive(Debug)]
+pub struct Phase {
+    /// Its index in the session.
+    pub index: u16,
+    /// What was asked for.
+    pub config: PhaseConfig,
+    /// What it sends.
+    pub bodies: Arc<Bodies>,
+    /// Session-wide index of its first request.
+    pub first_id: u64,
+    start_ns: OnceLock<u64>,
+    next: AtomicU64,
+    reason: AtomicU32,
+    stopped: AtomicBool,
+    issue_end_ns: AtomicU64,
+    cancel_at_ns: AtomicU64,
+    issuing: AtomicU32,
+    answered_well: AtomicBool,
+    fatal_answers: AtomicU64,
+    open: Mutex<Open>,
+    changed: Condvar,
+}
+
+/// What the end of a phase is decided on; touched once per worker and phase.
+#[derive(Debug)]
+struct Open {
+    workers: u16,
+    tally: Tally,
+    end_ns: u64,
+}
+
+impl Phase {
+    /// A phase that `workers` workers will run.
+    pub fn new(index: u16, first_id: u64, config: PhaseConfig, bodies: Arc<Bodies>, workers: u16) -> Self {
+        Self {
+            index,
+            config,
+            bodies,
+            first_id,
+            start_ns: OnceLock::new(),
+            next: AtomicU64::new(0),
+            reason: AtomicU32::new(0),
+            stopped: AtomicBool::new(false),
+            issue_end_ns: AtomicU64::new(0),
+            cancel_at_ns: AtomicU64::new(NEVER),
+            issuing: AtomicU32::new(u32::from(workers)),
+            answered_well: AtomicBool::new(false),
+            fatal_answers: AtomicU64::new(0),
+            open: Mutex::new(Open { workers, tally: Tally::default(), end_ns: 0 }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The moment it starts: `now` of the first worker that asks once all are connected.
+    pub fn start(&self, now: u64) -> u64 {
+        *self.start_ns.get_or_init(|| now)
+    }
+
+    /// Its start, once it has started.
+    pub fn started(&self) -> Option<u64> {
+        self.start_ns.get().copied()
+    }
+
+    /// Nanoseconds after its start when it stops issuing.
+    pub fn duration_ns(&self) -> u64 {
+        self.config.duration_s.map_or(NEVER, |s| (s * 1e9) as u64)
+    }
+
+    /// Take the next index of the plan; `None` when the phase has stopped or this was the last.
+    #[inline]
+    pub fn claim(&self) -> Option<u64> {
+        if self.stopped() {
+            return None;
+        }
+        // Relaxed: the index itself is all that is shared; the plan it points into was there before the workers.
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        if self.config.requests.is_some_and(|n| index >= n) {
+            self.end(StopReason::Requests);
+            return None;
+        }
+        Some(index)
+    }
+
+    /// Whether `index` is the last that can be claimed.
+    pub fn is_last(&self, index: u64) -> bool {
+        self.config.requests == Some(index + 1)
+    }
+
+    /// How many indices have been claimed, the last ones past the limit left out.
+    pub fn claimed(&self) -> u64 {
+        // Relaxed: a count, read after the phase has ended.
+        self.next.load(Ordering::Relaxed).min(self.config.requests.unwrap_or(NEVER))
+    }
+
+    /// One worker has come to the plan's end; what others have claimed still goes out. The first reason stays.
+    pub fn end(&self, reason: StopReason) {
+        // Relaxed: pairs with the load in `reason`; nothing else is published with it.
+        let _ = self.reason.compare_exchange(0, reason as u32, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Stop issuing at once: what is claimed and not yet due stays unsent. The first reason stays.
+    pub fn stop(&self, reason: StopReason) {
+        self.end(reason);
+        // Relaxed: pairs with the load in `stopped`.
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was stopped.
+    #[inline]
+    pub fn stopped(&self) -> bool {
+        // Relaxed: pairs with the store in `stop`; a request later is early enough.
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Why issuing ended.
+    pub fn reason(&self) -> Option<StopReason> {
+        // Relaxed: pairs with the exchange in `end`.
+        StopReason::from_code(self.reason.load(Ordering::Relaxed))
+    }
+
+    /// What is in flight at `ns` is to be cancelled; the earliest wish counts.
+    pub fn cancel_at(&self, ns: u64) {
+        // Relaxed: pairs with the load in `cancelled`.
+        self.cancel_at_ns.fetch_min(ns, Ordering::Relaxed);
+    }
+
+    /// Whether what is in flight is to be cancelled now.
+    pub fn cancelled(&self, now: u64) -> bool {
+        // Relaxed: pairs with `cancel_at`; a sweep later is early enough.
+        now >= self.cancel_at_ns.load(Ordering::Relaxed)
+    }
+
+    /// Learn from an answer whether the phase can succeed at all.
+    pub fn learn(&self, row: &Row) {
+        // Relaxed throughout: this is a heuristic on counts, and a few answers more or less don't matter.
+        if !self.config.stop_early || self.answered_well.load(Ordering::Relaxed) {
+            return;
+        }
+        let refused = row.failure == Failure::Connect && row.detail == crate::record::Detail::Refused;
+        let forbidden = row.failure == Failure::Http && matches!(row.status, 401 | 403 | 404);
+        if !(refused || forbidden) {
+            self.answered_well.store(row.failure != Failure::Cancelled, Ordering::Relaxed);
+        } else if self.fatal_answers.fetch_add(1, Ordering::Relaxed) + 1 >= self.fatal_limit() {
+            self.stop(StopReason::Early);
+        }
+    }
+
+    /// A worker has issued its last request at `now`.
+    pub fn issued_last(&self, now: u64) {
+        // Relaxed: the maximum is read under the lock's ordering after the last worker's AcqRel below.
+        self.issue_end_ns.fetch_max(now, Ordering::Relaxed);
+        // AcqRel: the worker that brings it to 0 sees every other worker's fetch_max above; pairs with itself.
+        if self.issuing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if self.config.drain {
+                self.cancel_at(now.saturating_add((self.config.drain_timeout_s * 1e9) as u64));
+            }
+            drop(self.lock());
+            self.changed.notify_all();
+        }
+    }
+
+    /// A worker is through: nothing of the phase is in flight on it any more.
+    pub fn leave(&self, tally: Tally, now: u64) {
+        let mut open = self.lock();
+        open.workers -= 1;
+        open.end_ns = open.end_ns.max(now);
+        open.tally.issued += tally.issued;
+        open.tally.ok += tally.ok;
+        open.tally.failed += tally.failed;
+        open.tally.cancelled += tally.cancelled;
+        open.tally.reconnects += tally.reconnects;
+        self.changed.notify_all();
+    }
+
+    /// Wait until it is over: all drained, or, without a drain, all issued. False when `timeout` came first.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let guard = self.lock();
+        let (_guard, result) = self
+            .changed
+            .wait_timeout_while(guard, timeout, |open| !self.over(open))
+            .unwrap_or_else(PoisonError::into_inner);
+        !result.timed_out()
+    }
+
+    /// The counts, once every worker is through (a phase that was not drained may end before), and when the last of
+    /// those that are was.
+    pub fn tally(&self) -> (Option<Tally>, u64) {
+        let open = self.lock();
+        ((open.workers == 0).then_some(open.tally), open.end_ns)
+    }
+
+    /// When the last worker stopped issuing; 0 before.
+    pub fn issue_end_ns(&self) -> u64 {
+        // Relaxed: read after `wait`, whose lock orders it.
+        self.issue_end_ns.load(Ordering::Relaxed)
+    }
+
+    /// Arrivals that were due before issuing ended and never went out: what a cap held back.
+    pub fn never_issued(&self) -> u64 {
+        let (Some(start), Some(mut arrivals)) = (self.started(), Arrivals::new(&self.config.load, self.config.seed))
+        else {
+            return 0;
+        };
+        let end = self.issue_end_ns().saturating_sub(start).min(self.duration_ns());
+        let limit = self.config.requests.unwrap_or(NEVER);
+        let Some(issued) = self.tally().0.map(|t| t.issued) else { return 0 };
+        let mut due = issued;
+        while due < limit && arrivals.offset_ns(due).is_some_and(|at| at < end) {
+            due += 1;
+        }
+        due - issued
+    }
+
+    fn over(&self, open: &Open) -> bool {
+        // Acquire: pairs with the AcqRel in `issued_last`.
+        let issuing = self.issuing.load(Ordering::Acquire);
+        open.workers == 0 || (!self.config.drain && issuing == 0)
+    }
+
+    fn fatal_limit(&self) -> u64 {
+        let planned = match self.config.load {
+            Load::Burst { n } => n,
+            _ => self.config.requests.unwrap_or(NEVER),
+        };
+        FATAL_ANSWERS.min(planned).max(1)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        // A poisoned lock means that a worker panicked between two additions; the counts are still worth having.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A phase shared between its workers and the session.
+pub type SharedPhase = Arc<Phase>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Detail;
+
+    fn phase(json: &str, workers: u16) -> Phase {
+        let config: PhaseConfig = serde_json::from_str(json).unwrap();
+        let bodies = Bodies::new([br#"{"a":1}"#.as_slice()].into_iter(), vec![]).unwrap();
+        Phase::new(0, 0, config, Arc::new(bodies), workers)
+    }
+
+    fn closed(requests: u64) -> Phase {
+        let json = format!(
+            r#"{{"name":"p","load":{{"kind":"concurrency","n":2}},"requests":{requests},"drain_timeout_s":240}}"#
+        );
+        phase(&json, 2)
+    }
+
+    fn answer(failure: Failure, status: u16, detail: Detail) -> Row {
+        Row { failure, status, detail, ..Row::default() }
+    }
+
+    #[test]
+    fn claims_end_at_the_limit_and_say_so() {
+        let p = closed(3);
+        assert_eq!([p.claim(), p.claim(), p.claim(), p.claim()], [Some(0), Some(1), Some(2), None]);
+        assert_eq!(p.reason(), Some(StopReason::Requests));
+        assert_eq!(p.claimed(), 3);
+    }
+
+    #[test]
+    fn the_first_reason_to_stop_stays() {
+        let p = closed(3);
+        p.stop(StopReason::Disk);
+        p.stop(StopReason::Stopped);
+        assert_eq!((p.reason(), p.claim()), (Some(StopReason::Disk), None));
+    }
+
+    #[test]
+    fn it_is_over_when_every_worker_has_left() {
+        let p = closed(1);
+        p.issued_last(10);
+        p.issued_last(20);
+        p.leave(Tally { issued: 1, ok: 1, ..Tally::default() }, 30);
+        assert!(!p.wait(Duration::ZERO));
+        p.leave(Tally::default(), 25);
+        assert!(p.wait(Duration::ZERO));
+        assert_eq!(p.tally(), (Some(Tally { issued: 1, ok: 1, ..Tally::default() }), 30));
+        assert_eq!(p.issue_end_ns(), 20);
+        assert!(p.cancelled(20 + 240_000_000_000) && !p.cancelled(19 + 240_000_000_000), "the drain is bounded");
+    }
+
+    #[test]
+    fn eight_fatal_first_answers_stop_it_and_one_good_one_prevents_that() {
+        let fatal = answer(Failure::Http, 404, Detail::None);
+        let p = closed(1000);
+        (0..7).for_each(|_| p.learn(&fatal));
+        assert!(!p.stopped());
+        p.learn(&answer(Failure::Connect, 0, Detail::Refused));
+        assert_eq!(p.reason(), Some(StopReason::Early));
+
+        let p = closed(1000);
+        p.learn(&answer(Failure::None, 200, Detail::None));
+        (0..50).for_each(|_| p.learn(&fatal));
+        assert!(!p.stopped());
+    }
+
+    #[test]
+    fn arrivals_that_a_cap_held_back_are_counted() {
+        let json = r#"{"name":"p","load":{"kind":"rate","rate":10.0,"arrival":{"kind":"constant"}},
+                       "duration_s":2.0,"drain_timeout_s":1}"#;
+        let p = phase(json, 1);
+        p.start(1_000);
+        p.issued_last(1_000 + 2_000_000_000);
+        p.leave(Tally { issued: 15, ..Tally::default() }, 0);
+        assert_eq!(p.never_issued(), 5);
+    }
+}

@@ -1,0 +1,295 @@
+//! One request from its ticket to its row: connect if need be, exchange, replace a dead connection, write it down.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::connection::{Aids, Broken, Connection, Ended};
+use super::flight::{Flight, Verdict, guarded};
+use super::worker::{PhaseHere, Worker};
+use crate::clock::now_ns;
+use crate::http::{Fault, Stream};
+use crate::record::{Attempt, AttemptKind, Detail, Failure, Row, StampSource, Stamps, TextKind, TokenSource, UNSET};
+
+/// With no local port or descriptor left, a request waits this long and asks again, until its time-out.
+const EXHAUSTED_WAIT: Duration = Duration::from_millis(20);
+
+/// So many failures of a phase keep their words, on each worker.
+const TEXTS_KEPT: u32 = 50;
+
+/// A request taken from the plan.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    /// Index in the phase's plan.
+    pub(super) index: u64,
+    /// Index of the sample.
+    pub(super) sample: u64,
+    /// Stamps up to `issued`.
+    pub(super) stamps: Stamps,
+}
+
+/// A request under way on one worker.
+pub(super) struct Request {
+    worker: Rc<Worker>,
+    phase: Rc<PhaseHere>,
+    flight: Rc<Flight>,
+    ticket: Ticket,
+    stamps: Stamps,
+    connect_ns: u64,
+    bytes_out: u64,
+    kind: AttemptKind,
+    attempts: Vec<Attempt>,
+}
+
+/// How the last attempt ended, before it is written down.
+struct Close {
+    failure: Failure,
+    detail: Detail,
+    text: Box<str>,
+}
+
+impl Request {
+    /// For `ticket`; its time-out starts now.
+    pub(super) fn new(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, flight: &Rc<Flight>, ticket: Ticket) -> Self {
+        flight.start(phase.shared.index, ticket.stamps.issued.saturating_add(worker.run.timeout_ns));
+        Self {
+            worker: Rc::clone(worker),
+            phase: Rc::clone(phase),
+            flight: Rc::clone(flight),
+            ticket,
+            stamps: ticket.stamps,
+            connect_ns: 0,
+            bytes_out: 0,
+            kind: AttemptKind::First,
+            attempts: Vec::new(),
+        }
+    }
+
+    /// Put the request's bytes into `connection` and as many of them into the socket as go at once.
+    pub(super) fn write_now(&mut self, connection: &mut Connection) {
+        self.render(connection);
+        connection.write_now(&mut self.stamps);
+    }
+
+    /// Make the request on `slot`'s connection, or on a new one, and write its row. Leaves the connection in the slot
+    /// if it can be used again. Returns the moment it ended.
+    pub(super) async fn make(mut self, slot: &mut Option<Box<Connection>>) -> u64 {
+        loop {
+            if slot.is_none() {
+                match self.connect().await {
+                    Ok(connection) => *slot = Some(connection),
+                    Err(close) => return self.write_row(None, close),
+                }
+            }
+            let Some(connection) = slot.as_mut() else { continue };
+            if self.stamps.sent == UNSET {
+                self.render(connection);
+            }
+            let aids = Aids {
+                buffer: &self.worker.buffer,
+                live: &self.worker.live,
+                shard: &self.worker.shard,
+                flight: &self.flight,
+                request: self.phase.shared.first_id + self.ticket.index,
+                phase: self.phase.shared.index,
+            };
+            let ended = connection.exchange(&aids, &mut self.stamps).await;
+            if self.is_stale(&ended, connection) {
+                self.begin_again(AttemptKind::Reconnect, Some(connection), Failure::Connect);
+                self.worker.live.reconnected();
+                self.phase.reconnected();
+                *slot = None;
+                continue;
+            }
+            let (close, reusable) = judge(ended, connection, &self.flight);
+            if self.refuses_usage(&close, connection) {
+                self.worker.run.refuse_usage();
+                self.begin_again(AttemptKind::Retry, Some(connection), close.failure);
+                if !reusable {
+                    *slot = None;
+                }
+                continue;
+            }
+            connection.used = true;
+            let done = self.write_row(Some(connection), close);
+            if !reusable {
+                *slot = None;
+            }
+            return done;
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Box<Connection>, Close> {
+        let started = now_ns();
+        let connected = guarded(&self.flight, self.connect_patiently()).await;
+        self.connect_ns += now_ns().saturating_sub(started);
+        match connected {
+            Ok(Ok(stream)) => Ok(self.worker.connection(stream)),
+            Ok(Err(fault)) => Err(Close::of(fault)),
+            Err(verdict) => Err(Close::by(verdict)),
+        }
+    }
+
+    /// Running out of ports or descriptors is this machine's shortage, not the server's failure: it pushes back.
+    async fn connect_patiently(&self) -> Result<Stream, Fault> {
+        loop {
+            match self.worker.run.connector.connect().await {
+                Err(fault) if fault.detail == Detail::Exhausted => tokio::time::sleep(EXHAUSTED_WAIT).await,
+                connected => return connected,
+            }
+        }
+    }
+
+    /// Its index in the session.
+    fn id(&self) -> u64 {
+        self.phase.shared.first_id + self.ticket.index
+    }
+
+    fn render(&mut self, connection: &mut Connection) {
+        let run = &self.worker.run;
+        connection.reset(run.config.stream);
+        let (before, after) = self.phase.shared.bodies.parts(self.ticket.sample as usize);
+        let marker = self.marker();
+        run.template.render(&[run.opening(), before, marker.as_bytes(), after], &mut connection.out);
+        self.bytes_out += connection.out.len() as u64;
+    }
+
+    /// What makes a prompt unlike every other; empty unless asked for.
+    fn marker(&self) -> String {
+        let config = &self.phase.shared.config;
+        if config.unique_prompts && self.phase.shared.bodies.has_holes() {
+            format!("#{:x}.{} ", config.seed, self.id())
+        } else {
+            String::new()
+        }
+    }
+
+    /// A kept-alive connection that closed before any byte of the answer: not the request's fault, nor counted as one.
+    fn is_stale(&self, ended: &Result<Ended, Broken>, connection: &Connection) -> bool {
+        let closed = matches!(ended, Err(Broken::Fault(f)) if matches!(f.detail, Detail::EarlyEnd | Detail::Reset));
+        closed && connection.used && !connection.answered()
+    }
+
+    /// A server that answers 400 or 422 because it does not know `stream_options`: asked again without it.
+    fn refuses_usage(&self, close: &Close, connection: &Connection) -> bool {
+        let refused = close.failure == Failure::Http && matches!(connection.answer.outcome().status, 400 | 422);
+        refused
+            && self.kind != AttemptKind::Retry
+            && self.worker.run.asks_usage()
+            && (close.text.contains("stream_options") || close.text.contains("include_usage"))
+    }
+
+    /// Note the attempt that just ended and start another of this `kind`.
+    fn begin_again(&mut self, kind: AttemptKind, connection: Option<&Connection>, outcome: Failure) {
+        let status = connection.map_or(0, |c| c.answer.outcome().status);
+        self.attempts.push(self.attempt(status, outcome));
+        self.kind = kind;
+        self.flight.again();
+        let Stamps { planned, free, issued, .. } = self.stamps;
+        self.stamps = Stamps { planned, free, issued, ..Stamps::default() };
+    }
+
+    fn attempt(&self, status: u16, outcome: Failure) -> Attempt {
+        let Stamps { sent, first_byte, done, .. } = self.stamps;
+        let done = if done == UNSET { now_ns() } else { done };
+        Attempt { kind: self.kind, node: 0, sent, first_byte, done, status, outcome }
+    }
+
+    fn write_row(mut self, connection: Option<&mut Connection>, close: Close) -> u64 {
+        if self.stamps.done == UNSET {
+            self.stamps.done = self.flight.ended_at();
+        }
+        let mut row = Row {
+            id: self.id(),
+            phase: self.phase.shared.index,
+            worker: self.worker.id,
+            sample: self.ticket.sample,
+            stamps: self.stamps,
+            connect_ns: self.connect_ns,
+            failure: close.failure,
+            detail: close.detail,
+            bytes_out: self.bytes_out,
+            stamp_source: StampSource::Engine,
+            ..Row::default()
+        };
+        if let Some(connection) = &connection {
+            fill_answer(&mut row, connection);
+        }
+        if !self.attempts.is_empty() {
+            self.attempts.push(self.attempt(row.status, row.failure));
+        }
+        self.keep(&row, connection, &close);
+        self.worker.note_done(&self.phase, &row);
+        self.phase.shared.learn(&row);
+        row.stamps.done
+    }
+
+    /// Hand everything to the log.
+    fn keep(&self, row: &Row, connection: Option<&mut Connection>, close: &Close) {
+        let mut shard = self.worker.shard.borrow_mut();
+        let mut keep_text = |kind, bytes: &[u8]| shard.text(row.id, kind, bytes);
+        if !close.text.is_empty() && row.failure != Failure::None && self.phase.keeps_text(TEXTS_KEPT) {
+            // A server may echo what it was sent, credentials included.
+            keep_text(TextKind::Error, self.worker.run.template.secrets().redact(&close.text).as_bytes());
+        }
+        match connection {
+            Some(connection) => {
+                if self.worker.run.config.save_responses && !connection.answer.text().is_empty() {
+                    keep_text(TextKind::Answer, connection.answer.text());
+                }
+                shard.push(row, &connection.reads, &self.attempts);
+            }
+            None => shard.push(row, &self.worker.no_reads, &self.attempts),
+        }
+    }
+}
+
+impl Close {
+    fn good() -> Self {
+        Self { failure: Failure::None, detail: Detail::None, text: Box::default() }
+    }
+
+    fn of(fault: Fault) -> Self {
+        Self { failure: fault.failure, detail: fault.detail, text: fault.text }
+    }
+
+    fn by(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Failed(failure) => Self { failure, detail: Detail::None, text: Box::default() },
+            Verdict::Lingered => Self::good(),
+        }
+    }
+}
+
+/// The outcome of an exchange, and whether its connection can serve another.
+///
+/// A stream that said `[DONE]` is complete however its connection ended; all else is for the answer to say.
+fn judge(ended: Result<Ended, Broken>, connection: &mut Connection, flight: &Flight) -> (Close, bool) {
+    let complete = match ended {
+        Ok(ended) => Ok(ended == Ended::Reusable),
+        Err(Broken::Verdict(Verdict::Lingered)) => Ok(false),
+        Err(Broken::Fault(_)) if flight.is_finished() => Ok(false),
+        Err(Broken::Verdict(verdict)) => Err(Close::by(verdict)),
+        Err(Broken::Fault(fault)) => Err(Close::of(fault)),
+    };
+    match complete {
+        Ok(reusable) => (connection.answer.end().map_or_else(Close::of, |()| Close::good()), reusable),
+        Err(close) => (close, false),
+    }
+}
+
+/// What the answer brought, whether or not it was a good one.
+fn fill_answer(row: &mut Row, connection: &Connection) {
+    let outcome = connection.answer.outcome();
+    row.status = outcome.status;
+    row.finish = outcome.finish;
+    row.streamed = outcome.streamed;
+    row.tokens_in = outcome.tokens_in;
+    row.events = outcome.events;
+    row.chunks = outcome.chunks;
+    row.bytes_in = connection.bytes_in;
+    (row.tokens_out, row.token_source) = match outcome.tokens_out {
+        Some(n) => (Some(n), TokenSource::Usage),
+        None if outcome.streamed && outcome.chunks > 0 => (Some(outcome.chunks), TokenSource::Chunks),
+        None => (None, TokenSource::None),
+    };
+}

@@ -1,0 +1,292 @@
+//! One worker: a thread with its own runtime, connections, log shard and counters. It shares the plan and nothing else.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Barrier, Notify, mpsc};
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::connection::{Connection, READ_BYTES};
+use super::flight::{Flights, SWEEP_MS};
+use super::issue;
+use super::phase::{SharedPhase, StopReason, Tally};
+use super::run::RunShared;
+use super::usage::thread_cpu_ns;
+use crate::clock::now_ns;
+use crate::endpoint::{Answer, AnswerOptions};
+use crate::http::{Limits, ResponseParser, Stream};
+use crate::record::{Failure, ReadList, Row, Shard};
+use crate::schedule::SampleOrder;
+use crate::series::LiveShard;
+use crate::sync::Arc;
+
+/// What the session tells a worker: start this phase, and meet the other workers at the barrier when connected.
+/// A closed channel means: cancel what is in flight and end.
+pub(super) struct Begin {
+    pub(super) phase: SharedPhase,
+    pub(super) barrier: Arc<Barrier>,
+}
+
+/// Everything that a worker's tasks share. Lives on one thread.
+pub(super) struct Worker {
+    pub(super) id: u16,
+    pub(super) run: Arc<RunShared>,
+    pub(super) live: Arc<LiveShard>,
+    pub(super) shard: RefCell<Shard>,
+    pub(super) buffer: RefCell<Box<[u8]>>,
+    pub(super) flights: Flights,
+    /// For rows that never had a connection.
+    pub(super) no_reads: ReadList,
+    /// Idle connections, the most recently used last.
+    #[expect(clippy::vec_box, reason = "a connection is large and moves between the pool and the tasks")]
+    pool: RefCell<Vec<Box<Connection>>>,
+    phases: RefCell<Vec<Rc<PhaseHere>>>,
+    /// Requests in flight, or slots that make one after the other, of all phases.
+    pub(super) running: Cell<u32>,
+    issued: Cell<u64>,
+    ended: Cell<u64>,
+    pub(super) slot_free: Notify,
+    quitting: Cell<bool>,
+    idle: Notify,
+}
+
+/// A phase as one worker runs it.
+pub(super) struct PhaseHere {
+    pub(super) shared: SharedPhase,
+    order: RefCell<SampleOrder>,
+    issuing: Cell<bool>,
+    closed: Cell<bool>,
+    in_flight: Cell<u64>,
+    tally: Cell<Tally>,
+    texts: Cell<u32>,
+    /// The task that waits for arrivals; it holds no request, so it may be dropped where it stands.
+    arrivals: RefCell<Option<AbortHandle>>,
+}
+
+/// The thread's main function.
+pub(super) fn work(id: u16, run: Arc<RunShared>, shard: Shard, commands: mpsc::UnboundedReceiver<Begin>) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    match runtime {
+        Ok(runtime) => runtime.block_on(Worker::new(id, run, shard).obey(commands)),
+        Err(error) => run.fail(format!("worker {id} could not start: {error}")),
+    }
+}
+
+impl Worker {
+    fn new(id: u16, run: Arc<RunShared>, shard: Shard) -> Rc<Self> {
+        let live = Arc::clone(&run.lives[id as usize]);
+        Rc::new(Self {
+            id,
+            run,
+            live,
+            shard: RefCell::new(shard),
+            buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            flights: Flights::default(),
+            no_reads: ReadList::new(),
+            pool: RefCell::default(),
+            phases: RefCell::default(),
+            running: Cell::new(0),
+            issued: Cell::new(0),
+            ended: Cell::new(0),
+            slot_free: Notify::new(),
+            quitting: Cell::new(false),
+            idle: Notify::new(),
+        })
+    }
+
+    async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Begin>) {
+        let sweeper = spawn_local(Rc::clone(&self).sweep_forever());
+        while let Some(Begin { phase, barrier }) = commands.recv().await {
+            self.live.clear();
+            let here = Rc::new(PhaseHere::new(phase));
+            self.phases.borrow_mut().retain(|p| p.in_flight.get() > 0 || p.issuing.get());
+            self.phases.borrow_mut().push(Rc::clone(&here));
+            spawn_local(issue::run(Rc::clone(&self), here, barrier));
+        }
+        self.quitting.set(true);
+        while self.running.get() > 0 {
+            self.idle.notified().await;
+        }
+        sweeper.abort();
+        self.pool.borrow_mut().clear();
+        self.shard.borrow_mut().flush();
+    }
+
+    /// Wrap a connected stream.
+    pub(super) fn connection(&self, stream: Stream) -> Box<Connection> {
+        let options = AnswerOptions { keep_text: self.run.config.save_responses, limits: Limits::default() };
+        let answer = Answer::new(self.run.config.api, options);
+        Box::new(Connection::new(stream, ResponseParser::new(Limits::default()), answer))
+    }
+
+    /// The most recently used idle connection.
+    pub(super) fn take_idle(&self) -> Option<Box<Connection>> {
+        self.pool.borrow_mut().pop()
+    }
+
+    /// Keep a connection for the next request.
+    pub(super) fn keep_idle(&self, connection: Box<Connection>) {
+        if !self.quitting.get() {
+            self.pool.borrow_mut().push(connection);
+        }
+    }
+
+    /// How many connections are idle.
+    pub(super) fn idle_connections(&self) -> usize {
+        self.pool.borrow().len()
+    }
+
+    /// A request was issued.
+    #[inline]
+    pub(super) fn note_issued(&self, phase: &PhaseHere, late_ns: u64) {
+        self.issued.set(self.issued.get() + 1);
+        self.live.issued(late_ns);
+        phase.in_flight.set(phase.in_flight.get() + 1);
+        phase.count(|t| t.issued += 1);
+    }
+
+    /// A request ended, and its row is written.
+    pub(super) fn note_done(&self, phase: &PhaseHere, row: &Row) {
+        self.ended.set(self.ended.get() + 1);
+        if self.is_current(phase) {
+            self.live.done(row);
+        }
+        phase.count(|t| match row.failure {
+            Failure::None => t.ok += 1,
+            Failure::Cancelled => t.cancelled += 1,
+            _ => t.failed += 1,
+        });
+        phase.in_flight.set(phase.in_flight.get() - 1);
+    }
+
+    /// A task that made requests has ended: its slot is the current phase's now.
+    pub(super) fn slot_ended(self: &Rc<Self>, phase: &PhaseHere) {
+        self.running.set(self.running.get() - 1);
+        phase.close_if_through();
+        let current = self.phases.borrow().last().cloned();
+        if let Some(current) = current {
+            issue::fill_slots(self, &current);
+        }
+        self.slot_free.notify_one();
+        if self.running.get() == 0 {
+            self.idle.notify_one();
+        }
+    }
+
+    fn is_current(&self, phase: &PhaseHere) -> bool {
+        self.phases.borrow().last().is_some_and(|p| p.shared.index == phase.shared.index)
+    }
+
+    /// Every [`SWEEP_MS`]: time-outs, ends of phases, the log's age, and how long the loop went without a turn.
+    async fn sweep_forever(self: Rc<Self>) {
+        let stall_ns = self.run.stall_timeout_ns;
+        let mut last = now_ns();
+        loop {
+            tokio::time::sleep(Duration::from_millis(SWEEP_MS)).await;
+            let now = now_ns();
+            // The runtime's timer is a millisecond coarse; what exceeds that is the loop's own absence.
+            let stalled = now.saturating_sub(last).saturating_sub((SWEEP_MS + 2) * 1_000_000);
+            last = now;
+            self.live.loop_turn(thread_cpu_ns(), stalled);
+            let behind = self.run.backlog.is_behind();
+            for phase in self.phases.borrow().iter() {
+                phase.look(now, behind);
+            }
+            self.flights.sweep(now, stall_ns, |index| self.is_cancelled(index, now));
+            let mut shard = self.shard.borrow_mut();
+            shard.counters(self.issued.get(), self.issued.get() - self.ended.get());
+            shard.flush_if_due(now);
+        }
+    }
+
+    fn is_cancelled(&self, phase: u16, now: u64) -> bool {
+        let phases = self.phases.borrow();
+        self.quitting.get() || phases.iter().any(|p| p.shared.index == phase && p.shared.cancelled(now))
+    }
+}
+
+impl PhaseHere {
+    fn new(shared: SharedPhase) -> Self {
+        let config = &shared.config;
+        let order = RefCell::new(SampleOrder::new(config.order, shared.bodies.count(), config.seed));
+        Self {
+            shared,
+            order,
+            issuing: Cell::new(true),
+            closed: Cell::new(false),
+            in_flight: Cell::new(0),
+            tally: Cell::default(),
+            texts: Cell::new(0),
+            arrivals: RefCell::default(),
+        }
+    }
+
+    /// The sample of the request with this index.
+    pub(super) fn sample(&self, index: u64) -> u64 {
+        self.order.borrow_mut().sample(index)
+    }
+
+    /// Whether it still issues here.
+    pub(super) fn is_issuing(&self) -> bool {
+        self.issuing.get()
+    }
+
+    /// Nothing more will be issued here. The first call counts.
+    pub(super) fn issued_last(&self) {
+        if self.issuing.replace(false) {
+            self.shared.issued_last(now_ns());
+            self.close_if_through();
+        }
+    }
+
+    /// Whose task waits for the next arrival.
+    pub(super) fn arrivals_by(&self, handle: AbortHandle) {
+        *self.arrivals.borrow_mut() = Some(handle);
+    }
+
+    /// A kept-alive connection was replaced.
+    pub(super) fn reconnected(&self) {
+        self.count(|t| t.reconnects += 1);
+    }
+
+    /// Whether the words of one more failure are to be kept, of at most `limit`.
+    pub(super) fn keeps_text(&self, limit: u32) -> bool {
+        let kept = self.texts.get();
+        self.texts.set(kept.saturating_add(1));
+        kept < limit
+    }
+
+    /// The sweep's look: is its time over, can the disk follow, has somebody stopped it?
+    fn look(&self, now: u64, behind: bool) {
+        if !self.issuing.get() {
+            return;
+        }
+        let elapsed = self.shared.started().map_or(0, |start| now.saturating_sub(start));
+        if behind {
+            self.shared.stop(StopReason::Disk);
+        } else if elapsed >= self.shared.duration_ns().saturating_add(SWEEP_MS * 1_000_000) {
+            // A schedule ends by itself; slots that are all busy don't. A sweep later, nothing due is left unsent.
+            self.shared.stop(StopReason::Duration);
+        }
+        if self.shared.stopped() {
+            if let Some(task) = self.arrivals.borrow_mut().take() {
+                task.abort();
+            }
+            self.issued_last();
+        }
+    }
+
+    fn count(&self, add: impl FnOnce(&mut Tally)) {
+        let mut tally = self.tally.get();
+        add(&mut tally);
+        self.tally.set(tally);
+    }
+
+    fn close_if_through(&self) {
+        if !self.issuing.get() && self.in_flight.get() == 0 && !self.closed.replace(true) {
+            self.shared.leave(self.tally.take(), now_ns());
+        }
+    }
+}

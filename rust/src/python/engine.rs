@@ -1,0 +1,121 @@
+//! `Bodies` and `Engine` for Python.
+
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use serde_json::json;
+
+use crate::engine::config::{PhaseConfig, RunConfig};
+use crate::engine::{self, EngineError};
+use crate::series::{HistogramCopy, LiveCopy};
+use crate::sync::Arc;
+
+/// The request bodies of a phase.
+#[pyclass(frozen, module = "loadgen._core")]
+pub(super) struct Bodies(Arc<engine::Bodies>);
+
+#[pymethods]
+impl Bodies {
+    #[new]
+    #[pyo3(signature = (bodies, holes=None))]
+    fn new(bodies: Vec<Bound<'_, PyBytes>>, holes: Option<Vec<u32>>) -> PyResult<Self> {
+        let all = engine::Bodies::new(bodies.iter().map(|b| b.as_bytes()), holes.unwrap_or_default());
+        all.map(|all| Self(Arc::new(all))).map_err(|e| PyValueError::new_err(e.to_string()))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.count().get() as usize
+    }
+}
+
+/// A run under way.
+#[pyclass(frozen, module = "loadgen._core")]
+pub(super) struct Engine(engine::Engine);
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(py: Python<'_>, config: &str) -> PyResult<Self> {
+        let config: RunConfig = parse("run", config)?;
+        py.detach(|| engine::Engine::start(config)).map(Self).map_err(to_python)
+    }
+
+    fn begin(&self, py: Python<'_>, phase: &str, bodies: &Bodies) -> PyResult<()> {
+        let config: PhaseConfig = parse("phase", phase)?;
+        let bodies = Arc::clone(&bodies.0);
+        py.detach(|| self.0.begin(config, bodies)).map_err(to_python)
+    }
+
+    fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<String>> {
+        let timeout = duration(timeout)?;
+        let end = py.detach(|| self.0.wait(timeout)).map_err(to_python)?;
+        Ok(end.map(|end| end.to_string()))
+    }
+
+    fn live(&self, py: Python<'_>) -> String {
+        let (live, seconds) = py.detach(|| self.0.live());
+        live_json(&live, seconds)
+    }
+
+    fn stop(&self, py: Python<'_>, grace: f64) -> PyResult<()> {
+        let grace = duration(grace)?;
+        py.detach(|| self.0.stop(grace));
+        Ok(())
+    }
+
+    #[pyo3(signature = (status="complete", reason=""))]
+    fn finish(&self, py: Python<'_>, status: &str, reason: &str) -> PyResult<()> {
+        py.detach(|| self.0.finish(status, reason)).map_err(to_python)
+    }
+}
+
+/// Monotonic nanoseconds on the engine's clock.
+#[pyfunction]
+pub(super) fn now_ns() -> u64 {
+    crate::clock::now_ns()
+}
+
+fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
+    serde_json::from_str(json).map_err(|e| PyValueError::new_err(format!("{what} configuration: {e}")))
+}
+
+fn duration(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|e| PyValueError::new_err(format!("{seconds} seconds: {e}")))
+}
+
+fn to_python(error: EngineError) -> PyErr {
+    let text = error.to_string();
+    match error {
+        EngineError::Target(_) | EngineError::Connect(_) => PyValueError::new_err(text),
+        EngineError::Log(_) | EngineError::Thread(_) => PyOSError::new_err(text),
+        _ => PyRuntimeError::new_err(text),
+    }
+}
+
+fn live_json(live: &LiveCopy, seconds: f64) -> String {
+    let ended = live.ok + live.failed + live.cancelled;
+    json!({
+        "t_s": seconds,
+        "issued": live.issued,
+        "ok": live.ok,
+        "failed": live.failed,
+        "cancelled": live.cancelled,
+        "in_flight": live.in_flight(),
+        "reconnects": live.reconnects,
+        "tokens": live.tokens,
+        "chunks": live.chunks,
+        "requests_per_s": if seconds > 0.0 { ended as f64 / seconds } else { 0.0 },
+        "ttft_ms": quantiles(&live.ttft, 1e6),
+        "gap_ms": quantiles(&live.gap, 1e6),
+        "latency_ms": quantiles(&live.latency, 1e6),
+        "send_late_us": quantiles(&live.late, 1e3),
+    })
+    .to_string()
+}
+
+fn quantiles(histogram: &HistogramCopy, unit: f64) -> Option<serde_json::Value> {
+    let at = |q| histogram.quantile_ns(q).map(|ns| ns as f64 / unit);
+    Some(json!({"p50": at(0.5)?, "p99": at(0.99)?}))
+}

@@ -1,0 +1,384 @@
+//! The engine against a scripted server: what is sent, how often, and what the log says of it.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use loadgen::engine::config::{PhaseConfig, RunConfig};
+use loadgen::engine::{Bodies, Engine};
+use loadgen::record::{Attempt, AttemptKind, BlockKind, Detail, Failure, LogReader, Row, RowBlock, TokenSource, UNSET};
+use serde_json::{Value, json};
+use support::{Latch, Reply, Server, answer, chat, stream};
+
+/// Long enough for any machine; a test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Run {
+    engine: Engine,
+    dir: tempfile::TempDir,
+}
+
+impl Run {
+    fn new(url: &str, more: Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = json!({
+            "url": url, "timeout_s": 30.0, "connect_timeout_s": 5.0, "stall_timeout_s": 20.0, "workers": 1,
+            "stream": false, "dir": dir.path(), "meta": {"id": "test"},
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let config: RunConfig = serde_json::from_value(config).unwrap();
+        Self { engine: Engine::start(config).unwrap(), dir }
+    }
+
+    fn begin(&self, phase: Value) {
+        let mut config = json!({"name": "main", "drain_timeout_s": 30.0});
+        config.as_object_mut().unwrap().extend(phase.as_object().unwrap().clone());
+        let config: PhaseConfig = serde_json::from_value(config).unwrap();
+        self.engine.begin(config, bodies()).unwrap();
+    }
+
+    fn wait(&self) -> Value {
+        self.engine.wait(PATIENCE).unwrap().expect("the phase ends in time")
+    }
+
+    fn phase(&self, phase: Value) -> Value {
+        self.begin(phase);
+        self.wait()
+    }
+
+    /// End the run and read its rows, in the order of their ids.
+    fn rows(self) -> Vec<(Row, Vec<Attempt>)> {
+        self.engine.finish("complete", "").unwrap();
+        read(self.dir.path())
+    }
+}
+
+fn bodies() -> Arc<Bodies> {
+    let all: Vec<String> = (0..3).map(|i| format!(r#"{{"model":"m","prompt":"p{i}"}}"#)).collect();
+    let holes = all.iter().map(|b| (b.len() - 4) as u32).collect();
+    Arc::new(Bodies::new(all.iter().map(|b| b.as_bytes()), holes).unwrap())
+}
+
+fn read(dir: &Path) -> Vec<(Row, Vec<Attempt>)> {
+    let mut log = LogReader::open(dir).unwrap();
+    let mut rows = Vec::new();
+    while let Some(block) = log.next_block().unwrap() {
+        if block.kind != BlockKind::Rows {
+            continue;
+        }
+        let mut block = RowBlock::new(&block).unwrap();
+        while let Some(view) = block.next_row().unwrap() {
+            let attempts = view.attempts().map(Result::unwrap).collect();
+            rows.push((view.row, attempts));
+        }
+    }
+    assert_eq!(log.damaged(), 0);
+    rows.sort_by_key(|(row, _)| row.id);
+    rows
+}
+
+fn closed(n: u32, requests: u64) -> Value {
+    json!({"load": {"kind": "concurrency", "n": n}, "requests": requests})
+}
+
+fn assert_ordered(row: &Row) {
+    let s = row.stamps;
+    let set: Vec<u64> = [s.planned, s.issued, s.sent, s.first_byte, s.first_token, s.last_token, s.done]
+        .into_iter()
+        .filter(|&t| t != UNSET)
+        .collect();
+    assert!(set.is_sorted(), "{s:?}");
+}
+
+#[test]
+fn a_closed_loop_sends_each_request_once_and_keeps_its_connections() {
+    for workers in [1, 3] {
+        let server = Server::new(|_, _| Reply::Keep(chat()));
+        let run = Run::new(&server.url, json!({"workers": workers}));
+        let end = run.phase(closed(4, 50));
+        assert_eq!(end["counts"]["ok"], 50, "{end}");
+        assert_eq!(end["reason"], "requests");
+        let rows = run.rows();
+        assert_eq!(rows.iter().map(|(r, _)| r.id).collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+        assert_eq!(rows.iter().map(|(r, _)| r.sample).collect::<Vec<_>>(), (0..50).map(|i| i % 3).collect::<Vec<_>>());
+        for (row, attempts) in &rows {
+            assert_ordered(row);
+            assert_eq!((row.failure, row.status, row.tokens_out), (Failure::None, 200, Some(2)));
+            assert_eq!((row.stamps.planned, row.stamps.first_token), (row.stamps.issued, UNSET));
+            assert!(attempts.is_empty() && !row.streamed);
+        }
+        assert_eq!(server.seen.connections.load(Ordering::SeqCst), 4);
+        assert!(server.seen.most_in_flight.load(Ordering::SeqCst) <= 4);
+    }
+}
+
+#[test]
+fn a_closed_loop_holds_exactly_its_number_in_flight() {
+    let latch = Arc::new(Latch::default());
+    let held = Arc::clone(&latch);
+    let server =
+        Server::new(move |n, _| if n < 6 { Reply::After(Arc::clone(&held), chat()) } else { Reply::Keep(chat()) });
+    let run = Run::new(&server.url, json!({"workers": 4}));
+    run.begin(closed(6, 100));
+    while server.seen.in_flight.load(Ordering::SeqCst) < 6 {
+        std::thread::yield_now();
+    }
+    assert_eq!(run.engine.live().0.in_flight(), 6);
+    latch.open();
+    assert_eq!(run.wait()["counts"]["ok"], 100);
+    assert_eq!(server.seen.most_in_flight.load(Ordering::SeqCst), 6);
+}
+
+#[test]
+fn a_stream_is_stamped_token_by_token_and_its_usage_is_believed() {
+    let server = Server::new(|_, body| {
+        assert!(body.starts_with(r#"{"stream":true,"stream_options":{"include_usage":true},"model":"m""#), "{body}");
+        Reply::Keep(stream(5))
+    });
+    let run = Run::new(&server.url, json!({"stream": true}));
+    run.phase(closed(2, 10));
+    for (row, _) in run.rows() {
+        assert_ordered(&row);
+        assert_eq!((row.failure, row.chunks, row.tokens_out, row.tokens_in), (Failure::None, 5, Some(5), Some(5)));
+        assert_eq!(row.token_source, TokenSource::Usage);
+        assert!(row.streamed && row.stamps.first_token != UNSET && row.stamps.first_output != UNSET);
+    }
+}
+
+#[test]
+fn an_open_loop_sends_its_whole_plan_in_order_and_says_when_it_was_due() {
+    let server = Server::new(|_, _| Reply::Keep(chat()));
+    let run = Run::new(&server.url, json!({"workers": 2}));
+    let load = json!({"kind": "rate", "rate": 500.0, "arrival": {"kind": "constant"}});
+    let end = run.phase(json!({"load": load, "requests": 60}));
+    assert_eq!((&end["counts"]["ok"], &end["reason"]), (&json!(60), &json!("requests")));
+    let rows = run.rows();
+    let start = rows[0].0.stamps.planned;
+    for (i, (row, _)) in rows.iter().enumerate() {
+        assert_ordered(row);
+        assert_eq!(row.stamps.planned - start, i as u64 * 2_000_000);
+        assert!(row.stamps.issued >= row.stamps.planned);
+    }
+}
+
+#[test]
+fn a_burst_goes_out_at_once() {
+    let latch = Arc::new(Latch::default());
+    let held = Arc::clone(&latch);
+    let server = Server::new(move |_, _| Reply::After(Arc::clone(&held), chat()));
+    let run = Run::new(&server.url, json!({"workers": 2}));
+    run.begin(json!({"load": {"kind": "burst", "n": 40}}));
+    while server.seen.in_flight.load(Ordering::SeqCst) < 40 {
+        std::thread::yield_now();
+    }
+    latch.open();
+    assert_eq!(run.wait()["counts"]["ok"], 40);
+}
+
+#[test]
+fn a_cap_on_a_rate_is_kept_and_what_it_delays_is_in_the_row() {
+    let server = Server::new(|_, _| Reply::Keep(chat()));
+    let run = Run::new(&server.url, json!({"workers": 2}));
+    let load = json!({"kind": "rate", "rate": 100_000.0, "arrival": {"kind": "constant"}});
+    let end = run.phase(json!({"load": load, "requests": 200, "max_concurrency": 3}));
+    assert_eq!(end["counts"]["ok"], 200);
+    assert!(server.seen.most_in_flight.load(Ordering::SeqCst) <= 3);
+    for (row, _) in run.rows() {
+        assert!(row.stamps.free >= row.stamps.planned && row.stamps.issued >= row.stamps.free);
+    }
+}
+
+#[test]
+fn a_kept_alive_connection_that_was_closed_is_replaced_and_no_error() {
+    let server = Server::new(|n, _| if n % 5 == 4 { Reply::Close(chat()) } else { Reply::Keep(chat()) });
+    let run = Run::new(&server.url, json!({}));
+    let end = run.phase(closed(1, 20));
+    assert_eq!((&end["counts"]["ok"], &end["counts"]["failed"]), (&json!(20), &json!(0)));
+    let reconnects = end["counts"]["reconnects"].as_u64().unwrap();
+    assert!(reconnects > 0);
+    let rows = run.rows();
+    let replaced: Vec<_> = rows.iter().filter(|(_, attempts)| !attempts.is_empty()).collect();
+    assert_eq!(replaced.len() as u64, reconnects);
+    for (_, attempts) in replaced {
+        let kinds: Vec<_> = attempts.iter().map(|a| a.kind).collect();
+        assert_eq!(kinds, [AttemptKind::First, AttemptKind::Reconnect]);
+    }
+    assert_eq!(server.seen.bodies.lock().unwrap().len(), 20, "a request that was answered is never sent again");
+}
+
+#[test]
+fn a_server_that_refuses_usage_is_asked_again_without_it() {
+    let server = Server::new(|_, body| {
+        if body.contains("stream_options") {
+            Reply::Keep(answer(422, "application/json", r#"{"detail":"Extra inputs: stream_options"}"#))
+        } else {
+            Reply::Keep(stream(3))
+        }
+    });
+    let run = Run::new(&server.url, json!({"stream": true}));
+    let end = run.phase(closed(1, 5));
+    assert_eq!((&end["counts"]["ok"], &end["usage_refused"]), (&json!(5), &json!(true)));
+    let rows = run.rows();
+    assert_eq!(
+        rows[0].1.iter().map(|a| (a.kind, a.status)).collect::<Vec<_>>(),
+        [(AttemptKind::First, 422), (AttemptKind::Retry, 200)]
+    );
+    assert!(rows[1..].iter().all(|(_, attempts)| attempts.is_empty()));
+}
+
+#[test]
+fn fatal_first_answers_stop_the_phase_early() {
+    let server =
+        Server::new(|_, _| Reply::Keep(answer(404, "application/json", r#"{"error":{"message":"no such model"}}"#)));
+    let run = Run::new(&server.url, json!({}));
+    let end = run.phase(closed(1, 10_000));
+    assert_eq!(
+        (&end["reason"], &end["counts"]["issued"], &end["counts"]["failed"]),
+        (&json!("early"), &json!(8), &json!(8))
+    );
+}
+
+#[test]
+fn a_refused_connection_is_a_row_with_its_class() {
+    let url = format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let run = Run::new(&url, json!({}));
+    let end = run.phase(closed(2, 3));
+    assert_eq!(end["counts"]["failed"], 3, "{end}");
+    for (row, _) in run.rows() {
+        assert_eq!((row.failure, row.detail, row.stamps.sent), (Failure::Connect, Detail::Refused, UNSET));
+        assert_ordered(&row);
+    }
+}
+
+#[test]
+fn an_interrupt_lets_what_is_in_flight_finish_within_its_grace() {
+    let latch = Arc::new(Latch::default());
+    let held = Arc::clone(&latch);
+    let server = Server::new(move |_, _| Reply::After(Arc::clone(&held), chat()));
+    let run = Run::new(&server.url, json!({}));
+    run.begin(closed(2, 1000));
+    while server.seen.in_flight.load(Ordering::SeqCst) < 2 {
+        std::thread::yield_now();
+    }
+    run.engine.stop(PATIENCE);
+    latch.open();
+    let end = run.wait();
+    assert_eq!(end["reason"], "stopped");
+    assert_eq!(end["counts"], json!({"issued": 2, "ok": 2, "failed": 0, "cancelled": 0, "reconnects": 0}));
+}
+
+#[test]
+fn a_second_interrupt_cancels_and_counts() {
+    let server = Server::new(|_, _| Reply::Hang);
+    let run = Run::new(&server.url, json!({}));
+    run.begin(closed(3, 1000));
+    while server.seen.in_flight.load(Ordering::SeqCst) < 3 {
+        std::thread::yield_now();
+    }
+    run.engine.stop(PATIENCE);
+    run.engine.stop(Duration::ZERO);
+    assert_eq!(run.wait()["counts"]["cancelled"], 3);
+    assert!(run.rows().iter().all(|(row, _)| row.failure == Failure::Cancelled && row.stamps.done != UNSET));
+}
+
+#[test]
+fn silence_before_the_first_byte_is_a_timeout_and_after_it_a_stall() {
+    let server = Server::new(|n, _| match n {
+        0 => Reply::Hang,
+        _ => {
+            let whole = stream(50);
+            Reply::After(Arc::new(Latch::default()), whole)
+        }
+    });
+    let run = Run::new(&server.url, json!({"timeout_s": 0.2}));
+    let end = run.phase(closed(1, 2));
+    assert_eq!(end["counts"]["failed"], 2);
+    assert!(run.rows().iter().all(|(row, _)| row.failure == Failure::Timeout));
+
+    let half = Server::new(|_, _| {
+        let mut half = stream(50);
+        half.truncate(half.len() / 2);
+        Reply::Keep(half)
+    });
+    let run = Run::new(&half.url, json!({"stream": true, "stall_timeout_s": 0.2}));
+    run.phase(closed(1, 1));
+    let rows = run.rows();
+    assert_eq!(rows[0].0.failure, Failure::Stall);
+    assert!(rows[0].0.chunks > 0, "what came is kept");
+    assert_ordered(&rows[0].0);
+}
+
+#[test]
+fn a_warm_up_hands_its_requests_over_and_they_keep_their_slots() {
+    let latch = Arc::new(Latch::default());
+    let held = Arc::clone(&latch);
+    let server =
+        Server::new(move |n, _| if n < 2 { Reply::After(Arc::clone(&held), chat()) } else { Reply::Keep(chat()) });
+    let run = Run::new(&server.url, json!({}));
+    let warm = run.phase(json!({"name": "warm", "type": "warmup", "drain": false, "load": {"kind": "concurrency", "n": 2}, "requests": 2}));
+    assert_eq!(warm["reason"], "requests");
+    run.begin(closed(3, 5));
+    while server.seen.bodies.lock().unwrap().len() < 7 {
+        std::thread::yield_now();
+    }
+    assert!(server.seen.most_in_flight.load(Ordering::SeqCst) <= 3, "the warm-up's requests count against the slots");
+    latch.open();
+    assert_eq!(run.wait()["counts"]["ok"], 5);
+    let rows = run.rows();
+    assert_eq!(
+        rows.iter().map(|(r, _)| (r.id, r.phase)).collect::<Vec<_>>(),
+        [(0, 0), (1, 0), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1)]
+    );
+    // What the warm-up still has in flight when the run ends is cancelled.
+    assert!(
+        rows.iter().all(|(row, _)| row.failure == Failure::None || (row.phase, row.failure) == (0, Failure::Cancelled))
+    );
+}
+
+#[test]
+fn a_phase_ends_with_its_duration_in_both_loops() {
+    for load in [
+        json!({"kind": "concurrency", "n": 2}),
+        json!({"kind": "rate", "rate": 300.0, "arrival": {"kind": "poisson"}}),
+        json!({"kind": "stages", "stages": [{"from": 10.0, "to": 200.0, "seconds": 0.3}], "arrival": {"kind": "poisson"}}),
+    ] {
+        let server = Server::new(|_, _| Reply::Keep(chat()));
+        let run = Run::new(&server.url, json!({"workers": 2}));
+        let end = run.phase(json!({"load": load, "duration_s": 0.3}));
+        assert!(matches!(end["reason"].as_str(), Some("duration" | "plan")), "{end}");
+        assert_eq!(end["counts"]["ok"], end["counts"]["issued"]);
+        assert!(end["counts"]["ok"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn unique_prompts_differ_in_every_request() {
+    let server = Server::new(|_, _| Reply::Keep(chat()));
+    let run = Run::new(&server.url, json!({}));
+    run.phase(json!({"load": {"kind": "concurrency", "n": 1}, "requests": 9, "unique_prompts": true}));
+    let mut bodies = server.seen.bodies.lock().unwrap().clone();
+    assert!(bodies.iter().all(|b| serde_json::from_str::<Value>(b).is_ok()));
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies.len(), 9);
+}
+
+#[test]
+fn an_answer_that_stays_open_after_done_is_complete() {
+    let server = Server::new(|_, _| {
+        let mut open = stream(3);
+        open.truncate(open.len() - 5);
+        Reply::Keep(open)
+    });
+    let run = Run::new(&server.url, json!({"stream": true}));
+    assert_eq!(run.phase(closed(1, 2))["counts"]["ok"], 2);
+    for (row, _) in run.rows() {
+        assert_ordered(&row);
+        assert_eq!(row.failure, Failure::None);
+    }
+}

@@ -1,0 +1,42 @@
+"""Serves a GGUF model with the real llama.cpp HTTP server, from a prebuilt wheel; prints READY and its address.
+
+usage: serve_llamacpp.py MODEL.gguf PORT [SLOTS]        needs xllamacpp; listens on loopback until it is terminated
+"""
+
+import signal
+import sys
+
+import xllamacpp
+
+
+def parameters(model: str, port: int, slots: int) -> xllamacpp.CommonParams:
+    """Set what keeps the server small, quiet and offline: one thread for the model, no warm-up, no page."""
+    params = xllamacpp.CommonParams()
+    params.model.path = model
+    params.port = port
+    params.n_parallel = slots
+    params.n_ctx = 2048 * slots
+    # A text in older releases, a set of names in newer ones.
+    params.model_alias = "tiny" if isinstance(params.model_alias, str) else {"tiny"}
+    params.n_gpu_layers = 0
+    params.warmup = False
+    params.endpoint_metrics = True
+    params.cpuparams.n_threads = 1
+    params.cpuparams_batch.n_threads = 1
+    params.n_threads_http = 16
+    params.offline = True
+    params.ui = False
+    params.fit_params = False
+    return params
+
+
+def main(model: str, port: str, slots: str = "4") -> None:
+    """Serve until SIGTERM or SIGINT."""
+    server = xllamacpp.Server(parameters(model, int(port), int(slots)))
+    print("READY", server.listening_address, flush=True)
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    main(*sys.argv[1:])
