@@ -7,12 +7,16 @@ mod answer;
 mod api;
 mod config;
 mod conn;
+mod draft;
 mod draw;
 pub mod faults;
 mod gate;
+mod gzip;
 mod poller;
 mod request;
+mod requests;
 mod serve;
+mod shared;
 mod stream;
 mod truth;
 mod voice;
@@ -35,8 +39,9 @@ pub use draw::{Count, Delay, Dist};
 use crate::clock::Anchor;
 use crate::sync::{Arc, AtomicU64};
 use gate::Gate;
+use shared::{Inbox, Message, Shared, lock};
 use truth::Shard;
-use worker::{Inbox, Message, Shared, Worker, lock};
+use worker::Worker;
 
 /// Why a mock server could not be started.
 #[derive(Debug, Error)]
@@ -91,7 +96,8 @@ impl Server {
             shards: (0..count).map(|_| Mutex::new(Shard::new(config.truth_rows / count))).collect(),
             inboxes,
             arrivals: AtomicU64::new(0),
-            config,
+            config: Arc::new(config),
+            accepted: AtomicU64::new(0),
         });
         let server = Self { url, unix: shared.config.unix.clone(), shared, threads: Mutex::new(Vec::new()) };
         let mut listener = Some(listener);

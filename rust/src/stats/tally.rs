@@ -180,16 +180,17 @@ impl Tally {
         self.reconnects += attempts.filter(|attempt| attempt.kind == AttemptKind::Reconnect).count() as u64;
         let tokens = [Tokens::Counted.of(row), Tokens::Chunks.of(row)];
         for (i, metric) in METRICS.iter().enumerate().filter(|(_, metric)| metric.over.holds(row)) {
-            for source in 0..if metric.by_tokens { 2 } else { 1 } {
-                if let Some(ns) = (metric.value)(row, tokens[source]) {
-                    self.metrics[source][i].record(ns);
+            let sources = if metric.by_tokens { 2 } else { 1 };
+            for (histograms, tokens) in self.metrics.iter_mut().zip(tokens).take(sources) {
+                if let Some(ns) = (metric.value)(row, tokens) {
+                    histograms[i].record(ns);
                 }
             }
         }
         if row.failure == Failure::None {
             self.see_answer(view, parts, tokens);
-            for source in 0..2 {
-                self.good[source] += u64::from(slo.iter().all(|o| o.is_met(row, tokens[source])));
+            for (good, tokens) in self.good.iter_mut().zip(tokens) {
+                *good += u64::from(slo.iter().all(|objective| objective.is_met(row, tokens)));
             }
         }
     }
