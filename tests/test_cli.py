@@ -17,6 +17,8 @@ from loadgen.cli import app
 from loadgen.cli.clean import choose
 from loadgen.session import run_dir
 
+pytest_plugins = ["surface_fixtures"]
+
 TESTS = Path(__file__).parent
 DRIVER = [sys.executable, str(TESTS / "with_fake_core.py")]
 
@@ -66,9 +68,10 @@ def test_an_early_stop_says_the_servers_words_and_what_was_sent(core: ModuleType
     result = call("run", "http://127.0.0.1:9", "--model", "nope", "--concurrency", "8", "--requests", "8")
     assert result.exit_code == 1
     assert result.stdout == ""
+    directory = next(here.rglob("report.json")).parent.relative_to(here)
     assert errors(result) == [
         "error: 404 from http://127.0.0.1:9/v1/chat/completions after 8 requests: the model `nope` does not exist",
-        f"       stopped early; 8 of 8 requests were sent. Report: {next(here.rglob('report.json')).parent.relative_to(here)}",
+        f"       stopped early; 8 of 8 requests were sent. Report: {directory}",
     ]
 
 
@@ -89,10 +92,10 @@ def test_a_refused_key_shows_how_to_give_one(core: ModuleType, here: Path) -> No
         (["http://h"], "error: no load given: how many requests at a time, or how many a second?"),
         (["http://h", "--rate", "5"], "error: no end given: after how many requests, or how long, does the run stop?"),
         ([], "error: no target given"),
-        (["http://h", "--dataset", "none.jsonl", "--burst", "1"], "error: --dataset none.jsonl names a dataset that can't be read: No such file or directory"),
+        (["mock:", "--key", "no"], "error: --key no names a PEM file that can't be read: No such file or directory"),
         (["mock:", "--out", "file"], "error: can't write the run to file: a file stands in the way"),
         (["mock:?ttfd=3"], "error: a mock server has no option ttfd"),
-        (["mock:", "--ui", "fancy"], "error: Invalid value for '--ui': 'fancy' is not one of 'auto', 'live', 'plain', 'none'"),
+        (["mock:", "--ui", "x"], "error: Invalid value for '--ui': 'x' is not one of 'auto', 'live', 'plain', 'none'"),
         (["mock:", "--concurency", "3"], "error: there is no option --concurency"),
         (["mock:", "--rate"], "error: Option '--rate' requires an argument"),
         (["mock:", "again"], "error: Got unexpected extra argument (again)"),

@@ -18,7 +18,7 @@ URL = "http://127.0.0.1:8000"
 GOOD: dict[str, Any] = {"concurrency": 8, "requests": 100}
 
 
-def refused(url: str | None = URL, speech: Any = "flags", file: str | None = None, **given: Any) -> ConfigError:
+def refusal(url: str | None = URL, speech: Any = "flags", file: str | None = None, **given: Any) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
         resolve(url, given, config_file=file, speech=speech)
     return caught.value
@@ -62,7 +62,10 @@ def test_every_reader_answers_or_raises_value_error(anything: Any) -> None:
             try:
                 option.read(anything)
             except ValueError as error:
-                assert str(error), name
+                words = str(error)
+            else:
+                words = "read"
+            assert words, name
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,8 @@ def test_a_warmup_is_requests_or_a_duration() -> None:
 
 def test_percentiles_come_sorted_and_once() -> None:
     assert values.percentiles("99,50,99.99,p90,50") == (50.0, 90.0, 99.0, 99.99)
-    for bad in ("", "0", "100", "a", "50,,90", [], True):
+    bad_ones: list[Any] = ["", "0", "100", "a", "50,,90", [], True]
+    for bad in bad_ones:
         with pytest.raises(ValueError, match="must"):
             values.percentiles(bad)
 
@@ -133,24 +137,24 @@ def test_the_error_rate_is_a_share() -> None:
 
 
 def test_two_kinds_of_load_name_the_cap_that_was_perhaps_meant() -> None:
-    error = refused(rate="50", concurrency="8")
+    error = refusal(rate="50", concurrency="8")
     assert error.message == "--rate and --concurrency are two kinds of load"
     assert error.way_out == (
         "--rate starts 50 requests a second on a schedule; --concurrency keeps 8 in flight. "
         "To cap a rate, use --max-concurrency 8."
     )
-    assert "max_concurrency 8" in refused(speech="keywords", rate=50, concurrency=8).way_out
+    assert "max_concurrency 8" in refusal(speech="keywords", rate=50, concurrency=8).way_out
 
 
 @pytest.mark.parametrize("rate", ["0", "-3", 0, -1.5])
 def test_a_rate_that_is_not_above_zero_is_named_with_its_value(rate: Any) -> None:
-    assert refused(rate=rate, requests="5").message == f"--rate {rate} must be above 0"
+    assert refusal(rate=rate, requests="5").message == f"--rate {rate} must be above 0"
 
 
 def test_a_real_target_needs_a_load_and_an_end() -> None:
-    assert "no load given" in refused().message
-    assert "no end given" in refused(rate="5").message
-    assert "--requests" in refused(concurrency="5").way_out
+    assert "no load given" in refusal().message
+    assert "no end given" in refusal(rate="5").message
+    assert "--requests" in refusal(concurrency="5").way_out
     assert resolve(URL, {"burst": 5}).burst == 5
     assert resolve(URL, {"stages": "5/s:3s"}).stages
 
@@ -160,7 +164,7 @@ def test_a_bare_mock_gets_ten_requests_one_at_a_time() -> None:
     assert (bare.concurrency, bare.requests) == (1, 10)
     timed = resolve("mock:", {"duration": "2s"})
     assert (timed.concurrency, timed.requests, timed.duration) == (1, None, 2.0)
-    assert "no end given" in refused("mock:", rate="5").message
+    assert "no end given" in refusal("mock:", rate="5").message
 
 
 @pytest.mark.parametrize(
@@ -193,7 +197,7 @@ def test_a_bare_mock_gets_ten_requests_one_at_a_time() -> None:
     ],
 )
 def test_what_contradicts_or_is_no_value_is_one_sentence(given: dict[str, Any], words: str) -> None:
-    error = refused(**given)
+    error = refusal(**given)
     assert words in error.message
     assert "\n" not in error.message
 
@@ -214,7 +218,7 @@ def test_what_contradicts_or_is_no_value_is_one_sentence(given: dict[str, Any], 
     ],
 )
 def test_a_mistyped_target_says_what_was_perhaps_meant(url: str, words: str) -> None:
-    assert words in str(refused(url, **GOOD))
+    assert words in str(refusal(url, **GOOD))
 
 
 @pytest.mark.parametrize("url", ["http://[::1]:80", "https://h/v1", "unix:/run/a.sock", "http://h/v1/chat/completions"])
@@ -223,11 +227,11 @@ def test_every_kind_of_target_is_taken(url: str) -> None:
 
 
 def test_no_target_is_said() -> None:
-    assert "no target given" in refused(None, **GOOD).message
+    assert "no target given" in refusal(None, **GOOD).message
 
 
 def test_an_unknown_keyword_suggests_the_right_one() -> None:
-    error = refused(speech="keywords", concurency=8)
+    error = refusal(speech="keywords", concurency=8)
     assert error.message == "unknown option concurency"
     assert error.way_out == "perhaps concurrency?"
 
@@ -270,24 +274,24 @@ def test_a_file_gives_options_and_flags_win(tmp_path: Path) -> None:
 )
 def test_a_bad_file_is_named_with_what_is_bad(tmp_path: Path, text: str, words: str) -> None:
     file = write(tmp_path / "bad.yaml", text)
-    error = refused(URL, file=file, requests="5")
+    error = refusal(URL, file=file, requests="5")
     assert words in error.message
     assert "bad.yaml" in error.message
 
 
 def test_an_unknown_key_of_a_file_suggests_the_files_own_word(tmp_path: Path) -> None:
-    assert refused(URL, file=write(tmp_path / "bad.yaml", "max_concurency: 4\n")).way_out == "perhaps max_concurrency?"
+    assert refusal(URL, file=write(tmp_path / "bad.yaml", "max_concurency: 4\n")).way_out == "perhaps max_concurrency?"
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
-    assert "ends in .yaml" in refused(file=write(tmp_path / "a.json", "{}")).message
-    assert "No such file" in refused(file=str(tmp_path / "b.yaml")).message
+    assert "ends in .yaml" in refusal(file=write(tmp_path / "a.json", "{}")).message
+    assert "No such file" in refusal(file=str(tmp_path / "b.yaml")).message
     (tmp_path / "c.yaml").write_bytes(b"rate: \xff")
-    assert "not UTF-8" in refused(file=str(tmp_path / "c.yaml")).message
+    assert "not UTF-8" in refusal(file=str(tmp_path / "c.yaml")).message
     (tmp_path / "d.toml").write_text("rate = 1\nrate = 2\n")
-    assert "is not TOML" in refused(file=str(tmp_path / "d.toml")).message
+    assert "is not TOML" in refusal(file=str(tmp_path / "d.toml")).message
     (tmp_path / "e.yaml").write_text("#" * (1 << 20) + "#")
-    assert "larger than 1 MiB" in refused(file=str(tmp_path / "e.yaml")).message
+    assert "larger than 1 MiB" in refusal(file=str(tmp_path / "e.yaml")).message
 
 
 def test_references_are_filled_in_where_sent_and_kept_where_stored(
@@ -328,7 +332,7 @@ def test_credentials_of_a_url_are_never_stored_or_shown(monkeypatch: pytest.Monk
     assert "canary" not in repr(redacted(config)) + repr(config)
     assert redacted(config)["url"] == "http://h:8000/v1?key=[redacted]"
     for url in ("http://u:canary@:99999x", "u:canary@h", "ftp://u:canary@h"):
-        assert "canary" not in str(refused(url, **GOOD))
+        assert "canary" not in str(refusal(url, **GOOD))
 
 
 def test_the_key_comes_from_a_file_a_variable_or_the_usual_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,13 +350,13 @@ def test_the_key_comes_from_a_file_a_variable_or_the_usual_one(tmp_path: Path, m
 
 def test_a_key_that_is_none_is_refused_without_being_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINE", "canary one\ntwo")
-    assert "canary" not in str(refused(api_key_env="MINE", **GOOD))
-    assert "is empty" in str(refused(api_key_file=write(tmp_path / "key", "\n"), **GOOD))
+    assert "canary" not in str(refusal(api_key_env="MINE", **GOOD))
+    assert "is empty" in str(refusal(api_key_file=write(tmp_path / "key", "\n"), **GOOD))
 
 
 def test_two_ways_to_authorise_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINE", "sk-mine")
-    error = refused(api_key_env="MINE", header=["authorization: Bearer canary"], **GOOD)
+    error = refusal(api_key_env="MINE", header=["authorization: Bearer canary"], **GOOD)
     assert "sets Authorization" in error.message
     assert "canary" not in str(error)
 
@@ -373,7 +377,7 @@ def test_every_option_explains_itself() -> None:
 
 
 def test_errors_say_value_and_way_out_and_fit_where_builtins_do() -> None:
-    error = refused(speech="keywords", rate=50, concurrency=8)
+    error = refusal(speech="keywords", rate=50, concurrency=8)
     assert isinstance(error, LoadgenError)
     assert isinstance(error, ValueError)
     assert str(error) == f"{error.message}\n{error.way_out}"

@@ -22,39 +22,40 @@ from loadgen.session.result import SessionResult
 
 GOLDEN = Path(__file__).parent / "screens"
 RUN = Path("loadgen-runs/20261120T211405Z-7f3a")
-SLO = {"requests_per_s": 49.2, "share": 0.987, "slo": {"ttft": 300.0}, "from": "planned"}
+SLO = reports.GOODPUT
 OPEN: dict[str, Any] = {"rate": 50, "duration": 60, "slo": "ttft:300ms"}
 CLOSED: dict[str, Any] = {"concurrency": 8}
 HOSTILE = "\x1b[2Jevil[bold red]\x07\u202egnp.exe <script>"
 
 
+NONE = {"issued": 0, "ok": 0, "failed": 0, "cancelled": 0, "in_flight": 0, "reconnects": 0}
+UNSAMPLED = dict.fromkeys(("send_lateness_us", "cpu_share", "steal", "throttled"))
+THROUGHPUT = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "ramp_s", "drain_s", "steady")
+TOKENS = ("source", "input", "output", "input_mean", "output_mean", "chunks_per_read", "tokens_per_chunk", "gaps")
+
+
 def limited() -> dict[str, Any]:
-    return {
-        "verdict": "client_limited",
-        "reasons": [
-            "31 % of the requests left more than 5 ms late (CPU 99 % of 1 worker). Latencies from planned are right; "
-            "the offered rate was 412, not 600 req/s. Try --workers 4"
-        ],
-        "send_lateness_us": {"p50": 1400.0, "p99": 81_000.0},
-        "cpu_share": 0.99,
-        "steal": 0.02,
-        "throttled": 0.11,
-    }
+    late = "31 % of the requests left more than 5 ms late; 412 of 600 requests/s were achieved"
+    busy = "for 97 % of the time a worker used 90 % of its core or more (1 workers, the busiest 99 % on average)"
+    return reports.trust(
+        "client_limited",
+        reasons=[late, busy],
+        suggestion="try --workers 4",
+        send_lateness_us={"p50": 1400.0, "p99": 81_000.0, "max": 90_000.0},
+        cpu_share=0.99,
+        steal=0.02,
+        throttled=0.11,
+    )
 
 
 def failing() -> dict[str, Any]:
     details = [
-        ("stall", "", 2, "", [1204, 2210], None),
-        ("http_429", "", 1200, "", list(range(10)), "slow down"),
-        ("connect", "refused", 1, "connection refused", [17], None),
+        reports.failure("http_429", 1200, list(range(10)), message="slow down"),
+        reports.failure("stall", 2, [1204, 2210]),
+        reports.failure("connect", 1, [17], words="connection refused"),
     ]
-    keys = ("class", "detail", "count", "words", "requests", "message")
-    return reports.phase(
-        ok=1788,
-        failed=1203,
-        failures={"stall": 2, "http_429": 1200, "connect": 1},
-        failure_details=[dict(zip(keys, values, strict=True)) for values in details],
-    )
+    failures = {"stall": 2, "http_429": 1200, "connect": 1}
+    return reports.phase(ok=1788, failed=1203, failures=failures, failure_details=details)
 
 
 def million() -> dict[str, Any]:
@@ -78,19 +79,19 @@ CASES: dict[str, dict[str, Any]] = {
         reports.phase(ok=1203, cancelled=41), options=OPEN, status="interrupted", reason="SIGINT"
     ),
     "killed": reports.report(
-        reports.phase(ok=1203, counts={"issued": 1244, "ok": 1203, "failed": 0, "cancelled": 0, "in_flight": 41}),
+        reports.phase(ok=1203, counts={**NONE, "issued": 1244, "ok": 1203, "in_flight": 41}),
         options=OPEN,
         status="interrupted",
         reason="killed",
-        lost={"blocks": 1, "rows": 12},
+        lost={"blocks": 1, "rows": 12, "tail_bytes": 100},
     ),
     "nothing": reports.report(
         reports.phase(
             ok=0,
             failed=8,
-            throughput={"requests_per_s": 0.0, "output_tokens_per_s": None, "total_tokens_per_s": None, "steady": None},
-            tokens={"source": None, "input": None, "output": None},
-            trust={"verdict": "unknown", "reasons": ["the run was too short for a tick"]},
+            throughput=dict.fromkeys(THROUGHPUT) | {"requests_per_s": 0.0},
+            tokens=dict.fromkeys(TOKENS) | {"rows_without_usage": 0, "events": 0, "chunks": 0, "rows_without_itl": 0},
+            trust=reports.trust("unknown", reasons=["the run was too short for a tick"], **UNSAMPLED),
         ),
         options=CLOSED,
         status="failed",
@@ -103,9 +104,8 @@ CASES: dict[str, dict[str, Any]] = {
     "hostile": reports.report(
         {
             **failing(),
-            "failure_details": [
-                {"class": HOSTILE, "detail": "", "count": 1, "words": HOSTILE, "requests": [1], "message": HOSTILE}
-            ],
+            "failure_details": [reports.failure(HOSTILE, 1, [1], HOSTILE, HOSTILE)],
+            "trust": reports.trust("client_limited", reasons=[HOSTILE], notes=[HOSTILE], suggestion=HOSTILE),
         },
         options=CLOSED,
         model=HOSTILE,
@@ -194,7 +194,7 @@ def test_thousands_stand_apart_at_a_million() -> None:
 def test_a_percentile_without_support_is_no_number() -> None:
     text = shown("ten", 80)
     assert "–*" in text
-    assert "* too few values for p99: it takes 100 at least" in text
+    assert "* too few values to bound it with 95 % confidence: p90 takes 36" in text
 
 
 # --- the live view
@@ -302,10 +302,9 @@ def test_a_dumb_terminal_and_a_file_get_plain_lines(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_list_of_runs_is_in_columns() -> None:
-    rows = [
-        ["7f3a", "2026-11-20 21:14:05", "http://10.0.0.5:8000", "Poisson 50 req/s", "2,987", "2", "91.8 ms", "244 ms", "complete"],
-        ["00aa", "2026-11-19 09:00:00", "http://" + "h" * 60, "closed loop, 8 in flight", "9", "0", "–", "–", "interrupted"],
-    ]  # fmt: skip
+    good = "7f3a|2026-11-20 21:14:05|http://10.0.0.5:8000|Poisson 50 req/s|2,987|2|91.8 ms|244 ms|complete"
+    far = f"00aa|2026-11-19 09:00:00|http://{'h' * 60}|closed loop, 8 in flight|9|0|–|–|interrupted"
+    rows = [good.split("|"), far.split("|")]
     golden("ls", "\n".join(ls.table(rows)) + "\n")
 
 
@@ -329,13 +328,8 @@ def test_shares_never_round_to_all_or_nothing() -> None:
 
 
 def test_spans_and_sizes_are_in_whole_units() -> None:
-    assert [figures.clock(v) for v in (0.5, 38, 125, 3600, 7380)] == [
-        "0.5 s",
-        "38 s",
-        "2 min 05 s",
-        "60 min",
-        "2 h 03 min",
-    ]
+    spans = [figures.clock(v) for v in (0.25, 5.06, 38, 125, 3600, 7380)]
+    assert spans == ["250 ms", "5.1 s", "38 s", "2 min 05 s", "60 min", "2 h 03 min"]
     assert [figures.size(v) for v in (12, 4100, 1_100_000, 913_000_000)] == ["12 B", "4.1 kB", "1.1 MB", "913 MB"]
 
 

@@ -25,6 +25,8 @@ from loadgen.session import Run, machine, mock, models, run_dir, summary
 from loadgen.session.phase import PhasePlan, PhaseType, phases_of
 from loadgen.session.result import Metric, PhaseResult, SessionResult
 
+pytest_plugins = ["surface_fixtures"]
+
 DATASET = {"name": "d", "sha256": "0" * 64, "samples": 5, "note": None}
 
 
@@ -277,13 +279,13 @@ def test_a_percentile_that_was_not_asked_for_says_so() -> None:
 
 def test_a_metric_knows_what_its_sample_supports() -> None:
     metric = Metric("ttft", reports.metric(50, 90.0, 0.4))
-    assert metric.unsupported == ("p99", "p99_9")
+    assert metric.unsupported == ("p95", "p99", "p99_9")
     assert metric.ci95["p50"][0] < metric.p50 < metric.ci95["p50"][1]
     assert "n=50" in repr(metric)
 
 
 def test_the_performance_shortcut_wants_exactly_one_phase() -> None:
-    run = {"id": "a", "status": "complete", "reason": None, "environment": {}}
+    run: dict[str, Any] = {"id": "a", "status": "complete", "reason": None, "environment": {}}
     two = [reports.phase("a"), reports.phase("b"), reports.phase("w", kind="warmup")]
     result = SessionResult.of(Path("x"), {"run": run, "phases": two})
     with pytest.raises(LookupError, match=r"2 performance phases \(a, b\)"):
@@ -352,7 +354,7 @@ def test_a_run_is_found_by_path_by_id_and_by_age(here: Path) -> None:
         run_dir.find("a")
     with pytest.raises(ReportError, match="no run in loadgen-runs begins with zz"):
         run_dir.find("zz")
-    with pytest.raises(ReportError, match="there is no directory ./no"):
+    with pytest.raises(ReportError, match="there is no directory"):
         run_dir.find("./no")
 
 
@@ -470,7 +472,7 @@ def test_a_mock_url_tells_the_server_what_to_be() -> None:
     ],
 )
 def test_a_bad_mock_url_names_what_is_bad(url: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=".") as caught:
+    with pytest.raises(ConfigError) as caught:
         mock.config_of_url(url)
     assert words in str(caught.value)
 

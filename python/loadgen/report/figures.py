@@ -44,9 +44,11 @@ def _three(value: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a time span in whole units: ``38 s``, ``2 min 05 s``, ``1 h 03 min``."""
-    if seconds < 10 and seconds != int(seconds):
-        return f"{seconds:.1f} s"
+    """Return a time span: ``250 ms``, ``5.1 s``, ``38 s``, ``2 min 05 s``, ``1 h 03 min``."""
+    if seconds < 0.95:
+        return time_ms(seconds * 1e3)
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole_s = round(seconds)
     if whole_s < 120:
         return f"{whole_s} s"
@@ -64,7 +66,7 @@ def share(value: float | None) -> str:
         return "< 0.1 %"
     if 99.9 < percent < 100:
         return "> 99.9 %"
-    return f"{percent:.0f} %" if percent == round(percent) else f"{percent:.1f} %"
+    return f"{percent:.1f}".removesuffix(".0") + " %"
 
 
 def size(count: float) -> str:
