@@ -66,10 +66,10 @@ fn read(dir: &Path, which: WhichLog) -> Found {
     let mut pending = Vec::new();
     while let Some(block) = reader.next_block().unwrap() {
         found.biggest = found.biggest.max(block.payload.len());
-        match block.head.kind {
+        match block.kind {
             BlockKind::Meta => found.metas.extend(parts.push(&block).map(Result::unwrap)),
             BlockKind::Rows => {
-                found.counters.push((block.head.issued, block.head.in_flight));
+                found.counters.push((block.issued, block.in_flight));
                 let mut rows = RowBlock::new(&block).unwrap();
                 while let Some(view) = rows.next_row().unwrap() {
                     let mut reads = spilled.remove(&view.row.id).unwrap_or_default();

@@ -22,6 +22,8 @@ pub(super) struct Conn {
     pub state: State,
     /// It holds one of the slots that `capacity` bounds.
     pub has_slot: bool,
+    /// Requests it has served.
+    pub served: u64,
     /// What the poller watches.
     pub watch_read: bool,
     pub watch_write: bool,
@@ -35,7 +37,7 @@ pub(super) enum State {
     /// Waiting for a request.
     Idle,
     /// A request waits for its slot.
-    Queued(Box<Job>),
+    Queued(Box<(Job, Row)>),
     /// An answer is being written. The row is absent for what is not counted.
     Answering(Answer, Option<Box<Row>>),
     /// Everything was said; the client's end is awaited until the alarm.
@@ -66,6 +68,7 @@ impl Conn {
             output: Vec::new(),
             state: State::Idle,
             has_slot: false,
+            served: 0,
             watch_read: true,
             watch_write: false,
             alarm: None,
@@ -121,10 +124,10 @@ impl Conn {
             _ => None,
         }
     }
+}
 
-    /// Make the close that follows a reset instead of an orderly end.
-    pub(super) fn reset_on_close(&self) {
-        // A Unix socket has no reset; its close is all there is.
-        let _ = SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
-    }
+/// Make the close that follows a reset instead of an orderly end.
+pub(super) fn reset_on_close(socket: &Socket) {
+    // A Unix socket has no reset; its close is all there is.
+    let _ = SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
 }

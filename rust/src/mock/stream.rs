@@ -103,7 +103,7 @@ enum Stage {
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     pub plan: Plan,
-    voice: Voice,
+    pub voice: Voice,
     draws: Draws,
     gap: Delay,
     per_chunk: Count,
@@ -124,7 +124,8 @@ pub(super) struct Stream {
 /// What was just appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Told {
-    /// Whether it carried tokens, and how many.
+    pub event: Event,
+    /// The tokens it carried.
     pub tokens: u32,
     /// Whether what follows belongs into the same write.
     pub joins: bool,
@@ -180,9 +181,10 @@ impl Stream {
     pub(super) fn tell(&mut self, out: &mut Vec<u8>) -> Told {
         match self.stage {
             Stage::Role => {
-                self.voice.event(out, Event::Role { choice: self.choice }, None);
+                let event = Event::Role { choice: self.choice };
+                self.voice.event(out, event, None);
                 let last = self.next_choice(Stage::Tokens);
-                Told { tokens: 0, joins: !last || self.plan.role == Role::Joined }
+                Told { event, tokens: 0, joins: !last || self.plan.role == Role::Joined }
             }
             Stage::Tokens => self.tell_token(out),
             Stage::Finish => {
@@ -190,18 +192,18 @@ impl Stream {
                 let usage = (self.plan.usage == Usage::Finish).then(|| self.plan.total());
                 self.voice.event(out, event, usage.or_else(|| self.so_far()));
                 self.next_choice(self.after_finish());
-                Told { tokens: 0, joins: true }
+                Told { event, tokens: 0, joins: true }
             }
             Stage::Usage => {
                 let event = Event::Usage { delta: self.plan.usage == Usage::Delta };
                 self.voice.event(out, event, Some(self.plan.total()));
                 self.stage = self.after_usage();
-                Told { tokens: 0, joins: true }
+                Told { event, tokens: 0, joins: true }
             }
             Stage::Done | Stage::End => {
                 self.voice.event(out, Event::Done, None);
                 self.stage = Stage::End;
-                Told { tokens: 0, joins: true }
+                Told { event: Event::Done, tokens: 0, joins: true }
             }
         }
     }
@@ -226,7 +228,7 @@ impl Stream {
         self.voice.event(out, event, usage);
         if self.choice + 1 < self.plan.n {
             self.choice += 1;
-            return Told { tokens, joins: self.released > 1 };
+            return Told { event, tokens, joins: self.released > 1 };
         }
         self.choice = 0;
         self.told += tokens;
@@ -234,13 +236,13 @@ impl Stream {
         self.released -= 1;
         if last {
             self.stage = if self.plan.finish_on_token { self.after_finish() } else { Stage::Finish };
-            return Told { tokens, joins: true };
+            return Told { event, tokens, joins: true };
         }
         let joins = self.released > 0;
         if !joins {
             self.release(false);
         }
-        Told { tokens, joins }
+        Told { event, tokens, joins }
     }
 
     /// Let the next round, or the next `events_per_write` of them, go out together when the last of them is due.

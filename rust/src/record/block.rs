@@ -1,6 +1,7 @@
 //! The frame of the run log: the file's header, kept twice, and the head of each block. Layout: `docs/formats.md`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Deref;
 
 use super::LogError;
 use crate::clock::Anchor;
@@ -222,13 +223,20 @@ pub struct BlockHead {
     pub offset: u64,
 }
 
-/// One whole block.
+/// One whole block: its head's fields, and the payload.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
-    /// What its head says.
-    pub head: BlockHead,
+    pub(crate) head: BlockHead,
     /// Its payload, checksum verified.
     pub payload: &'a [u8],
+}
+
+impl Deref for Block<'_> {
+    type Target = BlockHead;
+
+    fn deref(&self) -> &BlockHead {
+        &self.head
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -82,9 +82,9 @@ pub struct Entries<'a> {
 impl<'a> Entries<'a> {
     /// Walk `block`'s entries.
     pub fn new(block: &Block<'a>) -> Self {
-        let walkable = matches!(block.head.kind, BlockKind::Reads | BlockKind::Text);
-        let left = if walkable { block.head.rows } else { 0 };
-        Self { kind: block.head.kind, payload: block.payload, rest: block.payload, left }
+        let walkable = matches!(block.kind, BlockKind::Reads | BlockKind::Text);
+        let left = if walkable { block.rows } else { 0 };
+        Self { kind: block.kind, payload: block.payload, rest: block.payload, left }
     }
 
     fn take(&mut self) -> Result<Entry<'a>, BlockFault> {
@@ -143,7 +143,7 @@ impl MetaParts {
     /// A document that lost a part comes out as a parse error.
     pub fn push(&mut self, block: &Block<'_>) -> Option<serde_json::Result<serde_json::Value>> {
         self.bytes.extend_from_slice(block.payload);
-        if block.head.more {
+        if block.more {
             return None;
         }
         let value = serde_json::from_slice(&self.bytes);

@@ -81,7 +81,7 @@ impl<'a> RowBlock<'a> {
             }
         }
         let runs = std::array::from_fn(|number| if present[number] { (0, 0) } else { (0, u64::MAX) });
-        Ok(Self { columns, present, runs, bases: Bases::default(), worker: block.head.worker, left: block.head.rows })
+        Ok(Self { columns, present, runs, bases: Bases::default(), worker: block.worker, left: block.rows })
     }
 
     /// The next row.

@@ -86,7 +86,7 @@ impl Outline {
                 matches!(head.kind, BlockKind::Meta | BlockKind::Text)
             })?;
             let Some(block) = block else { break };
-            if block.head.kind == BlockKind::Text {
+            if block.kind == BlockKind::Text {
                 collected.texts(Entries::new(&block).flatten());
             } else if let Some(Ok(document)) = parts.push(&block) {
                 collected.document(document, &mut last_tick);

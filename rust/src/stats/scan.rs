@@ -69,11 +69,11 @@ fn read<T>(
             kind => kind == BlockKind::Reads,
         })?;
         let Some(block) = block else { break };
-        if block.head.kind == BlockKind::Reads {
-            early.note(block.head.offset, Entries::new(&block).flatten());
+        if block.kind == BlockKind::Reads {
+            early.note(block.offset, Entries::new(&block).flatten());
             continue;
         }
-        let mut left = u64::from(block.head.rows);
+        let mut left = u64::from(block.rows);
         let Ok(mut rows) = RowBlock::new(&block) else {
             met.undecoded += left;
             continue;
