@@ -174,8 +174,9 @@ def test_a_key_opens_the_server_and_is_nowhere_to_be_read(loadgen: Loadgen) -> N
         "--requests",
         "10000",
         "--output-tokens",
-        "1",
+        "8",
         "--save-responses",
+        *FULL,
     )
     with serve_llamacpp(canary) as server:
         refused = loadgen(server.url, *options, status=1, OPENAI_API_KEY="")
