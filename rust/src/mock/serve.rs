@@ -185,7 +185,8 @@ impl Job {
         }
         let mut plan = Plan::new(config, self.endpoint, &self.call, self.draws);
         self.faults.change_plan(&mut plan);
-        let voice = Voice::new(config, self.endpoint, &self.model, self.draws, unix);
+        let voice = Voice::new(Arc::clone(config), self.endpoint, &self.model, self.draws, unix);
+        let voice = if self.call.stream { voice.for_events() } else { voice };
         let stream = Stream::new(config, plan, voice, self.draws, now, first);
         row.due = if self.call.stream { stream.first_due() } else { stream.clone().last_due() };
         let head_due = match config.headers_when() {
