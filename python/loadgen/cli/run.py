@@ -91,7 +91,7 @@ def _tell(result: SessionResult, options: Config, as_json: bool, quiet: bool, se
     if result.status == "failed":
         from loadgen.cli import early as early_stop
 
-        message, way_out = early_stop.words(result, options) if early else (result.reason or "the run failed", "")
+        message, way_out = early_stop.error_of(result, options) if early else (result.reason or "the run failed", "")
         show.error(message, way_out)
         return 1
     return 0
