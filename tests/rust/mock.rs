@@ -6,6 +6,7 @@ mod mock_client;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use mock_client::{Answer, Client, numbers, prompt, server, truth, with};
@@ -270,6 +271,7 @@ fn a_unix_socket_serves_and_is_removed() {
     let path = dir.path().join("mock.sock");
     let server = server(&json!({"unix": path}).to_string());
     assert_eq!(server.url(), format!("unix:{}", path.display()));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n").unwrap();
     let mut text = String::new();

@@ -37,6 +37,13 @@ class View:
     def close(self) -> None:
         """Leave the screen as a report expects it."""
 
+    def note(self, text: str) -> None:
+        """Have something said the next time that the view is drawn; callable from a signal's handler.
+
+        Args:
+            text: One line.
+        """
+
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """A phase has begun."""
 
@@ -67,6 +74,11 @@ class PlainView(View):
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._due = 0.0
+        self._notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Say it as a line of its own."""
+        self._notes.append(text)
 
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """Say what begins, and where its log is."""
@@ -75,6 +87,8 @@ class PlainView(View):
 
     def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
         """Say how it goes, when a line is due."""
+        while self._notes:
+            _put(self._out, f"{phase.name}: {self._notes.pop(0)}\n")
         if time.monotonic() >= self._due:
             self._due += _LINE_S
             _put(self._out, f"{phase.name}: {', '.join(_facts(phase, _live(engine)))}\n")
@@ -89,6 +103,11 @@ class LiveView(View):
         self._drawn = False
         self._colour = not os.environ.get("NO_COLOR")
         self._history: list[int] = []
+        self._notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Say it above the view, where it stays."""
+        self._notes.append(text)
 
     def begun(self, phase: PhasePlan, directory: Path) -> None:  # noqa: ARG002
         """Begin to draw."""
@@ -97,6 +116,8 @@ class LiveView(View):
 
     def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
         """Redraw, when it is time."""
+        while self._notes:
+            _put(self._out, f"\r\x1b[J {phase.name}: {self._notes.pop(0)}\r\n")
         now = time.monotonic()
         if now < self._due:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,6 +22,8 @@ _CLASSES = {
     "body": "broken answer",
 }
 _RAMP = 0.02
+_LONGEST = 300
+_KINDS = 6
 _ON_TIME_US = 0.05
 _WHY = {
     "killed": "the process ended before the run did",
@@ -79,7 +81,7 @@ def load(phase: PhaseResult) -> str:
 
 def alarms(result: SessionResult) -> list[str]:
     """Return what must be read before any number."""
-    limited = [phase for phase in result.phases if phase.trust.verdict == "client_limited"]
+    limited = [phase for phase in result.phases if phase.trust.verdict == "client_limited" and phase.counts.ok]
     found = [f"CLIENT-LIMITED: {_told([*phase.trust.reasons, phase.trust.suggestion])}" for phase in limited]
     if result.status != "complete":
         reason = result.reason or "no reason is known"
@@ -122,7 +124,8 @@ def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
     """Return the lines below a phase's table."""
     found = [Sentence("throughput", _throughput(phase))]
     found += [Sentence("tokens", text) for text in (_tokens(phase),) if text]
-    found += [Sentence("failures" if index == 0 else "", text) for index, text in enumerate(_failures(phase))]
+    failures = _failures(phase, result.report["run"]["config"])
+    found += [Sentence("failures" if index == 0 else "", text) for index, text in enumerate(failures)]
     found += [Sentence("prompts", text) for text in _prompts(result, phase)]
     found.append(Sentence("trust", _trust(phase), "" if phase.trust.verdict == "ok" else "yellow"))
     return found
@@ -176,27 +179,37 @@ def _tokens(phase: PhaseResult) -> str:
     return f"{', '.join(parts)} ({source}{more})"
 
 
-def _failures(phase: PhaseResult) -> list[str]:
-    details = phase.report.get("failure_details") or []
-    if not details:
-        return [f"{figures.whole(count)} × {failure_words(name)}" for name, count in phase.failures.items()]
-    lines = []
-    for detail in details[:6]:
-        words = failure_words(detail["class"])
-        more = plain(str(detail.get("words") or ""))
-        ids = ", ".join(str(number) for number in (detail.get("requests") or [])[:3])
-        text = f"{figures.whole(detail['count'])} × {words}{f' ({more})' if more else ''}"
-        text += f": {plain(detail['message'])[:200]}" if detail.get("message") else ""
-        lines.append(
-            text
-            + (
-                f"   request{'s' if detail['count'] > 1 else ''} {ids}{', …' if detail['count'] > 3 else ''}"
-                if ids
-                else ""
-            )
-        )
-    rest = sum(detail["count"] for detail in details[6:])
-    return lines + ([f"{figures.whole(rest)} more of {len(details) - 6} other kinds, in report.json"] if rest else [])
+def _failures(phase: PhaseResult, config: dict[str, Any]) -> list[str]:
+    details = phase.report["failure_details"]
+    lines = [_failure(detail, config) for detail in details[:_KINDS]]
+    rest = sum(detail["count"] for detail in details[_KINDS:])
+    if rest:
+        lines.append(f"{figures.whole(rest)} more, of {_many(len(details) - _KINDS, 'other kind')}: see report.json")
+    return lines
+
+
+def _failure(detail: dict[str, Any], config: dict[str, Any]) -> str:
+    more = plain(str(detail["words"]))
+    if detail["class"] == "stall":
+        more = f"no byte for {figures.clock(config['stall_timeout'])}"
+    elif detail["class"] == "timeout":
+        more = f"after {figures.clock(config['timeout'])}"
+    words = said(detail)
+    text = f"{figures.whole(detail['count'])} × {failure_words(detail['class'])}"
+    text += (f" ({more})" if more else "") + (f": {words}" if words and words != more else "")
+    ids = detail["requests"][:3]
+    if not ids:
+        return text
+    numbers = ", ".join(str(number) for number in ids) + (", …" if detail["count"] > len(ids) else "")
+    return f"{text}   request{'s' if detail['count'] > 1 else ''} {numbers}"
+
+
+def said(detail: dict[str, Any]) -> str:
+    """Return what there is to say of a kind of failure beside its class: the server's words, else the rule broken."""
+    message = plain(str(detail.get("message") or "")).strip()
+    if detail["class"] == "connect" or not message:
+        return plain(str(detail.get("words") or ""))  # the system's words for it say no more, at greater length
+    return message.removeprefix(f"{failure_words(detail['class'])}: ")[:_LONGEST]
 
 
 def failure_words(name: str) -> str:

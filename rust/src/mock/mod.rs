@@ -1,7 +1,8 @@
 //! A mock LLM server: exact in time, light on the CPU, faulty on demand, and honest about what it did (`/truth`).
 //!
 //! It shares nothing with the client's HTTP code: a yardstick must not share the errors of what it measures. A thread
-//! owns its connections and runs them as state machines on one event loop, every write on an absolute schedule.
+//! owns its connections and runs them as state machines on one event loop, every write on an absolute schedule. A client
+//! that ends its side of the connection is taken to have left, as most servers take it.
 
 mod answer;
 mod api;
@@ -25,6 +26,7 @@ mod worker;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, mpsc};
@@ -190,6 +192,8 @@ fn listen(config: &Config) -> Result<Listening, StartError> {
         let fail = |source| StartError::Listen { address: url.clone(), source };
         let listener = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(fail)?;
         listener.bind(&SockAddr::unix(path).map_err(fail)?).map_err(fail)?;
+        // Before `listen`, so that nobody else was let in meanwhile.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
         open(&listener).map_err(fail)?;
         return Ok(Listening { listener, url, front: None });
     }
