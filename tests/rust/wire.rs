@@ -367,6 +367,8 @@ fn a_body_without_a_type_is_known_by_its_first_bytes() {
     let chunked = |body: &str| format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let seen = hear(chunked(&event("a")).as_bytes());
     assert_eq!((seen.verdict, seen.outcome.streamed, seen.outcome.chunks), (Ok(()), true, 1));
+    let seen = hear(chunked(&format!(" \n {}", event("a"))).as_bytes());
+    assert_eq!((seen.verdict, seen.outcome.chunks), (Ok(()), 1));
     let seen = hear(chunked("\n {\"choices\":[{\"text\":\"a\"}]}").as_bytes());
     assert_eq!((seen.verdict, seen.outcome.streamed, &*seen.text), (Ok(()), false, "a"));
     assert_eq!(failed(&hear(chunked("<html>").as_bytes())), (Failure::Protocol, Detail::ContentType));
