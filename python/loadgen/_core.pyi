@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import final
 
+__all__ = ["Bodies", "Engine", "MockServer", "__version__", "mock_faults", "now_ns", "summarise"]
 __version__: str
 
 @final
@@ -62,6 +63,9 @@ class MockServer:
 
     def stop(self) -> None:
         """Stop serving and end its threads. May be called again."""
+
+    def __enter__(self) -> MockServer: ...
+    def __exit__(self, *_exception: object) -> None: ...
 
 def mock_faults() -> list[tuple[str, str]]:
     """Return each fault's name and what it does."""

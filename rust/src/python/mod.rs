@@ -1,6 +1,7 @@
 //! The bindings: the only importer of pyo3, and thin.
 
 mod engine;
+mod stats;
 
 use pyo3::prelude::*;
 
@@ -11,6 +12,8 @@ mod mock;
 mod _core {
     #[pymodule_export]
     use super::engine::{Bodies, Engine, now_ns};
+    #[pymodule_export]
+    use super::stats::summarise;
 
     use super::*;
 

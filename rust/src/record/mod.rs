@@ -15,10 +15,10 @@ mod varint;
 mod writer;
 
 pub use backlog::Backlog;
-pub use block::{Block, BlockKind, FORMAT_MAJOR, FORMAT_MINOR, LogHeader, MAX_BLOCK, SESSION_WORKER};
+pub use block::{Block, BlockHead, BlockKind, FORMAT_MAJOR, FORMAT_MINOR, LogHeader, MAX_BLOCK, SESSION_WORKER};
 pub use entries::{Entries, Entry, MetaParts, TextKind};
 pub use error::{BlockFault, LogError};
-pub use reader::{Damage, LogReader, ReaderHeader, WhichLog};
+pub use reader::{Damage, LogPlaces, LogReader, ReaderHeader, WhichLog};
 pub use reads::{ReadIter, ReadList};
 pub use row::{Attempt, AttemptKind, Detail, Failure, Finish, Read, Row, StampSource, Stamps, TokenSource, UNSET};
 pub use rows::{RowBlock, RowView};
