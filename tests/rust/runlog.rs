@@ -484,3 +484,109 @@ fn a_text_that_looks_like_a_block_is_not_one() {
     fs::write(dir.path().join("run.log"), bytes).unwrap();
     assert!(read(dir.path(), WhichLog::Run).requests.is_empty());
 }
+
+/// A log with something of everything, as version 1.0 writes it: `tests/fixtures/run-1.0`.
+fn golden() -> Vec<Told> {
+    let mut requests: Vec<Told> = (0..40).map(|id| streamed(id, 1 + id as u32 % 9)).collect();
+    for (i, told) in requests.iter_mut().enumerate() {
+        told.row.phase = (i / 20) as u16;
+        told.row.worker = (i % 2) as u16;
+        let mut stamps = told.row.stamps;
+        let row = &mut told.row;
+        match i % 8 {
+            1 => {
+                (row.failure, row.status, row.detail) = (Failure::Http, 429, Detail::None);
+                (row.tokens_in, row.tokens_out, row.token_source) = (None, None, TokenSource::None);
+                (row.streamed, row.chunks, row.events, row.finish) = (false, 0, 0, Finish::Unknown);
+                (stamps.first_token, stamps.first_output, stamps.last_token) = (0, 0, 0);
+                told.reads.clear();
+            }
+            2 => {
+                *row = Row { id: row.id, phase: row.phase, worker: row.worker, ..Row::default() };
+                (row.failure, row.detail, row.connect_ns) = (Failure::Connect, Detail::Refused, 77_000);
+                stamps =
+                    Stamps { planned: stamps.planned, issued: stamps.issued, done: stamps.done, ..Stamps::default() };
+                told.reads.clear();
+            }
+            3 => {
+                let at = |n: u64| Attempt {
+                    kind: [AttemptKind::First, AttemptKind::Reconnect, AttemptKind::Retry, AttemptKind::Hedge]
+                        [n as usize],
+                    node: n as u16,
+                    sent: stamps.sent - 3_000 + n * 1_000,
+                    first_byte: if n == 0 { 0 } else { stamps.first_byte },
+                    done: stamps.done,
+                    status: if n == 0 { 0 } else { 200 },
+                    outcome: if n == 0 { Failure::Connect } else { Failure::None },
+                };
+                told.attempts = (0..4).map(at).collect();
+            }
+            4 => {
+                told.reads.iter_mut().for_each(|read| (read.events, read.tokens) = (2, 3));
+                (row.stamp_source, stamps.free) = (StampSource::Python, stamps.planned + 500);
+            }
+            5 => row.token_source = TokenSource::Chunks,
+            _ => {}
+        }
+        told.row.stamps = stamps;
+    }
+    requests
+}
+
+/// The long answer of the golden log, which takes two pieces.
+fn long_answer() -> Vec<u8> {
+    "žluť ".repeat(5_600).into_bytes()
+}
+
+fn write_golden(dir: &Path) {
+    let writer = LogWriter::create(dir, &header(), true).unwrap();
+    let mut shards = [writer.shard(0), writer.shard(1)];
+    let mut reads = ReadList::new();
+    for (i, told) in golden().iter().enumerate() {
+        if i % 20 == 0 {
+            writer.meta(&json!({"event": "phase_start", "phase": i / 20, "ns": 1})).unwrap();
+        }
+        let shard = &mut shards[i % 2];
+        reads.clear();
+        for (n, read) in told.reads.iter().enumerate() {
+            if n == 3 || n == 5 {
+                shard.spill(told.row.id, told.row.phase, &mut reads);
+            }
+            reads.push(read);
+        }
+        shard.counters(i as u64 / 2 + 2, 1);
+        shard.push(&told.row, &reads, &told.attempts);
+        match i {
+            9 => shard.text(told.row.id, TextKind::Error, b"slow down"),
+            10 => shard.text(told.row.id, TextKind::Answer, &long_answer()),
+            _ => {}
+        }
+        if i % 13 == 12 {
+            shards.iter_mut().for_each(Shard::flush);
+        }
+    }
+    shards.iter_mut().for_each(Shard::flush);
+    writer.meta(&json!({"event": "run_end", "ns": 2, "status": "complete", "reason": ""})).unwrap();
+    writer.finish().unwrap();
+}
+
+#[test]
+fn a_log_of_version_1_0_reads_as_it_was_written() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-1.0");
+    // The format's witness: made once, by this, and from then on only read.
+    if std::env::var_os("LOADGEN_WRITE_FIXTURES").is_some() {
+        fs::create_dir_all(&dir).unwrap();
+        write_golden(&dir);
+    }
+    let found = read(&dir, WhichLog::Run);
+    let by_id = |mut all: Vec<Told>| {
+        all.sort_by_key(|told| told.row.id);
+        all
+    };
+    assert_eq!(by_id(found.requests), golden());
+    assert_eq!(found.texts, [(9, b"slow down".to_vec())]);
+    assert_eq!((found.metas.len(), found.damage.len()), (4, 0));
+    assert_eq!(read(&dir, WhichLog::Answers).texts, [(10, long_answer())]);
+    let told = LogReader::open(&dir).unwrap().header().clone();
+    assert_eq!((told.major, told.minor, told.session, told.anchor), (1, 0, header().session, header().anchor));
+}

@@ -55,7 +55,8 @@ pub fn summarise(dir: &Path, options: &Options) -> Result<Summary, StatsError> {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS)),
         chosen => chosen,
     };
-    let (mut tallies, met) = count(dir, threads, &outline, options)?;
+    let (mut tallies, mut met) = count(dir, threads, &outline, options)?;
+    met.also(outline.damage.iter().cloned());
     let pick = |tally: &mut Option<Tally>| tally.as_mut().map(|tally| PhasePick::new(tally, &options.percentiles));
     let mut picks: Vec<Option<PhasePick>> = tallies.iter_mut().map(pick).collect();
     pick::find(dir, threads, &mut picks)?;
