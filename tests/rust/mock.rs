@@ -2,141 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod mock_client;
+
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
-use loadgen::mock::{Config, Server};
+use mock_client::{Answer, Client, numbers, prompt, server, truth, with};
 use serde_json::{Value, json};
-
-/// One client connection, read without any HTTP library.
-struct Client {
-    stream: BufReader<TcpStream>,
-}
-
-/// An answer: status, head, and the body with its framing taken off.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&self.body)))
-    }
-
-    /// The data of each event.
-    fn events(&self) -> Vec<String> {
-        let text = String::from_utf8(self.body.clone()).unwrap();
-        text.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").expect("data").to_owned()).collect()
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (key, value) = line.split_once(": ")?;
-            key.eq_ignore_ascii_case(name).then_some(value)
-        })
-    }
-}
-
-impl Client {
-    fn to(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.url().strip_prefix("http://").unwrap()).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream) }
-    }
-
-    fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
-    }
-
-    fn post(&mut self, path: &str, headers: &str, body: &Value) {
-        let body = body.to_string();
-        self.send(format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()));
-    }
-
-    fn chat(&mut self, body: Value) -> Answer {
-        self.post("/v1/chat/completions", "", &body);
-        self.answer()
-    }
-
-    fn get(&mut self, path: &str) -> Answer {
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"));
-        self.answer()
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).unwrap();
-        line
-    }
-
-    fn head(&mut self) -> (u16, String) {
-        let status = self.line();
-        let code = status.split(' ').nth(1).unwrap_or_else(|| panic!("no status line: {status:?}")).parse().unwrap();
-        let mut head = String::new();
-        loop {
-            let line = self.line();
-            if line == "\r\n" {
-                return (code, head);
-            }
-            head.push_str(&line);
-        }
-    }
-
-    fn answer(&mut self) -> Answer {
-        let (status, head) = self.head();
-        let mut answer = Answer { status, head, body: Vec::new() };
-        if answer.header("transfer-encoding") == Some("chunked") {
-            while let Some(chunk) = self.chunk() {
-                answer.body.extend(chunk);
-            }
-        } else if let Some(length) = answer.header("content-length") {
-            answer.body = vec![0; length.parse().unwrap()];
-            self.stream.read_exact(&mut answer.body).unwrap();
-        } else {
-            self.stream.read_to_end(&mut answer.body).unwrap();
-        }
-        answer
-    }
-
-    /// The next HTTP chunk; `None` for the last.
-    fn chunk(&mut self) -> Option<Vec<u8>> {
-        let size = usize::from_str_radix(self.line().trim_end(), 16).unwrap();
-        let mut data = vec![0; size + 2];
-        self.stream.read_exact(&mut data).unwrap();
-        assert_eq!(&data[size..], b"\r\n");
-        data.truncate(size);
-        (size > 0).then_some(data)
-    }
-
-    fn at_end(&mut self) -> bool {
-        matches!(self.stream.fill_buf(), Ok([]))
-    }
-}
-
-fn server(config: &str) -> Server {
-    Server::start(Config::from_json(config).unwrap()).unwrap()
-}
-
-fn prompt() -> Value {
-    json!({"model": "mock", "messages": [{"role": "user", "content": "hello"}]})
-}
-
-fn with(extra: Value) -> Value {
-    let mut body = prompt();
-    body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-    body
-}
-
-fn truth(server: &Server) -> Value {
-    serde_json::from_str(&server.truth(true)).unwrap()
-}
-
-fn numbers(truth: &Value, column: &str) -> Vec<u64> {
-    truth["rows"][column].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
-}
 
 #[test]
 fn a_chat_answer_is_json_with_usage_and_the_connection_serves_the_next() {
@@ -397,6 +271,7 @@ fn a_unix_socket_serves_and_is_removed() {
     let path = dir.path().join("mock.sock");
     let server = server(&json!({"unix": path}).to_string());
     assert_eq!(server.url(), format!("unix:{}", path.display()));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
@@ -416,4 +291,89 @@ fn stopping_closes_what_is_open_and_may_be_done_twice() {
     server.stop().unwrap();
     assert!(client.at_end());
     assert!(TcpStream::connect(server.url().strip_prefix("http://").unwrap()).is_err());
+}
+
+/// A directory with a self-signed certificate for `localhost`, and the client that trusts it.
+struct Tls {
+    dir: tempfile::TempDir,
+    client: Arc<rustls::ClientConfig>,
+}
+
+impl Tls {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let client = Arc::new(client.unwrap().with_root_certificates(roots).with_no_client_auth());
+        Self { dir, client }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    fn config(&self, more: Value) -> String {
+        let mut tls = json!({"cert": self.file("cert.pem"), "key": self.file("key.pem")});
+        tls.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"host": "localhost", "tls": tls, "faults": [{"name": "reset_at_midstream", "every": 2}]}).to_string()
+    }
+
+    /// Ask for a stream and read until the end, or the error.
+    fn ask(&self, server: &loadgen::mock::Server) -> (String, std::io::Result<usize>) {
+        let address = server.url().strip_prefix("https://").expect("https");
+        let tcp = TcpStream::connect(address).unwrap();
+        let name = "localhost".try_into().unwrap();
+        let connection = rustls::ClientConnection::new(Arc::clone(&self.client), name).unwrap();
+        let mut stream = rustls::StreamOwned::new(connection, tcp);
+        let body = with(json!({"stream": true})).to_string();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut text = Vec::new();
+        let ended = stream.write_all(head.as_bytes()).and_then(|()| stream.read_to_end(&mut text));
+        (String::from_utf8(text).unwrap(), ended)
+    }
+}
+
+#[test]
+fn tls_passes_answers_and_resets_on_and_says_goodbye() {
+    let tls = Tls::new();
+    let server = server(&tls.config(json!({})));
+    let (text, ended) = tls.ask(&server);
+    assert!(!text.ends_with("0\r\n\r\n") && ended.is_err(), "{ended:?}");
+    let (text, ended) = tls.ask(&server);
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("0\r\n\r\n"), "{text}");
+    // read_to_end fails where close_notify is missing.
+    assert_eq!(ended.unwrap(), text.len());
+    server.stop().unwrap();
+}
+
+#[test]
+fn tls_can_end_without_a_goodbye_and_ask_for_the_clients_certificate() {
+    let tls = Tls::new();
+    let rude = server(&tls.config(json!({"no_close_notify": true})));
+    assert!(tls.ask(&rude).1.is_err());
+    let (text, ended) = tls.ask(&rude);
+    assert!(text.ends_with("0\r\n\r\n"));
+    assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    let strict = server(&tls.config(json!({"client_ca": tls.file("cert.pem")})));
+    let (text, ended) = tls.ask(&strict);
+    assert!(text.is_empty() && ended.is_err());
+    assert_eq!(truth(&strict)["requests"], 0);
+}
+
+#[test]
+fn bad_tls_files_are_named() {
+    let tls = Tls::new();
+    let start = |config: String| loadgen::mock::Server::start(loadgen::mock::Config::from_json(&config).unwrap());
+    let Err(error) = start(tls.config(json!({"key": tls.file("nowhere.pem")}))) else { panic!("it started") };
+    assert!(error.to_string().contains("nowhere.pem"), "{error}");
+    let Err(error) = start(tls.config(json!({"cert": tls.file("key.pem")}))) else { panic!("it started") };
+    assert!(error.to_string().contains("tls"), "{error}");
 }

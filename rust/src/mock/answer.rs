@@ -1,11 +1,11 @@
 //! An answer on its way: bytes with the moments they are due, filled into one write after the other.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::request::Head;
 use super::stream::Stream;
 use super::voice::{put, put_number};
+use crate::sync::Arc;
 
 /// The most that is rendered for one write.
 const FILL: usize = 256 * 1024;
@@ -34,9 +34,12 @@ enum Body {
 pub(super) struct Step {
     pub due: u64,
     pub data: Data,
-    /// Token-carrying events in it, and their tokens.
+    /// Token-carrying events in it, and their tokens; they count when its last byte goes out.
     pub chunks: u32,
     pub tokens: u32,
+    /// The most that goes into one write, and how long the next write then waits.
+    pub grain: usize,
+    pub pause: u64,
 }
 
 /// A step's bytes.
@@ -46,7 +49,6 @@ pub(super) enum Data {
         bytes: Vec<u8>,
         at: usize,
     },
-    #[cfg_attr(not(test), expect(dead_code, reason = "the faults of the next commit make it"))]
     /// A pattern, so often: what is too long to keep in memory, or endless.
     Repeat {
         pattern: Arc<[u8]>,
@@ -57,7 +59,32 @@ pub(super) enum Data {
 impl Step {
     /// Bytes without tokens.
     pub(super) fn plain(due: u64, bytes: Vec<u8>) -> Self {
-        Self { due, data: Data::Bytes { bytes, at: 0 }, chunks: 0, tokens: 0 }
+        Self { due, data: Data::Bytes { bytes, at: 0 }, chunks: 0, tokens: 0, grain: FILL, pause: 0 }
+    }
+
+    /// Let more bytes, with these token-carrying events and tokens, go out with it.
+    pub(super) fn append(&mut self, more: &[u8], (chunks, tokens): (u32, u32)) {
+        if let Data::Bytes { bytes, .. } = &mut self.data {
+            bytes.extend_from_slice(more);
+        }
+        self.chunks += chunks;
+        self.tokens += tokens;
+    }
+
+    /// Lose the second half, and with it the tokens.
+    pub(super) fn lose_half(&mut self) {
+        self.data.halve();
+        (self.chunks, self.tokens) = (0, 0);
+    }
+
+    /// Break it in two where `at` says; the second part is due two milliseconds after the first, so that a reader
+    /// meets the border.
+    pub(super) fn split(mut self, at: fn(&[u8]) -> Option<usize>) -> Vec<Self> {
+        let Data::Bytes { bytes, .. } = &mut self.data else { return vec![self] };
+        let Some(at) = at(bytes).filter(|at| *at < bytes.len()) else { return vec![self] };
+        let rest = bytes.split_off(at);
+        let first = Self::plain(self.due, std::mem::take(bytes));
+        vec![first, Self { data: Data::Bytes { bytes: rest, at: 0 }, due: self.due + 2_000_000, ..self }]
     }
 }
 
@@ -69,7 +96,6 @@ pub(super) enum End {
     /// It is closed in order.
     Close,
     /// It is reset.
-    #[expect(dead_code, reason = "the faults of the next commit make it")]
     Reset,
     /// It stays open and silent until the client leaves.
     Hold,
@@ -107,6 +133,16 @@ impl Answer {
             chunked: false,
             piece: Vec::new(),
         }
+    }
+
+    /// The same, with tokens that count when its last byte goes out.
+    pub(super) fn with_tokens(mut self, tokens: u32) -> Self {
+        if let Body::Script(steps) = &mut self.body
+            && let Some(last) = steps.back_mut()
+        {
+            last.tokens = tokens;
+        }
+        self
     }
 
     /// When the next write is due; `None` when everything was written.
@@ -147,10 +183,15 @@ impl Answer {
             }
             Body::Script(steps) => {
                 if let Some(step) = steps.front_mut().filter(|step| step.due <= now) {
-                    fill.chunks = std::mem::take(&mut step.chunks);
-                    fill.tokens = std::mem::take(&mut step.tokens);
-                    if step.data.take(out) {
+                    if step.data.take(out, step.grain) {
+                        (fill.chunks, fill.tokens) = (step.chunks, step.tokens);
+                        let next_due = step.due + step.pause;
                         steps.pop_front();
+                        if let Some(next) = steps.front_mut() {
+                            next.due = next.due.max(next_due);
+                        }
+                    } else {
+                        step.due += step.pause;
                     }
                 }
             }
@@ -161,21 +202,37 @@ impl Answer {
 
 impl Data {
     /// Append the next piece; true when it was the last.
-    fn take(&mut self, out: &mut Vec<u8>) -> bool {
+    fn take(&mut self, out: &mut Vec<u8>, grain: usize) -> bool {
         match self {
             Self::Bytes { bytes, at } => {
-                let end = bytes.len().min(*at + FILL);
+                let end = bytes.len().min(*at + grain);
                 out.extend_from_slice(&bytes[*at..end]);
                 *at = end;
                 end == bytes.len()
             }
             Self::Repeat { pattern, times } => {
-                while *times > 0 && out.len() < FILL {
+                while *times > 0 && out.len() < grain {
                     out.extend_from_slice(pattern);
                     *times -= 1;
                 }
                 *times == 0
             }
+        }
+    }
+
+    /// How many bytes it is.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Bytes { bytes, .. } => bytes.len() as u64,
+            Self::Repeat { pattern, times } => times.saturating_mul(pattern.len() as u64),
+        }
+    }
+
+    /// Keep the first half only.
+    pub(super) fn halve(&mut self) {
+        match self {
+            Self::Bytes { bytes, .. } => bytes.truncate(bytes.len() / 2),
+            Self::Repeat { times, .. } => *times /= 2,
         }
     }
 }
@@ -223,8 +280,8 @@ impl Reply {
             &mut out,
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n",
         );
-        put(&mut out, if self.http10 { "" } else { "transfer-encoding: chunked\r\n" });
-        self.finish_head(&mut out, !self.keep_alive || self.http10);
+        self.own_headers(&mut out, !self.keep_alive || self.http10);
+        put(&mut out, if self.http10 { "\r\n" } else { "transfer-encoding: chunked\r\n\r\n" });
         out
     }
 
@@ -235,21 +292,22 @@ impl Reply {
         put_number(&mut out, u64::from(status));
         put(&mut out, " ");
         put(&mut out, reason(status));
-        put(&mut out, "\r\ncontent-type: application/json\r\ncontent-length: ");
-        put_number(&mut out, body.len() as u64);
-        put(&mut out, "\r\n");
+        put(&mut out, "\r\ncontent-type: application/json\r\n");
         for (name, value) in extra {
             put(&mut out, name);
             put(&mut out, ": ");
             put(&mut out, value);
             put(&mut out, "\r\n");
         }
-        self.finish_head(&mut out, !self.keep_alive);
+        self.own_headers(&mut out, !self.keep_alive);
+        put(&mut out, "content-length: ");
+        put_number(&mut out, body.len() as u64);
+        put(&mut out, "\r\n\r\n");
         out.extend_from_slice(body);
         Answer::script([Step::plain(due, out)], if self.keep_alive { End::KeepAlive } else { End::Close })
     }
 
-    fn finish_head(&self, out: &mut Vec<u8>, close: bool) {
+    fn own_headers(&self, out: &mut Vec<u8>, close: bool) {
         if let Some(id) = &self.request_id {
             put(out, "x-request-id: ");
             put(out, id);
@@ -260,7 +318,6 @@ impl Reply {
         } else if self.http10 {
             put(out, "connection: keep-alive\r\n");
         }
-        put(out, "\r\n");
     }
 }
 
@@ -304,9 +361,24 @@ mod tests {
     }
 
     #[test]
+    fn a_grain_is_a_write_and_tokens_count_with_the_last_byte() {
+        let step = Step { chunks: 1, tokens: 2, grain: 1, pause: 10, ..Step::plain(5, b"abc".to_vec()) };
+        let mut answer = Answer::script([step, Step::plain(6, b"d".to_vec())], End::Close);
+        let mut writes = Vec::new();
+        while let Some(due) = answer.next_due() {
+            let mut out = Vec::new();
+            let fill = answer.fill(due, &mut out);
+            writes.push((due, String::from_utf8(out).unwrap(), fill.tokens));
+        }
+        let want = [(5, "a", 0), (15, "b", 0), (25, "c", 2), (35, "d", 0)];
+        assert_eq!(writes, want.map(|(due, text, tokens)| (due, text.to_owned(), tokens)));
+    }
+
+    #[test]
     fn a_repeated_pattern_is_made_piece_by_piece() {
         let data = Data::Repeat { pattern: Arc::from(&[b'a'; 1000][..]), times: 1000 };
-        let mut answer = Answer::script([Step { due: 5, data, chunks: 1, tokens: 1 }], End::Close);
+        let step = Step { data, chunks: 1, tokens: 1, ..Step::plain(5, Vec::new()) };
+        let mut answer = Answer::script([step], End::Close);
         let (mut total, mut chunks, mut writes) = (0, 0, 0);
         while let Some(due) = answer.next_due() {
             let mut out = Vec::new();

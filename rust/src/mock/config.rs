@@ -391,7 +391,7 @@ mod tests {
             ("{\"ttft\": -1}", "ttft must have finite parameters"),
             ("{\"gap\": {\"uniform\": {\"low\": 2, \"high\": 1}}}", "gap must have finite parameters"),
             ("{\"ttfd\": 1}", "unknown field `ttfd`"),
-            ("{\"faults\": [\"crfl\"]}", "no fault is called \"crfl\"; did you mean \"crlf\"?"),
+            ("{\"faults\": [\"crlff\"]}", "no fault is called \"crlff\"; did you mean \"crlf\"?"),
         ];
         for (json, want) in cases {
             let got = Config::from_json(json).unwrap_err().to_string();

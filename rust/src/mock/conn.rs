@@ -1,6 +1,6 @@
 //! A connection: its socket, the bytes it has not read or written yet, and what it is about.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use socket2::{SockRef, Socket};
 
@@ -22,6 +22,8 @@ pub(super) struct Conn {
     pub state: State,
     /// It holds one of the slots that `capacity` bounds.
     pub has_slot: bool,
+    /// Requests it has served.
+    pub served: u64,
     /// What the poller watches.
     pub watch_read: bool,
     pub watch_write: bool,
@@ -35,7 +37,7 @@ pub(super) enum State {
     /// Waiting for a request.
     Idle,
     /// A request waits for its slot.
-    Queued(Box<Job>),
+    Queued(Box<(Job, Row)>),
     /// An answer is being written. The row is absent for what is not counted.
     Answering(Answer, Option<Box<Row>>),
     /// Everything was said; the client's end is awaited until the alarm.
@@ -53,6 +55,10 @@ pub(super) enum Flow {
     Gone,
 }
 
+/// A client that is gone must give an error here, not a SIGPIPE to a process that does not ignore it. Elsewhere than
+/// on Linux the socket itself is told so when it is made.
+const NO_SIGNAL: i32 = if cfg!(target_os = "linux") { libc::MSG_NOSIGNAL } else { 0 };
+
 /// How much pipelined input is kept while an answer is written.
 const MAX_AHEAD: usize = 1 << 20;
 
@@ -66,6 +72,7 @@ impl Conn {
             output: Vec::new(),
             state: State::Idle,
             has_slot: false,
+            served: 0,
             watch_read: true,
             watch_write: false,
             alarm: None,
@@ -95,7 +102,7 @@ impl Conn {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Flow {
         let mut rest = bytes;
         while !rest.is_empty() {
-            match self.socket.write(rest) {
+            match self.socket.send_with_flags(rest, NO_SIGNAL) {
                 Ok(n) => rest = &rest[n..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.output.extend_from_slice(rest);
@@ -121,10 +128,10 @@ impl Conn {
             _ => None,
         }
     }
+}
 
-    /// Make the close that follows a reset instead of an orderly end.
-    pub(super) fn reset_on_close(&self) {
-        // A Unix socket has no reset; its close is all there is.
-        let _ = SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
-    }
+/// Make the close that follows a reset instead of an orderly end.
+pub(super) fn reset_on_close(socket: &Socket) {
+    // A Unix socket has no reset; its close is all there is.
+    let _ = SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
 }

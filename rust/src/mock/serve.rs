@@ -1,26 +1,29 @@
 //! From a request to its answer: who is refused, who waits, and what the others get.
 
-use super::answer::{Answer, Reply};
+use super::answer::{Answer, End, Reply};
 use super::api::{Call, Endpoint};
-use super::config::{Config, Flavour, HeadersWhen, RetryAfter};
+use super::config::{Config, Flavour, HeadersWhen, RetryAfter, Usage};
+use super::draft::{Draft, Times};
 use super::draw::{Draws, Purpose};
+use super::faults::Chosen;
 use super::request::Request;
 use super::stream::{Plan, Stream};
 use super::truth::Row;
 use super::voice::{self, Voice};
 use crate::clock::Anchor;
+use crate::sync::Arc;
 
 /// A request that will be served, as soon as it has a slot.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub row: Row,
-    pub reply: Reply,
+    reply: Reply,
     endpoint: Endpoint,
     call: Call,
     model: String,
     draws: Draws,
+    faults: Chosen,
     /// The head went out while the request queued.
-    pub head_sent: bool,
+    head_sent: bool,
 }
 
 /// A request that is refused before it may ask for a slot.
@@ -119,17 +122,17 @@ impl Job {
         config: &Config,
         endpoint: Endpoint,
         request: &Request,
-        mut row: Row,
-    ) -> Result<Self, Box<(Row, Refusal)>> {
-        let draws = Draws::new(config.seed, row.index);
-        match Self::read(config, endpoint, &request.body, draws) {
-            Ok((call, model)) => {
-                row.streamed = call.stream;
-                let reply = Reply::to(&request.head);
-                Ok(Self { row, reply, endpoint, call, model, draws, head_sent: false })
-            }
-            Err(refusal) => Err(Box::new((row, refusal))),
-        }
+        index: u64,
+        faults: Chosen,
+    ) -> Result<Self, Refusal> {
+        let draws = Draws::new(config.seed, index);
+        let (call, model) = Self::read(config, endpoint, &request.body, draws)?;
+        Ok(Self { reply: Reply::to(&request.head), endpoint, call, model, draws, faults, head_sent: false })
+    }
+
+    /// Whether the answer is a stream.
+    pub(super) fn streams(&self) -> bool {
+        self.call.stream
     }
 
     fn read(config: &Config, endpoint: Endpoint, body: &[u8], draws: Draws) -> Result<(Call, String), Refusal> {
@@ -153,7 +156,10 @@ impl Job {
 
     /// The head to send while the request still queues, if the server imitated does that.
     pub(super) fn early_head(&mut self, config: &Config) -> Option<Vec<u8>> {
-        let early = self.call.stream && config.headers_when() == HeadersWhen::Arrival && !self.stalls(config);
+        let early = self.call.stream
+            && !self.faults.on_answer()
+            && config.headers_when() == HeadersWhen::Arrival
+            && !self.stalls(config);
         self.head_sent = early;
         early.then(|| self.reply.stream_head())
     }
@@ -164,39 +170,64 @@ impl Job {
     }
 
     /// Begin the answer at `now`, the moment of the slot.
-    pub(super) fn begin(mut self, config: &Config, now: u64, created: u64) -> (Answer, Row) {
-        self.row.start = now;
+    pub(super) fn begin(self, config: &Arc<Config>, row: &mut Row, now: u64, unix: u64) -> Answer {
+        row.start = now;
         let first = now + config.ttft.draw_ns(self.draws, Purpose::Ttft, 0);
         if self.stalls(config) {
-            return (Answer::script([], super::answer::End::Hold), self.row);
+            return Answer::script([], End::Hold);
         }
-        self.row.status = 200;
+        row.status = 200;
+        let mut plan = Plan::new(config, self.endpoint, &self.call, self.draws);
+        self.faults.change_plan(&mut plan);
+        let voice = Voice::new(Arc::clone(config), self.endpoint, &self.model, self.draws, unix);
+        let voice = if self.call.stream { voice.for_events() } else { voice };
+        let stream = Stream::new(config, plan, voice, self.draws, now, first);
+        row.due = match (self.endpoint, self.call.stream) {
+            (Endpoint::Embeddings, _) => first,
+            (_, true) => stream.first_due(),
+            (_, false) => stream.clone().last_due(),
+        };
+        let head_due = match config.headers_when() {
+            HeadersWhen::Arrival | HeadersWhen::Slot => now,
+            HeadersWhen::FirstToken => row.due,
+        };
+        if self.faults.on_answer() {
+            let mut draft = Draft::new(
+                Arc::clone(config),
+                &self.reply,
+                stream,
+                Times { start: now, head: head_due, unix },
+                self.call.stream,
+            );
+            if self.endpoint == Endpoint::Embeddings {
+                draft.set_body(row.due, self.vectors(), 0);
+            }
+            self.faults.change_draft(&mut draft);
+            row.status = draft.status;
+            draft.into_answer()
+        } else if self.call.stream {
+            let head = (!self.head_sent).then(|| (head_due, self.reply.stream_head()));
+            Answer::stream(stream, head, &self.reply, config.coalesce)
+        } else {
+            self.whole(config, &stream, row.due)
+        }
+    }
+
+    fn vectors(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        voice::embeddings(&mut body, &self.model, &self.call, self.draws);
+        body
+    }
+
+    fn whole(&self, config: &Config, stream: &Stream, due: u64) -> Answer {
         if self.endpoint == Endpoint::Embeddings {
-            self.row.due = first;
-            let mut body = Vec::new();
-            voice::embeddings(&mut body, &self.model, &self.call, self.draws);
-            return (self.reply.json(first, 200, &[], &body), self.row);
+            return self.reply.json(due, 200, &[], &self.vectors());
         }
-        let plan = Plan::new(config, self.endpoint, &self.call, self.draws);
-        let voice = Voice::new(config, self.endpoint, &self.model, self.draws, created);
-        let (n, total, reason) = (plan.n, plan.total(), plan.reason);
-        let stream = Stream::new(config, plan, voice.clone(), self.draws, now, first);
-        if self.call.stream {
-            self.row.due = stream.first_due();
-            let when = match config.headers_when() {
-                HeadersWhen::Arrival | HeadersWhen::Slot => now,
-                HeadersWhen::FirstToken => self.row.due,
-            };
-            let head = (!self.head_sent).then(|| (when, self.reply.stream_head()));
-            return (Answer::stream(stream, head, &self.reply, config.coalesce), self.row);
-        }
-        let due = stream.last_due();
-        self.row.due = due;
-        self.row.tokens = total.completion;
+        let total = stream.plan.total();
         let mut body = Vec::with_capacity(512);
-        let usage = config.usage != Some(super::config::Usage::None);
-        voice.whole(&mut body, n, total, reason, usage);
-        (self.reply.json(due, 200, &[], &body), self.row)
+        let usage = config.usage != Some(Usage::None);
+        stream.voice.whole(&mut body, stream.plan.n, total, stream.plan.reason, usage);
+        self.reply.json(due, 200, &[], &body).with_tokens(total.completion)
     }
 }
 
@@ -204,11 +235,65 @@ impl Job {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::mock::request::{Parsed, Parser};
 
     #[test]
     fn dates_are_written_as_http_wants_them() {
         assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(http_date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
         assert_eq!(http_date(1_767_225_599), "Wed, 31 Dec 2025 23:59:59 GMT");
+    }
+
+    /// Every write of an answer: when it is due, its bytes, its tokens.
+    fn writes(config: &str, head: &str, body: &str, fault: Option<&str>) -> Vec<(u64, String, u32)> {
+        let config = Arc::new(Config::from_json(config).unwrap());
+        let text = format!("POST / HTTP/1.{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let Ok(Parsed::Request(request, _)) = Parser::default().parse(text.as_bytes()) else { panic!("{text}") };
+        let faults = fault.map(|name| Chosen::by_header(name).unwrap()).unwrap_or_default();
+        let job = Job::new(&config, Endpoint::Chat, &request, 0, faults).unwrap_or_else(|no| panic!("{}", no.message));
+        let mut answer = job.begin(&config, &mut Row::default(), 1_000, 1_763_676_000);
+        let mut writes = Vec::new();
+        while let Some(due) = answer.next_due() {
+            let mut out = Vec::new();
+            let fill = answer.fill(due, &mut out);
+            writes.push((due, String::from_utf8(out).unwrap(), fill.tokens));
+        }
+        writes
+    }
+
+    #[test]
+    fn an_answer_laid_open_and_closed_again_is_the_same_write_for_write() {
+        let bodies = [
+            r#"{"messages": [], "stream": true, "stream_options": {"include_usage": true}}"#,
+            r#"{"messages": [], "stream": true, "n": 2, "max_tokens": 3, "stream_options": {"include_usage": true}}"#,
+            r#"{"messages": [], "stream_options": {"include_usage": true}}"#,
+        ];
+        let shapes = [
+            r#""gap": 10, "ttft": 50"#,
+            r#""gap": {"exponential": {"mean": 5}}, "ttft": 3, "events_per_write": 3"#,
+            r#""coalesce": true, "tokens_per_chunk": 2"#,
+            r#""gap": 1, "headers": "slot", "ttft": 2"#,
+        ];
+        for flavour in ["openai", "vllm", "llamacpp", "ollama", "transformers", "litellm"] {
+            // A fault that asks for what the flavour does anyway.
+            let fault = match flavour {
+                "transformers" => "usage_finish",
+                "litellm" => "usage_delta",
+                _ => "usage_own",
+            };
+            for shape in shapes {
+                let config = format!(r#"{{"flavour": "{flavour}", {shape}}}"#);
+                for body in bodies {
+                    for head in ["1", "0", "1\r\nconnection: close", "1\r\nx-request-id: a"] {
+                        let plain = writes(&config, head, body, None);
+                        let closed = writes(&config, head, body, Some(fault));
+                        for (n, pair) in closed.iter().zip(&plain).enumerate() {
+                            assert_eq!(pair.0, pair.1, "write {n} of {config} {body} {head}");
+                        }
+                        assert_eq!(closed.len(), plain.len(), "{config} {body} {head}");
+                    }
+                }
+            }
+        }
     }
 }

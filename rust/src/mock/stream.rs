@@ -103,10 +103,12 @@ enum Stage {
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     pub plan: Plan,
-    voice: Voice,
+    pub voice: Voice,
     draws: Draws,
     gap: Delay,
     per_chunk: Count,
+    /// Gap in nanoseconds and tokens in an event, where they are always the same.
+    steady: Option<(u64, u32)>,
     per_write: u32,
     stage: Stage,
     choice: u32,
@@ -124,7 +126,8 @@ pub(super) struct Stream {
 /// What was just appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Told {
-    /// Whether it carried tokens, and how many.
+    pub event: Event,
+    /// The tokens it carried.
     pub tokens: u32,
     /// Whether what follows belongs into the same write.
     pub joins: bool,
@@ -140,6 +143,7 @@ impl Stream {
             draws,
             gap: config.gap,
             per_chunk: config.tokens_per_chunk,
+            steady: config.gap.steady_ns().zip(config.tokens_per_chunk.steady()),
             per_write: config.events_per_write,
             choice: 0,
             told: 0,
@@ -169,6 +173,11 @@ impl Stream {
 
     /// When the last token is due: the moment a whole answer would be ready.
     pub(super) fn last_due(mut self) -> u64 {
+        if let Some((gap, tokens)) = self.steady
+            && self.plan.reasoning == 0
+        {
+            return self.first + u64::from(self.plan.tokens.div_ceil(tokens) - 1) * gap;
+        }
         // Releasing everything at once adds up all gaps.
         self.per_write = u32::MAX;
         (self.told, self.chunk, self.released, self.due) = (0, 0, 0, self.first);
@@ -180,9 +189,10 @@ impl Stream {
     pub(super) fn tell(&mut self, out: &mut Vec<u8>) -> Told {
         match self.stage {
             Stage::Role => {
-                self.voice.event(out, Event::Role { choice: self.choice }, None);
+                let event = Event::Role { choice: self.choice };
+                self.voice.event(out, event, None);
                 let last = self.next_choice(Stage::Tokens);
-                Told { tokens: 0, joins: !last || self.plan.role == Role::Joined }
+                Told { event, tokens: 0, joins: !last || self.plan.role == Role::Joined }
             }
             Stage::Tokens => self.tell_token(out),
             Stage::Finish => {
@@ -190,18 +200,18 @@ impl Stream {
                 let usage = (self.plan.usage == Usage::Finish).then(|| self.plan.total());
                 self.voice.event(out, event, usage.or_else(|| self.so_far()));
                 self.next_choice(self.after_finish());
-                Told { tokens: 0, joins: true }
+                Told { event, tokens: 0, joins: true }
             }
             Stage::Usage => {
                 let event = Event::Usage { delta: self.plan.usage == Usage::Delta };
                 self.voice.event(out, event, Some(self.plan.total()));
                 self.stage = self.after_usage();
-                Told { tokens: 0, joins: true }
+                Told { event, tokens: 0, joins: true }
             }
             Stage::Done | Stage::End => {
                 self.voice.event(out, Event::Done, None);
                 self.stage = Stage::End;
-                Told { tokens: 0, joins: true }
+                Told { event: Event::Done, tokens: 0, joins: true }
             }
         }
     }
@@ -226,7 +236,7 @@ impl Stream {
         self.voice.event(out, event, usage);
         if self.choice + 1 < self.plan.n {
             self.choice += 1;
-            return Told { tokens, joins: self.released > 1 };
+            return Told { event, tokens, joins: self.released > 1 };
         }
         self.choice = 0;
         self.told += tokens;
@@ -234,13 +244,13 @@ impl Stream {
         self.released -= 1;
         if last {
             self.stage = if self.plan.finish_on_token { self.after_finish() } else { Stage::Finish };
-            return Told { tokens, joins: true };
+            return Told { event, tokens, joins: true };
         }
         let joins = self.released > 0;
         if !joins {
             self.release(false);
         }
-        Told { tokens, joins }
+        Told { event, tokens, joins }
     }
 
     /// Let the next round, or the next `events_per_write` of them, go out together when the last of them is due.
@@ -249,16 +259,26 @@ impl Stream {
         while self.released < self.per_write && told < self.plan.tokens {
             let chunk = self.chunk + self.released;
             if !(first && self.released == 0) {
-                self.due += self.gap.draw_ns(self.draws, Purpose::Gap, u64::from(chunk));
+                self.due += self.gap_before(chunk);
             }
             told += self.size_of(chunk, told);
             self.released += 1;
         }
     }
 
+    fn gap_before(&self, chunk: u32) -> u64 {
+        match self.steady {
+            Some((gap, _)) => gap,
+            None => self.gap.draw_ns(self.draws, Purpose::Gap, u64::from(chunk)),
+        }
+    }
+
     /// Tokens in a chunk: as drawn, but reasoning and content never share one, and the length is kept.
     fn size_of(&self, chunk: u32, told: u32) -> u32 {
-        let wanted = self.per_chunk.draw(self.draws, Purpose::ChunkTokens, u64::from(chunk));
+        let wanted = match self.steady {
+            Some((_, tokens)) => tokens,
+            None => self.per_chunk.draw(self.draws, Purpose::ChunkTokens, u64::from(chunk)),
+        };
         let end = if told < self.plan.reasoning { self.plan.reasoning } else { self.plan.tokens };
         wanted.min(end - told)
     }
@@ -299,13 +319,14 @@ impl Stream {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::sync::Arc;
     use proptest::prelude::*;
 
     fn stream(config: &str, call: Call) -> Stream {
-        let config = Config::from_json(config).unwrap();
+        let config = Arc::new(Config::from_json(config).unwrap());
         let draws = Draws::new(config.seed, 5);
         let plan = Plan::new(&config, Endpoint::Chat, &call, draws);
-        let voice = Voice::new(&config, Endpoint::Chat, "mock", draws, 1);
+        let voice = Voice::new(Arc::clone(&config), Endpoint::Chat, "mock", draws, 1).for_events();
         Stream::new(&config, plan, voice, draws, 1_000, 51_000_000)
     }
 
@@ -407,12 +428,17 @@ mod tests {
         #[test]
         fn no_shape_loses_a_token_or_goes_back_in_time(
             tokens in 1u32..200, low in 0u32..4, width in 0u32..6, n in 1u32..4, group in 1u32..7,
-            reasoning in 0f64..1.0, gap in 0f64..20.0, seed in any::<u64>(),
+            reasoning in prop_oneof![Just(0.0), 0f64..1.0], gap in 0f64..20.0, steady in any::<bool>(), seed in any::<u64>(),
         ) {
+            let width = if steady { 0 } else { width };
+            let per_chunk = if steady { low.to_string() } else {
+                format!(r#"{{"uniform": {{"low": {low}, "high": {}}}}}"#, low + width)
+            };
+            let gap = if steady { gap.to_string() } else { format!(r#"{{"exponential": {{"mean": {gap}}}}}"#) };
             let config = format!(
-                r#"{{"output_tokens": {tokens}, "tokens_per_chunk": {{"uniform": {{"low": {low}, "high": {}}}}},
-                "events_per_write": {group}, "reasoning": {reasoning}, "gap": {{"exponential": {{"mean": {gap}}}}},
-                "seed": {seed}}}"#, low + width);
+                r#"{{"output_tokens": {tokens}, "tokens_per_chunk": {per_chunk}, "events_per_write": {group},
+                "reasoning": {reasoning}, "gap": {gap}, "seed": {seed}}}"#
+            );
             let made = stream(&config, Call { n, ..call() });
             let last_due = made.clone().last_due();
             let events = all(made);

@@ -5,89 +5,24 @@ use std::collections::BinaryHeap;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::Receiver;
 
 use socket2::Socket;
 
-use super::answer::{End, Reply};
-use super::api::{self, Route};
-use super::config::Config;
-use super::conn::{Conn, Flow, State};
-use super::gate::{Entry, Gate, Ticket};
-use super::request::{Parsed, Request};
-use super::serve::{self, Job, Refusal};
-use super::truth::{self, Row, Shard};
-use super::voice;
-use crate::clock::{Anchor, now_ns};
-use crate::sync::{Arc, AtomicU64, Ordering};
-
-/// What a thread can be told from outside.
-pub(super) enum Message {
-    /// Serve this connection.
-    Serve(Socket),
-    /// The connection of this key has its slot.
-    Slot(u64),
-    /// End.
-    Stop,
-}
-
-/// How to reach a thread: its messages, and the socket that wakes it.
-pub(super) struct Inbox {
-    messages: Mutex<Sender<Message>>,
-    bell: UnixStream,
-}
-
-impl Inbox {
-    pub(super) fn new(messages: Sender<Message>, bell: UnixStream) -> Self {
-        Self { messages: Mutex::new(messages), bell }
-    }
-
-    pub(super) fn tell(&self, message: Message) {
-        // A thread that has ended needs no message, and a bell whose buffer is full has been rung.
-        let _ = lock(&self.messages).send(message);
-        let _ = io::Write::write(&mut &self.bell, &[1]);
-    }
-}
-
-/// What all threads share.
-pub(super) struct Shared {
-    pub config: Config,
-    pub anchor: Anchor,
-    pub gate: Mutex<Gate>,
-    /// Without capacity and rate limit nobody needs to lock the gate.
-    pub gate_open: bool,
-    pub shards: Vec<Mutex<Shard>>,
-    pub inboxes: Vec<Inbox>,
-    pub arrivals: AtomicU64,
-}
-
-impl Shared {
-    /// `/truth`.
-    pub(super) fn truth(&self, rows: bool) -> String {
-        let (queued, rejected) = {
-            let gate = lock(&self.gate);
-            (gate.queued(), gate.rejected)
-        };
-        let shards: Vec<MutexGuard<'_, Shard>> = self.shards.iter().map(lock).collect();
-        truth::report(&shards, rows, queued, rejected)
-    }
-
-    pub(super) fn reset(&self) {
-        lock(&self.gate).rejected = 0;
-        self.shards.iter().for_each(|shard| lock(shard).reset());
-    }
-}
-
-/// Nothing behind these locks is left half-changed by a panic: they hold counters and lists.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use super::answer::End;
+use super::conn::{Conn, Flow, State, reset_on_close};
+use super::draw::Draws;
+use super::faults::Chosen;
+use super::gate::Ticket;
+use super::shared::{Message, Shared, lock};
+use super::truth::Row;
+use crate::clock::now_ns;
+use crate::sync::{Arc, Ordering};
 
 /// One thread.
 pub(super) struct Worker {
-    shared: Arc<Shared>,
-    thread: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) thread: usize,
     poller: super::poller::Poller,
     listener: Option<Socket>,
     next_thread: usize,
@@ -240,7 +175,25 @@ impl Worker {
         }
     }
 
+    /// Whether a fault's rule ends the connection that was just accepted, and by a reset.
+    fn ends_at_once(&self) -> Option<bool> {
+        let config = &self.shared.config;
+        if config.faults.is_empty() {
+            return None;
+        }
+        // Relaxed: the number only has to be unique; nothing else is published with it.
+        let index = self.shared.accepted.fetch_add(1, Ordering::Relaxed);
+        Chosen::of_connection(&config.faults, Draws::new(config.seed, index), index)
+    }
+
     fn adopt(&mut self, socket: Socket) {
+        if let Some(reset) = self.ends_at_once() {
+            lock(&self.shared.shards[self.thread]).connections += 1;
+            if reset {
+                reset_on_close(&socket);
+            }
+            return;
+        }
         // Each failure here is a connection that is gone already; dropping the socket closes it.
         if socket.set_nonblocking(true).is_err() {
             return;
@@ -278,8 +231,9 @@ impl Worker {
         let mut taken = false;
         self.with(key, |worker, conn| {
             taken = matches!(conn.state, State::Queued(_));
-            if let State::Queued(job) = std::mem::replace(&mut conn.state, State::Idle) {
-                worker.begin(conn, *job);
+            if let State::Queued(waiting) = std::mem::replace(&mut conn.state, State::Idle) {
+                let (job, row) = *waiting;
+                worker.begin(conn, job, row);
             }
             worker.pump(conn)
         });
@@ -311,11 +265,11 @@ impl Worker {
     fn close(&mut self, conn: Conn) {
         match conn.state {
             State::Idle | State::Lingering => {}
-            State::Queued(job) => {
+            State::Queued(waiting) => {
                 let ticket = Ticket { thread: self.thread, key: conn.key };
                 // If it is not in the queue any more its slot is on the way, and `slot` will hand it on.
                 lock(&self.shared.gate).give_up(ticket);
-                self.settle(job.row, true);
+                self.settle(waiting.1, true);
             }
             State::Answering(_, row) => {
                 if let Some(row) = row {
@@ -352,130 +306,6 @@ impl Worker {
         true
     }
 
-    /// Take requests from what was read, until one has to wait.
-    fn take_requests(&mut self, conn: &mut Conn) -> bool {
-        while matches!(conn.state, State::Idle) && !conn.input.is_empty() {
-            match conn.parser.parse(&conn.input) {
-                Ok(Parsed::More) => return true,
-                Ok(Parsed::Continue) => {
-                    return conn.write(b"HTTP/1.1 100 Continue\r\n\r\n") != Flow::Gone;
-                }
-                Ok(Parsed::Request(request, used)) => {
-                    if used == conn.input.len() {
-                        conn.input.clear();
-                    } else {
-                        conn.input.drain(..used);
-                    }
-                    self.on_request(conn, &request);
-                }
-                Err(refused) => {
-                    conn.input.clear();
-                    let reply = Reply { http10: false, keep_alive: false, request_id: None };
-                    let refusal = Refusal::new(refused.status, refused.why);
-                    let answer = refusal.answer(self.shared.config.flavour, &reply, now_ns());
-                    conn.state = State::Answering(answer, None);
-                }
-            }
-            if !self.write_due(conn) {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn on_request(&mut self, conn: &mut Conn, request: &Request) {
-        let arrival = now_ns();
-        let reply = Reply::to(&request.head);
-        let flavour = self.shared.config.flavour;
-        let shared = Arc::clone(&self.shared);
-        let mut body = Vec::new();
-        let answer = match api::route(request.head.method, &request.head.target) {
-            Route::Infer(endpoint) => return self.on_call(conn, request, endpoint, arrival),
-            Route::Health => reply.json(arrival, 200, &[], b"{\"status\":\"ok\"}"),
-            Route::Models => match serve::authorised(&shared.config, request.head.bearer.as_deref()) {
-                Ok(()) => {
-                    voice::models(&mut body, &shared.config, shared.anchor.wall_ns / 1_000_000_000);
-                    reply.json(arrival, 200, &[], &body)
-                }
-                Err(refusal) => refusal.answer(flavour, &reply, arrival),
-            },
-            Route::Truth { rows } => reply.json(arrival, 200, &[], shared.truth(rows).as_bytes()),
-            Route::ResetTruth => {
-                shared.reset();
-                reply.json(arrival, 200, &[], b"{}")
-            }
-            Route::WrongMethod => {
-                // An answer to HEAD has no body; closing spares the question.
-                let reply = Reply { keep_alive: false, ..reply };
-                Refusal::new(405, "Method Not Allowed").answer(flavour, &reply, arrival)
-            }
-            Route::Unknown => Refusal::new(404, "Not Found").answer(flavour, &reply, arrival),
-        };
-        conn.state = State::Answering(answer, None);
-    }
-
-    /// A request for tokens or vectors: refuse it, queue it or begin to answer it.
-    fn on_call(&mut self, conn: &mut Conn, request: &Request, endpoint: api::Endpoint, arrival: u64) {
-        // Relaxed: the number only has to be unique; nothing else is published with it.
-        let index = self.shared.arrivals.fetch_add(1, Ordering::Relaxed);
-        lock(&self.shared.shards[self.thread]).begun += 1;
-        let id = request.head.request_id.clone();
-        let row = Row { index, id, endpoint: Some(endpoint), arrival, ..Row::default() };
-        let shared = Arc::clone(&self.shared);
-        let refuse = |conn: &mut Conn, mut row: Row, refusal: Refusal| {
-            row.status = refusal.status;
-            let answer = refusal.answer(shared.config.flavour, &Reply::to(&request.head), arrival);
-            conn.state = State::Answering(answer, Some(Box::new(row)));
-        };
-        if let Err(refusal) = self.admit(request, arrival) {
-            return refuse(conn, row, refusal);
-        }
-        let mut job = match Job::new(&shared.config, endpoint, request, row) {
-            Ok(job) => job,
-            Err(refused) => {
-                let (row, refusal) = *refused;
-                return refuse(conn, row, refusal);
-            }
-        };
-        match self.enter(conn.key) {
-            Entry::Go => self.begin(conn, job),
-            Entry::Full => refuse(conn, job.row, Refusal::new(shared.config.queue_status, "The queue is full")),
-            Entry::Queued => {
-                if let Some(head) = job.early_head(&shared.config) {
-                    job.row.first_byte = now_ns();
-                    job.row.bytes = head.len() as u64;
-                    conn.output.extend_from_slice(&head);
-                }
-                conn.state = State::Queued(Box::new(job));
-            }
-        }
-    }
-
-    /// Key and rate limit.
-    fn admit(&self, request: &Request, now: u64) -> Result<(), Refusal> {
-        let config = &self.shared.config;
-        serve::authorised(config, request.head.bearer.as_deref())?;
-        if self.shared.gate_open {
-            return Ok(());
-        }
-        let admitted = lock(&self.shared.gate).admit(now);
-        admitted.map_err(|wait| serve::rate_limited(config, wait, &self.shared.anchor, now))
-    }
-
-    fn enter(&self, key: u64) -> Entry {
-        if self.shared.gate_open {
-            return Entry::Go;
-        }
-        lock(&self.shared.gate).enter(Ticket { thread: self.thread, key })
-    }
-
-    fn begin(&mut self, conn: &mut Conn, job: Job) {
-        let now = now_ns();
-        conn.has_slot = self.shared.config.capacity.is_some();
-        let (answer, row) = job.begin(&self.shared.config, now, self.shared.anchor.wall_ns(now) / 1_000_000_000);
-        conn.state = State::Answering(answer, Some(Box::new(row)));
-    }
-
     // ------------------------------------------------------------------ answers
 
     /// Go on with whatever the connection is about. `false` ends it.
@@ -484,7 +314,7 @@ impl Worker {
     }
 
     /// Write what is due; set the alarm for what is not yet. `false` ends the connection.
-    fn write_due(&mut self, conn: &mut Conn) -> bool {
+    pub(super) fn write_due(&mut self, conn: &mut Conn) -> bool {
         match self.push(conn, &[], None) {
             Flow::Written => {}
             Flow::Blocked => return true,
@@ -555,10 +385,11 @@ impl Worker {
             self.leave_gate();
         }
         conn.state = State::Idle;
+        conn.served += 1;
         match end {
             End::KeepAlive | End::Hold => true,
             End::Reset => {
-                conn.reset_on_close();
+                reset_on_close(&conn.socket);
                 false
             }
             End::Close => self.linger(conn),
