@@ -13,6 +13,7 @@ use loadgen::record::{
     LogWriter, MAX_BLOCK, MetaParts, Read, ReadIter, ReadList, Row, RowBlock, Shard, StampSource, Stamps, TextKind,
     TokenSource, WhichLog,
 };
+use loadgen::stats::{Options, summarise};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -177,6 +178,46 @@ proptest! {
         let found = read(dir.path(), WhichLog::Run);
         prop_assert_eq!(found.requests, requests);
         prop_assert!(found.damage.is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_rows_a_log_holds_it_can_be_summarised(requests in prop::collection::vec(any_told(), 0..40)) {
+        let dir = tempfile::tempdir().unwrap();
+        let requests: Vec<Told> = requests.into_iter().map(|mut told| { told.row.phase %= 3; told }).collect();
+        write(dir.path(), &requests);
+        for threads in [1, 2] {
+            let summary = summarise(dir.path(), &Options { threads, ..Options::default() }).unwrap();
+            let counted: u64 = summary.phases.iter().map(|phase| phase.counts.issued).sum();
+            prop_assert_eq!(counted, requests.len() as u64);
+        }
+    }
+
+    #[test]
+    fn whatever_a_payload_holds_its_rows_and_entries_end(payload in prop::collection::vec(any::<u8>(), 0..400), rows in 0u32..50) {
+        let dir = tempfile::tempdir().unwrap();
+        for kind in [2u8, 3, 4] {
+            // A block with right checksums and this payload, behind a good header.
+            write(dir.path(), &[]);
+            let path = dir.path().join("run.log");
+            let mut bytes = fs::read(&path).unwrap();
+            let mut block = bytes[256..304].to_vec();
+            block[8] = kind;
+            block[12..16].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+            block[16..20].copy_from_slice(&rows.to_le_bytes());
+            block.extend_from_slice(&payload);
+            seal(&mut block);
+            bytes.extend_from_slice(&block);
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, bytes).unwrap();
+            let summary = summarise(dir.path(), &Options::default()).unwrap();
+            let read: u64 = summary.phases.iter().map(|phase| phase.counts.ok + phase.counts.cancelled + phase.counts.failed).sum();
+            prop_assert!(read <= u64::from(rows));
+            fs::remove_file(&path).unwrap();
+        }
     }
 }
 

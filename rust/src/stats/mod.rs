@@ -139,7 +139,10 @@ fn slo_from(options: &Options, phase: &PhaseOutline) -> From {
 
 /// What is missing, from damaged places and from what the workers said they had finished.
 fn lost(outline: &Outline, met: &Met) -> Lost {
-    let finished: u64 = outline.counters.values().map(|(issued, in_flight)| issued.saturating_sub(*in_flight)).sum();
+    let finished: u64 = outline
+        .counters
+        .values()
+        .fold(0, |sum, (issued, in_flight)| u64::saturating_add(sum, issued.saturating_sub(*in_flight)));
     let damaged: u64 = met.damage.iter().filter_map(|damage| damage.rows).map(u64::from).sum();
     let tail = met.damage.iter().filter(|damage| damage.tail);
     Lost {
