@@ -183,6 +183,8 @@ def test_a_bare_mock_gets_ten_requests_one_at_a_time() -> None:
         ({**GOOD, "dataset": "/nowhere/x.jsonl"}, "names a dataset that can't be read: No such file"),
         ({**GOOD, "cacert": "/"}, "names a directory"),
         ({**GOOD, "api": "chats"}, "must be one of chat, completions"),
+        ({**GOOD, "prompt_field": "q"}, "needs a dataset"),
+        ({**GOOD, "dataset": __file__, "input_tokens": 5}, "shapes synthetic prompts"),
         ({**GOOD, "workers": 0}, "must be 1 or more"),
         ({**GOOD, "api_key_env": "NO_SUCH_KEY_HERE"}, "which is not set"),
         ({**GOOD, "api_key_file": "/nowhere"}, "No such file"),

@@ -15,19 +15,9 @@ import msgspec
 HIDDEN = "[redacted]"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Those that contradict the body or the connection's handling, as in rust/src/http/request.rs.
 _OURS = frozenset(
-    {
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "content-type",
-        "accept-encoding",
-        "expect",
-        "te",
-        "upgrade",
-        "trailer",
-    }
+    {"content-length", "transfer-encoding", "connection", "upgrade", "expect", "te", "trailer", "keep-alive"}
 )
 _SECRET_NAME = re.compile(r"authorization|cookie|api-?key|token|secret|password", re.IGNORECASE)
 _MOST = 1 << 20
