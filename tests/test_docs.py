@@ -53,7 +53,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda e: f"{e.page}: {e.text.splitlines()[0][:40]}")
+@pytest.mark.parametrize("example", list(examples()), ids=lambda e: f"{e.page}: {e.text.splitlines()[0][:40]}")
 def test_an_example_runs_as_it_is_printed(example: Example, tmp_path: Path) -> None:
     if example.language == "python":
         asked = [[sys.executable, "-c", example.text]]

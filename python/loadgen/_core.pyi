@@ -1,7 +1,7 @@
 """The compiled core. Strings are JSON unless said otherwise."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import Self, final
 
 __all__ = ["Bodies", "Engine", "MockServer", "__version__", "mock_faults", "now_ns", "summarise"]
 __version__: str
@@ -64,8 +64,8 @@ class MockServer:
     def stop(self) -> None:
         """Stop serving and end its threads. May be called again."""
 
-    def __enter__(self) -> MockServer: ...
-    def __exit__(self, *_exception: object) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
 
 def mock_faults() -> list[tuple[str, str]]:
     """Return each fault's name and what it does."""

@@ -68,7 +68,7 @@ fn read(dir: &Path) -> Vec<(Row, Vec<Attempt>)> {
     let mut log = LogReader::open(dir).unwrap();
     let mut rows = Vec::new();
     while let Some(block) = log.next_block().unwrap() {
-        if block.head.kind != BlockKind::Rows {
+        if block.kind != BlockKind::Rows {
             continue;
         }
         let mut block = RowBlock::new(&block).unwrap();

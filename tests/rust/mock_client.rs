@@ -107,11 +107,16 @@ impl Client {
         let line = self.line();
         let digits = line.split([';', '\r']).next().unwrap();
         let size = usize::from_str_radix(digits, 16).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        if size == 0 {
+            // Trailers, if any, and the empty line.
+            while self.line() != "\r\n" {}
+            return None;
+        }
         let mut data = vec![0; size + 2];
         self.stream.read_exact(&mut data).unwrap();
         assert_eq!(&data[size..], b"\r\n");
         data.truncate(size);
-        (size > 0).then_some(data)
+        Some(data)
     }
 
     pub fn at_end(&mut self) -> bool {

@@ -466,6 +466,21 @@ fn json_faults_reach_whole_answers() {
 }
 
 #[test]
+fn faults_of_http_reach_embeddings() {
+    let server = server("{}");
+    let mut client = Client::to(&server);
+    let mut ask = |fault: &str| {
+        let body = json!({"model": "mock", "input": ["a", "b"]});
+        client.post("/v1/embeddings", &format!("x-mock-fault: {fault}\r\n"), &body);
+        client.answer()
+    };
+    assert_eq!(ask("503").status, 503);
+    let chunked = ask("trailers, wrong_content_type");
+    assert_eq!(chunked.header("content-type"), Some("text/html"));
+    assert_eq!(chunked.header("transfer-encoding"), Some("chunked"));
+}
+
+#[test]
 fn an_idle_connection_is_closed_without_a_word_or_when_it_is_used_again() {
     let server_ = server(r#"{"faults": ["close_idle"]}"#);
     let mut client = Client::to(&server_);

@@ -40,6 +40,8 @@ pub(super) struct Request {
     stamps: Stamps,
     connect_ns: u64,
     bytes_out: u64,
+    /// Whether the current attempt asked for usage in the stream.
+    asked_usage: bool,
     kind: AttemptKind,
     attempts: Vec<Attempt>,
 }
@@ -77,6 +79,7 @@ impl Request {
             stamps: ticket.stamps,
             connect_ns: 0,
             bytes_out: 0,
+            asked_usage: false,
             kind: AttemptKind::First,
             attempts: Vec::new(),
         }
@@ -209,12 +212,14 @@ impl Request {
 
     fn render(&mut self, connection: &mut Connection) {
         connection.reset(self.worker.run.config.stream);
+        self.asked_usage = self.worker.run.asks_usage();
         let marker = self.marker();
         self.worker.run.template.render(&self.pieces(&marker), &mut connection.out);
         self.bytes_out += connection.out.len() as u64;
     }
 
-    fn body(&self) -> Bytes {
+    fn body(&mut self) -> Bytes {
+        self.asked_usage = self.worker.run.asks_usage();
         let marker = self.marker();
         self.pieces(&marker).concat().into()
     }
@@ -222,7 +227,7 @@ impl Request {
     /// The body: what the engine opens it with, the sample's, and a marker in the sample's hole.
     fn pieces<'a>(&'a self, marker: &'a str) -> [&'a [u8]; 4] {
         let (before, after) = self.phase.shared.bodies.parts(self.ticket.sample as usize);
-        [self.worker.run.opening(), before, marker.as_bytes(), after]
+        [self.worker.run.opening(self.asked_usage), before, marker.as_bytes(), after]
     }
 
     /// What makes a prompt unlike every other; empty unless asked for.
@@ -240,7 +245,7 @@ impl Request {
         let refused = close.failure == Failure::Http && matches!(reception.answer.outcome().status, 400 | 422);
         refused
             && self.kind != AttemptKind::Retry
-            && self.worker.run.asks_usage()
+            && self.asked_usage
             && (close.text.contains("stream_options") || close.text.contains("include_usage"))
     }
 

@@ -127,7 +127,8 @@ impl Worker {
     /// A decoder of answers.
     pub(super) fn reception(&self) -> Reception {
         let options = AnswerOptions { keep_text: self.run.config.save_responses, limits: Limits::default() };
-        Reception::new(Answer::new(self.run.config.api, options))
+        let secrets = self.run.template.secrets().clone();
+        Reception::new(Answer::new(self.run.config.api, options).with_secrets(secrets))
     }
 
     /// The most recently used idle connection.

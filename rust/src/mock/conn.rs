@@ -1,6 +1,6 @@
 //! A connection: its socket, the bytes it has not read or written yet, and what it is about.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use socket2::{SockRef, Socket};
 
@@ -55,6 +55,10 @@ pub(super) enum Flow {
     Gone,
 }
 
+/// A client that is gone must give an error here, not a SIGPIPE to a process that does not ignore it. Elsewhere than
+/// on Linux the socket itself is told so when it is made.
+const NO_SIGNAL: i32 = if cfg!(target_os = "linux") { libc::MSG_NOSIGNAL } else { 0 };
+
 /// How much pipelined input is kept while an answer is written.
 const MAX_AHEAD: usize = 1 << 20;
 
@@ -98,7 +102,7 @@ impl Conn {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Flow {
         let mut rest = bytes;
         while !rest.is_empty() {
-            match self.socket.write(rest) {
+            match self.socket.send_with_flags(rest, NO_SIGNAL) {
                 Ok(n) => rest = &rest[n..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.output.extend_from_slice(rest);

@@ -219,9 +219,7 @@ impl Draft {
         self.headers.retain(|(name, _)| name != "cache-control");
         self.framing = Framing::Length;
         self.streamed = false;
-        self.head_due = self.start;
-        self.items =
-            vec![Item { due: self.start, kind: Kind::Whole, payload: Payload::Raw(body), tokens: 0, joins: false }];
+        self.set_body(self.start, body, 0);
     }
 
     /// Answer with an error, as the imitated server words it.
@@ -236,7 +234,11 @@ impl Draft {
         let mut body = Vec::new();
         let usage = self.config.usage != Some(super::config::Usage::None);
         self.voice.whole(&mut body, self.plan.n, self.plan.total(), self.plan.reason, usage);
-        let tokens = self.plan.total().completion;
+        self.set_body(due, body, self.plan.total().completion);
+    }
+
+    /// This body, in place of events or of another.
+    pub(super) fn set_body(&mut self, due: u64, body: Vec<u8>, tokens: u32) {
         self.items = vec![Item { due, kind: Kind::Whole, payload: Payload::Raw(body), tokens, joins: false }];
         self.head_due = due;
     }
@@ -322,7 +324,8 @@ impl Draft {
         }
         if matches!(self.framing, Framing::Length | Framing::Both) || self.length.is_some() {
             put(&mut out, "content-length: ");
-            let length: u64 = body.iter().map(|step| step.data.len()).sum();
+            // A body without end is as long as can be said.
+            let length = body.iter().fold(0_u64, |sum, step| sum.saturating_add(step.data.len()));
             put(&mut out, &self.length.unwrap_or(|length| length.to_string())(length - self.after.len() as u64));
             put(&mut out, "\r\n");
         }

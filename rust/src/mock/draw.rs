@@ -132,6 +132,13 @@ impl Delay {
     }
 }
 
+impl Delay {
+    /// The delay in nanoseconds, if it is always the same.
+    pub(super) fn steady_ns(&self) -> Option<u64> {
+        matches!(self.0, Dist::Constant(_)).then(|| self.draw_ns(Draws::new(0, 0), Purpose::Gap, 0))
+    }
+}
+
 /// A distribution of whole numbers of tokens, rounded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Count(pub Dist);
@@ -140,6 +147,13 @@ impl Count {
     /// The `k`-th draw for `purpose`, at least 1.
     pub(super) fn draw(&self, draws: Draws, purpose: Purpose, k: u64) -> u32 {
         (self.0.draw(draws, purpose, k).round() as u32).max(1)
+    }
+}
+
+impl Count {
+    /// The count, if it is always the same.
+    pub(super) fn steady(&self) -> Option<u32> {
+        matches!(self.0, Dist::Constant(_)).then(|| self.draw(Draws::new(0, 0), Purpose::ChunkTokens, 0))
     }
 }
 

@@ -1,7 +1,8 @@
 //! A mock LLM server: exact in time, light on the CPU, faulty on demand, and honest about what it did (`/truth`).
 //!
 //! It shares nothing with the client's HTTP code: a yardstick must not share the errors of what it measures. A thread
-//! owns its connections and runs them as state machines on one event loop, every write on an absolute schedule.
+//! owns its connections and runs them as state machines on one event loop, every write on an absolute schedule. A client
+//! that ends its side of the connection is taken to have left, as most servers take it.
 
 mod answer;
 mod api;
@@ -18,16 +19,17 @@ mod requests;
 mod serve;
 mod shared;
 mod stream;
+mod tls;
 mod truth;
 mod voice;
 mod worker;
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, mpsc};
 use std::thread::JoinHandle;
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -35,11 +37,13 @@ use thiserror::Error;
 
 pub use config::{Config, ConfigError, Flavour, HeadersWhen, RateLimit, RetryAfter, Secret, Tls, Usage};
 pub use draw::{Count, Delay, Dist};
+pub use tls::TlsError;
 
 use crate::clock::Anchor;
 use crate::sync::{Arc, AtomicU64};
 use gate::Gate;
 use shared::{Inbox, Message, Shared, lock};
+use tls::Front;
 use truth::Shard;
 use worker::Worker;
 
@@ -58,6 +62,9 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// TLS cannot be served as configured.
+    #[error("mock server: tls: {0}")]
+    Tls(#[from] TlsError),
     /// A thread, a socket pair or an event queue could not be had.
     #[error("mock server: cannot start a serving thread: {0}")]
     Thread(#[from] io::Error),
@@ -68,6 +75,7 @@ pub struct Server {
     url: String,
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
+    front: Mutex<Option<Front>>,
     unix: Option<PathBuf>,
 }
 
@@ -76,7 +84,7 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         raise_descriptor_limit();
-        let (listener, url) = listen(&config)?;
+        let Listening { listener, url, front } = listen(&config)?;
         let count = usize::from(config.threads);
         let mut inboxes = Vec::with_capacity(count);
         let mut ends = Vec::with_capacity(count);
@@ -99,7 +107,8 @@ impl Server {
             config: Arc::new(config),
             accepted: AtomicU64::new(0),
         });
-        let server = Self { url, unix: shared.config.unix.clone(), shared, threads: Mutex::new(Vec::new()) };
+        let unix = shared.config.unix.clone();
+        let server = Self { url, unix, shared, threads: Mutex::new(Vec::new()), front: Mutex::new(front) };
         let mut listener = Some(listener);
         for (thread, (inbox, bell)) in ends.into_iter().enumerate() {
             let shared = Arc::clone(&server.shared);
@@ -141,9 +150,9 @@ impl Server {
 
     /// Close everything and wait for the threads. Doing it twice is as good as once.
     pub fn stop(&self) -> io::Result<()> {
+        let mut outcome = lock(&self.front).as_mut().map_or(Ok(()), Front::stop);
         self.shared.inboxes.iter().for_each(|inbox| inbox.tell(Message::Stop));
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut outcome = Ok(());
+        let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
             let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a serving thread panicked")));
             outcome = outcome.and(ended);
@@ -169,24 +178,53 @@ fn remove_socket(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Where connections come in.
+struct Listening {
+    listener: Socket,
+    url: String,
+    front: Option<Front>,
+}
+
 /// Open the listening socket, and say under which URL it is reached.
-fn listen(config: &Config) -> Result<(Socket, String), StartError> {
+fn listen(config: &Config) -> Result<Listening, StartError> {
     if let Some(path) = &config.unix {
-        let fail = |source| StartError::Listen { address: format!("unix:{}", path.display()), source };
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(fail)?;
-        socket.bind(&SockAddr::unix(path).map_err(fail)?).map_err(fail)?;
-        open(&socket).map_err(fail)?;
-        return Ok((socket, format!("unix:{}", path.display())));
+        let url = format!("unix:{}", path.display());
+        let fail = |source| StartError::Listen { address: url.clone(), source };
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(fail)?;
+        listener.bind(&SockAddr::unix(path).map_err(fail)?).map_err(fail)?;
+        // Before `listen`, so that nobody else was let in meanwhile.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+        open(&listener).map_err(fail)?;
+        return Ok(Listening { listener, url, front: None });
     }
-    let fail = |source| StartError::Listen { address: format!("{}:{}", config.host, config.port), source };
-    let mut addresses = (config.host.as_str(), config.port).to_socket_addrs().map_err(fail)?;
+    let (outer, address) = listen_on(&config.host, config.port)?;
+    let Some(tls) = &config.tls else {
+        return Ok(Listening { listener: outer, url: format!("http://{address}"), front: None });
+    };
+    let (listener, inner) = listen_on("127.0.0.1", 0)?;
+    let front = Front::start(tls, outer.into(), inner).map_err(|error| match error {
+        tls::StartError::Tls(error) => StartError::Tls(error),
+        tls::StartError::Io(error) => StartError::Thread(error),
+    })?;
+    // A certificate is for the name that was given, if one was.
+    let url = match config.host.parse::<IpAddr>() {
+        Ok(_) => format!("https://{address}"),
+        Err(_) => format!("https://{}:{}", config.host, address.port()),
+    };
+    Ok(Listening { listener, url, front: Some(front) })
+}
+
+/// A listening socket, and the address to reach it.
+fn listen_on(host: &str, port: u16) -> Result<(Socket, SocketAddr), StartError> {
+    let fail = |source| StartError::Listen { address: format!("{host}:{port}"), source };
+    let mut addresses = (host, port).to_socket_addrs().map_err(fail)?;
     let address = addresses.next().ok_or_else(|| fail(io::Error::other("the name has no address")))?;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).map_err(fail)?;
     socket.set_reuse_address(true).map_err(fail)?;
     socket.bind(&SockAddr::from(address)).map_err(fail)?;
     open(&socket).map_err(fail)?;
     let bound = socket.local_addr().map_err(fail)?.as_socket().unwrap_or(address);
-    Ok((socket, format!("http://{}", reachable(bound))))
+    Ok((socket, reachable(bound)))
 }
 
 fn open(socket: &Socket) -> io::Result<()> {
@@ -198,8 +236,7 @@ fn open(socket: &Socket) -> io::Result<()> {
 /// `0.0.0.0` and `::` are listened on, not connected to.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
-        let loopback: std::net::IpAddr =
-            if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        let loopback: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
         address.set_ip(loopback);
     }
     address

@@ -177,17 +177,16 @@ impl Job {
             return Answer::script([], End::Hold);
         }
         row.status = 200;
-        if self.endpoint == Endpoint::Embeddings {
-            row.due = first;
-            let mut body = Vec::new();
-            voice::embeddings(&mut body, &self.model, &self.call, self.draws);
-            return self.reply.json(first, 200, &[], &body);
-        }
         let mut plan = Plan::new(config, self.endpoint, &self.call, self.draws);
         self.faults.change_plan(&mut plan);
-        let voice = Voice::new(config, self.endpoint, &self.model, self.draws, unix);
+        let voice = Voice::new(Arc::clone(config), self.endpoint, &self.model, self.draws, unix);
+        let voice = if self.call.stream { voice.for_events() } else { voice };
         let stream = Stream::new(config, plan, voice, self.draws, now, first);
-        row.due = if self.call.stream { stream.first_due() } else { stream.clone().last_due() };
+        row.due = match (self.endpoint, self.call.stream) {
+            (Endpoint::Embeddings, _) => first,
+            (_, true) => stream.first_due(),
+            (_, false) => stream.clone().last_due(),
+        };
         let head_due = match config.headers_when() {
             HeadersWhen::Arrival | HeadersWhen::Slot => now,
             HeadersWhen::FirstToken => row.due,
@@ -200,6 +199,9 @@ impl Job {
                 Times { start: now, head: head_due, unix },
                 self.call.stream,
             );
+            if self.endpoint == Endpoint::Embeddings {
+                draft.set_body(row.due, self.vectors(), 0);
+            }
             self.faults.change_draft(&mut draft);
             row.status = draft.status;
             draft.into_answer()
@@ -211,7 +213,16 @@ impl Job {
         }
     }
 
+    fn vectors(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        voice::embeddings(&mut body, &self.model, &self.call, self.draws);
+        body
+    }
+
     fn whole(&self, config: &Config, stream: &Stream, due: u64) -> Answer {
+        if self.endpoint == Endpoint::Embeddings {
+            return self.reply.json(due, 200, &[], &self.vectors());
+        }
         let total = stream.plan.total();
         let mut body = Vec::with_capacity(512);
         let usage = config.usage != Some(Usage::None);

@@ -107,6 +107,8 @@ pub(super) struct Stream {
     draws: Draws,
     gap: Delay,
     per_chunk: Count,
+    /// Gap in nanoseconds and tokens in an event, where they are always the same.
+    steady: Option<(u64, u32)>,
     per_write: u32,
     stage: Stage,
     choice: u32,
@@ -141,6 +143,7 @@ impl Stream {
             draws,
             gap: config.gap,
             per_chunk: config.tokens_per_chunk,
+            steady: config.gap.steady_ns().zip(config.tokens_per_chunk.steady()),
             per_write: config.events_per_write,
             choice: 0,
             told: 0,
@@ -170,6 +173,11 @@ impl Stream {
 
     /// When the last token is due: the moment a whole answer would be ready.
     pub(super) fn last_due(mut self) -> u64 {
+        if let Some((gap, tokens)) = self.steady
+            && self.plan.reasoning == 0
+        {
+            return self.first + u64::from(self.plan.tokens.div_ceil(tokens) - 1) * gap;
+        }
         // Releasing everything at once adds up all gaps.
         self.per_write = u32::MAX;
         (self.told, self.chunk, self.released, self.due) = (0, 0, 0, self.first);
@@ -251,16 +259,26 @@ impl Stream {
         while self.released < self.per_write && told < self.plan.tokens {
             let chunk = self.chunk + self.released;
             if !(first && self.released == 0) {
-                self.due += self.gap.draw_ns(self.draws, Purpose::Gap, u64::from(chunk));
+                self.due += self.gap_before(chunk);
             }
             told += self.size_of(chunk, told);
             self.released += 1;
         }
     }
 
+    fn gap_before(&self, chunk: u32) -> u64 {
+        match self.steady {
+            Some((gap, _)) => gap,
+            None => self.gap.draw_ns(self.draws, Purpose::Gap, u64::from(chunk)),
+        }
+    }
+
     /// Tokens in a chunk: as drawn, but reasoning and content never share one, and the length is kept.
     fn size_of(&self, chunk: u32, told: u32) -> u32 {
-        let wanted = self.per_chunk.draw(self.draws, Purpose::ChunkTokens, u64::from(chunk));
+        let wanted = match self.steady {
+            Some((_, tokens)) => tokens,
+            None => self.per_chunk.draw(self.draws, Purpose::ChunkTokens, u64::from(chunk)),
+        };
         let end = if told < self.plan.reasoning { self.plan.reasoning } else { self.plan.tokens };
         wanted.min(end - told)
     }
@@ -301,13 +319,14 @@ impl Stream {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::sync::Arc;
     use proptest::prelude::*;
 
     fn stream(config: &str, call: Call) -> Stream {
-        let config = Config::from_json(config).unwrap();
+        let config = Arc::new(Config::from_json(config).unwrap());
         let draws = Draws::new(config.seed, 5);
         let plan = Plan::new(&config, Endpoint::Chat, &call, draws);
-        let voice = Voice::new(&config, Endpoint::Chat, "mock", draws, 1);
+        let voice = Voice::new(Arc::clone(&config), Endpoint::Chat, "mock", draws, 1).for_events();
         Stream::new(&config, plan, voice, draws, 1_000, 51_000_000)
     }
 
@@ -409,12 +428,17 @@ mod tests {
         #[test]
         fn no_shape_loses_a_token_or_goes_back_in_time(
             tokens in 1u32..200, low in 0u32..4, width in 0u32..6, n in 1u32..4, group in 1u32..7,
-            reasoning in 0f64..1.0, gap in 0f64..20.0, seed in any::<u64>(),
+            reasoning in prop_oneof![Just(0.0), 0f64..1.0], gap in 0f64..20.0, steady in any::<bool>(), seed in any::<u64>(),
         ) {
+            let width = if steady { 0 } else { width };
+            let per_chunk = if steady { low.to_string() } else {
+                format!(r#"{{"uniform": {{"low": {low}, "high": {}}}}}"#, low + width)
+            };
+            let gap = if steady { gap.to_string() } else { format!(r#"{{"exponential": {{"mean": {gap}}}}}"#) };
             let config = format!(
-                r#"{{"output_tokens": {tokens}, "tokens_per_chunk": {{"uniform": {{"low": {low}, "high": {}}}}},
-                "events_per_write": {group}, "reasoning": {reasoning}, "gap": {{"exponential": {{"mean": {gap}}}}},
-                "seed": {seed}}}"#, low + width);
+                r#"{{"output_tokens": {tokens}, "tokens_per_chunk": {per_chunk}, "events_per_write": {group},
+                "reasoning": {reasoning}, "gap": {gap}, "seed": {seed}}}"#
+            );
             let made = stream(&config, Call { n, ..call() });
             let last_due = made.clone().last_due();
             let events = all(made);

@@ -3,6 +3,7 @@
 use super::api::Endpoint;
 use super::config::{Config, Flavour};
 use super::draw::{Draws, Purpose};
+use crate::sync::Arc;
 
 /// Words of an answer, escaped for JSON; with the characters that real answers have.
 pub(super) const WORDS: [&str; 32] = [
@@ -86,35 +87,43 @@ pub(super) enum Event {
 /// One request's way of speaking: who it imitates, and the fields that every event repeats.
 #[derive(Clone, Debug)]
 pub(super) struct Voice {
+    config: Arc<Config>,
     endpoint: Endpoint,
-    flavour: Flavour,
-    /// `{"id":…,"object":…,"created":…,"model":…` of a stream's events.
-    envelope: Vec<u8>,
     id: [u64; 2],
     created: u64,
+    /// The model's name as JSON.
     model: String,
-    reasoning_field: String,
+    /// How an event with plain text begins: the envelope that every event has, `{"id":…,"object":…,"created":…,
+    /// "model":…`, and the start of its choice up to the text.
+    plain: Vec<u8>,
+    envelope: usize,
 }
 
 impl Voice {
-    pub(super) fn new(config: &Config, endpoint: Endpoint, model: &str, draws: Draws, created: u64) -> Self {
-        let mut voice = Self {
+    pub(super) fn new(config: Arc<Config>, endpoint: Endpoint, model: &str, draws: Draws, created: u64) -> Self {
+        Self {
+            config,
             endpoint,
-            flavour: config.flavour,
-            envelope: Vec::with_capacity(160),
             id: [draws.bits(Purpose::Id as u64, 0), draws.bits(Purpose::Id as u64, 1)],
             created,
             model: quoted(model),
-            reasoning_field: quoted(&config.reasoning_field),
-        };
-        let object = match endpoint {
-            Endpoint::Chat => "chat.completion.chunk",
-            _ => "text_completion",
-        };
-        let mut envelope = std::mem::take(&mut voice.envelope);
-        voice.open(&mut envelope, object);
-        voice.envelope = envelope;
-        voice
+            plain: Vec::new(),
+            envelope: 0,
+        }
+    }
+
+    /// Get ready to tell events.
+    pub(super) fn for_events(mut self) -> Self {
+        let mut plain = Vec::with_capacity(224);
+        self.open(
+            &mut plain,
+            if self.endpoint == Endpoint::Chat { "chat.completion.chunk" } else { "text_completion" },
+        );
+        self.envelope = plain.len();
+        self.choice(&mut plain, 0);
+        self.open_text(&mut plain, 0, Carries::Content);
+        self.plain = plain;
+        self
     }
 
     fn open(&self, out: &mut Vec<u8>, object: &str) {
@@ -135,7 +144,9 @@ impl Voice {
         if event == Event::Done {
             return put(out, "[DONE]");
         }
-        out.extend_from_slice(&self.envelope);
+        if !matches!(event, Event::Token { choice: 0, carries: Carries::Content, .. }) {
+            out.extend_from_slice(&self.plain[..self.envelope]);
+        }
         match event {
             Event::Role { choice } => self.role(out, choice),
             Event::Token { choice, word, tokens, carries, finish } => {
@@ -149,7 +160,7 @@ impl Voice {
         if let Some(tokens) = usage {
             put(out, ",\"usage\":");
             put_usage(out, tokens);
-            if self.flavour == Flavour::Llamacpp && matches!(event, Event::Usage { .. }) {
+            if self.config.flavour == Flavour::Llamacpp && matches!(event, Event::Usage { .. }) {
                 put_timings(out, tokens);
             }
         }
@@ -164,7 +175,7 @@ impl Voice {
 
     fn role(&self, out: &mut Vec<u8>, choice: u32) {
         self.choice(out, choice);
-        let content = if self.flavour == Flavour::Llamacpp { "null" } else { "\"\"" };
+        let content = if self.config.flavour == Flavour::Llamacpp { "null" } else { "\"\"" };
         put(out, "\"role\":\"assistant\",\"content\":");
         put(out, content);
         put(out, "},\"logprobs\":null,\"finish_reason\":null}]");
@@ -178,20 +189,11 @@ impl Voice {
         carries: Carries,
         finish: Option<&'static str>,
     ) {
-        self.choice(out, choice);
-        let chat = self.endpoint == Endpoint::Chat;
-        if chat {
-            if self.flavour == Flavour::Ollama {
-                put(out, "\"role\":\"assistant\",");
-            }
-            match carries {
-                Carries::Content => put(out, "\"content\":\""),
-                Carries::Reasoning => {
-                    put(out, &self.reasoning_field);
-                    put(out, ":\"");
-                }
-                Carries::Tool { first } => self.tool(out, choice, first),
-            }
+        if choice == 0 && carries == Carries::Content {
+            out.extend_from_slice(&self.plain);
+        } else {
+            self.choice(out, choice);
+            self.open_text(out, choice, carries);
         }
         for n in word..word + tokens {
             match carries {
@@ -201,7 +203,7 @@ impl Voice {
         }
         put(
             out,
-            match (chat, carries) {
+            match (self.endpoint == Endpoint::Chat, carries) {
                 (true, Carries::Tool { .. }) => "\"}}]},\"logprobs\":null,\"finish_reason\":",
                 (true, _) => "\"},\"logprobs\":null,\"finish_reason\":",
                 (false, _) => "\",\"logprobs\":null,\"finish_reason\":",
@@ -209,6 +211,24 @@ impl Voice {
         );
         put_reason(out, finish);
         put(out, "}]");
+    }
+
+    /// What stands between a choice's start and the text itself.
+    fn open_text(&self, out: &mut Vec<u8>, choice: u32, carries: Carries) {
+        if self.endpoint != Endpoint::Chat {
+            return;
+        }
+        if self.config.flavour == Flavour::Ollama {
+            put(out, "\"role\":\"assistant\",");
+        }
+        match carries {
+            Carries::Content => put(out, "\"content\":\""),
+            Carries::Reasoning => {
+                put(out, &quoted(&self.config.reasoning_field));
+                put(out, ":\"");
+            }
+            Carries::Tool { first } => self.tool(out, choice, first),
+        }
     }
 
     fn tool(&self, out: &mut Vec<u8>, choice: u32, first: bool) {
@@ -224,7 +244,7 @@ impl Voice {
 
     fn finish(&self, out: &mut Vec<u8>, choice: u32, reason: &'static str) {
         self.choice(out, choice);
-        match (self.endpoint, self.flavour) {
+        match (self.endpoint, self.config.flavour) {
             (Endpoint::Chat, Flavour::Ollama) => put(out, "\"role\":\"assistant\",\"content\":\"\"}"),
             (Endpoint::Chat, _) => put(out, "}"),
             _ => put(out, "\""),
@@ -259,7 +279,7 @@ impl Voice {
         if usage {
             put(out, ",\"usage\":");
             put_usage(out, tokens);
-            if self.flavour == Flavour::Llamacpp {
+            if self.config.flavour == Flavour::Llamacpp {
                 put_timings(out, tokens);
             }
         }
@@ -269,7 +289,7 @@ impl Voice {
     fn message(&self, out: &mut Vec<u8>, choice: u32, (reasoning, tokens): (u32, u32), reason: &'static str) {
         put(out, ",\"message\":{\"role\":\"assistant\",");
         if reasoning > 0 {
-            put(out, &self.reasoning_field);
+            put(out, &quoted(&self.config.reasoning_field));
             put(out, ":\"");
             put_words(out, 0, reasoning);
             put(out, "\",");
@@ -361,7 +381,10 @@ pub(super) fn error(out: &mut Vec<u8>, flavour: Flavour, status: u16, code: Opti
 
 /// A JSON string.
 pub(super) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    if text.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\') {
+        return serde_json::Value::from(text).to_string();
+    }
+    ["\"", text, "\""].concat()
 }
 
 pub(super) fn put(out: &mut Vec<u8>, text: &str) {
@@ -439,7 +462,7 @@ mod tests {
 
     fn voice(flavour: Flavour, endpoint: Endpoint) -> Voice {
         let config = Config { flavour, ..Config::default() };
-        Voice::new(&config, endpoint, "m\"1", Draws::new(0, 0), 1_763_676_000)
+        Voice::new(Arc::new(config), endpoint, "m\"1", Draws::new(0, 0), 1_763_676_000).for_events()
     }
 
     const FLAVOURS: [Flavour; 6] =

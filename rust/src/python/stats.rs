@@ -25,6 +25,7 @@ fn to_python(error: StatsError) -> PyErr {
     }
 }
 
+/// A log's error as Python has it: `OSError` with number and file where the system gave one, else `ValueError`.
 pub(super) fn log_error(error: LogError) -> PyErr {
     match error {
         LogError::Io { verb, path, source } => match source.raw_os_error() {

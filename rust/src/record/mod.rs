@@ -10,7 +10,10 @@ mod reads;
 mod row;
 mod rows;
 mod shard;
+mod spilled;
 mod store;
+mod table;
+mod texts;
 mod varint;
 mod writer;
 
@@ -23,4 +26,7 @@ pub use reads::{ReadIter, ReadList};
 pub use row::{Attempt, AttemptKind, Detail, Failure, Finish, Read, Row, StampSource, Stamps, TokenSource, UNSET};
 pub use rows::{RowBlock, RowView};
 pub use shard::Shard;
+pub use spilled::SpilledReads;
+pub use table::{RowBatch, TableColumn, TableReader};
+pub use texts::TextReader;
 pub use writer::{LogStats, LogWriter};

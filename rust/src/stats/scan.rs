@@ -1,9 +1,8 @@
 //! One pass over all rows of a log, on a few threads: each decodes every n-th block of rows.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use crate::record::{BlockKind, Damage, Entries, Entry, LogError, LogPlaces, LogReader, RowBlock, RowView};
+use crate::record::{BlockKind, Damage, LogError, LogReader, RowBlock, RowView, SpilledReads};
 
 /// What one pass met beside the rows it showed.
 #[derive(Debug, Default)]
@@ -57,7 +56,7 @@ fn read<T>(
     visit: &(impl Fn(&mut T, &RowView<'_>, Parts<'_>) + Sync),
 ) -> Result<(T, Met), LogError> {
     let mut reader = LogReader::open(dir)?;
-    let mut early = Early { places: reader.again()?, index: HashMap::new(), bytes: Vec::new() };
+    let mut spilled = SpilledReads::new(&reader)?;
     let (mut met, mut blocks) = (Met::default(), 0usize);
     loop {
         let block = reader.next_wanted(|head| match head.kind {
@@ -70,7 +69,7 @@ fn read<T>(
         })?;
         let Some(block) = block else { break };
         if block.kind == BlockKind::Reads {
-            early.note(block.offset, Entries::new(&block).flatten());
+            spilled.note(&block);
             continue;
         }
         let mut left = u64::from(block.rows);
@@ -81,7 +80,7 @@ fn read<T>(
         while let Ok(Some(view)) = rows.next_row() {
             left -= 1;
             met.rows += 1;
-            let reads = early.of(&view)?.then_some([early.bytes.as_slice(), view.reads]);
+            let reads = spilled.of(&view)?;
             met.without_reads += u64::from(reads.is_none());
             visit(&mut part, &view, reads);
         }
@@ -90,44 +89,6 @@ fn read<T>(
     met.damage = reader.damage().to_vec();
     met.unnamed = reader.damaged() - met.damage.len() as u64;
     Ok((part, met))
-}
-
-/// Reads that went ahead of their rows: where they lie in the file, so that they take no memory until the row comes.
-struct Early {
-    places: LogPlaces,
-    index: HashMap<u64, Vec<Place>>,
-    /// Those of the current row.
-    bytes: Vec<u8>,
-}
-
-struct Place {
-    offset: u64,
-    length: usize,
-    count: u32,
-}
-
-impl Early {
-    fn note<'a>(&mut self, payload_offset: u64, entries: impl Iterator<Item = Entry<'a>>) {
-        for entry in entries {
-            if let Entry::Reads { request, count, bytes, at, .. } = entry {
-                let place = Place { offset: payload_offset + at as u64, length: bytes.len(), count };
-                self.index.entry(request).or_default().push(place);
-            }
-        }
-    }
-
-    /// Fetch the reads of a row that went ahead; false when some are missing.
-    fn of(&mut self, view: &RowView<'_>) -> Result<bool, LogError> {
-        self.bytes.clear();
-        if view.spilled == 0 {
-            return Ok(true);
-        }
-        let places = self.index.remove(&view.row.id).unwrap_or_default();
-        for place in &places {
-            self.places.read(place.offset, place.length, &mut self.bytes)?;
-        }
-        Ok(places.iter().map(|place| u64::from(place.count)).sum::<u64>() == view.spilled)
-    }
 }
 
 impl Met {

@@ -107,9 +107,9 @@ pub(super) const FAULTS: &[Fault] = &[
         d.gzip = true;
         d.header("content-encoding", "gzip");
     }),
-    fault("gzip_bomb", "10 MiB of gzip that become 10 GiB of zeros", |d| {
+    fault("gzip_bomb", "1 MiB of gzip that becomes 1 GiB of zeros", |d| {
         const PATTERN: u64 = 64 << 10;
-        const TIMES: u64 = 160;
+        const TIMES: u64 = 16;
         let (open, close) = gzip::bomb(PATTERN * TIMES);
         let payload = Payload::Long { open, pattern: vec![0; PATTERN as usize], times: TIMES, close };
         d.items = vec![Item { due: d.start, kind: Kind::Extra, payload, tokens: 0, joins: false }];
