@@ -129,6 +129,14 @@ def test_percentiles_come_sorted_and_once() -> None:
             values.percentiles(bad)
 
 
+def test_a_path_may_begin_at_home() -> None:
+    assert values.path("~/x") == str(Path.home() / "x")
+    assert values.path(Path("a/b")) == "a/b"
+    for bad in ("", "a\0b", 7, "~nobody-of-this-name/x"):
+        with pytest.raises(ValueError, match=r"must be a path|nobody has"):
+            values.path(bad)
+
+
 def test_the_error_rate_is_a_share() -> None:
     assert values.share("10%") == pytest.approx(0.1)
     assert values.share(0.25) == 0.25

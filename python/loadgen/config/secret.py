@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
 
+from loadgen.config import values
+
 HIDDEN = "[redacted]"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -148,12 +150,13 @@ def fill(value: str) -> str:
 
 
 def _read(name: str) -> str:
+    path = Path(values.path(name))
     try:
-        with Path(name).expanduser().open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8") as file:
             content = file.read(_MOST + 1)
     except OSError as error:
         raise ValueError(f"names the file {name}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, ValueError):
+    except UnicodeDecodeError:
         raise ValueError(f"names the file {name}, which is not UTF-8 text") from None
     if len(content) > _MOST:
         raise ValueError(f"names the file {name}, which is larger than 1 MiB")
