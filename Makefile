@@ -49,7 +49,7 @@ lint: lint-quick $(VENV)/.built
 	cargo clippy --locked --all-targets --features python --quiet -- -D warnings
 
 docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "docs: site/index.html"
 
 clean:

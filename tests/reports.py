@@ -6,14 +6,17 @@ from typing import Any
 DEFAULT = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
 
+GOODPUT = {"requests_per_s": 49.2, "requests": 2950, "share": 0.987, "slo": {"ttft": 300.0}, "from": "planned"}
+
+
 def key(percent: float) -> str:
     return "p" + f"{percent:g}".replace(".", "_")
 
 
-def metric(count: int, p50: float, spread: float, percentiles: Any = DEFAULT, unit: str = "ms") -> dict[str, Any]:
+def metric(count: int, p50: float, spread: float, percentiles: Any = DEFAULT, unit: str = "ms") -> Any:
     """A metric whose values are log-normal around ``p50``, by formula rather than by chance."""
     if count == 0:
-        return {"unit": unit, "count": 0}
+        return None
     quantile = {50.0: 0.0, 75.0: 0.674, 90.0: 1.2816, 95.0: 1.645, 99.0: 2.326, 99.9: 3.09}
     points = {key(p): round(p50 * math.exp(spread * quantile.get(p, (p - 50) / 20)), 4) for p in percentiles}
     top = max([*points.values(), p50]) * 1.2
@@ -26,7 +29,8 @@ def metric(count: int, p50: float, spread: float, percentiles: Any = DEFAULT, un
         "max": round(top, 4),
         **points,
         "ci95": {"p50": [round(p50 * 0.98, 4), round(p50 * 1.02, 4)]} if count >= 10 else {},
-        "unsupported": [key(p) for p in percentiles if count * (100 - p) < 100],
+        "unsupported": [key(p) for p in percentiles if count * math.log(max(p, 100 - p) / 100) > math.log(0.025)],
+        "definition": "what it means",
     }
 
 
@@ -63,6 +67,13 @@ def phase(
         "type": kind,
         "reason": reason,
         "meta": meta,
+        "config": {"name": name, "duration_s": 60.0 if reason == "duration" else None, "meta": meta},
+        "start_ns": 1_000_000_000,
+        "never_issued": 0,
+        "usage_refused": False,
+        "finish": {"stop": ok} if ok else {},
+        "distinct_samples": min(ok + failed + cancelled, 1319),
+        "bytes": {"received": 1000 * ok, "sent": 200 * ok},
         "counts": {
             "issued": ok + failed + cancelled,
             "ok": ok,
@@ -76,43 +87,90 @@ def phase(
             "requests_per_s": round(ok / 60.02, 3),
             "output_tokens_per_s": 6204.1,
             "total_tokens_per_s": 11870.4,
-            "steady": {"from_s": 1.0, "to_s": 58.0, "requests_per_s": round(ok / 60, 3)},
+            "ramp_s": 1.0,
+            "drain_s": 2.02,
+            "steady": {
+                "from_s": 1.0,
+                "to_s": 58.0,
+                "requests_per_s": round(ok / 60, 3),
+                "output_tokens_per_s": 6211.0,
+                "in_flight": 41.2,
+            },
         },
         "goodput": None,
         "metrics": metrics,
         "failures": {"stall": failed} if failed else {},
-        "failure_details": (
-            [
-                {
-                    "class": "stall",
-                    "detail": "",
-                    "count": failed,
-                    "words": "",
-                    "requests": [1204, 2210][:failed],
-                    "message": None,
-                }
-            ]
-            if failed
-            else []
-        ),
-        "tokens": {"source": "usage", "input": 341_000, "output": 372_368},
+        "failure_details": [failure("stall", failed, [1204, 2210][:failed])] if failed else [],
+        "tokens": {
+            "source": "usage",
+            "input": 341_000,
+            "output": 372_368,
+            "input_mean": 114.1,
+            "output_mean": 124.6,
+            "rows_without_usage": 0,
+            "events": 360_000,
+            "chunks": 351_290,
+            "chunks_per_read": 1.02,
+            "tokens_per_chunk": 1.06,
+            "gaps": "tokens",
+            "rows_without_itl": 0,
+        },
         "series": {
-            "t_s": [0, 1],
-            "requests_per_s": [49, 51],
-            "in_flight": [40, 41],
-            "ttft_p50": [91, 92],
+            "interval_s": 1.0,
+            "t_s": [0.0, 1.0],
+            "requests_per_s": [49.0, 51.0],
+            "output_tokens_per_s": [6200.0, 6208.0],
+            "in_flight": [40.0, 41.0],
+            "ttft_p50": [91.0, None],
             "errors": [0, 0],
         },
-        "trust": {
-            "verdict": "ok",
-            "reasons": [],
-            "send_lateness_us": {"p50": 0.3, "p99": 200.0},
-            "cpu_share": 0.08,
-            "steal": 0.0,
-            "throttled": 0.0,
-        },
+        "trust": trust(),
     }
     return {**made, **changes}
+
+
+def failure(kind: str, count: int, requests: list[int], words: str = "", message: str | None = None) -> dict[str, Any]:
+    """One kind of failure as the core tells it."""
+    found = {"class": kind, "detail": "", "words": words, "count": count, "requests": requests}
+    return {**found, "message": message, "messages": []}
+
+
+def trust(verdict: str = "ok", **changes: Any) -> dict[str, Any]:
+    """The core's judgement of a phase."""
+    return {
+        "verdict": verdict,
+        "reasons": [],
+        "notes": [],
+        "distrust": [],
+        "suggestion": None,
+        "offered_per_s": 50.0,
+        "achieved_per_s": 50.0,
+        "send_lateness_us": {"p50": 0.3, "p99": 200.0, "max": 900.0},
+        "late_share": 0.0,
+        "connect_share": 0.01,
+        "cpu_share": 0.08,
+        "cpu_cores": 0.1,
+        "loop_stall_ms": 0.4,
+        "steal": 0.0,
+        "throttled": 0.0,
+        "invariant_violations": 0,
+        **changes,
+    }
+
+
+def around(meta: dict[str, Any], status: str, reason: str | None, log_bytes: int = 1_100_000) -> dict[str, Any]:
+    """What the core says of a run beside its phases."""
+    return {
+        "session": meta["id"],
+        "anchor": {"mono_ns": 1, "wall_ns": 2},
+        "format": [1, 0],
+        "meta": meta,
+        "status": status,
+        "reason": reason,
+        "log_bytes": log_bytes,
+        "lost": {"blocks": 0, "rows": 0, "tail_bytes": 0, "places": []},
+        "percentiles": "nearest rank",
+    }
 
 
 def summary(log: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +181,7 @@ def summary(log: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     phases = []
     for config, end in log["phases"]:
         refused = end["failed"] and fake_core.Script.reason == "early"
-        failure = f"http_{fake_core.Script.status}" if refused else "stall"
+        kind = f"http_{fake_core.Script.status}" if refused else "stall"
         made = phase(
             config["name"],
             end["ok"],
@@ -132,27 +190,50 @@ def summary(log: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
             percentiles=percentiles,
             kind=config["type"],
             reason=end["reason"],
-            failures={failure: end["failed"]} if end["failed"] else {},
+            failures={kind: end["failed"]} if end["failed"] else {},
         )
         if refused:
-            made["failure_details"] = [
-                {
-                    "class": failure,
-                    "detail": "",
-                    "count": end["failed"],
-                    "words": "",
-                    "requests": list(range(min(10, end["failed"]))),
-                    "message": fake_core.Script.message,
-                }
-            ]
+            requests = list(range(min(10, end["failed"])))
+            made["failure_details"] = [failure(kind, end["failed"], requests, message=fake_core.Script.message)]
         if options.get("slo"):
-            made["goodput"] = {"requests_per_s": 49.2, "share": 0.987, "slo": options["slo"], "from": "planned"}
+            made["goodput"] = {**GOODPUT, "slo": options["slo"]}
         phases.append(made)
-    return {
-        "meta": log["meta"],
-        "status": "interrupted" if log["status"] == "killed" else log["status"],
-        "reason": "killed" if log["status"] == "killed" else log["reason"] or None,
-        "log_bytes": 1_100_000,
-        "lost": {"blocks": 0, "rows": 0},
-        "phases": phases,
+    killed = log["status"] == "killed"
+    status, reason = ("interrupted", "killed") if killed else (log["status"], log["reason"] or None)
+    return {**around(log["meta"], status, reason), "phases": phases}
+
+
+def report(
+    *phases: dict[str, Any],
+    options: dict[str, Any],
+    status: str = "complete",
+    reason: str | None = None,
+    url: str = "http://10.0.0.5:8000",
+    model: str = "llama-3-8b",
+    lost: dict[str, int] | None = None,
+    log_bytes: int = 1_100_000,
+    samples: int = 1319,
+) -> dict[str, Any]:
+    """A whole report of a run with these phases, made by the same steps as a real one."""
+    from loadgen import config as configs
+    from loadgen.session import summary as summaries
+    from loadgen.session.phase import phases_of
+
+    options = {"requests": 10**6, **options} if not {"duration", "burst"} & set(options) else options
+    config = configs.resolve(url, options)
+    dataset = {"name": "gsm8k_test.jsonl", "sha256": "ab" * 32, "samples": samples, "note": None}
+    plan = phases_of(config, dataset)[-1]
+    meta = {
+        "id": "7f3a",
+        "version": "0.1.0",
+        "started_at": "2026-11-20T21:14:05.123Z",
+        "model": model,
+        "environment": {"system": "Linux", "cores": 2},
+        "config": configs.redacted(config),
     }
+    said = around(meta, status, reason, log_bytes)
+    said["lost"] |= lost or {}
+    said["phases"] = [{**made, "meta": made["meta"] or plan.meta} for made in phases]
+    from pathlib import Path
+
+    return summaries.assemble(Path("loadgen-runs/20261120T211405Z-7f3a"), said)

@@ -39,21 +39,18 @@ class Run:
         phase: dict[str, Any] = next(phase for phase in self.report["phases"] if phase["type"] == "performance")
         return phase
 
-    @property
-    def ok(self) -> int:
-        """Requests that succeeded."""
-        return int(self.phase["counts"]["ok"])
-
-    def metric(self, name: str, statistic: str) -> float:
-        """Return a statistic of a metric, in the metric's unit.
+    def value(self, *path: str) -> float:
+        """Return a number of the performance phase, such as `metrics`, `ttft`, `p50`.
 
         Raises:
             BenchError: If the report doesn't have it.
         """
-        found = (self.phase["metrics"].get(name) or {}).get(statistic)
-        if found is None:
-            raise BenchError(f"report.json has no {name}.{statistic}")
-        return float(found)
+        found: Any = self.phase
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        if not isinstance(found, int | float):
+            raise BenchError(f"report.json has no number at {'.'.join(path)}")
+        return found
 
 
 class Loadgen:
@@ -85,7 +82,7 @@ class Loadgen:
             flags: The load and its stop.
             timeout_s: Seconds after which it is killed.
             bare: Leave model and dataset to it, as somebody does who only gives a URL.
-            watch: As `process.run` has it.
+            watch: Called with its pid now and then while it runs.
 
         Raises:
             BenchError: If it fails, or any of its requests did.

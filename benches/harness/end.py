@@ -32,5 +32,5 @@ def ending(bench: Bench) -> Iterator[Line]:
                 waits.append((run.finished.ended_ns - max(mock.rows().done_ns)) / 1e9)
                 sizes.append(run.log_bytes / 1e6)
         note = f"the log has {Spread.of(sizes)} MB"
-        figure = f"{bench.size.streams:,} streams of {_EVENTS} events, {what}: last answer to exit"
+        figure = f"{bench.size.streams:,} × {_EVENTS} events, {what}: last to exit"
         yield Line("end", figure, "s", Spread.of(waits), Mark(1.0), note=note)

@@ -61,7 +61,8 @@ class Spread:
         """Say the median, and from where to where the values lie if there are several."""
         if len(self.values) == 1:
             return number(self.median)
-        return f"{number(self.median)} ({number(min(self.values))}–{number(max(self.values))})"
+        low, high = min(self.values), max(self.values)
+        return f"{number(self.median)} ({number(low)}{' to ' if low < 0 else '–'}{number(high)})"
 
 
 def ratios(ours: Spread, theirs: Spread) -> Spread:

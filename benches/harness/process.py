@@ -57,7 +57,7 @@ def run(
     timeout_s: float,
     env: Mapping[str, str] | None = None,
     watch: Callable[[int], None] | None = None,
-    every_s: float = 0.2,
+    every_s: float = 0.1,
 ) -> Finished:
     """Run a command to its end, and measure it.
 

@@ -23,8 +23,8 @@ def log(bench: Bench) -> Iterator[Line]:
     with Mock(truth_rows=0, output_tokens=_EVENTS, gap=10) as mock:
         sizes, writer = _log_bytes(bench, mock, (rows // 200, rows // 50), 640)
     per_chunk = Spread.of([_slope(sizes) / _EVENTS])
-    yield Line("log", "bytes a chunk, the row included, an event each 10 ms", "B", per_chunk, Mark(8.0))
-    yield writer.line("an event each 10 ms")
+    yield Line("log", "bytes a chunk, its share of the row included", "B", per_chunk, Mark(8.0))
+    yield writer.line("10 ms gaps")
 
 
 def _log_bytes(
@@ -46,28 +46,26 @@ def _slope(sizes: list[tuple[int, int]]) -> float:
 
 
 class _Writer:
-    """Watches a run's threads, and keeps the last that was seen of the log writer's CPU and of all."""
+    """Watches a run's threads, and keeps the last that was seen of each one's CPU, also of those that ended since."""
 
     def __init__(self) -> None:
-        self._seen: tuple[int, int] | None = None
+        self._spent: dict[str, tuple[str, int]] = {}
 
     def __call__(self, pid: int) -> None:
         try:
-            spent = {task: _thread(task) for task in Path(f"/proc/{pid}/task").iterdir()}
+            self._spent |= {task.name: _thread(task) for task in Path(f"/proc/{pid}/task").iterdir()}
         except OSError:
-            return  # it ended while it was looked at: what was seen before stands
-        writer = sum(ns for name, ns in spent.values() if name == "loadgen-log")
-        self._seen = (writer, sum(ns for _, ns in spent.values()))
+            return  # something ended while it was looked at: what was seen before stands
 
     def line(self, what: str) -> Line:
-        """Its share of the process's CPU."""
-        name = f"the log writer's share of the CPU, {what}"
-        if self._seen is None:
-            return Line("log", name, "%", None, note="no /proc to read it from, or the run was too short")
-        writer, everything = self._seen
-        note = "the process's start is among the CPU" if writer else "no CPU was seen on a thread named loadgen-log"
-        figure = Spread.of([100 * writer / everything]) if writer else None
-        return Line("log", name, "%", figure, Mark(4.0), note=note)
+        """The log writer's share of the CPU of all."""
+        figure = f"log writer's share of CPU, {what}"
+        writer = sum(ns for name, ns in self._spent.values() if name == "loadgen-log")
+        if not writer:
+            return Line("log", figure, "%", None, note="no CPU was seen on a thread named loadgen-log")
+        share = 100 * writer / sum(ns for _, ns in self._spent.values())
+        note = "the start of the process is among the CPU"
+        return Line("log", figure, "%", Spread.of([share]), Mark(4.0), note=note)
 
 
 def _thread(task: Path) -> tuple[str, int]:

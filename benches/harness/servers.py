@@ -30,12 +30,18 @@ class Rows:
 
     arrival_ns: Sequence[int]
     first_token_ns: Sequence[int]
+    last_token_ns: Sequence[int]
     done_ns: Sequence[int]
 
     @property
     def ttft_ms(self) -> list[float]:
         """Milliseconds from each arrival to its first token."""
         return [(first - came) / 1e6 for came, first in zip(self.arrival_ns, self.first_token_ns, strict=True)]
+
+    @property
+    def latency_ms(self) -> list[float]:
+        """Milliseconds from each arrival to its last token."""
+        return [(last - came) / 1e6 for came, last in zip(self.arrival_ns, self.last_token_ns, strict=True)]
 
 
 class Server(Protocol):
@@ -174,7 +180,7 @@ class Mock(Process):
         """Return what it did since the last reset, once nothing is in flight any more."""
         self.settled()
         rows = self.get("/truth?rows=1")["rows"]
-        return Rows(rows["arrival_ns"], rows["first_token_ns"], rows["done_ns"])
+        return Rows(*(rows[f"{name}_ns"] for name in ("arrival", "first_token", "last_token", "done")))
 
 
 class AsyncioServer(Process):
@@ -208,5 +214,6 @@ class AsyncioServer(Process):
         return Rows(
             [stamp["arrived_ns"] for stamp in stamps],
             [stamp["writes_ns"][0] for stamp in stamps],
+            [stamp["writes_ns"][-1] for stamp in stamps],
             [stamp["writes_ns"][-1] for stamp in stamps],
         )

@@ -26,7 +26,7 @@ def first_request(bench: Bench) -> Iterator[Line]:
             run = bench.loadgen.run(mock.url, "--concurrency", "1", "--requests", "10", bare=True)
             waits.append((min(mock.rows().arrival_ns) - run.finished.began_ns) / 1e9)
             costs.append(run.finished.cpu_s)
-    what, note = "`loadgen run` to its first request at the server", f"10 requests cost {Spread.of(costs)} CPU s in all"
+    what, note = "`loadgen run` to its first request", f"10 requests cost {Spread.of(costs)} CPU s in all"
     yield Line("start", what, "s", Spread.of(waits), Mark(0.3), Baseline("python -c pass", Spread.of(bare)), note=note)
 
 

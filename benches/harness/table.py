@@ -25,7 +25,9 @@ class Mark:
 
     def __str__(self) -> str:
         """Say the mark as the table shows it."""
-        return f"≤ {self.high:g}" if self.low is None else f"{self.low:g} to {self.high:g}"
+        if self.low is None:
+            return f"≤ {self.high:g}"
+        return f"± {self.high:g}" if self.low == -self.high else f"{self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True)

@@ -46,16 +46,16 @@ def at_once(bench: Bench) -> Iterator[Line]:
             rows = mock.rows()
             errors.append(_error(run, rows, 50))
             tails.append(_error(run, rows, 99))
-            gaps.append(run.metric("icl", "p99"))
+            gaps.append(run.value("metrics", "icl", "p99"))
             chunk_late.append(mock.settled()["lateness_us"]["chunk"]["p99"] / 1e3)
     own = Spread.of([_GAP_MS + late for late in chunk_late])
     note = f"p99 {Spread.of(tails)} ms"
     yield Line(
         "at-once",
-        f"{streams:,} streams at once: TTFT, error of the median",
+        f"{streams:,} streams at once: error of median TTFT",
         "ms",
         Spread.of(errors),
-        Mark(15.0),
+        Mark(15.0, -15.0),
         note=note,
     )
     note = "the baseline is the gap plus how late the server's own writes were at p99: what the shared cores allow"
@@ -82,14 +82,11 @@ def send_lateness(bench: Bench) -> Iterator[Line]:
             mock.reset()
             seconds = max(1, bench.size.truth_s // 2)
             run = bench.loadgen.run(mock.url, "--rate", str(rate), "--arrival", "constant", "--duration", f"{seconds}s")
-            late = run.phase["trust"]["send_lateness_us"]
-            medians.append(late["p50"])
-            tails.append(late["p99"])
+            medians.append(run.value("trust", "send_lateness_us", "p50"))
+            tails.append(run.value("trust", "send_lateness_us", "p99"))
             off_grid.append(off_grid_us(mock.rows().arrival_ns, rate))
     note = f"p99 {Spread.of(tails)} µs; the server saw them a median of {Spread.of(off_grid)} µs off their grid"
-    yield Line(
-        "late", f"send lateness at {rate:,}/s with streams, median", "µs", Spread.of(medians), Mark(5.0), note=note
-    )
+    yield Line("late", f"{rate:,}/s with streams: send lateness", "µs", Spread.of(medians), Mark(5.0), note=note)
 
 
 @dataclass
@@ -102,10 +99,10 @@ class _Errors:
     cv: list[float] = field(default_factory=list)
 
     def lines(self, family: str, server: str) -> Iterator[Line]:
-        what = f"Poisson {self.rate}/s, {server}"
-        yield Line(family, f"{what}: TTFT, error of the median", "ms", Spread.of(self.median), Mark(0.5))
-        yield Line(family, f"{what}: TTFT, error of p99", "ms", Spread.of(self.p99), Mark(3.0))
-        yield Line(family, f"{what}: CV of the gaps between arrivals", "", Spread.of(self.cv), Mark(1.1, 0.9))
+        what = f"{self.rate}/s, {server}"
+        yield Line(family, f"{what}: error of median TTFT", "ms", Spread.of(self.median), Mark(0.5, -0.5))
+        yield Line(family, f"{what}: error of p99 TTFT", "ms", Spread.of(self.p99), Mark(3.0, -3.0))
+        yield Line(family, f"{what}: CV of arrivals (Poisson: 1)", "", Spread.of(self.cv), Mark(1.1, 0.9))
 
 
 def _against(bench: Bench, server: Server, name: str) -> _Errors:
@@ -126,9 +123,9 @@ def _against(bench: Bench, server: Server, name: str) -> _Errors:
 
 def _error(run: Run, rows: Rows, percent: int) -> float:
     """Milliseconds between the client's percentile of TTFT and the server's own."""
-    return run.metric("ttft", f"p{percent}") - percentile(rows.ttft_ms, percent)
+    return run.value("metrics", "ttft", f"p{percent}") - percentile(rows.ttft_ms, percent)
 
 
 def _server_late(family: str, name: str, median_ms: float, p99_ms: float) -> Line:
     note = f"p99 {number(p99_ms)} ms: how late its writes were; nothing of this is the client's error"
-    return Line(family, f"{name}'s own first tokens, late at the median", "ms", Spread.of([median_ms]), note=note)
+    return Line(family, f"{name}'s own first tokens, lateness", "ms", Spread.of([median_ms]), note=note)

@@ -51,7 +51,7 @@ def small_answers(bench: Bench) -> Iterator[Line]:
         sizes = _calibrated(bench, _A, mock)
         costs = _Costs(bench, _A, mock, sizes, (bench.size.short_s, bench.size.long_s))
         costs.measure()
-    yield costs.line("64 connections, small JSON answer, CPU a request", Mark(1.15), judge_ratio=True)
+    yield costs.line("64 connections, small answer, CPU a request", Mark(1.15), judge_ratio=True)
     yield Line("A", "the mock's own CPU a request", "µs", costs.server, Mark(10.0))
 
 
@@ -61,7 +61,7 @@ def coalesced_events(bench: Bench) -> Iterator[Line]:
         sizes = _calibrated(bench, _B1, mock)
         costs = _Costs(bench, _B1, mock, sizes, (bench.size.short_s, bench.size.long_s))
         costs.measure()
-    yield costs.line("64 connections, SSE, 128 events coalesced, CPU an event", Mark(0.15), judge_ratio=False)
+    yield costs.line("64 connections, 128 events coalesced, CPU an event", Mark(0.15), judge_ratio=False)
 
 
 def flushed_events(bench: Bench) -> Iterator[Line]:
@@ -74,7 +74,7 @@ def flushed_events(bench: Bench) -> Iterator[Line]:
             seconds = (max(1, round(short * 1.3)), max(2, round(long * 1.3)))
             costs = _Costs(bench, shape, mock, (short * connections, long * connections), seconds)
             costs.measure()
-        yield costs.line(f"{connections} streams, an event each 10 ms, CPU an event", Mark(1.15), judge_ratio=True)
+        yield costs.line(f"{connections} streams, 10 ms gaps, CPU an event", Mark(1.15), judge_ratio=True)
 
 
 class _Costs:
@@ -165,6 +165,6 @@ def _closed_loop(bench: Bench, shape: Shape, mock: Mock, requests: int) -> Run:
 
 def _calibrated(bench: Bench, shape: Shape, mock: Mock) -> tuple[int, int]:
     """Return how many requests take as long as wrk's runs; the run that finds it out warms everything up as well."""
-    rate = _closed_loop(bench, shape, mock, _CALIBRATE).phase["throughput"]["requests_per_s"]
+    rate = _closed_loop(bench, shape, mock, _CALIBRATE).value("throughput", "requests_per_s")
     short, long = (min(_MOST, max(_CALIBRATE, round(rate * s))) for s in (bench.size.short_s, bench.size.long_s))
     return short, max(long, 2 * short)

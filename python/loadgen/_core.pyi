@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Self, final
 
+__all__ = ["Bodies", "Engine", "MockServer", "__version__", "mock_faults", "now_ns", "summarise"]
 __version__: str
 
 @final

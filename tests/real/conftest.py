@@ -128,10 +128,10 @@ def llamacpp() -> Iterator[Server]:
 
 
 @contextmanager
-def serve_llamacpp() -> Iterator[Server]:
-    """Serve the tiny model on a free port."""
+def serve_llamacpp(*key: str) -> Iterator[Server]:
+    """Serve the tiny model on a free port, to anybody or to who has the key."""
     command = [LLAMACPP / "bin" / "python", SERVERS / "serve_llamacpp.py", LLAMACPP / "model" / "tiny.gguf"]
-    with started([*map(str, command), str(free_port())], r"^READY (\S+)") as server:
+    with started([*map(str, command), str(free_port()), *key], r"^READY (\S+)") as server:
         yield server
 
 

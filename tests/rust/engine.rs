@@ -382,3 +382,75 @@ fn an_answer_that_stays_open_after_done_is_complete() {
         assert_eq!(row.failure, Failure::None);
     }
 }
+
+/// An HTTP/2 server without TLS that answers every request with `tokens` events, a frame each.
+fn h2_server(tokens: usize, refuse_first: bool) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let (sender, address) = std::sync::mpsc::channel();
+    let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = Arc::clone(&connections);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            sender.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let n = seen.fetch_add(1, Ordering::SeqCst);
+                let mut builder = h2::server::Builder::new();
+                builder.max_concurrent_streams(2);
+                tokio::spawn(async move {
+                    let mut connection = builder.handshake::<_, bytes::Bytes>(stream).await.unwrap();
+                    let mut served = 0;
+                    while let Some(request) = connection.accept().await {
+                        let Ok((request, respond)) = request else { return };
+                        served += 1;
+                        if refuse_first && n == 0 && served == 3 {
+                            return;
+                        }
+                        tokio::spawn(answer_h2(request, respond, tokens));
+                    }
+                });
+            }
+        });
+    });
+    (address.recv().unwrap(), connections)
+}
+
+async fn answer_h2(
+    request: http::Request<h2::RecvStream>,
+    mut respond: h2::server::SendResponse<bytes::Bytes>,
+    tokens: usize,
+) {
+    let mut body = request.into_body();
+    while body.data().await.is_some() {}
+    let head = http::Response::builder().header("content-type", "text/event-stream").body(()).unwrap();
+    let mut answer = respond.send_response(head, false).unwrap();
+    for i in 0..tokens {
+        let event = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"w{i}\"}}}}]}}\n\n");
+        answer.send_data(event.into(), false).unwrap();
+    }
+    let end = format!("data: {{\"choices\":[],\"usage\":{{\"completion_tokens\":{tokens}}}}}\n\ndata: [DONE]\n\n");
+    answer.send_data(end.into(), true).unwrap();
+}
+
+#[test]
+fn http_2_shares_connections_as_far_as_the_server_lets_it() {
+    let (url, connections) = h2_server(4, false);
+    let run = Run::new(&url, json!({"http2": true, "stream": true}));
+    assert_eq!(run.phase(closed(5, 60))["counts"]["ok"], 60);
+    for (row, _) in run.rows() {
+        assert_ordered(&row);
+        assert_eq!((row.failure, row.chunks, row.tokens_out, row.streamed), (Failure::None, 4, Some(4), true));
+    }
+    // Five requests need three connections of two streams; those that connect at the same time each bring one.
+    assert!((3..=4).contains(&connections.load(Ordering::SeqCst)));
+}
+
+#[test]
+fn an_http_2_connection_that_goes_away_is_replaced() {
+    let (url, connections) = h2_server(2, true);
+    let run = Run::new(&url, json!({"http2": true, "stream": true}));
+    let end = run.phase(closed(1, 10));
+    assert_eq!((&end["counts"]["ok"], &end["counts"]["reconnects"]), (&json!(10), &json!(1)), "{end}");
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}

@@ -258,7 +258,7 @@ fn of_a_thousand_attempts_the_last_ones_are_kept_and_all_are_counted() {
     let attempts: Vec<Attempt> = (0..1_000).map(|n| Attempt { sent: n + 1, ..Attempt::default() }).collect();
     write(dir.path(), &[Told { row: streamed(1, 1).row, reads: Vec::new(), attempts: attempts.clone() }]);
     let mut reader = LogReader::open(dir.path()).unwrap();
-    let block = reader.next_wanted(|kind, _| kind == BlockKind::Rows).unwrap().unwrap();
+    let block = reader.next_wanted(|head| head.kind == BlockKind::Rows).unwrap().unwrap();
     let view = RowBlock::new(&block).unwrap().next_row().unwrap().unwrap();
     assert_eq!(view.attempt_count, 1_000);
     assert_eq!(view.attempts().map(Result::unwrap).collect::<Vec<_>>(), attempts[744..]);

@@ -1,6 +1,6 @@
 """Serves a GGUF model with the real llama.cpp HTTP server, from a prebuilt wheel; prints READY and its address.
 
-usage: serve_llamacpp.py MODEL.gguf PORT [SLOTS]        needs xllamacpp; listens on loopback until it is terminated
+usage: serve_llamacpp.py MODEL.gguf PORT [KEY]        needs xllamacpp; listens on loopback until it is terminated
 """
 
 import signal
@@ -8,14 +8,16 @@ import sys
 
 import xllamacpp
 
+SLOTS = 4
 
-def parameters(model: str, port: int, slots: int) -> xllamacpp.CommonParams:
+
+def parameters(model: str, port: int, key: str | None) -> xllamacpp.CommonParams:
     """Set what keeps the server small, quiet and offline: one thread for the model, no warm-up, no page."""
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.port = port
-    params.n_parallel = slots
-    params.n_ctx = 2048 * slots
+    params.n_parallel = SLOTS
+    params.n_ctx = 2048 * SLOTS
     # A text in older releases, a set of names in newer ones.
     params.model_alias = "tiny" if isinstance(params.model_alias, str) else {"tiny"}
     params.n_gpu_layers = 0
@@ -27,12 +29,14 @@ def parameters(model: str, port: int, slots: int) -> xllamacpp.CommonParams:
     params.offline = True
     params.ui = False
     params.fit_params = False
+    if key is not None:
+        params.api_keys = [key]
     return params
 
 
-def main(model: str, port: str, slots: str = "4") -> None:
+def main(model: str, port: str, key: str | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
-    server = xllamacpp.Server(parameters(model, int(port), int(slots)))
+    server = xllamacpp.Server(parameters(model, int(port), key))
     print("READY", server.listening_address, flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 

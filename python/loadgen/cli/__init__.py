@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -51,10 +52,19 @@ class _App(click.Group):
             raise click.UsageError(f"there is no command {args[0]!r}\n{hint}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output has seen enough. What is still buffered must not raise again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+        return code
+
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         try:
             code = super().main(args, *rest, **{**extra, "standalone_mode": False})
-            sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as shown:
             click.echo(shown.format_message())
             code = 2
@@ -72,10 +82,6 @@ class _App(click.Group):
             code = 2
         except (click.Abort, KeyboardInterrupt):
             code = 130
-        except BrokenPipeError:
-            # Whoever read our output has seen enough. What is still buffered must not raise again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 141
         sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -8,7 +8,7 @@ from loadgen import config as configs
 from loadgen.config import Config, secret
 from loadgen.errors import TargetError
 from loadgen.report import figures
-from loadgen.report.sentences import failure_words
+from loadgen.report.sentences import failure_words, said
 from loadgen.session import models
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ENDPOINTS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 
 
-def words(result: SessionResult, config: Config) -> tuple[str, str]:
+def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     """Return the error of a run whose first answers were all refusals, and the way out.
 
     Args:
@@ -26,7 +26,7 @@ def words(result: SessionResult, config: Config) -> tuple[str, str]:
     """
     phase = next(phase for phase in result.phases if phase.report.get("reason") == "early")
     failure, detail = _main_failure(phase)
-    said = str(detail.get("message") or detail.get("words") or "").strip()
+    words = said(detail) if detail else ""
     has = _models(config) if failure == "http_404" else ""
     way_out = {
         "http_401": "check the API key: --api-key-env NAME or --api-key-file FILE",
@@ -38,7 +38,7 @@ def words(result: SessionResult, config: Config) -> tuple[str, str]:
     head = failure_words(failure).removeprefix("HTTP ")
     where = "from" if failure.startswith("http_") else "to"
     message = f"{head} {where} {_shown(config)} after {figures.whole(phase.counts.issued)} requests"
-    message += f": {said}" if said else ""
+    message += f": {words}" if words else ""
     return message + (f" ({has})" if has else ""), f"{way_out}\n{done}" if way_out else done
 
 

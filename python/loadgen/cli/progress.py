@@ -37,6 +37,13 @@ class View:
     def close(self) -> None:
         """Leave the screen as a report expects it."""
 
+    def note(self, text: str) -> None:
+        """Have something said the next time that the view is drawn; callable from a signal's handler.
+
+        Args:
+            text: One line.
+        """
+
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """A phase has begun."""
 
@@ -67,17 +74,24 @@ class PlainView(View):
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._due = 0.0
+        self._notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Say it as a line of its own."""
+        self._notes.append(text)
 
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """Say what begins, and where its log is."""
-        print(f"{phase.name}: {phase.load.words}, run in {directory}", file=self._out, flush=True)
+        _put(self._out, f"{phase.name}: {phase.load.words}, run in {directory}\n")
         self._due = time.monotonic() + _LINE_S
 
     def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
         """Say how it goes, when a line is due."""
+        while self._notes:
+            _put(self._out, f"{phase.name}: {self._notes.pop(0)}\n")
         if time.monotonic() >= self._due:
             self._due += _LINE_S
-            print(f"{phase.name}: {', '.join(_facts(phase, _live(engine)))}", file=self._out, flush=True)
+            _put(self._out, f"{phase.name}: {', '.join(_facts(phase, _live(engine)))}\n")
 
 
 class LiveView(View):
@@ -89,6 +103,11 @@ class LiveView(View):
         self._drawn = False
         self._colour = not os.environ.get("NO_COLOR")
         self._history: list[int] = []
+        self._notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Say it above the view, where it stays."""
+        self._notes.append(text)
 
     def begun(self, phase: PhasePlan, directory: Path) -> None:  # noqa: ARG002
         """Begin to draw."""
@@ -97,6 +116,8 @@ class LiveView(View):
 
     def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
         """Redraw, when it is time."""
+        while self._notes:
+            _put(self._out, f"\r\x1b[J {phase.name}: {self._notes.pop(0)}\r\n")
         now = time.monotonic()
         if now < self._due:
             return
@@ -115,17 +136,23 @@ class LiveView(View):
     def close(self) -> None:
         """Remove what was drawn."""
         if self._drawn:
-            self._out.write("\r\x1b[J")
-            self._out.flush()
+            _put(self._out, "\r\x1b[J")
             self._drawn = False
 
     def _draw(self, lines: list[str], alarm: bool) -> None:
         if self._colour and alarm:
             lines = [line.replace("failed ", "\x1b[31mfailed\x1b[0m ", 1) for line in lines]
         # Erase, write both lines, and go back to the first: what comes next, a shell's prompt even, overwrites them.
-        self._out.write("\r\x1b[J" + "\r\n".join(lines) + f"\x1b[{len(lines) - 1}A\r")
-        self._out.flush()
+        _put(self._out, "\r\x1b[J" + "\r\n".join(lines) + f"\x1b[{len(lines) - 1}A\r")
         self._drawn = True
+
+
+def _put(out: TextIO, text: str) -> None:
+    try:
+        out.write(text)
+        out.flush()
+    except (OSError, ValueError):
+        return  # the terminal or pipe went away (ValueError: the file is closed); that must not end a run
 
 
 def top_line(phase: PhasePlan, live: dict[str, Any], width: int) -> str:
@@ -161,7 +188,7 @@ def bottom_line(live: dict[str, Any], history: list[int], width: int) -> str:
         width: Columns of the terminal; the line never fills the last one.
     """
     parts = [(index, text) for index, text in enumerate(_times(live))]
-    name = " " * (_NAME + 1)
+    name = " " * (_NAME + 1 if width >= 60 else 1)
     line = name + _fitted(parts, width - len(name) - 1)
     room = width - len(line) - len("   req/s by second") - 2
     if len(history) > 3 and room >= 8:
@@ -223,7 +250,7 @@ def _share_done(phase: PhasePlan, live: dict[str, Any], done: int) -> float | No
 def _fitted(parts: list[tuple[int, str]], room: int) -> str:
     """Join as many parts as fit; those with the highest rank are left out first."""
     kept = list(parts)
-    while len(kept) > 1 and len("   ".join(text for _, text in kept)) > room:
+    while kept and len("   ".join(text for _, text in kept)) > room:
         kept.remove(max(kept, key=lambda part: part[0]))
     return "   ".join(text for _, text in kept)
 

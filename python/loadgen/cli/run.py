@@ -14,6 +14,7 @@ import click
 from loadgen import config as configs
 from loadgen.cli import progress, show
 from loadgen.cli.options import GroupedCommand, GroupedOption, flags
+from loadgen.report import figures
 from loadgen.session import Run
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: boo
     view = progress.view("none" if quiet else ui)
     going = Run(options, view)
     try:
-        with _signals(going, options) as seen, view:
+        with _signals(going, options, view) as seen, view:
             result = going.execute()
     except _StoppedEarly as stopped:
         show.error("stopped before anything was sent")
@@ -55,7 +56,7 @@ def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: boo
 
 
 @contextmanager
-def _signals(going: Run, options: Config) -> Iterator[list[int]]:
+def _signals(going: Run, options: Config, view: progress.View) -> Iterator[list[int]]:
     """Let the first SIGINT or SIGTERM stop the run with grace, and the second at once."""
     seen: list[int] = []
 
@@ -64,7 +65,12 @@ def _signals(going: Run, options: Config) -> Iterator[list[int]]:
         if going.state == "preparing":
             raise _StoppedEarly(number)
         if going.state == "running":
-            going.stop(signal.Signals(seen[0]).name, options.grace if len(seen) == 1 else 0.0)
+            first = len(seen) == 1
+            going.stop(signal.Signals(seen[0]).name, options.grace if first else 0.0)
+            if first and options.grace:
+                view.note(
+                    f"stopping; requests in flight have {figures.clock(options.grace)}, a second signal ends them"
+                )
         elif len(seen) > 1:
             raise KeyboardInterrupt  # even the report shall not wait; the run log is on disk
 
@@ -91,7 +97,7 @@ def _tell(result: SessionResult, options: Config, as_json: bool, quiet: bool, se
     if result.status == "failed":
         from loadgen.cli import early as early_stop
 
-        message, way_out = early_stop.words(result, options) if early else (result.reason or "the run failed", "")
+        message, way_out = early_stop.error_of(result, options) if early else (result.reason or "the run failed", "")
         show.error(message, way_out)
         return 1
     return 0

@@ -71,11 +71,11 @@ def _load(config: Config, name: Name) -> Config:
             f"{name('burst')} {config.burst} and {name('requests')} {config.requests} contradict each other",
             f"give {name('burst')} alone",
         )
-    cap, burst = config.max_concurrency, config.burst
-    if load == "burst" and cap is not None and burst is not None and cap < burst:
+    most, burst = config.max_concurrency, config.burst
+    if load == "burst" and most is not None and burst is not None and most < burst:
         raise ConfigError(
-            f"{name('burst')} {burst} sends all at once, and {name('max_concurrency')} {cap} forbids it",
-            f"to work {burst} requests off, use {name('concurrency')} {cap} {name('requests')} {burst}",
+            f"{name('burst')} {burst} sends all at once, and {name('max_concurrency')} {most} forbids it",
+            f"to work {burst} requests off, use {name('concurrency')} {most} {name('requests')} {burst}",
         )
     return config
 

@@ -185,6 +185,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str | None, _report(values.path, "DIR", "Directory of the run.", shown="loadgen-runs/<UTC>-<id>")
     ] = None
 
+    def __repr__(self) -> str:
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        for name in ("url", "proxy"):
+            shown[name] = shown[name] and secret.shown_url(shown[name])
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
 
 class RunOptions(TypedDict, total=False):
     """The keywords of :func:`loadgen.run`; what each means stands in :class:`Config`, by the same name."""

@@ -28,22 +28,27 @@ def short(value: float | None) -> str:
 
 
 def time_ms(value: float | None) -> str:
-    """Return milliseconds with the unit that fits: µs, ms, s, min."""
+    """Return milliseconds as three digits that matter, with the unit that fits: µs, ms, s, min."""
     if value is None or math.isnan(value):
         return "–"
-    if abs(value) >= 120_000:
-        return f"{short(value / 60_000)} min"
-    if abs(value) >= 1000:
-        return f"{short(value / 1000)} s"
-    if 0 < abs(value) < 1:
-        return f"{short(value * 1000)} µs"
-    return f"{short(value)} ms"
+    for least, factor, unit in ((119_950, 1 / 60_000, "min"), (999.5, 1e-3, "s"), (0.9995, 1, "ms"), (0, 1e3, "µs")):
+        if abs(value) >= least:
+            return f"{_three(value * factor)} {unit}"
+    raise AssertionError("every size is 0 or more")
+
+
+def _three(value: float) -> str:
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def clock(seconds: float) -> str:
-    """Return a time span in whole units: ``38 s``, ``2 min 05 s``, ``1 h 03 min``."""
-    if seconds < 10 and seconds != int(seconds):
-        return f"{seconds:.1f} s"
+    """Return a time span: ``250 ms``, ``5.1 s``, ``38 s``, ``2 min 05 s``, ``1 h 03 min``."""
+    if seconds < 0.95:
+        return time_ms(seconds * 1e3)
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole_s = round(seconds)
     if whole_s < 120:
         return f"{whole_s} s"
@@ -61,7 +66,7 @@ def share(value: float | None) -> str:
         return "< 0.1 %"
     if 99.9 < percent < 100:
         return "> 99.9 %"
-    return f"{percent:.0f} %" if percent == round(percent) else f"{percent:.1f} %"
+    return f"{percent:.1f}".removesuffix(".0") + " %"
 
 
 def size(count: float) -> str:

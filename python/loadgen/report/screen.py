@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from loadgen.session import PhaseResult, SessionResult
 
 _LABEL = 12
+_PAIR = 140
 _NARROWEST, _WIDEST = 40, 200
 
 
@@ -69,6 +70,7 @@ def _alarms(result: SessionResult, console: Console, width: int) -> Iterator[Tex
 
     for alarm in sentences.alarms(result):
         for line in Text(alarm, style="bold red").wrap(console, width - 1):
+            line.rstrip()
             yield Text(" ") + line
         yield Text()
 
@@ -92,12 +94,13 @@ def _pair(console: Console, left: str, right: str, width: int) -> Iterator[Text]
     from rich.text import Text
 
     first, second = Text(f" {left}", style="bold"), Text(right)
-    gap = width - first.cell_len - second.cell_len
-    if gap >= 3:
+    gap = min(width, _PAIR) - first.cell_len - second.cell_len
+    if right and gap >= 3:
         yield first + Text(" " * gap) + second
         return
     for text in (Text(left, style="bold"), second):
-        for line in text.wrap(console, width - 1):
+        for line in text.wrap(console, width - 1) if text else ():
+            line.rstrip()
             yield Text(" ") + line
 
 

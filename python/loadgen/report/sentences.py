@@ -21,6 +21,16 @@ _CLASSES = {
     "protocol": "broke the protocol",
     "body": "broken answer",
 }
+_RAMP = 0.02
+_LONGEST = 300
+_KINDS = 6
+_ON_TIME_US = 0.05
+_WHY = {
+    "killed": "the process ended before the run did",
+    "still running": "the run is still going",
+    "SIGINT": "stopped by Ctrl-C (SIGINT)",
+    "SIGTERM": "stopped by SIGTERM",
+}
 _SOURCES = {
     "usage": "server's usage",
     "tokenizer": "counted by the tokenizer",
@@ -48,7 +58,9 @@ def title(result: SessionResult) -> str:
     parts.append(f"{config['api']}, {'streamed' if config['stream'] else 'not streamed'}")
     phases = [phase for phase in result.phases if phase.type != "warmup"]
     if len(phases) == 1:
-        parts += [load(phases[0]), figures.clock(phases[0].duration_s) if not math.isnan(phases[0].duration_s) else ""]
+        asked = (phases[0].report.get("config") or {}).get("duration_s")
+        lasted = asked if asked is not None and result.status == "complete" else phases[0].duration_s
+        parts += [load(phases[0]), "" if math.isnan(lasted) else figures.clock(lasted)]
     if phases and phases[0].dataset:
         dataset = phases[0].dataset
         parts.append(f"{plain(dataset['name'])} ({_many(dataset['samples'], 'prompt')})")
@@ -69,11 +81,12 @@ def load(phase: PhaseResult) -> str:
 
 def alarms(result: SessionResult) -> list[str]:
     """Return what must be read before any number."""
-    found = []
+    limited = [phase for phase in result.phases if phase.trust.verdict == "client_limited" and phase.counts.ok]
+    found = [f"CLIENT-LIMITED: {_told([*phase.trust.reasons, phase.trust.suggestion])}" for phase in limited]
     if result.status != "complete":
-        found.append(f"{result.status.upper()}: {plain(result.reason or 'no reason is known')}.{_missing(result)}")
-    limited = [phase for phase in result.phases if phase.trust.verdict == "client_limited"]
-    return found + [f"CLIENT-LIMITED: {_reasons(phase)}" for phase in limited]
+        reason = result.reason or "no reason is known"
+        found.append(f"{result.status.upper()}: {_WHY.get(reason, plain(reason))}.{_missing(result)}")
+    return found
 
 
 def _missing(result: SessionResult) -> str:
@@ -100,7 +113,7 @@ def goodput(phase: PhaseResult) -> str:
     """Return the goodput and its objectives; empty without objectives."""
     if math.isnan(phase.goodput):
         return ""
-    about = phase.report["goodput"] if isinstance(phase.report["goodput"], dict) else {}
+    about = phase.report["goodput"]
     limits = ", ".join(f"{name} ≤ {figures.time_ms(limit)}" for name, limit in (about.get("slo") or {}).items())
     origin = " from sent" if about.get("from") == "sent" and is_open_loop(phase) else ""
     share = f"{figures.share(about.get('share'))} within {limits}{origin}" if limits else ""
@@ -111,7 +124,8 @@ def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
     """Return the lines below a phase's table."""
     found = [Sentence("throughput", _throughput(phase))]
     found += [Sentence("tokens", text) for text in (_tokens(phase),) if text]
-    found += [Sentence("failures" if index == 0 else "", text) for index, text in enumerate(_failures(phase))]
+    failures = _failures(phase, result.report["run"]["config"])
+    found += [Sentence("failures" if index == 0 else "", text) for index, text in enumerate(failures)]
     found += [Sentence("prompts", text) for text in _prompts(result, phase)]
     found.append(Sentence("trust", _trust(phase), "" if phase.trust.verdict == "ok" else "yellow"))
     return found
@@ -119,15 +133,14 @@ def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
 
 def about_run(result: SessionResult) -> list[Sentence]:
     """Return where the run's files lie, and how to see the report again."""
-    log = result.report["run"].get("log") or {}
-    size = f" {figures.size(log['log_bytes'])}" if log.get("log_bytes") else ""
-    found = [
-        Sentence("report", f"{plain(str(result.dir))}/ (report.json · run.log{size})   loadgen report {_again(result)}")
-    ]
-    lost = log.get("lost") or {}
-    if any(lost.values()):
-        words = ", ".join(f"{figures.whole(count)} {plain(what)}" for what, count in lost.items() if count)
-        found.append(Sentence("damage", f"the run log is damaged: {words} can't be read", "yellow"))
+    log = result.report["run"]["log"]
+    files = f"{plain(str(result.dir))}/ (report.json · run.log {figures.size(log['bytes'])})"
+    found = [Sentence("report", f"{files}   loadgen report {_again(result)}")]
+    lost = log["lost"]
+    if lost["blocks"] or lost["rows"]:
+        places = f"{_many(lost['blocks'], 'place')} of the run log can't be read; " if lost["blocks"] else ""
+        rows = f"{_many(lost['rows'], 'finished request')} {'is' if lost['rows'] == 1 else 'are'} missing"
+        found.append(Sentence("lost", f"{places}{rows}", "yellow"))
     return found
 
 
@@ -142,6 +155,13 @@ def _throughput(phase: PhaseResult) -> str:
         [f"{figures.whole(found.output_tokens_per_s)} output tok/s"] if found.output_tokens_per_s is not None else []
     )
     parts += [f"{figures.whole(found.total_tokens_per_s)} total tok/s"] if found.total_tokens_per_s is not None else []
+    steady = found.steady
+    if steady is not None and found.requests_per_s:
+        # Only where ramp and drain changed the mean is the steady value another message.
+        rate = steady["requests_per_s"]
+        if abs(rate / found.requests_per_s - 1) > _RAMP:
+            span = f"from {figures.clock(steady['from_s'])} to {figures.clock(steady['to_s'])}"
+            parts.append(f"{figures.short(rate)} req/s while the load stood ({span})")
     return " · ".join(parts)
 
 
@@ -151,32 +171,45 @@ def _tokens(phase: PhaseResult) -> str:
         return ""
     parts = [f"{figures.whole(found['input'])} in"] if found.get("input") is not None else []
     parts.append(f"{figures.whole(found['output'])} out")
+    source = _SOURCES.get(found["source"], plain(str(found["source"])))
+    if phase.report.get("usage_refused"):
+        source += "; it refused to tell usage in a stream"
     without = found.get("rows_without_usage") or 0
-    more = f"; {_many(without, 'answer')} without usage" if without and found["source"] == "usage" else ""
-    return f"{', '.join(parts)} ({_SOURCES.get(found['source'], plain(str(found['source'])))}{more})"
+    more = f"; {_many(without, 'answer')} without a count" if without else ""
+    return f"{', '.join(parts)} ({source}{more})"
 
 
-def _failures(phase: PhaseResult) -> list[str]:
-    details = phase.report.get("failure_details") or []
-    if not details:
-        return [f"{figures.whole(count)} × {failure_words(name)}" for name, count in phase.failures.items()]
-    lines = []
-    for detail in details[:6]:
-        words = failure_words(detail["class"])
-        more = plain(str(detail.get("words") or ""))
-        ids = ", ".join(str(number) for number in (detail.get("requests") or [])[:3])
-        text = f"{figures.whole(detail['count'])} × {words}{f' ({more})' if more else ''}"
-        text += f": {plain(detail['message'])[:200]}" if detail.get("message") else ""
-        lines.append(
-            text
-            + (
-                f"   request{'s' if detail['count'] > 1 else ''} {ids}{', …' if detail['count'] > 3 else ''}"
-                if ids
-                else ""
-            )
-        )
-    rest = sum(detail["count"] for detail in details[6:])
-    return lines + ([f"{figures.whole(rest)} more of {len(details) - 6} other kinds, in report.json"] if rest else [])
+def _failures(phase: PhaseResult, config: dict[str, Any]) -> list[str]:
+    details = phase.report["failure_details"]
+    lines = [_failure(detail, config) for detail in details[:_KINDS]]
+    rest = sum(detail["count"] for detail in details[_KINDS:])
+    if rest:
+        lines.append(f"{figures.whole(rest)} more, of {_many(len(details) - _KINDS, 'other kind')}: see report.json")
+    return lines
+
+
+def _failure(detail: dict[str, Any], config: dict[str, Any]) -> str:
+    more = plain(str(detail["words"]))
+    if detail["class"] == "stall":
+        more = f"no byte for {figures.clock(config['stall_timeout'])}"
+    elif detail["class"] == "timeout":
+        more = f"after {figures.clock(config['timeout'])}"
+    words = said(detail)
+    text = f"{figures.whole(detail['count'])} × {failure_words(detail['class'])}"
+    text += (f" ({more})" if more else "") + (f": {words}" if words and words != more else "")
+    ids = detail["requests"][:3]
+    if not ids:
+        return text
+    numbers = ", ".join(str(number) for number in ids) + (", …" if detail["count"] > len(ids) else "")
+    return f"{text}   request{'s' if detail['count'] > 1 else ''} {numbers}"
+
+
+def said(detail: dict[str, Any]) -> str:
+    """Return what there is to say of a kind of failure beside its class: the server's words, else the rule broken."""
+    message = plain(str(detail.get("message") or "")).strip()
+    if detail["class"] == "connect" or not message:
+        return plain(str(detail.get("words") or ""))  # the system's words for it say no more, at greater length
+    return message.removeprefix(f"{failure_words(detail['class'])}: ")[:_LONGEST]
 
 
 def failure_words(name: str) -> str:
@@ -188,11 +221,14 @@ def failure_words(name: str) -> str:
 
 def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
     found = []
-    samples, issued = phase.dataset.get("samples") or 0, phase.counts.issued
-    if samples and issued > samples and not result.report["run"]["config"].get("unique_prompts"):
-        seen = figures.share((issued - samples) / issued)
+    known = phase.counts.issued - phase.counts.in_flight
+    distinct = phase.report["distinct_samples"]
+    if distinct is None:  # too many to tell apart: then at least as many as the dataset has
+        distinct = min(known, phase.dataset.get("samples") or known)
+    if distinct < known and not result.report["run"]["config"].get("unique_prompts"):
+        seen = figures.share((known - distinct) / known)
         found.append(
-            f"{_many(samples, 'distinct prompt')} for {figures.whole(issued)} requests: {seen} were seen before by "
+            f"{_many(distinct, 'distinct prompt')} for {figures.whole(known)} requests: {seen} were seen before by "
             "the server's prefix cache (--unique-prompts prevents it)"
         )
     if phase.dataset.get("note"):
@@ -202,35 +238,38 @@ def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
 
 def _trust(phase: PhaseResult) -> str:
     trust = phase.trust
-    late = trust.send_lateness_us or {}
-    facts = []
-    middle, worst = late.get("p50"), late.get("p99")
-    if middle is not None:
-        beyond = f"; p99 {figures.time_ms(worst / 1e3)}" if worst is not None else ""
-        facts.append(f"sent {figures.time_ms(middle / 1e3)} late (p50{beyond})")
+    facts = [_lateness(trust.send_lateness_us)] if trust.send_lateness_us else []
     if trust.cpu_share is not None:
         facts.append(f"{figures.share(trust.cpu_share)} of a core")
     if trust.throttled is not None or trust.steal is not None:
         facts.append(_disturbed(trust.throttled, trust.steal))
-    words = ", ".join(facts)
     verdict = {"ok": "ok", "client_limited": "CLIENT-LIMITED", "unknown": "unknown"}[trust.verdict]
-    text = f"{verdict}. {words[:1].upper()}{words[1:]}." if words else f"{verdict}."
-    return f"{text} {_reasons(phase)}" if trust.reasons and trust.verdict != "client_limited" else text
+    # What limited the client stands above the whole report already.
+    reasons = [*trust.reasons, trust.suggestion] if trust.verdict != "client_limited" else []
+    return _told([verdict, ", ".join(facts), *reasons, *trust.notes], first_as_it_is=True)
+
+
+def _lateness(late: dict[str, float]) -> str:
+    if late["p99"] < _ON_TIME_US:
+        return "sent on time"
+    return f"sent {figures.time_ms(late['p50'] / 1e3)} late (p50; p99 {figures.time_ms(late['p99'] / 1e3)})"
 
 
 def _disturbed(throttled: float | None, steal: float | None) -> str:
-    parts = [f"{figures.share(throttled)} throttled"] if throttled else []
-    parts += [f"{figures.share(steal)} stolen by other machines"] if steal else []
+    parts = [f"{figures.share(throttled)} of the time throttled"] if throttled else []
+    parts += [f"{figures.share(steal)} of a core taken by other machines"] if steal else []
     return " and ".join(parts) if parts else "no throttling"
 
 
-def _reasons(phase: PhaseResult) -> str:
-    return " ".join(_reason(reason) for reason in phase.trust.reasons)
-
-
-def _reason(reason: Any) -> str:
-    text = plain(str(reason.get("text") or reason.get("words") or reason) if isinstance(reason, dict) else str(reason))
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+def _told(sentences: list[str | None], *, first_as_it_is: bool = False) -> str:
+    """Join sentences: a capital in front (but perhaps for the first), a full stop behind."""
+    told: list[str] = []
+    for sentence in sentences:
+        if sentence:
+            text = plain(sentence)
+            text = text if first_as_it_is and not told else text[:1].upper() + text[1:]
+            told.append(text if text.endswith((".", "!", "?")) else f"{text}.")
+    return " ".join(told)
 
 
 def _many(count: int, noun: str) -> str:

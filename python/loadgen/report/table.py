@@ -40,14 +40,13 @@ def rows(result: SessionResult, phase: PhaseResult, width: int) -> list[tuple[st
     shown = _percentiles(result, width, column)
     from_planned = is_open_loop(phase)
     origin = "from planned" if from_planned else ""
-    head = f" {origin:<{_NAME + _UNIT}}" + "".join(f"{_name(p):>{column}}" for p in shown)
-    lines = [(f"{head}{'max':>{column}}{'mean ± sd':>{column + 8}}", "dim")]
-    marked = set()
-    for row in wanted:
-        lines.append((_line(row, shown, column, width), row.style))
-        marked |= {name for name in row.metric.unsupported if name in {percentile_key(p) for p in shown}}
+    head = f" {origin:<{_NAME + _UNIT}}" + "".join(f"{f'p{p:g} ':>{column}}" for p in shown)
+    lines = [(f"{head}{'max ':>{column}}{'mean ± sd':>{column + 8}}", "dim")]
+    lines += [(_line(row, shown, column, width), row.style) for row in wanted]
+    marked = [p for p in shown if any(percentile_key(p) in row.metric.unsupported for row in wanted)]
     if marked:
-        lines.append((_footnote(marked), "dim"))
+        least = min(marked, key=_takes)
+        lines.append((f" * too few values to bound it with 95 % confidence: p{least:g} takes {_takes(least):,}", "dim"))
     return lines
 
 
@@ -86,8 +85,9 @@ def _same(one: Metric, other: Metric) -> bool:
 
 
 def _note(phase: PhaseResult, name: str) -> str:
-    if name == "itl" and phase.icl.count:
-        return f"{(phase.itl.count / phase.icl.count):.2f} tokens a chunk" if phase.itl.count >= phase.icl.count else ""
+    if name == "itl":
+        tokens = phase.tokens.get("tokens_per_chunk")
+        return f"{tokens:.2f} tokens a chunk" if tokens is not None else ""
     return "gaps between chunks, however many tokens each holds" if name == "icl" else ""
 
 
@@ -112,11 +112,16 @@ def _line(row: _Row, shown: list[float], column: int, width: int) -> str:
     def figure(value: float) -> str:
         return "–" if math.isnan(value) else f"{value * factor:,.{places}f}"
 
-    cells = ["–*" if percentile_key(p) in metric.unsupported else figure(metric.percentile(p)) for p in shown]
+    def percentile(percent: float) -> str:
+        if percentile_key(percent) not in metric.unsupported:
+            return figure(metric.percentile(percent)) + " "
+        # Where it would be the greatest value itself, even the number says nothing.
+        return ("–" if metric.count * (100 - percent) < 100 else figure(metric.percentile(percent))) + "*"
+
+    cells = [percentile(p) for p in shown]
     unit = "s" if factor != 1.0 else metric.unit
-    line = f" {row.label:<{_NAME}}{unit:>{_UNIT}}" + "".join(
-        f"{cell:>{column}}" for cell in [*cells, figure(metric.max)]
-    )
+    line = f" {row.label:<{_NAME}}{unit:>{_UNIT}}"
+    line += "".join(f"{cell:>{column}}" for cell in [*cells, figure(metric.max) + " "])
     line += f"{figure(metric.mean) + ' ± ' + figure(metric.std):>{column + 8}}"
     return f"{line}      {row.note}" if row.note and len(line) + 6 + len(row.note) <= width else line
 
@@ -131,11 +136,10 @@ def _percentiles(result: SessionResult, width: int, column: int) -> list[float]:
     return sorted(order[: max(1, room)])
 
 
-def _name(percent: float) -> str:
-    return f"p{percent:g}"
+def _takes(percent: float) -> int:
+    """Return how many values a percentile's 95 % confidence interval takes to have both ends.
 
-
-def _footnote(marked: set[str]) -> str:
-    percent = min(float(name[1:].replace("_", ".")) for name in marked)
-    needed = math.ceil(100 / (100 - percent) - 1e-9)
-    return f" * too few values for p{percent:g}: it takes {needed:,} at least"
+    Source: David & Nagaraja, Order Statistics, 3rd ed., section 7.1, as in the core's ``interval_ranks``.
+    """
+    share = max(percent, 100 - percent) / 100
+    return math.ceil(math.log(0.025) / math.log(share))

@@ -83,8 +83,9 @@ def target(config: Config) -> Iterator[str]:
     if not config.url.startswith("mock:"):
         yield config.url
         return
+    told = msgspec.json.encode(mock.config_of_url(config.url)).decode()
     try:
-        server = _core.MockServer(msgspec.json.encode(mock.config_of_url(config.url)).decode())
+        server = _core.MockServer(told)
     except ValueError as error:
         raise ConfigError(f"{config.url}: {error}") from None
     try:

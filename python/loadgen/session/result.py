@@ -118,17 +118,35 @@ class Throughput(msgspec.Struct, frozen=True):
 
 
 class Trust(msgspec.Struct, frozen=True):
-    """How far to trust a phase's numbers."""
+    """How far to trust a phase's numbers.
+
+    Args:
+        verdict: ``ok``, ``client_limited``, or ``unknown`` where something needed to judge is missing.
+        reasons: Why it is not ``ok``, a sentence each.
+        notes: What is worth knowing and changes nothing, a sentence each.
+        distrust: Metrics that are not the server's alone.
+        suggestion: What to try.
+        offered_per_s: Requests per second that an open loop asked for.
+        achieved_per_s: Requests per second that were sent.
+        send_lateness_us: Percentiles of how late requests were issued.
+        late_share: Share of the requests that left more than 5 ms late.
+        cpu_share: Share of one core that the busiest worker used.
+        steal: Cores that others on the host got instead of this machine.
+        throttled: Share of the time that a container's CPU limit held the client back.
+    """
 
     verdict: Literal["ok", "client_limited", "unknown"]
-    reasons: list[Any] = []
-    send_lateness_us: dict[str, float | None] | None = None
+    reasons: list[str] = []
+    notes: list[str] = []
+    distrust: list[str] = []
+    suggestion: str | None = None
+    offered_per_s: float | None = None
+    achieved_per_s: float | None = None
+    send_lateness_us: dict[str, float] | None = None
+    late_share: float | None = None
     cpu_share: float | None = None
     steal: float | None = None
     throttled: float | None = None
-
-    def __bool__(self) -> bool:
-        return self.verdict == "ok"
 
 
 class PhaseResult(msgspec.Struct, frozen=True):
@@ -157,8 +175,7 @@ class PhaseResult(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, report: dict[str, Any]) -> PhaseResult:
         """Make a phase's result from its part of a report."""
-        goodput = report.get("goodput")
-        rate = goodput.get("requests_per_s") if isinstance(goodput, dict) else goodput
+        rate = (report.get("goodput") or {}).get("requests_per_s")
         return cls(
             name=report["name"],
             type=report["type"],

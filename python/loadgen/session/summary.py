@@ -87,13 +87,17 @@ def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "model": meta.get("model"),
         "environment": meta["environment"],
         "config": meta["config"],
-        "log": {name: summary.get(name) for name in ("log_bytes", "lost")},
+        "percentiles": summary["percentiles"],
+        "anchor": summary["anchor"],
+        "log": {"bytes": summary["log_bytes"], "format": summary["format"], "lost": summary["lost"]},
     }
     return {"schema": SCHEMA, "run": run, "phases": phases}
 
 
 def _phase(phase: dict[str, Any]) -> dict[str, Any]:
-    meta = phase.pop("meta", None) or {}
+    meta = phase.pop("meta") or {}
+    if isinstance(phase["config"], dict):
+        phase["config"].pop("meta", None)
     return {**phase, "load": meta.get("load"), "dataset": meta.get("dataset"), "seed": meta.get("seed")}
 
 

@@ -161,6 +161,9 @@ impl Answer {
             let text = "the stream has no finish reason, no usage and no [DONE], and only the connection's end ends it";
             return Err(Fault::body(Detail::EarlyEnd, text));
         }
+        if self.reader.events > 0 && !told_its_end && !self.decoder.unfinished().is_empty() {
+            return Err(Fault::body(Detail::EarlyEnd, "the stream ends within an event"));
+        }
         if self.reader.answered() {
             return Ok(());
         }
@@ -180,7 +183,8 @@ impl Answer {
             return Err(Fault::body(Detail::Empty, "the body is empty"));
         }
         let body = std::mem::take(&mut self.body);
-        let read = self.reader.read(&body);
+        // JSON has no byte order mark, but a reader may ignore one (RFC 8259, section 8.1).
+        let read = self.reader.read(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body));
         self.body = body;
         match read {
             Err(_) if self.asked && several_lines_of_json(&self.body) => {

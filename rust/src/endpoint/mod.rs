@@ -7,6 +7,8 @@ mod answer;
 mod api;
 mod error;
 mod facts;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod reader;
 mod scan;
 mod sse;

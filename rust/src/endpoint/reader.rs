@@ -94,7 +94,10 @@ impl Reader {
             (json, true)
         } else {
             lossy = String::from_utf8_lossy(json);
-            facts::parse(&lossy, &mut self.facts).map_err(|e| format!("{e} in `{}`", excerpt(json, 120)))?;
+            facts::parse(&lossy, &mut self.facts).map_err(|e| {
+                // A parser's words may quote a string of any length.
+                format!("{} in `{}`", excerpt(e.to_string().as_bytes(), 120), excerpt(json, 120))
+            })?;
             (lossy.as_bytes(), matches!(lossy, Cow::Borrowed(_)))
         };
         let facts = &self.facts;

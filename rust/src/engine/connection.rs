@@ -1,18 +1,16 @@
 //! One HTTP/1.1 connection and the exchange on it: write a request, stamp every read of its answer.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::flight::{Flight, Verdict};
+use super::flight::Verdict;
+use super::reception::{Aids, Reception};
 use crate::clock::now_ns;
-use crate::endpoint::Answer;
 use crate::http::{Fault, Progress, ResponseParser, Stream};
-use crate::record::{Detail, Failure, Read, ReadList, Shard, Stamps, UNSET};
-use crate::series::LiveShard;
+use crate::record::{Detail, Failure, Stamps, UNSET};
 
 /// The most that one read takes from a socket.
 pub(super) const READ_BYTES: usize = 64 * 1024;
@@ -35,56 +33,31 @@ pub(super) enum Broken {
     Fault(Fault),
 }
 
-/// The reads of one request are handed to the log in parts of about this size, so that a long stream stays small.
-const SPILL_BYTES: usize = 8 * 1024;
-
-/// What a worker lends to an exchange: its buffer, its counters, its log shard, and the request's flight and names.
-pub(super) struct Aids<'a> {
-    pub(super) buffer: &'a RefCell<Box<[u8]>>,
-    pub(super) live: &'a LiveShard,
-    pub(super) shard: &'a RefCell<Shard>,
-    pub(super) flight: &'a Flight,
-    pub(super) request: u64,
-    pub(super) phase: u16,
-}
-
 /// A connection with everything that is reused from request to request.
 pub(super) struct Connection {
     stream: Stream,
     parser: ResponseParser,
-    /// The decoder of the current answer.
-    pub(super) answer: Answer,
+    /// The current answer.
+    pub(super) reception: Reception,
     /// The request's bytes.
     pub(super) out: Vec<u8>,
     written: usize,
-    /// The current answer's reads so far.
-    pub(super) reads: ReadList,
-    /// Bytes received for the current request.
-    pub(super) bytes_in: u64,
     /// Whether a request has been answered on it before.
     pub(super) used: bool,
 }
 
 impl Connection {
     /// Around a connected stream.
-    pub(super) fn new(stream: Stream, parser: ResponseParser, answer: Answer) -> Self {
-        let (out, reads) = (Vec::new(), ReadList::new());
-        Self { stream, parser, answer, out, written: 0, reads, bytes_in: 0, used: false }
+    pub(super) fn new(stream: Stream, parser: ResponseParser, reception: Reception) -> Self {
+        Self { stream, parser, reception, out: Vec::new(), written: 0, used: false }
     }
 
     /// Forget the last request. `out` is for the caller to fill next.
     pub(super) fn reset(&mut self, streamed: bool) {
         self.parser.reset();
-        self.answer.reset(streamed);
+        self.reception.reset(streamed);
         self.out.clear();
         self.written = 0;
-        self.reads.clear();
-        self.bytes_in = 0;
-    }
-
-    /// Whether any byte of the current answer has come.
-    pub(super) fn answered(&self) -> bool {
-        self.bytes_in > 0
     }
 
     /// Write what the socket takes at once, without a task of its own; the rest follows in [`Self::exchange`].
@@ -148,7 +121,7 @@ impl Connection {
             let now = now_ns();
             let progress = match read {
                 Err(error) => Err(fault_of(&error)),
-                Ok(()) if window.filled().is_empty() => self.parser.eof(&mut self.answer),
+                Ok(()) if window.filled().is_empty() => self.parser.eof(&mut self.reception.answer),
                 Ok(()) => self.heard(window.filled(), now, aids, stamps),
             };
             match progress {
@@ -165,35 +138,9 @@ impl Connection {
 
     /// One read of the socket, all of it stamped `now`.
     fn heard(&mut self, bytes: &[u8], now: u64, aids: &Aids<'_>, stamps: &mut Stamps) -> Result<Progress, Fault> {
-        aids.flight.heard(now);
-        self.bytes_in += bytes.len() as u64;
-        if stamps.first_byte == UNSET {
-            stamps.first_byte = now;
-        }
-        let progress = self.parser.feed(bytes, &mut self.answer);
-        let tally = self.answer.take_read();
-        if tally.chunks > 0 && self.answer.outcome().streamed {
-            let first = stamps.first_token == UNSET;
-            let since = if first { stamps.sent } else { stamps.last_token };
-            let delta_ns = now.saturating_sub(since);
-            self.reads.push(&Read { delta_ns, events: tally.events, chunks: tally.chunks, tokens: tally.tokens });
-            if first {
-                stamps.first_token = now;
-                aids.live.first(delta_ns, tally.chunks);
-            } else {
-                aids.live.gap(delta_ns, tally.chunks);
-            }
-            stamps.last_token = now;
-            if self.reads.bytes().len() > SPILL_BYTES {
-                aids.shard.borrow_mut().spill(aids.request, aids.phase, &mut self.reads);
-            }
-            if tally.output && stamps.first_output == UNSET {
-                stamps.first_output = now;
-            }
-        }
-        if tally.finished {
-            aids.flight.finish(now);
-        }
+        self.reception.heard(bytes.len(), now, aids, stamps);
+        let progress = self.parser.feed(bytes, &mut self.reception.answer);
+        self.reception.stamp(now, aids, stamps);
         progress
     }
 }

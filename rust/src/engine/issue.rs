@@ -168,6 +168,9 @@ fn slots(worker: &Worker, phase: &PhaseHere) -> Option<u32> {
 
 /// Open connections before the clock starts, so that the first requests don't measure handshakes.
 async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
+    if worker.run.config.http2 {
+        return worker.multiplexed.connect_ahead(worker).await;
+    }
     let config = &phase.shared.config;
     let workers = f64::from(worker.run.config.workers);
     let wanted = match (&config.load, slots(worker, phase)) {

@@ -3,8 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::connection::{Aids, Broken, Connection, Ended};
+use bytes::Bytes;
+
+use super::connection::{Broken, Connection, Ended};
 use super::flight::{Flight, Verdict, guarded};
+use super::multiplexed::{self, Shared};
+use super::reception::{Aids, Reception};
 use super::worker::{PhaseHere, Worker};
 use crate::clock::now_ns;
 use crate::http::{Fault, Stream};
@@ -36,8 +40,24 @@ pub(super) struct Request {
     stamps: Stamps,
     connect_ns: u64,
     bytes_out: u64,
+    /// Whether the current attempt asked for usage in the stream.
+    asked_usage: bool,
     kind: AttemptKind,
     attempts: Vec<Attempt>,
+}
+
+/// What this request's worker lends to its exchange; a macro, so that the stamps can be lent beside it.
+macro_rules! aids {
+    ($request:ident) => {
+        Aids {
+            buffer: &$request.worker.buffer,
+            live: &$request.worker.live,
+            shard: &$request.worker.shard,
+            flight: &$request.flight,
+            request: $request.id(),
+            phase: $request.phase.shared.index,
+        }
+    };
 }
 
 /// How the last attempt ended, before it is written down.
@@ -59,6 +79,7 @@ impl Request {
             stamps: ticket.stamps,
             connect_ns: 0,
             bytes_out: 0,
+            asked_usage: false,
             kind: AttemptKind::First,
             attempts: Vec::new(),
         }
@@ -70,13 +91,17 @@ impl Request {
         connection.write_now(&mut self.stamps);
     }
 
-    /// Make the request on `slot`'s connection, or on a new one, and write its row. Leaves the connection in the slot
-    /// if it can be used again. Returns the moment it ended.
-    pub(super) async fn make(mut self, slot: &mut Option<Box<Connection>>) -> u64 {
+    /// Make the request, over HTTP/1.1 on `slot`'s connection or on a new one, and write its row. Leaves the connection
+    /// in the slot if it can be used again. Returns the moment it ended.
+    pub(super) async fn make(self, slot: &mut Option<Box<Connection>>) -> u64 {
+        if self.worker.run.config.http2 { self.make_multiplexed().await } else { self.make_alone(slot).await }
+    }
+
+    async fn make_alone(mut self, slot: &mut Option<Box<Connection>>) -> u64 {
         loop {
             if slot.is_none() {
                 match self.connect().await {
-                    Ok(connection) => *slot = Some(connection),
+                    Ok(stream) => *slot = Some(self.worker.connection(stream)),
                     Err(close) => return self.write_row(None, close),
                 }
             }
@@ -84,47 +109,88 @@ impl Request {
             if self.stamps.sent == UNSET {
                 self.render(connection);
             }
-            let aids = Aids {
-                buffer: &self.worker.buffer,
-                live: &self.worker.live,
-                shard: &self.worker.shard,
-                flight: &self.flight,
-                request: self.phase.shared.first_id + self.ticket.index,
-                phase: self.phase.shared.index,
-            };
+            let aids = aids!(self);
             let ended = connection.exchange(&aids, &mut self.stamps).await;
-            if self.is_stale(&ended, connection) {
-                self.begin_again(AttemptKind::Reconnect, Some(connection), Failure::Connect);
-                self.worker.live.reconnected();
-                self.phase.reconnected();
-                *slot = None;
-                continue;
-            }
-            let (close, reusable) = judge(ended, connection, &self.flight);
-            if self.refuses_usage(&close, connection) {
-                self.worker.run.refuse_usage();
-                self.begin_again(AttemptKind::Retry, Some(connection), close.failure);
-                if !reusable {
-                    *slot = None;
-                }
+            let stale = connection.used && is_stale(&ended, &connection.reception);
+            let (close, reusable) = judge(ended, &mut connection.reception, &self.flight);
+            if let Some(kind) = self.another(stale, &close, &connection.reception) {
+                self.begin_again(kind, &connection.reception, close.failure);
+                slot.take_if(|_| !reusable);
                 continue;
             }
             connection.used = true;
-            let done = self.write_row(Some(connection), close);
-            if !reusable {
-                *slot = None;
-            }
+            let done = self.write_row(Some(&mut connection.reception), close);
+            slot.take_if(|_| !reusable);
             return done;
         }
     }
 
-    async fn connect(&mut self) -> Result<Box<Connection>, Close> {
+    async fn make_multiplexed(mut self) -> u64 {
+        let worker = Rc::clone(&self.worker);
+        let mut reception = worker.multiplexed.take_reception().unwrap_or_else(|| worker.reception());
+        let done = loop {
+            let connection = match worker.multiplexed.with_room() {
+                Some(connection) => connection,
+                None => match self.connect_multiplexed().await {
+                    Ok(connection) => connection,
+                    Err(close) => break self.write_row(None, close),
+                },
+            };
+            let used = connection.used.replace(true);
+            let body = self.body();
+            self.bytes_out += body.len() as u64;
+            reception.reset(worker.run.config.stream);
+            let request = worker.run.template.h2_request(body.len());
+            let aids = aids!(self);
+            let exchange = multiplexed::exchange(&connection, request, body, &mut reception, &aids, &mut self.stamps);
+            let ended = match guarded(&self.flight, exchange).await {
+                Ok(Ok(())) => Ok(Ended::Reusable),
+                Ok(Err(fault)) => Err(Broken::Fault(fault)),
+                Err(verdict) => Err(Broken::Verdict(verdict)),
+            };
+            let stale = used && is_stale(&ended, &reception);
+            let (close, _) = judge(ended, &mut reception, &self.flight);
+            if let Some(kind) = self.another(stale, &close, &reception) {
+                self.begin_again(kind, &reception, close.failure);
+                continue;
+            }
+            break self.write_row(Some(&mut reception), close);
+        };
+        worker.multiplexed.keep_reception(reception);
+        done
+    }
+
+    /// Whether this end asks for one more attempt, and of which kind.
+    fn another(&mut self, stale: bool, close: &Close, reception: &Reception) -> Option<AttemptKind> {
+        if stale {
+            self.worker.live.reconnected();
+            self.phase.reconnected();
+            return Some(AttemptKind::Reconnect);
+        }
+        if self.refuses_usage(close, reception) {
+            self.worker.run.refuse_usage();
+            return Some(AttemptKind::Retry);
+        }
+        None
+    }
+
+    async fn connect_multiplexed(&mut self) -> Result<Rc<Shared>, Close> {
+        let started = now_ns();
+        let worker = Rc::clone(&self.worker);
+        let connected = guarded(&self.flight, worker.multiplexed.connect(&worker.run.connector)).await;
+        self.connect_ns += now_ns().saturating_sub(started);
+        match connected {
+            Ok(connected) => connected.map_err(Close::of),
+            Err(verdict) => Err(Close::by(verdict)),
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Stream, Close> {
         let started = now_ns();
         let connected = guarded(&self.flight, self.connect_patiently()).await;
         self.connect_ns += now_ns().saturating_sub(started);
         match connected {
-            Ok(Ok(stream)) => Ok(self.worker.connection(stream)),
-            Ok(Err(fault)) => Err(Close::of(fault)),
+            Ok(connected) => connected.map_err(Close::of),
             Err(verdict) => Err(Close::by(verdict)),
         }
     }
@@ -145,12 +211,23 @@ impl Request {
     }
 
     fn render(&mut self, connection: &mut Connection) {
-        let run = &self.worker.run;
-        connection.reset(run.config.stream);
-        let (before, after) = self.phase.shared.bodies.parts(self.ticket.sample as usize);
+        connection.reset(self.worker.run.config.stream);
+        self.asked_usage = self.worker.run.asks_usage();
         let marker = self.marker();
-        run.template.render(&[run.opening(), before, marker.as_bytes(), after], &mut connection.out);
+        self.worker.run.template.render(&self.pieces(&marker), &mut connection.out);
         self.bytes_out += connection.out.len() as u64;
+    }
+
+    fn body(&mut self) -> Bytes {
+        self.asked_usage = self.worker.run.asks_usage();
+        let marker = self.marker();
+        self.pieces(&marker).concat().into()
+    }
+
+    /// The body: what the engine opens it with, the sample's, and a marker in the sample's hole.
+    fn pieces<'a>(&'a self, marker: &'a str) -> [&'a [u8]; 4] {
+        let (before, after) = self.phase.shared.bodies.parts(self.ticket.sample as usize);
+        [self.worker.run.opening(self.asked_usage), before, marker.as_bytes(), after]
     }
 
     /// What makes a prompt unlike every other; empty unless asked for.
@@ -163,25 +240,18 @@ impl Request {
         }
     }
 
-    /// A kept-alive connection that closed before any byte of the answer: not the request's fault, nor counted as one.
-    fn is_stale(&self, ended: &Result<Ended, Broken>, connection: &Connection) -> bool {
-        let closed = matches!(ended, Err(Broken::Fault(f)) if matches!(f.detail, Detail::EarlyEnd | Detail::Reset));
-        closed && connection.used && !connection.answered()
-    }
-
     /// A server that answers 400 or 422 because it does not know `stream_options`: asked again without it.
-    fn refuses_usage(&self, close: &Close, connection: &Connection) -> bool {
-        let refused = close.failure == Failure::Http && matches!(connection.answer.outcome().status, 400 | 422);
+    fn refuses_usage(&self, close: &Close, reception: &Reception) -> bool {
+        let refused = close.failure == Failure::Http && matches!(reception.answer.outcome().status, 400 | 422);
         refused
             && self.kind != AttemptKind::Retry
-            && self.worker.run.asks_usage()
+            && self.asked_usage
             && (close.text.contains("stream_options") || close.text.contains("include_usage"))
     }
 
     /// Note the attempt that just ended and start another of this `kind`.
-    fn begin_again(&mut self, kind: AttemptKind, connection: Option<&Connection>, outcome: Failure) {
-        let status = connection.map_or(0, |c| c.answer.outcome().status);
-        self.attempts.push(self.attempt(status, outcome));
+    fn begin_again(&mut self, kind: AttemptKind, reception: &Reception, outcome: Failure) {
+        self.attempts.push(self.attempt(reception.answer.outcome().status, outcome));
         self.kind = kind;
         self.flight.again();
         let Stamps { planned, free, issued, .. } = self.stamps;
@@ -194,7 +264,7 @@ impl Request {
         Attempt { kind: self.kind, node: 0, sent, first_byte, done, status, outcome }
     }
 
-    fn write_row(mut self, connection: Option<&mut Connection>, close: Close) -> u64 {
+    fn write_row(&mut self, reception: Option<&mut Reception>, close: Close) -> u64 {
         if self.stamps.done == UNSET {
             self.stamps.done = self.flight.ended_at();
         }
@@ -211,32 +281,32 @@ impl Request {
             stamp_source: StampSource::Engine,
             ..Row::default()
         };
-        if let Some(connection) = &connection {
-            fill_answer(&mut row, connection);
+        if let Some(reception) = &reception {
+            fill_answer(&mut row, reception);
         }
         if !self.attempts.is_empty() {
             self.attempts.push(self.attempt(row.status, row.failure));
         }
-        self.keep(&row, connection, &close);
+        self.keep(&row, reception, &close);
         self.worker.note_done(&self.phase, &row);
         self.phase.shared.learn(&row);
         row.stamps.done
     }
 
     /// Hand everything to the log.
-    fn keep(&self, row: &Row, connection: Option<&mut Connection>, close: &Close) {
+    fn keep(&self, row: &Row, reception: Option<&mut Reception>, close: &Close) {
         let mut shard = self.worker.shard.borrow_mut();
         let mut keep_text = |kind, bytes: &[u8]| shard.text(row.id, kind, bytes);
         if !close.text.is_empty() && row.failure != Failure::None && self.phase.keeps_text(TEXTS_KEPT) {
             // A server may echo what it was sent, credentials included.
             keep_text(TextKind::Error, self.worker.run.template.secrets().redact(&close.text).as_bytes());
         }
-        match connection {
-            Some(connection) => {
-                if self.worker.run.config.save_responses && !connection.answer.text().is_empty() {
-                    keep_text(TextKind::Answer, connection.answer.text());
+        match reception {
+            Some(reception) => {
+                if self.worker.run.config.save_responses && !reception.answer.text().is_empty() {
+                    keep_text(TextKind::Answer, reception.answer.text());
                 }
-                shard.push(row, &connection.reads, &self.attempts);
+                shard.push(row, reception.reads(), &self.attempts);
             }
             None => shard.push(row, &self.worker.no_reads, &self.attempts),
         }
@@ -260,10 +330,16 @@ impl Close {
     }
 }
 
+/// A kept-alive connection that closed before any byte of the answer: not the request's fault, nor counted as one.
+fn is_stale(ended: &Result<Ended, Broken>, reception: &Reception) -> bool {
+    let gone = |f: &Fault| matches!(f.detail, Detail::EarlyEnd | Detail::Reset | Detail::H2Reset);
+    !reception.has_begun() && matches!(ended, Err(Broken::Fault(f)) if gone(f))
+}
+
 /// The outcome of an exchange, and whether its connection can serve another.
 ///
 /// A stream that said `[DONE]` is complete however its connection ended; all else is for the answer to say.
-fn judge(ended: Result<Ended, Broken>, connection: &mut Connection, flight: &Flight) -> (Close, bool) {
+fn judge(ended: Result<Ended, Broken>, reception: &mut Reception, flight: &Flight) -> (Close, bool) {
     let complete = match ended {
         Ok(ended) => Ok(ended == Ended::Reusable),
         Err(Broken::Verdict(Verdict::Lingered)) => Ok(false),
@@ -272,21 +348,21 @@ fn judge(ended: Result<Ended, Broken>, connection: &mut Connection, flight: &Fli
         Err(Broken::Fault(fault)) => Err(Close::of(fault)),
     };
     match complete {
-        Ok(reusable) => (connection.answer.end().map_or_else(Close::of, |()| Close::good()), reusable),
+        Ok(reusable) => (reception.answer.end().map_or_else(Close::of, |()| Close::good()), reusable),
         Err(close) => (close, false),
     }
 }
 
 /// What the answer brought, whether or not it was a good one.
-fn fill_answer(row: &mut Row, connection: &Connection) {
-    let outcome = connection.answer.outcome();
+fn fill_answer(row: &mut Row, reception: &Reception) {
+    let outcome = reception.answer.outcome();
     row.status = outcome.status;
     row.finish = outcome.finish;
     row.streamed = outcome.streamed;
     row.tokens_in = outcome.tokens_in;
     row.events = outcome.events;
     row.chunks = outcome.chunks;
-    row.bytes_in = connection.bytes_in;
+    row.bytes_in = reception.bytes_in;
     (row.tokens_out, row.token_source) = match outcome.tokens_out {
         Some(n) => (Some(n), TokenSource::Usage),
         None if outcome.streamed && outcome.chunks > 0 => (Some(outcome.chunks), TokenSource::Chunks),

@@ -251,8 +251,8 @@ impl RunShared {
 
     /// What every body opens with.
     #[inline]
-    pub(super) fn opening(&self) -> &'static [u8] {
-        match (self.config.stream, self.asks_usage()) {
+    pub(super) fn opening(&self, ask_usage: bool) -> &'static [u8] {
+        match (self.config.stream, ask_usage) {
             (true, true) => br#"{"stream":true,"stream_options":{"include_usage":true},"#,
             (true, false) => br#"{"stream":true,"#,
             (false, _) => b"{",

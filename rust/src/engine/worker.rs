@@ -11,7 +11,9 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::connection::{Connection, READ_BYTES};
 use super::flight::{Flights, SWEEP_MS};
 use super::issue;
+use super::multiplexed::Multiplexed;
 use super::phase::{SharedPhase, StopReason, Tally};
+use super::reception::Reception;
 use super::run::RunShared;
 use super::usage::thread_cpu_ns;
 use crate::clock::now_ns;
@@ -37,6 +39,8 @@ pub(super) struct Worker {
     pub(super) shard: RefCell<Shard>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) flights: Flights,
+    /// HTTP/2: shared connections and idle decoders.
+    pub(super) multiplexed: Multiplexed,
     /// For rows that never had a connection.
     pub(super) no_reads: ReadList,
     /// Idle connections, the most recently used last.
@@ -84,6 +88,7 @@ impl Worker {
             shard: RefCell::new(shard),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             flights: Flights::default(),
+            multiplexed: Multiplexed::default(),
             no_reads: ReadList::new(),
             pool: RefCell::default(),
             phases: RefCell::default(),
@@ -116,9 +121,14 @@ impl Worker {
 
     /// Wrap a connected stream.
     pub(super) fn connection(&self, stream: Stream) -> Box<Connection> {
+        Box::new(Connection::new(stream, ResponseParser::new(Limits::default()), self.reception()))
+    }
+
+    /// A decoder of answers.
+    pub(super) fn reception(&self) -> Reception {
         let options = AnswerOptions { keep_text: self.run.config.save_responses, limits: Limits::default() };
-        let answer = Answer::new(self.run.config.api, options);
-        Box::new(Connection::new(stream, ResponseParser::new(Limits::default()), answer))
+        let secrets = self.run.template.secrets().clone();
+        Reception::new(Answer::new(self.run.config.api, options).with_secrets(secrets))
     }
 
     /// The most recently used idle connection.

@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use super::proxy::Proxy;
 use super::target::Place;
 use super::tls::Tls;
-use super::{Fault, Secrets, Target, TlsOptions};
+use super::{Fault, H2Connection, Limits, Secrets, Target, TlsOptions};
 use crate::record::{Detail, Failure};
 
 /// Why connections cannot even be tried.
@@ -112,10 +112,15 @@ impl Connector {
     pub async fn connect(&self) -> Result<Stream, Fault> {
         let shared = &*self.shared;
         let deadline = Instant::now() + shared.timeout;
-        match timeout_at(deadline, shared.connect(deadline)).await {
-            Ok(connected) => connected,
-            Err(_) => Err(shared.too_slow()),
-        }
+        shared.in_time(deadline, shared.connect(deadline)).await
+    }
+
+    /// Make a connection that speaks HTTP/2; its handshake counts as connecting.
+    pub async fn connect_http2(&self, limits: Limits) -> Result<H2Connection, Fault> {
+        let shared = &*self.shared;
+        let deadline = Instant::now() + shared.timeout;
+        let connected = async { H2Connection::handshake(shared.connect(deadline).await?, limits).await };
+        shared.in_time(deadline, connected).await
     }
 
     /// Where plain requests must name the whole URL: its origin, and the proxy's credentials.
@@ -156,6 +161,10 @@ impl Shared {
             proxy.tunnel(&mut tcp, &self.authority).await?;
         }
         Ok(Stream::Tls(Box::new(tls.handshake(tcp).await?)))
+    }
+
+    async fn in_time<T>(&self, deadline: Instant, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        timeout_at(deadline, work).await.unwrap_or_else(|_| Err(self.too_slow()))
     }
 
     fn too_slow(&self) -> Fault {
@@ -381,6 +390,18 @@ mod tests {
             let connector = Connector::new(&target, &tls, None, Duration::from_secs(5)).unwrap();
             let fault = connector.connect().await.err().unwrap();
             assert_eq!((fault.failure, fault.detail), (Failure::Connect, Detail::ConnectTimeout));
+        });
+    }
+
+    #[test]
+    fn http2_needs_a_server_that_says_something_in_time() {
+        block_on(async {
+            tokio::time::pause();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let target = Target::parse(&format!("http://{}", listener.local_addr().unwrap()), "/v1", true).unwrap();
+            let connector = Connector::new(&target, &TlsOptions::default(), None, Duration::from_secs(5)).unwrap();
+            let silent = connector.connect_http2(Limits::default()).await.err().unwrap();
+            assert_eq!((silent.failure, silent.detail), (Failure::Connect, Detail::ConnectTimeout));
         });
     }
 

@@ -6,18 +6,22 @@ pub fn excerpt(bytes: &[u8], max: usize) -> String {
     // Four bytes a character is the most UTF-8 needs: no more than that is ever looked at.
     let window = &bytes[..bytes.len().min(max.saturating_mul(4).saturating_add(4))];
     let text = String::from_utf8_lossy(window);
-    let mut out = String::new();
-    let mut left = max;
+    let (mut out, mut left) = (String::new(), max);
     for c in text.trim().chars() {
-        if left == 0 {
+        let escaped = c.escape_unicode();
+        let (length, plain) = match c {
+            '\n' | '\r' | '\t' => (1, Some(' ')),
+            c if c.is_control() || is_invisible(c) => (escaped.len(), None),
+            c => (1, Some(c)),
+        };
+        if length > left {
             out.push('…');
             return out;
         }
-        left -= 1;
-        match c {
-            '\n' | '\r' | '\t' => out.push(' '),
-            c if c.is_control() || is_invisible(c) => out.extend(c.escape_unicode()),
-            c => out.push(c),
+        left -= length;
+        match plain {
+            Some(c) => out.push(c),
+            None => out.extend(escaped),
         }
     }
     if window.len() < bytes.len() {
@@ -48,6 +52,7 @@ mod tests {
         assert_eq!(cut.chars().count(), 301);
         assert!(cut.ends_with('…'));
         assert_eq!(excerpt(b"short", 300), "short");
+        assert_eq!(excerpt(&[0x12; 500], 20), "\\u{12}\\u{12}\\u{12}…");
     }
 
     #[test]

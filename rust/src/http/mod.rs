@@ -4,6 +4,7 @@
 mod connect;
 mod excerpt;
 mod fault;
+mod h2;
 mod head;
 mod proxy;
 mod request;
@@ -15,6 +16,7 @@ mod tls;
 pub use connect::{ConnectConfigError, Connector, Stream};
 pub use excerpt::excerpt;
 pub use fault::Fault;
+pub use h2::{H2Connection, H2Part};
 pub use head::Head;
 pub use request::RequestTemplate;
 pub use response::ResponseParser;

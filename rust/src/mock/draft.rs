@@ -324,7 +324,8 @@ impl Draft {
         }
         if matches!(self.framing, Framing::Length | Framing::Both) || self.length.is_some() {
             put(&mut out, "content-length: ");
-            let length: u64 = body.iter().map(|step| step.data.len()).sum();
+            // A body without end is as long as can be said.
+            let length = body.iter().fold(0_u64, |sum, step| sum.saturating_add(step.data.len()));
             put(&mut out, &self.length.unwrap_or(|length| length.to_string())(length - self.after.len() as u64));
             put(&mut out, "\r\n");
         }

@@ -1,6 +1,8 @@
 //! The bindings: the only importer of pyo3, and thin.
 
 mod engine;
+mod record;
+mod stats;
 
 use pyo3::prelude::*;
 
@@ -11,6 +13,10 @@ mod mock;
 mod _core {
     #[pymodule_export]
     use super::engine::{Bodies, Engine, now_ns};
+    #[pymodule_export]
+    use super::record::{RowReader, TextReader, read_rows, read_texts};
+    #[pymodule_export]
+    use super::stats::summarise;
 
     use super::*;
 

@@ -1,6 +1,7 @@
 //! The frame of the run log: the file's header, kept twice, and the head of each block. Layout: `docs/formats.md`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Deref;
 
 use super::LogError;
 use crate::clock::Anchor;
@@ -201,9 +202,9 @@ impl Head {
     }
 }
 
-/// One whole block, as the reader hands it out.
+/// What a block's head says, as the reader hands it out.
 #[derive(Clone, Copy, Debug)]
-pub struct Block<'a> {
+pub struct BlockHead {
     /// What it holds.
     pub kind: BlockKind,
     /// The worker that wrote it, or [`SESSION_WORKER`].
@@ -220,8 +221,22 @@ pub struct Block<'a> {
     pub more: bool,
     /// Where its payload starts in the file.
     pub offset: u64,
+}
+
+/// One whole block: its head's fields, and the payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    pub(crate) head: BlockHead,
     /// Its payload, checksum verified.
     pub payload: &'a [u8],
+}
+
+impl Deref for Block<'_> {
+    type Target = BlockHead;
+
+    fn deref(&self) -> &BlockHead {
+        &self.head
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::block::{BlockKind, FIRST_BLOCK, FLAG_MORE, FORMAT_MAJOR, FileHeader, HEAD, Head, MAX_BLOCK};
-use super::{Block, LogError};
+use super::{Block, BlockHead, LogError};
 use crate::clock::Anchor;
 
 /// Bytes read from the file at a time; a block always fits.
@@ -107,6 +107,14 @@ impl LogReader {
         &self.header
     }
 
+    /// Bytes of the file at this moment.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when the system doesn't tell.
+    pub fn bytes(&self) -> Result<u64, LogError> {
+        self.file.metadata().map(|meta| meta.len()).map_err(|e| LogError::io("look at", &self.path, e))
+    }
+
     /// The damaged places met so far, in the file's order; at most the first hundred.
     pub fn damage(&self) -> &[Damage] {
         &self.damage
@@ -122,18 +130,15 @@ impl LogReader {
     /// # Errors
     /// [`LogError::Io`] when the file can't be read.
     pub fn next_block(&mut self) -> Result<Option<Block<'_>>, LogError> {
-        self.next_wanted(|_, _| true)
+        self.next_wanted(|_| true)
     }
 
-    /// The next whole block that `wanted(kind, offset of its payload)` says yes to. The others' payloads are neither
-    /// verified nor touched, so several threads can share one log at little cost.
+    /// The next whole block whose head `wanted` says yes to. The others' payloads are neither verified nor touched, so
+    /// several threads can share one log at little cost.
     ///
     /// # Errors
     /// See [`LogReader::next_block`].
-    pub fn next_wanted(
-        &mut self,
-        mut wanted: impl FnMut(BlockKind, u64) -> bool,
-    ) -> Result<Option<Block<'_>>, LogError> {
+    pub fn next_wanted(&mut self, mut wanted: impl FnMut(&BlockHead) -> bool) -> Result<Option<Block<'_>>, LogError> {
         let (head, offset) = loop {
             self.fill(HEAD)?;
             let start = self.offset();
@@ -152,7 +157,7 @@ impl LogReader {
             }
             let payload = self.at + HEAD..self.at + size;
             self.at += size;
-            if !wanted(head.kind, start + HEAD as u64) {
+            if !wanted(&head_of(&head, start + HEAD as u64)) {
                 continue;
             }
             if crc32fast::hash(&self.window[payload]) == head.payload_crc {
@@ -162,17 +167,16 @@ impl LogReader {
             self.note(Damage { offset: start, length: size as u64, worker, rows, tail: false });
         };
         let payload = &self.window[self.at - head.length as usize..self.at];
-        Ok(Some(block_of(&head, offset, payload)))
+        Ok(Some(Block { head: head_of(&head, offset), payload }))
     }
 
-    /// Read `length` bytes at `offset` again, after the blocks around them went by: spilled reads of a finished row.
+    /// A handle to read places of the file again that have gone by: spilled reads, once their row has come.
     ///
     /// # Errors
-    /// [`LogError::Io`] when the file can't be read, or ends before.
-    pub fn read_again(&self, offset: u64, length: usize, out: &mut Vec<u8>) -> Result<(), LogError> {
-        let start = out.len();
-        out.resize(start + length, 0);
-        self.file.read_exact_at(&mut out[start..], offset).map_err(|e| LogError::io("read", &self.path, e))
+    /// [`LogError::Io`] when no further descriptor can be had.
+    pub fn again(&self) -> Result<LogPlaces, LogError> {
+        let file = self.file.try_clone().map_err(|e| LogError::io("open", &self.path, e))?;
+        Ok(LogPlaces { file, path: self.path.clone() })
     }
 
     /// Look for the next head after a place that holds none.
@@ -251,8 +255,8 @@ fn rows_of(head: &Head) -> Option<u32> {
     (head.kind == BlockKind::Rows).then_some(head.rows)
 }
 
-fn block_of<'a>(head: &Head, offset: u64, payload: &'a [u8]) -> Block<'a> {
-    Block {
+fn head_of(head: &Head, offset: u64) -> BlockHead {
+    BlockHead {
         kind: head.kind,
         worker: head.worker,
         seq: head.seq,
@@ -261,6 +265,24 @@ fn block_of<'a>(head: &Head, offset: u64, payload: &'a [u8]) -> Block<'a> {
         in_flight: head.in_flight,
         more: head.flags & FLAG_MORE != 0,
         offset,
-        payload,
+    }
+}
+
+/// Reads chosen places of a log.
+#[derive(Debug)]
+pub struct LogPlaces {
+    file: File,
+    path: PathBuf,
+}
+
+impl LogPlaces {
+    /// Append the `length` bytes at `offset` to `out`.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when the file can't be read, or ends before.
+    pub fn read(&self, offset: u64, length: usize, out: &mut Vec<u8>) -> Result<(), LogError> {
+        let start = out.len();
+        out.resize(start + length, 0);
+        self.file.read_exact_at(&mut out[start..], offset).map_err(|e| LogError::io("read", &self.path, e))
     }
 }

@@ -1,1 +1,186 @@
-//! Placeholder header, replaced by the module's first commit.
+//! Exact statistics, streaming over the run log: every number of a report that follows from the record.
+//!
+//! A first look takes the log's documents, a first pass over the rows counts and fills histograms, and a second one
+//! picks the exact values of the percentiles out of the few buckets that hold them. Nothing is sorted, and memory
+//! does not grow with the number of requests.
+
+mod assemble;
+mod effort;
+mod gaps;
+mod histogram;
+mod interval;
+mod metric;
+mod occupancy;
+mod options;
+mod outline;
+mod pick;
+mod scan;
+mod select;
+mod summary;
+mod tally;
+mod timeline;
+mod trust;
+
+use std::path::Path;
+
+use assemble::Around;
+use options::SloFrom as From;
+use outline::{Outline, PhaseOutline};
+use pick::PhasePick;
+use scan::{Met, scan};
+use tally::{Objective, Tally};
+
+pub use metric::{METRICS, Metric, Over, POOLED, SLO_METRICS, Tokens};
+pub use options::{DEFAULT_PERCENTILES, Options, SloFrom, StatsError};
+pub use summary::{
+    Anchor, Bytes, Counts, FailureDetail, Goodput, Lost, MetricSummary, Phase, Place, Series, SteadySummary, Summary,
+    Throughput, TokenSummary,
+};
+pub use trust::{Lateness, Trust, Verdict};
+
+/// Logs below this are read on one thread: starting another costs more than it saves.
+const ONE_THREAD_BELOW: u64 = 1 << 20;
+/// More threads than this don't pay: all of them read the whole file.
+const MOST_THREADS: usize = 4;
+
+/// Derive everything a report needs from the `run.log` in `dir`.
+///
+/// # Errors
+/// [`StatsError::Log`] when the log can't be read; the others name an option that makes no sense.
+pub fn summarise(dir: &Path, options: &Options) -> Result<Summary, StatsError> {
+    options.check()?;
+    let outline = Outline::read(dir)?;
+    let threads = match options.threads {
+        0 if outline.bytes < ONE_THREAD_BELOW => 1,
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS)),
+        chosen => chosen,
+    };
+    let (mut tallies, met) = count(dir, threads, &outline, options)?;
+    let pick = |tally: &mut Option<Tally>| tally.as_mut().map(|tally| PhasePick::new(tally, &options.percentiles));
+    let mut picks: Vec<Option<PhasePick>> = tallies.iter_mut().map(pick).collect();
+    pick::find(dir, threads, &mut picks)?;
+    let lost = lost(&outline, &met);
+    let issued = issued(&outline, &tallies);
+    let found = tallies.into_iter().zip(&picks).zip(&issued).enumerate();
+    let phases = found.filter_map(|(index, ((tally, pick), issued))| {
+        let index = index as u16;
+        let phase = outline.phases.get(&index).cloned().unwrap_or_default();
+        let around = Around {
+            outline: &outline,
+            slo_from: slo_from(options, &phase),
+            phase: &phase,
+            index,
+            options,
+            issued: *issued,
+            lost_rows: lost.rows,
+            lost_blocks: lost.blocks,
+            without_reads: met.without_reads,
+        };
+        Some(assemble::phase(&around, tally?, pick.as_ref()?))
+    });
+    let phases = phases.collect();
+    Ok(run_summary(outline, lost, phases))
+}
+
+/// The first pass: a tally for each phase that the log knows of, by index.
+fn count(
+    dir: &Path,
+    threads: usize,
+    outline: &Outline,
+    options: &Options,
+) -> Result<(Vec<Option<Tally>>, Met), StatsError> {
+    let interval = (options.interval * 1e9) as u64;
+    let origin = |index: u16| {
+        let known = outline.phases.get(&index).and_then(PhaseOutline::origin_ns);
+        known.unwrap_or(outline.header.anchor.mono_ns)
+    };
+    let objectives = |index: u16| {
+        let unknown = PhaseOutline::default();
+        let phase = outline.phases.get(&index).unwrap_or(&unknown);
+        let from_planned = slo_from(options, phase) == From::Planned;
+        let objective = |(name, limit): (&String, &f64)| {
+            let limit_ns = (limit * 1e6).round() as u64;
+            metric::index_of(name).map(|metric| Objective { metric, limit_ns, from_planned })
+        };
+        options.slo.iter().filter_map(objective).collect::<Vec<_>>()
+    };
+    type Share = Vec<Option<(Tally, Vec<Objective>)>>;
+    let new = |index: u16| (Tally::new(origin(index), interval), objectives(index));
+    let (shares, met) = scan(dir, threads, Share::new, |share: &mut Share, view, parts| {
+        let index = usize::from(view.row.phase);
+        if index >= share.len() {
+            share.resize_with(index + 1, || None);
+        }
+        let (tally, slo) = share[index].get_or_insert_with(|| new(view.row.phase));
+        tally.see(view, parts, slo, outline.texts.contains_key(&view.row.id));
+    })?;
+    let known = outline.phases.keys().next_back().map_or(0, |last| usize::from(*last) + 1);
+    let mut tallies: Vec<Option<Tally>> = Vec::new();
+    tallies.resize_with(shares.iter().map(Vec::len).chain([known]).max().unwrap_or(0), || None);
+    for index in outline.phases.keys() {
+        tallies[usize::from(*index)] = Some(new(*index).0);
+    }
+    for (index, share) in shares.into_iter().flat_map(|share| share.into_iter().enumerate()) {
+        let Some((theirs, _)) = share else { continue };
+        match &mut tallies[index] {
+            Some(tally) => tally.merge(theirs),
+            empty => *empty = Some(theirs),
+        }
+    }
+    Ok((tallies, met))
+}
+
+/// From which moment a phase's objectives are judged.
+fn slo_from(options: &Options, phase: &PhaseOutline) -> From {
+    let by_load = if phase.is_open_loop() == Some(true) { From::Planned } else { From::Sent };
+    options.slo_from.unwrap_or(by_load)
+}
+
+/// What is missing, from damaged places and from what the workers said they had finished.
+fn lost(outline: &Outline, met: &Met) -> Lost {
+    let finished: u64 = outline.counters.values().map(|(issued, in_flight)| issued.saturating_sub(*in_flight)).sum();
+    let damaged: u64 = met.damage.iter().filter_map(|damage| damage.rows).map(u64::from).sum();
+    let tail = met.damage.iter().filter(|damage| damage.tail);
+    Lost {
+        blocks: met.damage.iter().filter(|damage| !damage.tail).count() as u64 + met.unnamed,
+        rows: finished.saturating_sub(met.rows).max(damaged + met.undecoded),
+        tail_bytes: tail.map(|damage| damage.length).sum(),
+        places: met.damage.iter().map(Place::from).collect(),
+    }
+}
+
+/// Requests issued in each phase: as its end tells, and for a phase without an end what the workers' counters leave.
+fn issued(outline: &Outline, tallies: &[Option<Tally>]) -> Vec<u64> {
+    let told = |index: usize| {
+        let phase = outline.phases.get(&u16::try_from(index).ok()?)?;
+        phase.end.as_ref()?.get("counts")?.get("issued")?.as_u64()
+    };
+    let rows = |index: usize| tallies[index].as_ref().map_or(0, |tally| tally.rows);
+    let mut issued: Vec<u64> = (0..tallies.len()).map(|i| told(i).unwrap_or_else(|| rows(i))).collect();
+    let all: u64 = outline.counters.values().map(|(issued, _)| issued).sum();
+    if let Some(open) = (0..tallies.len()).rev().find(|i| tallies[*i].is_some())
+        && told(open).is_none()
+    {
+        issued[open] += all.saturating_sub(issued.iter().sum());
+    }
+    issued
+}
+
+fn run_summary(outline: Outline, lost: Lost, phases: Vec<Phase>) -> Summary {
+    let told = |name: &str| Some(outline.run_end.as_ref()?.get(name)?.as_str()?.to_owned());
+    let status = told("status").unwrap_or_else(|| "interrupted".to_owned());
+    let reason = if outline.run_end.is_some() { told("reason") } else { Some("killed".to_owned()) };
+    let header = outline.header;
+    Summary {
+        session: header.session,
+        anchor: Anchor { mono_ns: header.anchor.mono_ns, wall_ns: header.anchor.wall_ns },
+        format: [header.major, header.minor],
+        meta: outline.meta,
+        reason: reason.filter(|_| status != "complete"),
+        status,
+        log_bytes: outline.bytes,
+        lost,
+        percentiles: "exact, nearest-rank",
+        phases,
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::super::answer::End;
 use super::super::config::Usage;
-use super::super::draft::{Draft, Item, Kind, Payload, Point};
+use super::super::draft::{Draft, Framing, Item, Kind, Payload, Point};
 use super::super::voice::{self, put};
 use super::{Fault, fault, plan};
 
@@ -134,7 +134,9 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     fault("open_after_done", "after [DONE] nothing ends: no last chunk, and the connection stays open", |d| {
         d.chunks.no_last = true;
-        d.length = Some(|length| (length + 1).to_string());
+        if d.framing == Framing::Length {
+            d.length = Some(|length| (length + 1).to_string());
+        }
         d.end = End::Hold;
     }),
     fault("role_only", "the role, the finish reason, and no token", |d| {

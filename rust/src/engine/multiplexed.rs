@@ -1,0 +1,109 @@
+//! HTTP/2: requests side by side on shared connections, a new one when all streams of the others are taken.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::flight::guarded;
+use super::reception::{Aids, Reception};
+use super::worker::Worker;
+use crate::clock::now_ns;
+use crate::http::{Connector, Fault, H2Connection, H2Part, Limits, Sink};
+use crate::record::Stamps;
+
+/// A connection that several requests share.
+pub(super) struct Shared {
+    connection: H2Connection,
+    /// Whether a request has been made on it before.
+    pub(super) used: Cell<bool>,
+}
+
+impl Deref for Shared {
+    type Target = H2Connection;
+
+    fn deref(&self) -> &H2Connection {
+        &self.connection
+    }
+}
+
+/// A worker's HTTP/2 connections, and decoders that wait for their next request.
+#[derive(Default)]
+pub(super) struct Multiplexed {
+    connections: RefCell<Vec<Rc<Shared>>>,
+    receptions: RefCell<Vec<Reception>>,
+}
+
+impl Multiplexed {
+    /// The first connection on which another stream may be opened.
+    pub(super) fn with_room(&self) -> Option<Rc<Shared>> {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|c| c.is_open());
+        connections.iter().find(|c| c.has_room()).cloned()
+    }
+
+    /// Open one more connection.
+    pub(super) async fn connect(&self, connector: &Connector) -> Result<Rc<Shared>, Fault> {
+        let stream = connector.connect().await?;
+        let connection = H2Connection::handshake(stream, Limits::default()).await?;
+        let shared = Rc::new(Shared { connection, used: Cell::new(false) });
+        self.connections.borrow_mut().push(Rc::clone(&shared));
+        Ok(shared)
+    }
+
+    /// Have a connection before the clock starts.
+    pub(super) async fn connect_ahead(&self, worker: &Worker) {
+        if self.with_room().is_none() {
+            let flight = worker.flights.enter();
+            // A failure shows again with the first request, which has a row for it.
+            let _ = guarded(&flight, self.connect(&worker.run.connector)).await;
+            worker.flights.leave(&flight);
+        }
+    }
+
+    /// A decoder that was used before.
+    pub(super) fn take_reception(&self) -> Option<Reception> {
+        self.receptions.borrow_mut().pop()
+    }
+
+    /// Keep a decoder for the next request.
+    pub(super) fn keep_reception(&self, reception: Reception) {
+        self.receptions.borrow_mut().push(reception);
+    }
+}
+
+/// Make one request on `connection`, every frame stamped with the read that brought it.
+pub(super) async fn exchange(
+    connection: &Shared,
+    request: http::Request<()>,
+    body: Bytes,
+    reception: &mut Reception,
+    aids: &Aids<'_>,
+    stamps: &mut Stamps,
+) -> Result<(), Fault> {
+    stamps.sent = now_ns();
+    let ended = connection
+        .exchange(request, body, &mut |part, now| {
+            let bytes = match part {
+                // How long a head was is not known after HPACK; it counts as something that came.
+                H2Part::Head(_) => 1,
+                H2Part::Data(data) => data.len(),
+            };
+            // A read of other streams' frames may lie before this request's own write.
+            let now = now.max(stamps.sent);
+            reception.heard(bytes, now, aids, stamps);
+            let decoded = match part {
+                H2Part::Head(head) => reception.answer.head(&head),
+                H2Part::Data(data) => reception.answer.data(data),
+            };
+            reception.stamp(now, aids, stamps);
+            stamps.done = now;
+            decoded
+        })
+        .await;
+    if ended.is_err() {
+        stamps.done = now_ns();
+    }
+    ended
+}

@@ -1,0 +1,600 @@
+//! Summaries against a plain reference that sorts everything, and the run's story: killed, damaged, held back.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use loadgen::clock::Anchor;
+use loadgen::record::{
+    Attempt, AttemptKind, Detail, Failure, Finish, LogHeader, LogWriter, Read, ReadList, Row, Shard, Stamps, TextKind,
+    TokenSource,
+};
+use loadgen::stats::{METRICS, Options, StatsError, Summary, Tokens, Verdict, summarise};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const S: u64 = 1_000_000_000;
+const MS: u64 = 1_000_000;
+
+/// A request with its reads, early ones apart.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    row: Row,
+    reads: Vec<Read>,
+}
+
+/// A log in the making.
+struct Log {
+    dir: tempfile::TempDir,
+    writer: LogWriter,
+    shards: Vec<Shard>,
+}
+
+impl Log {
+    fn new(workers: u16) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let header = LogHeader {
+            anchor: Anchor { mono_ns: S, wall_ns: 1_700_000_000 * S },
+            session: "7f3a".to_owned(),
+            meta: json!({"id": "7f3a"}),
+        };
+        let writer = LogWriter::create(dir.path(), &header, false).unwrap();
+        let shards = (0..workers).map(|worker| writer.shard(worker)).collect();
+        Self { dir, writer, shards }
+    }
+
+    fn begin(&self, phase: u16, config: Value) {
+        self.meta(json!({"event": "phase_start", "phase": phase, "ns": S, "config": config}));
+    }
+
+    fn end(&self, phase: u16, issued: u64) {
+        let end = json!({
+            "event": "phase_end", "phase": phase, "ns": 9 * S, "start_ns": S, "issue_end_ns": 8 * S,
+            "reason": "requests", "counts": {"issued": issued}, "usage_refused": false, "never_issued": 0,
+        });
+        self.meta(end);
+    }
+
+    fn meta(&self, event: Value) {
+        self.writer.meta(&event).unwrap();
+    }
+
+    fn push(&mut self, told: &Told) {
+        let mut list = ReadList::new();
+        let half = told.reads.len() / 2;
+        for (i, read) in told.reads.iter().enumerate() {
+            // Long ones leave half of their reads early, as the engine does.
+            if i == half && half > 10 {
+                let shard = &mut self.shards[usize::from(told.row.worker)];
+                shard.spill(told.row.id, told.row.phase, &mut list);
+            }
+            list.push(read);
+        }
+        self.shards[usize::from(told.row.worker)].push(&told.row, &list, &[]);
+    }
+
+    fn finish(mut self) -> tempfile::TempDir {
+        self.meta(json!({"event": "run_end", "ns": 10 * S, "status": "complete", "reason": ""}));
+        self.shards.iter_mut().for_each(Shard::flush);
+        self.writer.finish().unwrap();
+        self.dir
+    }
+
+    /// End it as a kill does: no documents, no flush of what is gathered.
+    fn kill(self) -> tempfile::TempDir {
+        self.writer.finish().unwrap();
+        self.dir
+    }
+}
+
+fn one(dir: &Path, options: Options) -> (Summary, Value) {
+    let summary = summarise(dir, &options).unwrap();
+    let phase = serde_json::to_value(&summary.phases[0]).unwrap();
+    (summary, phase)
+}
+
+/// A good stream: sent at `sent`, first token after `ttft`, then `gaps` between chunks.
+fn stream(id: u64, sent: u64, ttft: u64, gaps: &[u64]) -> Told {
+    let first = sent + ttft;
+    let last = first + gaps.iter().sum::<u64>();
+    let stamps = Stamps {
+        planned: sent - 3_000,
+        free: 0,
+        issued: sent - 1_000,
+        sent,
+        first_byte: first - 10_000,
+        first_token: first,
+        first_output: first,
+        last_token: last,
+        done: last + 50_000,
+    };
+    let chunks = gaps.len() as u32 + 1;
+    let row = Row {
+        id,
+        sample: id % 7,
+        stamps,
+        status: 200,
+        finish: Finish::Stop,
+        streamed: true,
+        tokens_in: Some(10),
+        tokens_out: Some(chunks),
+        token_source: TokenSource::Usage,
+        events: chunks + 2,
+        chunks,
+        bytes_in: 1_000,
+        bytes_out: 300,
+        ..Row::default()
+    };
+    let delta = [ttft].into_iter().chain(gaps.iter().copied());
+    let reads = delta.map(|delta_ns| Read { delta_ns, events: 1, chunks: 1, tokens: 0 }).collect();
+    Told { row, reads }
+}
+
+fn failed(id: u64, sent: u64, failure: Failure, status: u16, detail: Detail) -> Told {
+    let mut told = stream(id, sent, 5 * MS, &[]);
+    told.row = Row { failure, status, detail, streamed: false, chunks: 0, ..told.row };
+    told.reads.clear();
+    told
+}
+
+/// Nearest rank by sorting everything.
+fn reference(mut values: Vec<u64>, percent: f64) -> f64 {
+    values.sort_unstable();
+    let rank = ((percent / 100.0 * values.len() as f64) - 1e-9).ceil().max(1.0) as usize;
+    values[rank - 1] as f64 / 1e6
+}
+
+fn any_told(workers: u16) -> impl Strategy<Value = Told> {
+    let gaps = prop::collection::vec(prop_oneof![0u64..100, 1_000u64..3_000, 9 * MS..11 * MS], 0..40);
+    (gaps, S..9 * S, MS..200 * MS, 0..workers, 0u32..20, any::<[bool; 3]>()).prop_map(
+        |(gaps, sent, ttft, worker, kind, [late, free, connects])| {
+            let mut told = stream(0, sent, ttft, &gaps);
+            told.row.worker = worker;
+            let planned = told.row.stamps.planned - if late { 7 * MS } else { 0 };
+            told.row.stamps.planned = planned;
+            told.row.stamps.free = if free { planned + 1_000 } else { 0 };
+            told.row.connect_ns = if connects { 500 } else { 0 };
+            match kind {
+                0 => told = Told { row: failed(0, sent, Failure::Http, 429, Detail::None).row, reads: Vec::new() },
+                1 => told = Told { row: failed(0, sent, Failure::Cancelled, 0, Detail::None).row, reads: Vec::new() },
+                2 => (told.row.tokens_out, told.row.token_source) = (None, TokenSource::None),
+                3 => {
+                    told.row = Row { streamed: false, chunks: 0, ..told.row };
+                    told.reads.clear();
+                }
+                _ => {}
+            }
+            told
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn every_number_is_that_of_a_plain_sort(
+        mut all in prop::collection::vec(any_told(3), 1..400),
+        threads in 1usize..4,
+    ) {
+        let mut log = Log::new(3);
+        log.begin(0, json!({"name": "performance", "type": "performance", "load": {"kind": "rate"}}));
+        for (id, told) in all.iter_mut().enumerate() {
+            told.row.id = id as u64;
+            log.push(told);
+        }
+        log.end(0, all.len() as u64 + 2);
+        let dir = log.finish();
+        let slo = BTreeMap::from([("ttft".to_owned(), 100.0), ("tpot".to_owned(), 9.0)]);
+        let (summary, phase) = one(dir.path(), Options { threads, slo, ..Options::default() });
+        prop_assert_eq!(&summary.status, "complete");
+
+        let usage = all.iter().filter(|t| t.row.failure == Failure::None && Tokens::Counted.of(&t.row).is_some()).count();
+        let source = match phase["tokens"]["source"].as_str() {
+            Some("usage") => Tokens::Counted,
+            Some("chunks") => Tokens::Chunks,
+            _ => { prop_assert_eq!(usage, 0); Tokens::Counted }
+        };
+        for metric in METRICS {
+            let rows = all.iter().map(|told| &told.row).filter(|row| metric.over.holds(row));
+            let values: Vec<u64> = rows.filter_map(|row| (metric.value)(row, source.of(row))).collect();
+            check(&phase["metrics"][metric.name], &values)?;
+        }
+        let good: Vec<&Told> = all.iter().filter(|told| told.row.failure == Failure::None).collect();
+        let gaps = |told: &&&Told| told.reads.iter().skip(1).map(|read| read.delta_ns).collect::<Vec<_>>();
+        let streams: Vec<&&Told> = good.iter().filter(|told| told.row.streamed).collect();
+        let icl: Vec<u64> = streams.iter().flat_map(gaps).collect();
+        check(&phase["metrics"]["icl"], &icl)?;
+
+        let known: Vec<&&Told> = streams.iter().filter(|told| told.row.tokens_out.is_some()).copied().collect();
+        if known.len() as f64 >= 0.99 * streams.len() as f64 {
+            check(&phase["metrics"]["itl"], &known.iter().flat_map(gaps).collect::<Vec<_>>())?;
+        } else {
+            prop_assert_eq!(&phase["metrics"]["itl"], &Value::Null);
+            prop_assert_eq!(&phase["tokens"]["gaps"], "chunks");
+        }
+
+        let counts = |failure: Failure| all.iter().filter(|told| told.row.failure == failure).count() as u64;
+        let told = summary.phases[0].counts;
+        prop_assert_eq!((told.ok, told.failed), (counts(Failure::None), counts(Failure::Http)));
+        prop_assert_eq!((told.cancelled, told.in_flight), (counts(Failure::Cancelled), 2));
+        prop_assert_eq!(told.issued, told.ok + told.failed + told.cancelled + told.in_flight);
+        let met = good.iter().filter(|t| meets(&t.row, source)).count() as u64;
+        prop_assert_eq!(&phase["goodput"]["requests"], met);
+        prop_assert_eq!(&phase["goodput"]["from"], "planned");
+        let series = &summary.phases[0].series;
+        prop_assert_eq!(series.errors.iter().sum::<u64>(), told.failed);
+    }
+}
+
+/// TTFT ≤ 100 ms from planned, TPOT ≤ 9 ms.
+fn meets(row: &Row, source: Tokens) -> bool {
+    let Some(tokens) = source.of(row) else { return false };
+    let s = &row.stamps;
+    let ttft = row.streamed && s.first_token - s.planned <= 100 * MS;
+    ttft && (tokens < 2 || (s.last_token - s.first_token + (tokens - 1) / 2) / (tokens - 1) <= 9 * MS)
+}
+
+fn check(found: &Value, values: &[u64]) -> Result<(), TestCaseError> {
+    if values.is_empty() {
+        prop_assert_eq!(found, &Value::Null);
+        return Ok(());
+    }
+    prop_assert_eq!(&found["count"], values.len());
+    for (key, percent) in [("p50", 50.0), ("p75", 75.0), ("p90", 90.0), ("p95", 95.0), ("p99", 99.0), ("p99_9", 99.9)] {
+        prop_assert_eq!(found[key].as_f64().unwrap(), reference(values.to_vec(), percent), "{}", key);
+    }
+    let (n, sum) = (values.len() as f64, values.iter().sum::<u64>() as f64);
+    prop_assert!((found["mean"].as_f64().unwrap() * 1e6 - sum / n).abs() < 1.0);
+    let bounds = found["ci95"].as_object().unwrap();
+    for (key, ends) in bounds {
+        let at = found[key].as_f64().unwrap();
+        prop_assert!(ends[0].as_f64().is_none_or(|low| low <= at) && ends[1].as_f64().is_none_or(|high| high >= at));
+    }
+    Ok(())
+}
+
+#[test]
+fn phases_are_never_merged() {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "warmup", "type": "warmup", "load": {"kind": "concurrency", "n": 1}}));
+    log.begin(1, json!({"name": "performance", "type": "performance", "load": {"kind": "rate"}, "meta": {"seed": 4}}));
+    log.push(&stream(0, 2 * S, 300 * MS, &[]));
+    for id in 1..=3 {
+        let mut told = stream(id, 3 * S + id * MS, 100 * MS, &[]);
+        told.row.phase = 1;
+        log.push(&told);
+    }
+    // A request of the warm-up that ended after it: its row is the warm-up's.
+    log.push(&stream(4, 2 * S, 900 * MS, &[]));
+    log.end(0, 2);
+    log.end(1, 3);
+    let dir = log.finish();
+    let summary = summarise(dir.path(), &Options::default()).unwrap();
+    let told: Vec<_> = summary.phases.iter().map(|p| (p.name.as_str(), p.kind.as_str(), p.counts.ok)).collect();
+    assert_eq!(told, [("warmup", "warmup", 2), ("performance", "performance", 3)]);
+    assert_eq!(summary.phases[0].metrics["ttft"].as_ref().unwrap().max, 900.0);
+    assert_eq!(summary.phases[1].metrics["ttft"].as_ref().unwrap().max, 100.0);
+    assert_eq!(summary.phases[1].meta, json!({"seed": 4}));
+}
+
+#[test]
+fn chunks_of_several_tokens_make_an_itl_only_where_they_are_counted() {
+    // Each chunk holds three tokens, 30 ms after the one before; the server tells only the total.
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    for id in 0..20 {
+        let mut told = stream(id, 2 * S, 50 * MS, &[30 * MS; 9]);
+        told.row.tokens_out = Some(30);
+        log.push(&told);
+    }
+    let dir = log.finish();
+    let (summary, phase) = one(dir.path(), Options::default());
+    assert_eq!(phase["metrics"]["itl"], Value::Null);
+    assert_eq!(phase["metrics"]["icl"]["p50"], 30.0);
+    assert_eq!(summary.phases[0].tokens.tokens_per_chunk, Some(3.0));
+
+    // The same with continuous usage.
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    for id in 0..20 {
+        let mut told = stream(id, 2 * S, 50 * MS, &[30 * MS; 9]);
+        told.row.tokens_out = Some(30);
+        told.reads.iter_mut().for_each(|read| read.tokens = 3);
+        log.push(&told);
+    }
+    let dir = log.finish();
+    let (_, phase) = one(dir.path(), Options::default());
+    assert_eq!((&phase["metrics"]["itl"]["p50"], &phase["metrics"]["itl"]["count"]), (&json!(10.0), &json!(20 * 27)));
+    assert_eq!(phase["metrics"]["icl"]["p50"], 30.0);
+    assert_eq!(phase["tokens"]["gaps"], "tokens");
+}
+
+#[test]
+fn tokens_have_one_source_for_all_of_a_phase() {
+    let with_usage = |share: u64| {
+        let mut log = Log::new(1);
+        log.begin(0, json!({"name": "a"}));
+        for id in 0..10 {
+            let mut told = stream(id, 2 * S + id * MS, 50 * MS, &[10 * MS; 3]);
+            if id < share {
+                told.row.tokens_out = Some(5);
+            } else {
+                (told.row.tokens_out, told.row.token_source) = (Some(4), TokenSource::Chunks);
+            }
+            log.push(&told);
+        }
+        let dir = log.finish();
+        summarise(dir.path(), &Options::default()).unwrap().phases.remove(0).tokens
+    };
+    let most = with_usage(9);
+    assert_eq!((most.source, most.output, most.rows_without_usage), (Some("usage"), Some(45), 1));
+    let few = with_usage(1);
+    assert_eq!((few.source, few.output, few.rows_without_usage), (Some("chunks"), Some(40), 0));
+}
+
+#[test]
+fn failures_are_told_by_class_rule_and_the_servers_words() {
+    let mut log = Log::new(2);
+    log.begin(0, json!({"name": "a"}));
+    for id in 0..12 {
+        log.push(&failed(id, 2 * S + id * MS, Failure::Http, 429, Detail::None));
+        log.shards[0].text(id, TextKind::Error, b"slow down");
+    }
+    log.push(&failed(20, 3 * S, Failure::Connect, 0, Detail::Refused));
+    log.push(&failed(21, 3 * S, Failure::Connect, 0, Detail::Resolve));
+    log.push(&failed(22, 3 * S, Failure::Cancelled, 0, Detail::None));
+    let dir = log.finish();
+    let (_, phase) = one(dir.path(), Options::default());
+    assert_eq!(phase["failures"], json!({"connect": 2, "http_429": 12}));
+    let detail = &phase["failure_details"][0];
+    assert_eq!((&detail["class"], &detail["count"]), (&json!("http_429"), &json!(12)));
+    assert_eq!(detail["requests"], json!([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
+    assert_eq!((&detail["message"], &detail["messages"]), (&json!("slow down"), &json!([])));
+    let refused = phase["failure_details"].as_array().unwrap().iter().find(|d| d["detail"] == "refused").unwrap();
+    assert_eq!((&refused["words"], &refused["requests"]), (&json!("connection refused"), &json!([20])));
+    assert_eq!(phase["metrics"]["latency"], Value::Null);
+    assert_eq!(phase["metrics"]["failed_latency"]["count"], 14);
+    assert_eq!(phase["counts"]["cancelled"], 1);
+}
+
+#[test]
+fn reconnects_are_counted_from_the_attempts() {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    let told = stream(1, 2 * S, 50 * MS, &[]);
+    let attempts = [AttemptKind::First, AttemptKind::Reconnect].map(|kind| Attempt { kind, ..Attempt::default() });
+    log.shards[0].push(&told.row, &ReadList::new(), &attempts);
+    let dir = log.finish();
+    assert_eq!(one(dir.path(), Options::default()).0.phases[0].counts.reconnects, 1);
+}
+
+#[test]
+fn a_killed_run_is_reported_as_what_it_is() {
+    let mut log = Log::new(2);
+    log.begin(0, json!({"name": "a", "type": "performance", "load": {"kind": "concurrency", "n": 8}}));
+    for id in 0..10 {
+        let mut told = stream(id, 2 * S + id * MS, 50 * MS, &[10 * MS; 3]);
+        told.row.worker = (id % 2) as u16;
+        log.push(&told);
+    }
+    log.shards[0].counters(9, 4);
+    log.shards[1].counters(9, 4);
+    log.shards.iter_mut().for_each(Shard::flush);
+    let dir = log.kill();
+    let summary = summarise(dir.path(), &Options::default()).unwrap();
+    assert_eq!((summary.status.as_str(), summary.reason.as_deref()), ("interrupted", Some("killed")));
+    let phase = &summary.phases[0];
+    assert_eq!((phase.counts.issued, phase.counts.ok, phase.counts.in_flight), (18, 10, 8));
+    assert_eq!((phase.reason.as_deref(), summary.lost.rows), (None, 0));
+}
+
+#[test]
+fn lost_rows_are_known_and_named_and_judged() {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    for id in 0..4 {
+        log.push(&stream(id, 2 * S + id * MS, 50 * MS, &[]));
+        log.shards[0].counters(id + 1, 0);
+        if id % 2 == 1 {
+            log.shards[0].flush();
+        }
+    }
+    log.end(0, 4);
+    let dir = log.finish();
+    let path = dir.path().join("run.log");
+    let mut bytes = fs::read(&path).unwrap();
+    let text = summarise(dir.path(), &Options::default()).unwrap();
+    assert_eq!((text.lost.blocks, text.lost.rows), (0, 0));
+    // Flip a byte of the payload of the first block of rows: behind run_start and phase_start.
+    let mut at = 256;
+    for _ in 0..2 {
+        at += 48 + u32::from_le_bytes(bytes[at + 12..at + 16].try_into().unwrap()) as usize;
+    }
+    assert_eq!(bytes[at + 8], 2);
+    bytes[at + 60] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let summary = summarise(dir.path(), &Options::default()).unwrap();
+    assert_eq!((summary.lost.blocks, summary.lost.rows), (1, 2));
+    assert_eq!((summary.lost.places[0].offset, summary.lost.places[0].rows), (at as u64, Some(2)));
+    let phase = &summary.phases[0];
+    assert_eq!((phase.counts.ok, phase.counts.in_flight), (2, 2));
+    assert_eq!(phase.trust.verdict, Verdict::Unknown);
+    assert!(phase.trust.reasons.iter().any(|reason| reason.contains("1 blocks with at least 2 rows")));
+    // Cut it before the last rows: torn, and the rows known to be missing from the counters are gone with it.
+    fs::write(&path, &bytes[..at + 20]).unwrap();
+    let cut = summarise(dir.path(), &Options::default()).unwrap();
+    assert_eq!((cut.lost.blocks, cut.lost.tail_bytes, cut.status.as_str()), (0, 20, "interrupted"));
+}
+
+/// Ticks a second apart from 1 s to 9 s, changed by `change(second, tick)`.
+fn ticks(log: &Log, change: impl Fn(u64, &mut Value)) {
+    for second in 1..=9 {
+        let mut tick = json!({
+            "event": "tick", "phase": 0, "ns": second * S, "cpu_ns": second * S / 10,
+            "worker_cpu_ns": [second * S / 20, second * S / 20], "loop_stall_ns": [0, 0],
+            "steal_ticks": 0, "throttled_ns": 0, "in_flight": 4,
+        });
+        change(second, &mut tick);
+        log.meta(tick);
+    }
+}
+
+/// A hundred good requests over 7 s under `change`d ticks, the first `late` of them sent 8 ms after their time.
+fn judged(late: u64, change: impl Fn(u64, &mut Value)) -> loadgen::stats::Trust {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a", "load": {"kind": "rate", "rate": 14.0}}));
+    ticks(&log, change);
+    for id in 0..100 {
+        let mut told = stream(id, 2 * S + id * 70 * MS, 50 * MS, &[]);
+        told.row.stamps.planned -= if id < late { 8 * MS } else { 0 };
+        log.push(&told);
+    }
+    log.end(0, 100);
+    let dir = log.finish();
+    one(dir.path(), Options::default()).0.phases.remove(0).trust
+}
+
+#[test]
+fn a_client_that_kept_up_is_trusted() {
+    let trust = judged(0, |_, _| {});
+    assert_eq!((trust.verdict, trust.reasons.len(), trust.distrust.len()), (Verdict::Ok, 0, 0));
+    assert_eq!((trust.cpu_share, trust.cpu_cores, trust.steal), (Some(0.05), Some(0.1), Some(0.0)));
+    assert_eq!(trust.send_lateness_us.unwrap().p50, 2.0);
+    assert_eq!((trust.late_share, trust.loop_stall_ms), (Some(0.0), Some(0.0)));
+    assert!((trust.offered_per_s.unwrap() - 1e9 / (70.0 * MS as f64)).abs() < 1e-9);
+}
+
+#[test]
+fn each_sign_of_a_limited_client_is_said_in_its_own_words() {
+    let late = judged(2, |_, _| {});
+    assert_eq!((late.verdict, late.late_share), (Verdict::ClientLimited, Some(0.02)));
+    assert!(late.reasons[0].contains("left more than 5 ms late"), "{}", late.reasons[0]);
+    assert!(late.distrust.contains(&"ttft") && !late.distrust.contains(&"response_ttft"));
+    assert_eq!(late.suggestion.as_deref(), Some("--workers 4"));
+    assert_eq!(judged(1, |_, _| {}).verdict, Verdict::Ok, "one in a hundred is not above the limit");
+
+    let hot = judged(0, |second, tick| tick["worker_cpu_ns"] = json!([second * S * 95 / 100, 0]));
+    assert_eq!(hot.verdict, Verdict::ClientLimited);
+    assert!(hot.reasons[0].contains("90 % of its core") && hot.distrust.contains(&"response_ttft"));
+
+    let stalled = judged(0, |_, tick| tick["loop_stall_ns"] = json!([0, 40 * MS]));
+    assert!(stalled.reasons[0].contains("up to 40 ms"), "{}", stalled.reasons[0]);
+
+    let stolen = judged(0, |second, tick| tick["steal_ticks"] = json!(second * 30));
+    assert!(stolen.reasons[0].contains("30 % of a core"), "{}", stolen.reasons[0]);
+    assert_eq!(stolen.suggestion.as_deref(), Some("give the client more CPU, or a machine of its own"));
+
+    let throttled = judged(0, |second, tick| tick["throttled_ns"] = json!(second * S / 5));
+    assert!(throttled.reasons[0].contains("20 % of the time"), "{}", throttled.reasons[0]);
+}
+
+#[test]
+fn one_stall_is_a_note_and_no_verdict() {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    for second in 0..30 {
+        let stall = if second == 7 { 25 * MS } else { 0 };
+        log.meta(json!({"event": "tick", "phase": 0, "ns": (second + 1) * S, "loop_stall_ns": [stall]}));
+    }
+    log.push(&stream(0, 2 * S, 50 * MS, &[]));
+    let dir = log.finish();
+    let trust = one(dir.path(), Options::default()).0.phases.remove(0).trust;
+    assert_eq!(trust.verdict, Verdict::Ok);
+    assert!(trust.notes[0].contains("25 ms"), "{:?}", trust.notes);
+}
+
+#[test]
+fn what_cannot_be_judged_is_unknown_and_says_why() {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    let mut told = stream(5, 2 * S, 50 * MS, &[]);
+    told.row.stamps.done = told.row.stamps.sent;
+    log.push(&told);
+    let dir = log.finish();
+    let trust = one(dir.path(), Options::default()).0.phases.remove(0).trust;
+    assert_eq!((trust.verdict, trust.invariant_violations), (Verdict::Unknown, 1));
+    assert!(trust.reasons[0].contains("not sampled"), "{:?}", trust.reasons);
+    assert!(trust.reasons[1].contains("request 5: done before last_token"), "{:?}", trust.reasons);
+}
+
+#[test]
+fn the_series_tells_each_second() {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    log.end(0, 0);
+    // One request in flight from 1.5 s to 3.25 s of the phase, which starts at 1 s; one fails in its last second.
+    log.push(&stream(0, 2 * S + S / 2 + 1_000, S, &[S * 3 / 4 - 50_000 - 1_000]));
+    let mut bad = failed(1, 4 * S, Failure::Body, 200, Detail::BadJson);
+    bad.row.stamps.done = 4 * S + S / 2;
+    log.push(&bad);
+    let dir = log.finish();
+    let series = one(dir.path(), Options::default()).0.phases.remove(0).series;
+    assert_eq!((series.interval_s, series.t_s), (1.0, vec![0.0, 1.0, 2.0, 3.0]));
+    assert_eq!(series.errors, [0, 0, 0, 1]);
+    let near = |found: &[f64], expected: [f64; 4]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4);
+    assert!(near(&series.in_flight, [0.0, 0.5, 1.0, 1.5]), "{:?}", series.in_flight);
+    assert!(near(&series.requests_per_s, [0.0, 0.0, 0.0, 2.0]), "{:?}", series.requests_per_s);
+    assert_eq!(series.ttft_p50.iter().flatten().count(), 1);
+    assert!((series.ttft_p50[2].unwrap() / 1_000.0 - 1.0).abs() < 0.01);
+}
+
+#[test]
+fn throughput_is_over_first_issued_to_last_done_and_steady_apart() {
+    // Four slots, each request 100 ms, for 4 s; then a straggler until 9 s.
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a", "load": {"kind": "concurrency", "n": 4}}));
+    log.end(0, 161);
+    for id in 0..160 {
+        let sent = S + (id / 4) * 100 * MS + 1_000;
+        log.push(&stream(id, sent, 90 * MS, &[10 * MS - 51_000]));
+    }
+    log.push(&stream(160, 4 * S, 5 * S, &[]));
+    let dir = log.finish();
+    let throughput = one(dir.path(), Options::default()).0.phases.remove(0).throughput;
+    let duration = 3.0 + 5.0 + 50e-6 + 1e-6;
+    assert!((throughput.requests_per_s.unwrap() - 161.0 / duration).abs() < 0.01, "{throughput:?}");
+    assert!((throughput.drain_s.unwrap() - 1.0).abs() < 0.001, "{throughput:?}");
+    let steady = throughput.steady.unwrap();
+    assert!((steady.requests_per_s - 40.0).abs() < 1.5, "{steady:?}");
+    assert!((steady.in_flight - 4.2).abs() < 0.2, "{steady:?}");
+    assert!(steady.from_s < 0.02 && (steady.to_s - 3.9).abs() < 0.2, "{steady:?}");
+}
+
+#[test]
+fn an_empty_phase_and_an_empty_log_have_a_report_too() {
+    let log = Log::new(1);
+    let dir = log.kill();
+    let summary = summarise(dir.path(), &Options::default()).unwrap();
+    assert_eq!((summary.phases.len(), summary.reason.as_deref()), (0, Some("killed")));
+
+    let log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    let dir = log.kill();
+    let (summary, phase) = one(dir.path(), Options::default());
+    assert_eq!(summary.phases[0].counts.issued, 0);
+    assert_eq!((&phase["duration_s"], &phase["throughput"]["requests_per_s"]), (&Value::Null, &Value::Null));
+    assert_eq!(phase["metrics"]["ttft"], Value::Null);
+}
+
+#[test]
+fn rows_of_a_phase_whose_documents_are_lost_are_still_reported() {
+    let mut log = Log::new(1);
+    let mut told = stream(0, 2 * S, 50 * MS, &[]);
+    told.row.phase = 2;
+    log.push(&told);
+    let dir = log.finish();
+    let summary = summarise(dir.path(), &Options::default()).unwrap();
+    assert_eq!((summary.phases[0].name.as_str(), summary.phases[0].counts.ok), ("phase 2", 1));
+}
+
+#[test]
+fn what_is_no_log_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(summarise(dir.path(), &Options::default()), Err(StatsError::Log(_))));
+    fs::write(dir.path().join("run.log"), vec![0u8; 4_096]).unwrap();
+    let error = summarise(dir.path(), &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("not a loadgen run log"), "{error}");
+}

@@ -1,0 +1,513 @@
+"""The command line: exit statuses, what stands on which stream, signals, and that it can't be hurt by what it reads."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from loadgen.cli import app
+from loadgen.cli.clean import choose
+from loadgen.session import run_dir
+
+pytest_plugins = ["surface_fixtures"]
+
+TESTS = Path(__file__).parent
+DRIVER = [sys.executable, str(TESTS / "with_fake_core.py")]
+
+
+def call(*args: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, list(args), prog_name="loadgen", input=stdin)
+
+
+def errors(result: Result) -> list[str]:
+    return [line for line in result.stderr.splitlines() if not line.startswith("performance: ")]
+
+
+# --- run
+
+
+def test_a_good_run_exits_0_and_reports_on_standard_output(core: ModuleType, here: Path) -> None:
+    result = call("run", "mock:")
+    assert result.exit_code == 0
+    assert "10 ok   0 failed   0 cancelled" in result.stdout
+    assert errors(result) == []
+    assert core.SERVERS[0].stopped == 1
+
+
+def test_json_is_the_only_thing_on_standard_output(core: ModuleType, here: Path) -> None:
+    result = call("run", "mock:", "--json")
+    report = json.loads(result.stdout)
+    assert report == json.loads(next(here.rglob("report.json")).read_text())
+    assert report["run"]["source"] == "log"
+
+
+def test_quiet_prints_nothing_when_all_is_well(core: ModuleType, here: Path) -> None:
+    result = call("run", "mock:", "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_run_above_its_error_rate_exits_1_after_its_report(core: ModuleType, here: Path) -> None:
+    core.Script.failed = 2
+    result = call("run", "mock:")
+    assert result.exit_code == 1
+    assert "FAILED: 20.0% of the requests failed; 10% are allowed." in result.stdout
+    assert errors(result) == ["error: 20.0% of the requests failed; 10% are allowed"]
+    assert call("run", "mock:", "--max-error-rate", "20%").exit_code == 0
+
+
+def test_an_early_stop_says_the_servers_words_and_what_was_sent(core: ModuleType, here: Path) -> None:
+    core.Script.reason, core.Script.failed = "early", 8
+    result = call("run", "http://127.0.0.1:9", "--model", "nope", "--concurrency", "8", "--requests", "8")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    directory = next(here.rglob("report.json")).parent.relative_to(here)
+    assert errors(result) == [
+        "error: 404 from http://127.0.0.1:9/v1/chat/completions after 8 requests: the model `nope` does not exist",
+        f"       stopped early; 8 of 8 requests were sent. Report: {directory}",
+    ]
+
+
+def test_a_refused_key_shows_how_to_give_one(core: ModuleType, here: Path) -> None:
+    core.Script.reason, core.Script.failed, core.Script.status, core.Script.message = "early", 8, 401, "no key"
+    result = call("run", "http://127.0.0.1:9/v1", "--model", "m", "--burst", "8")
+    assert errors(result)[:2] == [
+        "error: 401 from http://127.0.0.1:9/v1/chat/completions after 8 requests: no key",
+        "       check the API key: --api-key-env NAME or --api-key-file FILE",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "error"),
+    [
+        (["http://h", "--rate", "50", "--concurrency", "8"], "error: --rate and --concurrency are two kinds of load"),
+        (["http://h", "--rate", "0"], "error: --rate 0 must be above 0"),
+        (["http://h"], "error: no load given: how many requests at a time, or how many a second?"),
+        (["http://h", "--rate", "5"], "error: no end given: after how many requests, or how long, does the run stop?"),
+        ([], "error: no target given"),
+        (["mock:", "--key", "no"], "error: --key no names a PEM file that can't be read: No such file or directory"),
+        (["mock:", "--out", "file"], "error: can't write the run to file: a file stands in the way"),
+        (["mock:?ttfd=3"], "error: a mock server has no option ttfd"),
+        (["mock:", "--ui", "x"], "error: Invalid value for '--ui': 'x' is not one of 'auto', 'live', 'plain', 'none'"),
+        (["mock:", "--concurency", "3"], "error: there is no option --concurency"),
+        (["mock:", "--rate"], "error: Option '--rate' requires an argument"),
+        (["mock:", "again"], "error: Got unexpected extra argument (again)"),
+        (["http://127.0.0.1:9", "--burst", "1"], "error: can't ask http://127.0.0.1:9/v1/models: connection refused"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_done_exits_2_with_one_sentence(
+    core: ModuleType, here: Path, args: list[str], error: str
+) -> None:
+    (here / "file").write_text("")
+    result = call("run", *args)
+    assert result.exit_code == 2
+    assert errors(result)[0] == error
+    assert all(line.startswith("       ") for line in errors(result)[1:])
+    assert len(errors(result)) <= 3
+    assert result.stdout == ""
+    assert core.ENGINES == []
+    assert [path.name for path in here.iterdir()] == ["file"]
+
+
+def test_a_dataset_without_the_field_names_those_it_has(core: ModuleType, here: Path) -> None:
+    (here / "mine.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    result = call("run", "mock:", "--dataset", "mine.jsonl", "--prompt-field", "prompt")
+    assert result.exit_code == 2
+    assert errors(result) == [
+        'error: no field "prompt" in mine.jsonl, line 1 (fields: question, answer)',
+        "       name the one to send: --prompt-field question",
+    ]
+
+
+def test_flags_win_over_the_file(core: ModuleType, here: Path) -> None:
+    (here / "load.yaml").write_text("url: 'mock:?ttft=5'\nconcurrency: 4\nrequests: 7\nslo: ['ttft:1s']\n")
+    assert call("run", "--config", "load.yaml", "--requests", "9").exit_code == 0
+    assert core.SERVERS[0].config == {"ttft": 5.0}
+    phase = core.ENGINES[0].phases[0]
+    assert (phase["load"], phase["requests"]) == ({"kind": "concurrency", "n": 4}, 9)
+
+
+def test_a_literal_key_on_the_command_line_gets_a_warning(
+    core: ModuleType, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = call("run", "mock:", "--header", "Authorization: Bearer canary")
+    assert result.exit_code == 0
+    assert errors(result)[0].startswith("warning: the value of Authorization stands on the command line")
+    assert "canary" not in result.output
+    monkeypatch.setenv("KEY", "canary")
+    assert "warning" not in call("run", "mock:", "--header", "Authorization: Bearer ${KEY}").stderr
+    (here / "load.yaml").write_text("header: ['Authorization: Bearer canary']\n")
+    assert "warning" not in call("run", "mock:", "--config", "load.yaml").stderr
+
+
+def test_a_dry_run_sends_nothing_and_shows_no_secret(
+    core: ModuleType, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANARY", "canary-7f3a")
+    (here / "d.jsonl").write_text('{"prompt": "hello\\u001b[2J"}\n')
+    result = call(
+        "run", "http://u:canary@h:1", "--rate", "5", "--duration", "10s", "--warmup", "3", "--dataset", "d.jsonl",
+        "--header", "X-Key: ${CANARY}", "--extra-body", '{"user": "${CANARY}", "temperature": 0}', "--dry-run",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert core.ENGINES == []
+    assert "canary" not in result.output.lower().replace("${canary}", "")
+    assert "\x1b" not in result.output
+    assert "phase      warmup: Poisson 5 req/s, until 3 requests" in result.stdout
+    assert "phase      performance: Poisson 5 req/s, until 10 s" in result.stdout
+    body = json.loads(result.stdout.splitlines()[-1].replace("\\x1b", "\\u001b"))
+    assert body["messages"][0]["content"] == "hello\x1b[2J"
+    assert body["temperature"] == 0
+    assert not (here / "loadgen-runs").exists()
+
+
+# --- report
+
+
+def test_report_finds_the_newest_run_and_one_by_its_id(core: ModuleType, here: Path) -> None:
+    call("run", "mock:", "--requests", "11")
+    run_id = next((here / "loadgen-runs").iterdir()).name.rpartition("-")[2]
+    for args in ([], [run_id], [run_id[:2]]):
+        result = call("report", *args)
+        assert result.exit_code == 0
+        assert "11 ok" in result.stdout
+
+
+def test_report_of_a_killed_run_exits_0_and_says_what_it_is(core: ModuleType, here: Path) -> None:
+    call("run", "mock:")
+    directory = next((here / "loadgen-runs").iterdir())
+    log = json.loads((directory / "run.log").read_text())
+    (directory / "run.log").write_text(json.dumps({**log, "status": "killed"}))
+    (directory / "report.json").unlink()
+    result = call("report")
+    assert result.exit_code == 0
+    assert "INTERRUPTED: the process ended before the run did." in result.stdout
+    assert json.loads((directory / "report.json").read_text())["run"]["reason"] == "killed"
+
+
+def test_report_of_a_run_that_is_still_going_writes_nothing(core: ModuleType, here: Path) -> None:
+    call("run", "mock:", "--out", "loadgen-runs/20260101T000000Z-aa11")
+    directory = here / "loadgen-runs/20260101T000000Z-aa11"
+    log = json.loads((directory / "run.log").read_text())
+    (directory / "run.log").write_text(json.dumps({**log, "status": "killed"}))
+    (directory / "report.json").unlink()
+    lock = os.open(directory / ".lock", os.O_RDWR)
+    try:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = call("report", "aa11")
+        listed = call("ls")
+    finally:
+        os.close(lock)
+    assert result.exit_code == 0
+    assert "INTERRUPTED: the run is still going." in result.stdout
+    assert not (directory / "report.json").exists()
+    assert listed.stdout.splitlines()[1].endswith("running")
+
+
+def test_report_takes_other_percentiles_without_touching_the_stored_ones(core: ModuleType, here: Path) -> None:
+    call("run", "mock:")
+    stored = next(here.rglob("report.json")).read_bytes()
+    result = call("report", "--percentiles", "10,99.99", "--json")
+    assert {"p10", "p99_99"} <= set(json.loads(result.stdout)["phases"][0]["metrics"]["latency"])
+    assert next(here.rglob("report.json")).read_bytes() == stored
+    assert "--percentiles 0 must be above 0" in call("report", "--percentiles", "0").stderr
+
+
+def test_report_falls_back_to_the_stored_one_when_the_log_is_gone(core: ModuleType, here: Path) -> None:
+    call("run", "mock:")
+    next(here.rglob("run.log")).unlink()
+    result = call("report")
+    assert result.exit_code == 0
+    assert "10 ok" in result.stdout
+    assert errors(result) == ["warning: the run log is gone; this is the stored report"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("{", "is not a report"), ('{"schema": 99}', "has schema 99; this version reads 1"), ("[]", "is not a report")],
+)
+def test_a_stored_report_that_is_none_is_an_error(core: ModuleType, here: Path, content: str, words: str) -> None:
+    directory = here / "loadgen-runs" / "20260101T000000Z-aa11"
+    directory.mkdir(parents=True)
+    (directory / "report.json").write_text(content)
+    result = call("report")
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_report_without_any_run_shows_the_way_to_one(core: ModuleType, here: Path) -> None:
+    result = call("report")
+    assert result.exit_code == 2
+    assert errors(result) == [
+        "error: there is no run in loadgen-runs",
+        "       name its directory, or make one: loadgen run mock:",
+    ]
+
+
+# --- ls and clean
+
+
+def test_ls_lists_runs_with_what_a_person_asks_first(core: ModuleType, here: Path) -> None:
+    call("run", "mock:?ttft=5", "--rate", "5", "--requests", "7")
+    lines = call("ls").stdout.splitlines()
+    assert lines[0].split() == ["id", "when", "(UTC)", "target", "load", "ok", "failed", "TTFT", "p50", "p99", "status"]
+    assert "mock:?ttft=5" in lines[1]
+    assert "Poisson 5 req/s" in lines[1]
+    assert lines[1].endswith("complete")
+    (row,) = json.loads(call("ls", "--json").stdout)
+    assert (row["ok"], row["failed"], row["status"]) == (7, 0, "complete")
+
+
+def test_ls_survives_whatever_lies_among_the_runs(core: ModuleType, here: Path) -> None:
+    runs = here / "loadgen-runs"
+    (runs / "20260101T000000Z-aa11").mkdir(parents=True)
+    (runs / "20260101T000000Z-aa11" / "report.json").write_text('{"schema": 1, "run": {}}')
+    (runs / "notes").mkdir()
+    (runs / "file").write_text("")
+    (runs / "link").symlink_to(here)
+    (runs / "\x1b[2J").mkdir()
+    (runs / "\x1b[2J" / "run.log").write_text("")
+    result = call("ls")
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 3
+    assert "unreadable" in result.stdout
+    assert "killed" in result.stdout
+    assert "\x1b" not in result.output
+
+
+def make(*names: str) -> list[Path]:
+    paths = [run_dir.RUNS / name for name in names]
+    for path in paths:
+        path.mkdir(parents=True)
+        (path / "run.log").write_text("x" * 1000)
+    return paths
+
+
+def test_clean_wants_to_know_which_and_asks_before_it_removes(here: Path) -> None:
+    old, new = make("20260101T000000Z-aa11", "20260102T000000Z-bb22")
+    assert call("clean").exit_code == 2
+    refusal = call("clean", "--keep", "1", stdin="n\n")
+    assert refusal.exit_code == 1
+    assert "Remove 1 run, 1.0 kB? [y/N]" in refusal.stdout
+    assert old.exists()
+    assert call("clean", "--keep", "1", stdin="y\n").exit_code == 0
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_clean_removes_nothing_that_no_run_wrote(here: Path) -> None:
+    (run,) = make("20260101T000000Z-aa11")
+    (run / "thesis.tex").write_text("mine")
+    (here / "elsewhere").mkdir()
+    (here / "elsewhere" / "run.log").write_text("")
+    (run_dir.RUNS / "link").symlink_to(here / "elsewhere")
+    (run_dir.RUNS / "notes").mkdir()
+    result = call("clean", "--keep", "0", "--yes")
+    assert result.exit_code == 1
+    assert "1 files of somebody else's stay, 'thesis.tex' for one" in result.stderr
+    assert [path.name for path in run.iterdir()] == ["thesis.tex"]
+    assert (here / "elsewhere" / "run.log").exists()
+    assert (run_dir.RUNS / "notes").exists()
+
+
+def test_clean_leaves_a_run_that_is_still_going(here: Path) -> None:
+    with run_dir.create(str(run_dir.RUNS / "20260101T000000Z-aa11")) as going:
+        (going.path / "run.log").write_text("")
+        assert call("clean", "--keep", "0", "--yes").exit_code == 0
+        assert going.path.exists()
+    assert call("clean", "--keep", "0", "--yes").exit_code == 0
+    assert not going.path.exists()
+
+
+def test_clean_chooses_by_number_and_by_age(here: Path) -> None:
+    import datetime as dt
+
+    paths = make(*(f"2026010{day}T000000Z-aa1{day}" for day in range(5, 0, -1)))
+    now = dt.datetime(2026, 1, 6, tzinfo=dt.UTC)
+    assert choose(paths, 2, None, now) == paths[2:]
+    assert choose(paths, None, 3 * 86400.0, now) == paths[3:]
+    assert choose(paths, 4, 3 * 86400.0, now) == paths[4:]
+    assert "days are written 7d" in call("clean", "--older-than", "7x").stderr
+
+
+# --- mock
+
+
+def test_mock_names_its_faults(core: ModuleType) -> None:
+    result = call("mock", "--list-faults")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0] == "crlf     ends lines with CR LF"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--port", "99999"], "--port 99999 must be a port"),
+        (["--ttft", "fast"], "--ttft fast must be a"),
+        (["--error-rate", "20"], "must be a share"),
+        (["--tls-cert", "x.pem"], "--tls-cert and --tls-key go together"),
+        (["--api-key-env", "NO_SUCH_KEY_HERE"], "which is not set"),
+    ],
+)
+def test_mock_refuses_what_is_no_setting(core: ModuleType, args: list[str], words: str) -> None:
+    result = call("mock", *args)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+# --- the whole
+
+
+def test_help_and_version_exit_0(core: ModuleType) -> None:
+    for args in (["--help"], ["run", "--help"], ["report", "-h"], ["mock", "-h"], ["ls", "-h"], ["clean", "-h"]):
+        result = call(*args)
+        assert result.exit_code == 0
+        assert "Usage: loadgen" in result.stdout
+    assert call("--version").stdout.startswith("loadgen ")
+
+
+def test_help_of_run_shows_every_option_under_a_heading(core: ModuleType) -> None:
+    from loadgen.config import OPTIONS
+
+    text = call("run", "--help").stdout
+    for heading in ("Load:", "Prompts:", "Connection:", "Results:"):
+        assert heading in text
+    for name in OPTIONS:
+        assert "--" + name.replace("_", "-") in text
+    assert "Other:" in text  # --help itself
+
+
+def test_an_unknown_command_suggests_the_right_one() -> None:
+    result = call("rum")
+    assert result.exit_code == 2
+    assert errors(result) == ["error: there is no command 'rum'", "       perhaps run?"]
+
+
+def test_shell_completion_knows_commands_and_choices() -> None:
+    from click.shell_completion import ShellComplete
+
+    complete = ShellComplete(app, {}, "loadgen", "_LOADGEN_COMPLETE")
+    assert "run" in {item.value for item in complete.get_completions([], "r")}
+    assert {item.value for item in complete.get_completions(["run", "--arrival"], "p")} == {"poisson"}
+    assert "--max-concurrency" in {item.value for item in complete.get_completions(["run"], "--max-")}
+
+
+def test_every_command_is_a_click_command() -> None:
+    context = click.Context(app)
+    for name in app.list_commands(context):
+        command: Any = app.get_command(context, name)
+        assert command.name == name
+
+
+# --- in a process of its own
+
+
+def environment(**extra: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("OPENAI_API_KEY", "COLUMNS", "NO_COLOR")}
+    return {**kept, "PYTHONPATH": str(TESTS), **extra}
+
+
+def start(here: Path, *args: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*DRIVER, *args],
+        cwd=here,
+        env=environment(FAKE_POLLS="hold"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_with_its_report_and_its_status(here: Path, number: signal.Signals, status: int) -> None:
+    process = start(here, "run", "mock:")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "polled\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert "INTERRUPTED: stopped by" in out
+    report = json.loads(next(here.rglob("report.json")).read_text())
+    assert (report["run"]["status"], report["run"]["reason"]) == ("interrupted", number.name)
+    assert "Traceback" not in err
+
+
+def test_a_signal_before_anything_is_sent_leaves_nothing(here: Path) -> None:
+    os.mkfifo(here / "slow.jsonl")  # reading the configuration waits for a writer that never comes
+    (here / "load.yaml").write_text("dataset: slow.jsonl\n")
+    code = (
+        "import fake_core, os, signal; fake_core.install()\n"
+        "import loadgen.session.prepare as prepare\n"
+        "prepare.plan = lambda config: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "import sys; sys.argv = ['loadgen', 'run', 'mock:']\n"
+        "from loadgen.cli import main; main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=here,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 143
+    assert done.stderr == "error: stopped before anything was sent\n"
+    assert not (here / "loadgen-runs").exists()
+
+
+def test_a_reader_that_goes_away_ends_the_report_quietly(here: Path) -> None:
+    subprocess.run([*DRIVER, "run", "mock:"], cwd=here, env=environment(), capture_output=True, check=True)
+    process = subprocess.Popen(
+        [*DRIVER, "report", "--json"], cwd=here, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_python_m_loadgen_is_the_same_command(here: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "loadgen", "--version"], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("loadgen ")
+
+
+HEAVY = {"zmq", "asyncio", "yaml", "rich", "click", "msgspec", "numpy", "loadgen.session", "loadgen.config"}
+
+
+def loaded(code: str) -> set[str]:
+    code = f"import sys\n{code}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_loadgen_imports_nothing_heavy() -> None:
+    assert loaded("import loadgen") & HEAVY == set()
+    assert loaded("import loadgen; loadgen.ConfigError") & (HEAVY - {"loadgen.errors"}) == set()
+
+
+def test_a_runs_way_to_its_first_request_imports_no_terminal_library() -> None:
+    names = loaded("import loadgen.cli, loadgen.cli.run, loadgen.session.runner")
+    assert names & {"rich", "yaml", "zmq", "asyncio", "loadgen.report.screen"} == set()
+
+
+def test_every_public_name_is_there_and_no_other() -> None:
+    import loadgen
+
+    for name in loadgen.__all__:
+        assert getattr(loadgen, name) is not None
+        assert name in dir(loadgen)
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        _ = loadgen.nope  # type: ignore[attr-defined]

@@ -1,0 +1,123 @@
+"""The documentation's examples run, its options exist, its links lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+
+import cli_page
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+RUNS = re.compile(r"^<!-- runs -->\n```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LIMIT_S = 60
+
+
+class Example(NamedTuple):
+    """A fenced block that its page says is runnable."""
+
+    page: str
+    language: str
+    text: str
+
+
+def examples() -> Iterator[Example]:
+    for page in PAGES:
+        for found in RUNS.finditer(page.read_text()):
+            yield Example(page.name, found[1], found[2])
+
+
+def commands(text: str) -> list[str]:
+    """Take what follows each prompt; a line that ends in a backslash goes on."""
+    joined = text.replace("\\\n", "")
+    return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": tools},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("example", list(examples()), ids=lambda e: f"{e.page}: {e.text.splitlines()[0][:40]}")
+def test_an_example_runs_as_it_is_printed(example: Example, tmp_path: Path) -> None:
+    if example.language == "python":
+        asked = [[sys.executable, "-c", example.text]]
+    else:
+        asked = [["bash", "-euc", command] for command in commands(example.text)]
+    assert asked, "a runnable block without a command"
+    for command in asked:
+        done = run(command, tmp_path)
+        assert done.returncode == 0, f"{command[-1]}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+
+
+def test_every_page_that_shows_the_first_step_runs_it() -> None:
+    assert {example.page for example in examples()} >= {"README.md", "index.md", "datasets.md", "mock.md"}
+
+
+def flags() -> dict[str, set[str]]:
+    """Every command's own flags."""
+    return {
+        name: {
+            flag
+            for option in command.params
+            if isinstance(option, click.Option) and not option.hidden
+            for flag in option.opts + option.secondary_opts
+        }
+        for name, command in cli_page.commands().items()
+    }
+
+
+def test_every_flag_a_page_names_exists() -> None:
+    known = set().union(*flags().values()) | {"--help", "--version"}
+    others = {"--exclude", "--no-fail-fast"}
+    for page in PAGES:
+        # Only in code, and only of loadgen: pip's and make's lines have their own.
+        code = [
+            line for line in re.findall(r"`([^`\n]+)`", page.read_text()) if not line.startswith(("pip ", "cargo "))
+        ]
+        named = {flag for text in code for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text)}
+        assert named - known - others == set(), page.name
+
+
+def test_the_command_lines_page_is_what_help_says() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    assert set(re.findall(r"<!-- help: (\w+) -->", page)) == set(cli_page.commands())
+    assert page == cli_page.refreshed(page), "refresh it: .venv/bin/python tests/cli_page.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_public_file_names_no_machine_and_no_registry() -> None:
+    forbidden = re.compile(
+        r"/work/|/root/|" + r"pypi\.org|" + r"files\.python" + r"hosted|static\.crates|index\.crates"
+    )
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    named = []
+    for name in filter(None, tracked.stdout.split("\0")):
+        path = ROOT / name
+        if path == Path(__file__) or path.suffix == ".lock" or not path.is_file():
+            continue
+        if forbidden.search(path.read_text(errors="replace")):
+            named.append(name)
+    assert named == []

@@ -1,0 +1,98 @@
+"""report.json: what the schema promises holds, and what is written survives reading."""
+
+import copy
+import json
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jsonschema
+import pytest
+
+import loadgen
+from loadgen.report import again
+from loadgen.session import SessionResult
+from test_screens import CASES
+
+pytest_plugins = ["surface_fixtures"]
+
+SCHEMA = json.loads(resources.files("loadgen.report").joinpath("report.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_of_report_keeps_to_the_schema(name: str) -> None:
+    VALIDATOR.validate(CASES[name])
+
+
+def test_what_a_run_writes_keeps_to_the_schema(core: ModuleType, here: Path) -> None:
+    for options in ({}, {"rate": 5, "requests": 20, "slo": "ttft:1s", "warmup": 3}, {"stages": "1/s:1s"}, {"burst": 3}):
+        result = loadgen.run("mock:", **options)
+        VALIDATOR.validate(json.loads((result.dir / "report.json").read_text()))
+
+
+def changed(change: Any) -> dict[str, Any]:
+    report = copy.deepcopy(CASES["open"])
+    change(report)
+    return report
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r.update(schema=2),
+        lambda r: r["run"].pop("id"),
+        lambda r: r["run"].update(status="done"),
+        lambda r: r["run"].update(reason="because"),
+        lambda r: r["phases"][0].update(surprise=1),
+        lambda r: r["phases"][0]["counts"].update(ok=-1),
+        lambda r: r["phases"][0]["metrics"]["ttft"].update(p999x=1),
+        lambda r: r["phases"][0]["metrics"]["ttft"].update(mean=None),
+        lambda r: r["phases"][0]["trust"].update(verdict="fine"),
+        lambda r: r["phases"][0]["goodput"].update({"from": "done"}),
+    ],
+)
+def test_the_schema_refuses_what_is_no_report(change: Any) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(changed(change))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_request_is_counted_once(name: str) -> None:
+    for phase in CASES[name]["phases"]:
+        counts = phase["counts"]
+        assert counts["issued"] == counts["ok"] + counts["failed"] + counts["cancelled"] + counts["in_flight"]
+
+
+def test_a_stored_report_comes_back_as_the_same_result(core: ModuleType, here: Path) -> None:
+    result = loadgen.run("mock:", requests=20)
+    stored = SessionResult.of(result.dir, again.stored(result.dir))
+    assert stored.report == result.report
+    assert stored.performance.ttft.p50 == result.performance.ttft.p50
+
+
+def test_a_log_gives_the_same_report_again(core: ModuleType, here: Path) -> None:
+    result = loadgen.run("mock:", requests=20, slo="ttft:1s", percentiles="50,99")
+    derived, warning = again.load(result.id)
+    assert derived.report == result.report
+    assert warning == ""
+
+
+def test_a_report_that_can_not_be_written_is_still_shown(
+    core: ModuleType, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = loadgen.run("mock:")
+    (result.dir / "report.json").unlink()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("loadgen.session.run_dir.write", refuse)
+    derived, warning = again.load(None)
+    assert derived.performance.counts.ok == 10
+    assert "Permission denied" in warning

@@ -1,0 +1,337 @@
+"""What a person sees, as golden files at 80 and 200 columns: reports, the live view, the list of runs.
+
+``UPDATE_SCREENS=1 pytest tests/test_screens.py`` writes the files anew; read the difference before you commit it.
+"""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+import fake_core
+import reports
+from loadgen.cli import ls, progress, show
+from loadgen.config import resolve
+from loadgen.report import figures, screen
+from loadgen.session.phase import PhasePlan, phases_of
+from loadgen.session.result import SessionResult
+
+GOLDEN = Path(__file__).parent / "screens"
+RUN = Path("loadgen-runs/20261120T211405Z-7f3a")
+SLO = reports.GOODPUT
+OPEN: dict[str, Any] = {"rate": 50, "duration": 60, "slo": "ttft:300ms"}
+CLOSED: dict[str, Any] = {"concurrency": 8}
+HOSTILE = "\x1b[2Jevil[bold red]\x07\u202egnp.exe <script>"
+
+
+NONE = {"issued": 0, "ok": 0, "failed": 0, "cancelled": 0, "in_flight": 0, "reconnects": 0}
+UNSAMPLED = dict.fromkeys(("send_lateness_us", "cpu_share", "steal", "throttled"))
+THROUGHPUT = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "ramp_s", "drain_s", "steady")
+TOKENS = ("source", "input", "output", "input_mean", "output_mean", "chunks_per_read", "tokens_per_chunk", "gaps")
+
+
+def limited() -> dict[str, Any]:
+    late = "31 % of the requests left more than 5 ms late; 412 of 600 requests/s were achieved"
+    busy = "for 97 % of the time a worker used 90 % of its core or more (1 workers, the busiest 99 % on average)"
+    return reports.trust(
+        "client_limited",
+        reasons=[late, busy],
+        suggestion="try --workers 4",
+        send_lateness_us={"p50": 1400.0, "p99": 81_000.0, "max": 90_000.0},
+        cpu_share=0.99,
+        steal=0.02,
+        throttled=0.11,
+    )
+
+
+def failing() -> dict[str, Any]:
+    details = [
+        reports.failure("http_429", 1200, list(range(10)), message="slow down"),
+        reports.failure("stall", 2, [1204, 2210]),
+        reports.failure("connect", 1, [17], words="connection refused"),
+    ]
+    failures = {"stall": 2, "http_429": 1200, "connect": 1}
+    return reports.phase(ok=1788, failed=1203, failures=failures, failure_details=details)
+
+
+def million() -> dict[str, Any]:
+    big = reports.phase(ok=999_998, failed=2, duration_s=4210.7)
+    big["throughput"] |= {"requests_per_s": 237.5, "output_tokens_per_s": 30_399.4, "total_tokens_per_s": 58_912.0}
+    big["tokens"] |= {"input": 120_123_456, "output": 128_000_256}
+    return big
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "open": reports.report(reports.phase(failed=2, goodput=SLO), options=OPEN),
+    "closed": reports.report(reports.phase(ok=1319), options=CLOSED),
+    "ten": reports.report(reports.phase(ok=10), options={"concurrency": 1}, samples=1000, log_bytes=4100),
+    "million": reports.report(million(), options=CLOSED, log_bytes=913_000_000),
+    "not_streamed": reports.report(reports.phase(streamed=False), options={**CLOSED, "stream": False}),
+    "failing": reports.report(
+        failing(), options=OPEN, status="failed", reason="40.2% of the requests failed; 10% are allowed"
+    ),
+    "client_limited": reports.report(reports.phase(trust=limited()), options={"rate": 600, "duration": 60}),
+    "interrupted": reports.report(
+        reports.phase(ok=1203, cancelled=41), options=OPEN, status="interrupted", reason="SIGINT"
+    ),
+    "killed": reports.report(
+        reports.phase(ok=1203, counts={**NONE, "issued": 1244, "ok": 1203, "in_flight": 41}),
+        options=OPEN,
+        status="interrupted",
+        reason="killed",
+        lost={"blocks": 1, "rows": 12, "tail_bytes": 100},
+    ),
+    "nothing": reports.report(
+        reports.phase(
+            ok=0,
+            failed=8,
+            throughput=dict.fromkeys(THROUGHPUT) | {"requests_per_s": 0.0},
+            tokens=dict.fromkeys(TOKENS) | {"rows_without_usage": 0, "events": 0, "chunks": 0, "rows_without_itl": 0},
+            trust=reports.trust("unknown", reasons=["the run was too short for a tick"], **UNSAMPLED),
+        ),
+        options=CLOSED,
+        status="failed",
+        reason="no request succeeded",
+    ),
+    "two_phases": reports.report(reports.phase("low"), reports.phase("high", failed=1), options=OPEN),
+    "own_percentiles": reports.report(
+        reports.phase(percentiles=(1.0, 50.0, 99.99)), options={**CLOSED, "percentiles": "1,50,99.99"}
+    ),
+    "hostile": reports.report(
+        {
+            **failing(),
+            "failure_details": [reports.failure(HOSTILE, 1, [1], HOSTILE, HOSTILE)],
+            "trust": reports.trust("client_limited", reasons=[HOSTILE], notes=[HOSTILE], suggestion=HOSTILE),
+        },
+        options=CLOSED,
+        model=HOSTILE,
+        status="interrupted",
+        reason=HOSTILE,
+    ),
+    "wide_letters": reports.report(reports.phase(), options=CLOSED, model="模型" * 30),
+}  # fmt: skip
+
+
+def golden(name: str, text: str) -> None:
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("UPDATE_SCREENS"):
+        GOLDEN.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), f"{path} differs; UPDATE_SCREENS=1 writes it anew"
+
+
+def shown(name: str, width: int | None) -> str:
+    out = io.StringIO()
+    screen.show(SessionResult.of(RUN, json.loads(json.dumps(CASES[name]))), out, width)
+    return out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("name", CASES)
+def test_a_report_looks_as_it_was_agreed(name: str, width: int) -> None:
+    text = shown(name, width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    golden(f"report_{name}_{width}", text)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 100, 119, 500])
+@pytest.mark.parametrize("name", CASES)
+def test_no_line_is_wider_than_the_terminal(name: str, width: int) -> None:
+    assert max(cell_len(line) for line in shown(name, width).splitlines()) <= width
+
+
+def test_nothing_from_outside_reaches_the_terminal_as_it_is() -> None:
+    for width in (80, 200):
+        text = shown("hostile", width)
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert "\u202e" not in text
+        assert "[bold red]" in text  # shown as text, not obeyed as markup
+
+
+def test_without_a_terminal_there_is_no_colour_and_a_width_of_100() -> None:
+    text = shown("client_limited", None)
+    assert "\x1b" not in text
+    assert 80 < max(cell_len(line) for line in text.splitlines()) <= 100
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def on_terminal(name: str) -> str:
+    out = Terminal()
+    screen.show(SessionResult.of(RUN, json.loads(json.dumps(CASES[name]))), out, 80)
+    return out.getvalue()
+
+
+def test_a_terminal_gets_colour_unless_it_asks_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b[1;31m" in on_terminal("client_limited")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "31m" not in on_terminal("client_limited")
+
+
+def test_the_client_as_bottleneck_is_the_first_thing_said() -> None:
+    assert shown("client_limited", 80).split()[0] == "CLIENT-LIMITED:"
+
+
+def test_thousands_stand_apart_at_a_million() -> None:
+    assert "999,998 ok   2 failed   0 cancelled" in shown("million", 80)
+
+
+def test_a_percentile_without_support_is_no_number() -> None:
+    text = shown("ten", 80)
+    assert "–*" in text
+    assert "* too few values to bound it with 95 % confidence: p90 takes 36" in text
+
+
+# --- the live view
+
+
+def live_phase(**given: Any) -> PhasePlan:
+    return phases_of(resolve("http://h", given), {"name": "d", "sha256": "0", "samples": 5})[-1]
+
+
+PHASES = {
+    "rate": live_phase(rate=50, duration=60),
+    "requests": live_phase(concurrency=8, requests=10_000),
+    "stages": live_phase(stages="10/s:30s,50/s:30s"),
+    "burst": live_phase(burst=2000),
+}
+EMPTY = {"t_s": 0.0, "issued": 0, "ok": 0, "failed": 0, "cancelled": 0, "in_flight": 0, "tokens": 0, "chunks": 0,
+         "requests_per_s": 0.0, "ttft_ms": None, "gap_ms": None, "latency_ms": None, "send_late_us": None}  # fmt: skip
+HISTORY = [0, 40, 92, 140, 199, 240, 291, 340]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_the_live_view_fits_and_looks_as_agreed(width: int) -> None:
+    lines = []
+    for phase in PHASES.values():
+        for live in (fake_core.LIVE, EMPTY):
+            lines += [progress.top_line(phase, live, width), progress.bottom_line(live, HISTORY, width)]
+    assert all(cell_len(line) < width for line in lines)
+    golden(f"live_{width}", "\n".join(line.rstrip() for line in lines) + "\n")
+
+
+class Engine:
+    def __init__(self, live: dict[str, Any]) -> None:
+        self.text = json.dumps(live)
+
+    def live(self) -> str:
+        return self.text
+
+
+def test_the_live_view_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    engine: Any = Engine(fake_core.LIVE)
+    with progress.view("auto", out) as view:
+        view.begun(PHASES["rate"], RUN)
+        view.going(PHASES["rate"], engine)
+        drawn = out.getvalue()
+        view.ended(PHASES["rate"], {})
+    assert drawn.startswith("\r\x1b[J performance")
+    assert drawn.count("\n") == 1
+    assert out.getvalue() == drawn + "\r\x1b[J"
+
+
+def test_the_live_view_colours_failures_unless_told_not_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
+    def drawn() -> str:
+        out = Terminal()
+        engine: Any = Engine(fake_core.LIVE)
+        progress.view("live", out).going(PHASES["rate"], engine)
+        return out.getvalue()
+
+    assert "\x1b[31m" in drawn()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[31m" not in drawn()
+
+
+def test_elsewhere_a_plain_line_comes_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    now = [100.0]
+    monkeypatch.setattr("loadgen.cli.progress.time.monotonic", lambda: now[0])
+    engine: Any = Engine(fake_core.LIVE)
+    view = progress.view("auto", out)
+    view.begun(PHASES["rate"], RUN)
+    for _ in range(250):
+        now[0] += 0.1
+        view.going(PHASES["rate"], engine)
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[0] == f"performance: Poisson 50 req/s, run in {RUN}"
+    assert lines[1].startswith(
+        "performance: 38 s / 60 s, 50.1 req/s, 41 in flight, 1,893 ok, 2 failed, TTFT p50 92 ms p99 241 ms"
+    )
+    assert "\x1b" not in out.getvalue()
+
+
+def test_a_screen_that_went_away_does_not_hurt_the_run() -> None:
+    class Gone(Terminal):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    engine: Any = Engine(fake_core.LIVE)
+    for ui in ("live", "plain"):
+        with progress.view(ui, Gone()) as view:
+            view.begun(PHASES["rate"], RUN)
+            view.going(PHASES["rate"], engine)
+            view.ended(PHASES["rate"], {})
+
+
+def test_a_dumb_terminal_and_a_file_get_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(progress.view("auto", Terminal()), progress.PlainView)
+    assert isinstance(progress.view("auto", io.StringIO()), progress.PlainView)
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(progress.view("auto", Terminal()), progress.LiveView)
+
+
+def test_the_list_of_runs_is_in_columns() -> None:
+    good = "7f3a|2026-11-20 21:14:05|http://10.0.0.5:8000|Poisson 50 req/s|2,987|2|91.8 ms|244 ms|complete"
+    far = f"00aa|2026-11-19 09:00:00|http://{'h' * 60}|closed loop, 8 in flight|9|0|–|–|interrupted"
+    rows = [good.split("|"), far.split("|")]
+    golden("ls", "\n".join(ls.table(rows)) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0004, "0.4 µs"), (0.3, "300 µs"), (1.5, "1.5 ms"), (241.3, "241 ms"), (999.7, "1 s"), (1610, "1.61 s"),
+     (130_000, "2.17 min"), (9_000_000, "150 min"), (0, "0 µs"), (None, "–"), (float("nan"), "–")],
+)  # fmt: skip
+def test_times_carry_the_unit_that_fits(value: float | None, text: str) -> None:
+    assert figures.time_ms(value) == text
+
+
+def test_shares_never_round_to_all_or_nothing() -> None:
+    assert [figures.share(v) for v in (0.0, 0.0001, 0.987, 0.9999, 1.0)] == [
+        "0 %",
+        "< 0.1 %",
+        "98.7 %",
+        "> 99.9 %",
+        "100 %",
+    ]
+
+
+def test_spans_and_sizes_are_in_whole_units() -> None:
+    spans = [figures.clock(v) for v in (0.25, 5.06, 38, 125, 3600, 7380)]
+    assert spans == ["250 ms", "5.1 s", "38 s", "2 min 05 s", "60 min", "2 h 03 min"]
+    assert [figures.size(v) for v in (12, 4100, 1_100_000, 913_000_000)] == ["12 B", "4.1 kB", "1.1 MB", "913 MB"]
+
+
+def test_text_of_others_is_escaped_where_it_is_said() -> None:
+    assert show.plain(HOSTILE) == "\\x1b[2Jevil[bold red]\\x07\\u202egnp.exe <script>"
