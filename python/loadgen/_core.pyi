@@ -73,5 +73,29 @@ def mock_faults() -> list[tuple[str, str]]:
 def summarise(dir: str, options: str) -> str:
     """Derive a summary from the ``run.log`` of a run's directory."""
 
+@final
+class RowReader:
+    """Iterates over a log's rows, a batch of columns at a time: ``{name: (format, data, validity)}``.
+
+    ``format`` is the width of a value (``C``, ``S``, ``I``, ``L``: 8 to 64 unsigned bits), ``data`` holds the values in
+    little-endian order, ``validity`` Arrow's bitmap or ``None`` where every row has a value.
+    """
+
+    def __iter__(self) -> RowReader: ...
+    def __next__(self) -> dict[str, tuple[str, bytes, bytes | None]]: ...
+
+def read_rows(dir: str) -> RowReader:
+    """Open the rows of the ``run.log`` in a run's directory (docs/formats.md)."""
+
+@final
+class TextReader:
+    """Iterates over a log's texts: ``(request, "error" or "answer", bytes)``."""
+
+    def __iter__(self) -> TextReader: ...
+    def __next__(self) -> tuple[int, str, bytes]: ...
+
+def read_texts(dir: str, which: str) -> TextReader:
+    """Open the texts of a run: ``"errors"`` of its ``run.log`` or ``"answers"`` of its ``answers.log``."""
+
 def now_ns() -> int:
     """Return the monotonic clock that all stamps are taken from, in nanoseconds."""

@@ -169,11 +169,21 @@ fn every_line_end_and_field_form_carries_its_token() {
         format!("data:{json}\n\ndata:{json}\n\n"),
         format!("event: message\nid: 7\nretry: 1\ndata: {json}\n\n: ping\n\ndata: {json}\n\n"),
         format!("data: {}\ndata: {}\n\ndata: {json}\n\n", &json[..12], &json[12..]),
-        format!("data\n\ndata:\n\nevent: ping\ndata: {{}}\n\ndata: {json}\n\ndata: {json}\n\ndata: half a li"),
+        format!("data\n\ndata:\n\nevent: ping\ndata: {{}}\n\ndata: {json}\n\ndata: {json}\n\n"),
     ] {
         let seen = stream(&body);
         assert_eq!((seen.verdict, seen.outcome.chunks, seen.outcome.events), (Ok(()), 2, 2), "{body:?}");
         assert_eq!(seen.text, "xx", "{body:?}");
+    }
+}
+
+#[test]
+fn half_a_line_at_the_end_is_no_event_and_matters_only_where_the_end_was_not_told() {
+    let cut = stream(&format!("{}data: half a li", event("a")));
+    assert_eq!((failed(&cut), cut.outcome.events), ((Failure::Body, Detail::EarlyEnd), 1));
+    for end in ["data: [DONE]\n\n", "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n"] {
+        let seen = stream(&format!("{}{end}data: half a li", event("a")));
+        assert_eq!((seen.verdict, seen.outcome.events), (Ok(()), 2), "{end}");
     }
 }
 
@@ -367,6 +377,8 @@ fn a_body_without_a_type_is_known_by_its_first_bytes() {
     let chunked = |body: &str| format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let seen = hear(chunked(&event("a")).as_bytes());
     assert_eq!((seen.verdict, seen.outcome.streamed, seen.outcome.chunks), (Ok(()), true, 1));
+    let seen = hear(chunked(&format!(" \n {}", event("a"))).as_bytes());
+    assert_eq!((seen.verdict, seen.outcome.chunks), (Ok(()), 1));
     let seen = hear(chunked("\n {\"choices\":[{\"text\":\"a\"}]}").as_bytes());
     assert_eq!((seen.verdict, seen.outcome.streamed, &*seen.text), (Ok(()), false, "a"));
     assert_eq!(failed(&hear(chunked("<html>").as_bytes())), (Failure::Protocol, Detail::ContentType));

@@ -223,19 +223,21 @@ impl Answer {
         Fault::new(fault.failure, fault.detail, clean)
     }
 
-    /// Decide by its first bytes what a body without a content type is.
+    /// Decide by its first byte what a body without a content type is. White space before it, in however many reads,
+    /// means nothing to either kind and is left out.
     fn name(&mut self, span: &[u8]) -> Result<(), Fault> {
-        let start = span.strip_prefix(b"\xef\xbb\xbf").unwrap_or(span).trim_ascii_start();
+        let start = span.trim_ascii_start();
         self.mode = match start.first() {
             None => return Ok(()),
             Some(b'{') => Mode::Json,
+            // A field's first letter, a comment's colon, or a byte order mark.
             Some(b'd' | b'e' | b'i' | b'r' | b':' | 0xef) => Mode::Events,
             Some(_) => {
                 let text = format!("no content type, and a body that begins with `{}`", excerpt(start, 40));
                 return Err(Fault::protocol(Detail::ContentType, text));
             }
         };
-        Ok(())
+        self.data(start)
     }
 }
 
@@ -275,13 +277,7 @@ impl Sink for Answer {
                 let room = ERROR_BYTES - self.body.len();
                 self.body.extend_from_slice(&span[..span.len().min(room)]);
             }
-            Mode::Unnamed => {
-                self.name(span).map_err(|fault| self.masked(fault))?;
-                // Still unnamed: white space, which means nothing in JSON and nothing at the start of a stream.
-                if self.mode != Mode::Unnamed {
-                    return self.data(span);
-                }
-            }
+            Mode::Unnamed => return self.name(span).map_err(|fault| self.masked(fault)),
             _ => self.body.extend_from_slice(span),
         }
         Ok(())

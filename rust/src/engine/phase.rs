@@ -208,6 +208,9 @@ impl Phase {
         if !(refused || forbidden) {
             self.answered_well.store(row.failure != Failure::Cancelled, Ordering::Relaxed);
         } else if self.fatal_answers.fetch_add(1, Ordering::Relaxed) + 1 >= self.fatal_limit() {
+            // It outranks the plan's end: whether or not all was sent by now, this is why nothing came of it.
+            // Relaxed: pairs with the load in `reason`.
+            self.reason.store(StopReason::Early as u32, Ordering::Relaxed);
             self.stop(StopReason::Early);
         }
     }

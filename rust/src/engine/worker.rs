@@ -73,7 +73,11 @@ pub(super) struct PhaseHere {
 pub(super) fn work(id: u16, run: Arc<RunShared>, shard: Shard, commands: mpsc::UnboundedReceiver<Begin>) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(Worker::new(id, run, shard).obey(commands)),
+        Ok(runtime) => {
+            runtime.block_on(Worker::new(id, run, shard).obey(commands));
+            // A name that is still being looked up must not hold the end back.
+            runtime.shutdown_background();
+        }
         Err(error) => run.fail(format!("worker {id} could not start: {error}")),
     }
 }

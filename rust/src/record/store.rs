@@ -11,10 +11,14 @@ use super::LogError;
 pub(crate) trait Store: Send {
     fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<usize>;
     fn set_len(&mut self, length: u64) -> io::Result<()>;
-    fn sync(&mut self) -> io::Result<()>;
+    /// What brings everything written so far to the disk, to be run on any thread.
+    fn syncing(&self) -> io::Result<Syncing>;
     /// Make sure that the disk has room for everything below `end`, without growing the file.
     fn reserve(&mut self, end: u64) -> io::Result<()>;
 }
+
+/// A sync that has yet to be run.
+pub(crate) type Syncing = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 impl Store for File {
     fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<usize> {
@@ -25,8 +29,9 @@ impl Store for File {
         File::set_len(self, length)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+    fn syncing(&self) -> io::Result<Syncing> {
+        let file = self.try_clone()?;
+        Ok(Box::new(move || file.sync_data()))
     }
 
     #[cfg(target_os = "linux")]
@@ -119,8 +124,8 @@ impl LogFile {
         }
     }
 
-    pub fn sync(&mut self) -> io::Result<()> {
-        self.store.sync()
+    pub fn syncing(&self) -> io::Result<Syncing> {
+        self.store.syncing()
     }
 
     /// Give back the room that was not needed.
@@ -143,6 +148,7 @@ fn is_full(error: &io::Error) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
+    use std::sync::mpsc::Receiver;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -153,6 +159,7 @@ pub(crate) mod tests {
         pub room: Arc<Mutex<usize>>,
         pub bytes: Arc<Mutex<Vec<u8>>>,
         pub reserves: bool,
+        pub sync_waits_for: Arc<Mutex<Option<Receiver<()>>>>,
     }
 
     impl SmallDisk {
@@ -185,8 +192,12 @@ pub(crate) mod tests {
             Ok(())
         }
 
-        fn sync(&mut self) -> io::Result<()> {
-            Ok(())
+        fn syncing(&self) -> io::Result<Syncing> {
+            let waits = self.sync_waits_for.lock().unwrap().take();
+            Ok(Box::new(move || {
+                // Whoever holds the other end decides when the disk is done.
+                waits.map_or(Ok(()), |gate| gate.recv().map_err(io::Error::other))
+            }))
         }
 
         fn reserve(&mut self, end: u64) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use super::backlog::Backlog;
 use super::block::{BlockKind, FLAG_MORE, FileHeader, HEAD, Head, LogHeader, MAX_PAYLOAD, SESSION_WORKER};
-use super::store::LogFile;
+use super::store::{LogFile, Syncing};
 use super::{LogError, Shard};
 use crate::clock;
 
@@ -205,10 +205,7 @@ impl Writing {
             match message {
                 Message::Block(sealed) => self.take_block(sealed),
                 Message::Meta(json) => self.take_meta(&json),
-                Message::Sync(reply) => {
-                    // Whoever asked may have given up waiting; the data is synced all the same.
-                    let _ = reply.send(self.sync_all());
-                }
+                Message::Sync(reply) => self.sync_beside(reply),
                 Message::Finish => {
                     // A worker that is still flushing is not forgotten.
                     for message in messages.try_iter() {
@@ -330,31 +327,44 @@ impl Writing {
         }
     }
 
-    fn sync_all(&mut self) -> Result<(), String> {
+    /// Sync on a thread of its own, so that rows which come meanwhile are written all the same.
+    fn sync_beside(&mut self, reply: SyncSender<Result<(), String>>) {
+        let syncing = self.syncing();
+        let job = move || {
+            // Whoever asked may have given up waiting; the data is synced all the same.
+            let _ = reply.send(syncing());
+        };
+        let thread = std::thread::Builder::new().name("loadgen-sync".to_owned());
+        if let Err(e) = thread.spawn(job) {
+            // `job` is gone with the failed thread, and its end of the channel tells the caller so.
+            self.backlog.fail(format!("run.log could not be synced: {e}"));
+        }
+    }
+
+    /// What brings everything so far to the disk and says whether all of it is there.
+    fn syncing(&mut self) -> impl FnOnce() -> Result<(), String> + Send + 'static {
         self.retry();
-        let mut result = self.log.sync();
-        if let Some(answers) = &mut self.answers {
-            result = result.and(answers.sync());
-        }
-        if !self.dir_synced {
+        let mut syncs = vec![self.log.syncing()];
+        syncs.extend(self.answers.as_ref().map(LogFile::syncing));
+        if !std::mem::replace(&mut self.dir_synced, true) {
             // The name of a new file is on the disk only once its directory is.
-            result = result.and(File::open(&self.dir).and_then(|dir| dir.sync_all()));
-            self.dir_synced = true;
+            let dir = File::open(&self.dir);
+            syncs.push(dir.map(|dir| Box::new(move || dir.sync_all()) as Syncing));
         }
-        if let Err(e) = result {
-            self.backlog.fail(format!("run.log: {e}"));
-            return Err(e.to_string());
+        let (backlog, whole) = (self.backlog.clone(), self.held.is_empty() && !self.lost);
+        move || {
+            if let Err(e) = syncs.into_iter().try_for_each(|sync| sync?()) {
+                backlog.fail(format!("run.log: {e}"));
+                return Err(e.to_string());
+            }
+            if whole { Ok(()) } else { Err(backlog.error().unwrap_or_else(|| "blocks are missing".to_owned())) }
         }
-        if self.held.is_empty() && !self.lost {
-            return Ok(());
-        }
-        Err(self.backlog.error().unwrap_or_else(|| "blocks are missing".to_owned()))
     }
 
     fn end(mut self) -> Result<LogStats, LogError> {
         self.retry();
         let released = self.log.release();
-        let synced = self.sync_all();
+        let synced = self.syncing()();
         while let Some((_, head, _)) = self.held.pop_front() {
             self.lose(&head);
         }
@@ -419,6 +429,29 @@ mod tests {
         let stats = writer.finish().unwrap();
         assert_eq!((stats.rows, stats.blocks), (10, 10));
         assert_eq!(stats.bytes as usize, disk.bytes.lock().unwrap().len());
+    }
+
+    #[test]
+    fn rows_are_written_while_a_sync_takes_its_time() {
+        let disk = SmallDisk::with_room(1 << 20);
+        let (let_go, gate) = channel();
+        *disk.sync_waits_for.lock().unwrap() = Some(gate);
+        let writer = on_disk(&disk);
+        let mut shard = writer.shard(0);
+        std::thread::scope(|scope| {
+            let sync = scope.spawn(|| writer.sync());
+            // The first sync took the gate; one that is asked for after the row answers when the row is written.
+            while disk.sync_waits_for.lock().unwrap().is_some() {
+                std::thread::yield_now();
+            }
+            push(&mut shard, 1);
+            writer.sync().unwrap();
+            assert_eq!(disk.bytes.lock().unwrap().len(), HEAD + payload_of_one_row());
+            assert!(!sync.is_finished());
+            let_go.send(()).unwrap();
+            sync.join().unwrap().unwrap();
+        });
+        assert_eq!(writer.finish().unwrap().rows, 1);
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(super) fn each(known: Known, parts: &[&[u8]], mut see: impl FnMut(Gap, u64, 
             // The tokens of the chunk that ended the gap, as nearly as a read's sum tells.
             let first = (tokens / chunks).max(1);
             if started {
-                see(Gap::Token, (gap + first / 2) / first, first);
+                see(Gap::Token, gap.saturating_add(first / 2) / first, first);
             }
             if tokens > first {
                 see(Gap::Token, 0, tokens - first);

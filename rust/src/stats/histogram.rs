@@ -106,9 +106,22 @@ impl Histogram {
         // Around the whole part q of the mean, so that n times the squares needn't fit 128 bits:
         // Σ(x − mean)² = Σ(x − q)² − r²/n, where r is what the division left.
         let (q, r) = (self.sum / n, self.sum % n);
-        let around = self.squares.saturating_sub(2 * q * self.sum - q * q * n) as f64;
+        let around = self.around(q, n);
         let remainder = r as f64 * r as f64 / n as f64;
         Some(((around - remainder).max(0.0) / (self.count - 1) as f64).sqrt())
+    }
+
+    /// Σ(x − q)² over all values; in floating point only for values that are no times (above a century).
+    fn around(&self, q: u128, n: u128) -> f64 {
+        let twice = q.checked_mul(self.sum).and_then(|product| product.checked_mul(2));
+        let square = q.checked_mul(q).and_then(|square| square.checked_mul(n));
+        match (twice, square) {
+            // Σx² + n·q² − 2q·Σx, in the order that never goes below zero.
+            (Some(twice), Some(square)) if self.squares < u128::MAX - square => {
+                (self.squares + square).saturating_sub(twice) as f64
+            }
+            _ => self.squares as f64 + q as f64 * (q as f64 * n as f64 - 2.0 * self.sum as f64),
+        }
     }
 
     /// The bucket that holds the value of a rank (1 is the least), and how many values lie below the bucket.

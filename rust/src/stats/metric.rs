@@ -187,7 +187,7 @@ fn tpot(row: &Row, tokens: Option<u64>) -> Option<u64> {
 
 /// `ns / parts` to the nearest nanosecond.
 fn rounded(ns: u64, parts: u64) -> Option<u64> {
-    (parts > 0).then(|| (ns + parts / 2) / parts)
+    (parts > 0).then(|| ns.saturating_add(parts / 2) / parts)
 }
 
 #[cfg(test)]

@@ -55,7 +55,8 @@ pub fn summarise(dir: &Path, options: &Options) -> Result<Summary, StatsError> {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS)),
         chosen => chosen,
     };
-    let (mut tallies, met) = count(dir, threads, &outline, options)?;
+    let (mut tallies, mut met) = count(dir, threads, &outline, options)?;
+    met.also(outline.damage.iter().cloned());
     let pick = |tally: &mut Option<Tally>| tally.as_mut().map(|tally| PhasePick::new(tally, &options.percentiles));
     let mut picks: Vec<Option<PhasePick>> = tallies.iter_mut().map(pick).collect();
     pick::find(dir, threads, &mut picks)?;
@@ -138,7 +139,10 @@ fn slo_from(options: &Options, phase: &PhaseOutline) -> From {
 
 /// What is missing, from damaged places and from what the workers said they had finished.
 fn lost(outline: &Outline, met: &Met) -> Lost {
-    let finished: u64 = outline.counters.values().map(|(issued, in_flight)| issued.saturating_sub(*in_flight)).sum();
+    let finished: u64 = outline
+        .counters
+        .values()
+        .fold(0, |sum, (issued, in_flight)| u64::saturating_add(sum, issued.saturating_sub(*in_flight)));
     let damaged: u64 = met.damage.iter().filter_map(|damage| damage.rows).map(u64::from).sum();
     let tail = met.damage.iter().filter(|damage| damage.tail);
     Lost {

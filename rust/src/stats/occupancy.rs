@@ -117,8 +117,8 @@ impl Bin {
         self.partial += other.partial;
         self.ok += other.ok;
         self.failed += other.failed;
-        self.tokens[0] += other.tokens[0];
-        self.tokens[1] += other.tokens[1];
+        self.tokens[0] = self.tokens[0].saturating_add(other.tokens[0]);
+        self.tokens[1] = self.tokens[1].saturating_add(other.tokens[1]);
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::effort::Effort;
 use crate::record::{
-    BlockKind, Entries, Entry, LogError, LogReader, MetaParts, ReaderHeader, SESSION_WORKER, TextKind,
+    BlockKind, Damage, Entries, Entry, LogError, LogReader, MetaParts, ReaderHeader, SESSION_WORKER, TextKind,
 };
 
 /// Error texts kept, and bytes of each.
@@ -60,6 +60,8 @@ pub(super) struct Outline {
     pub counters: BTreeMap<u16, (u64, u64)>,
     /// Bytes of the file.
     pub bytes: u64,
+    /// Damaged places met: every broken head, and broken payloads of documents and texts.
+    pub damage: Vec<Damage>,
 }
 
 impl Outline {
@@ -74,6 +76,7 @@ impl Outline {
             texts: BTreeMap::new(),
             counters: BTreeMap::new(),
             bytes: reader.bytes()?,
+            damage: Vec::new(),
         };
         let (mut parts, mut last_tick) = (MetaParts::default(), None);
         let counters = &mut outline.counters;
@@ -93,7 +96,7 @@ impl Outline {
             }
         }
         let Collected { meta, phases, run_end, texts, .. } = collected;
-        Ok(Self { meta, phases, run_end, texts, ..outline })
+        Ok(Self { meta, phases, run_end, texts, damage: reader.damage().to_vec(), ..outline })
     }
 }
 

@@ -97,8 +97,12 @@ impl Met {
         self.undecoded += other.undecoded;
         self.without_reads += other.without_reads;
         self.unnamed = self.unnamed.max(other.unnamed);
-        // Broken heads are met by every thread, broken payloads only by the one that wanted them.
-        self.damage.extend(other.damage);
+        self.also(other.damage);
+    }
+
+    /// Add damaged places. Broken heads are met by every look at the log, broken payloads by the one that wanted them.
+    pub fn also(&mut self, damage: impl IntoIterator<Item = Damage>) {
+        self.damage.extend(damage);
         self.damage.sort_by_key(|damage| damage.offset);
         self.damage.dedup_by_key(|damage| damage.offset);
     }

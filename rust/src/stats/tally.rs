@@ -125,7 +125,8 @@ pub(super) struct Sum {
 impl Sum {
     fn add(&mut self, value: Option<u64>) {
         self.rows += u64::from(value.is_some());
-        self.total += value.unwrap_or(0);
+        // Only counts that are no counts add up to more than 64 bits; that goes for all sums here.
+        self.total = self.total.saturating_add(value.unwrap_or(0));
     }
 }
 
@@ -174,7 +175,9 @@ impl Tally {
     pub fn see(&mut self, view: &RowView<'_>, parts: Parts<'_>, slo: &[Objective], has_text: bool) {
         let row = &view.row;
         self.rows += 1;
-        self.see_moments(row);
+        // What a later attempt waited for is not the client's lateness.
+        let first_sent = view.attempts().flatten().next().map_or(row.stamps.sent, |attempt| attempt.sent);
+        self.see_moments(row, first_sent);
         self.see_outcome(row, has_text);
         let attempts = view.attempts().flatten();
         self.reconnects += attempts.filter(|attempt| attempt.kind == AttemptKind::Reconnect).count() as u64;
@@ -232,7 +235,10 @@ impl Tally {
     }
 
     fn merge_counts(&mut self, other: &Self) {
-        let mut add = |get: fn(&mut Self) -> &mut u64, theirs: u64| *get(self) += theirs;
+        let mut add = |get: fn(&mut Self) -> &mut u64, theirs: u64| {
+            let mine = get(self);
+            *mine = mine.saturating_add(theirs);
+        };
         add(|t| &mut t.rows, other.rows);
         add(|t| &mut t.ok, other.ok);
         add(|t| &mut t.cancelled, other.cancelled);
@@ -254,7 +260,7 @@ impl Tally {
         let sums = [&mut self.tokens_in].into_iter().chain(&mut self.tokens_out);
         for (mine, theirs) in sums.zip([other.tokens_in, other.tokens_out[0], other.tokens_out[1]]) {
             mine.rows += theirs.rows;
-            mine.total += theirs.total;
+            mine.total = mine.total.saturating_add(theirs.total);
         }
         self.planned.merge(&other.planned);
         self.issued.merge(&other.issued);
@@ -264,7 +270,7 @@ impl Tally {
         self.broken_example = [self.broken_example, other.broken_example].into_iter().flatten().min();
     }
 
-    fn see_moments(&mut self, row: &Row) {
+    fn see_moments(&mut self, row: &Row, first_sent: u64) {
         let s = &row.stamps;
         self.planned.see(s.planned);
         self.issued.see(s.issued);
@@ -275,7 +281,7 @@ impl Tally {
         self.by_python += u64::from(row.stamp_source == StampSource::Python);
         if s.sent != UNSET {
             let due = s.planned.max(s.free);
-            self.late += u64::from(s.sent.saturating_sub(due).saturating_sub(row.connect_ns) > LATE_NS);
+            self.late += u64::from(first_sent.saturating_sub(due).saturating_sub(row.connect_ns) > LATE_NS);
         }
         if let Some((before, after)) = broken_order(row) {
             self.broken += 1;
@@ -302,8 +308,8 @@ impl Tally {
     }
 
     fn see_outcome(&mut self, row: &Row, has_text: bool) {
-        self.bytes_in += row.bytes_in;
-        self.bytes_out += row.bytes_out;
+        self.bytes_in = self.bytes_in.saturating_add(row.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(row.bytes_out);
         match row.failure {
             Failure::None => {
                 self.ok += 1;
@@ -340,11 +346,14 @@ impl Tally {
         self.counted_chunks += if tokens[0].is_some() { u64::from(row.chunks) } else { 0 };
         self.events += u64::from(row.events);
         self.chunks += u64::from(row.chunks);
-        self.reads += u64::from(view.read_count) + view.spilled;
+        self.reads = self.reads.saturating_add(view.spilled).saturating_add(view.read_count.into());
         if row.stamps.done != UNSET {
             for curve in [&mut self.curve, &mut self.timeline.curve] {
                 let bin = curve.at(row.stamps.done);
-                bin.tokens.iter_mut().zip(tokens).for_each(|(sum, tokens)| *sum += tokens.unwrap_or(0));
+                bin.tokens
+                    .iter_mut()
+                    .zip(tokens)
+                    .for_each(|(sum, tokens)| *sum = sum.saturating_add(tokens.unwrap_or(0)));
             }
         }
         if let Some(ns) = (METRICS[TTFT].value)(row, None) {
@@ -370,8 +379,8 @@ impl Objective {
         let ns = match metric.name {
             // The time between tokens doesn't know when the request was planned.
             "tpot" => ns,
-            "ntpot" => ns + before / tokens.unwrap_or(1).max(1),
-            _ => ns + before,
+            "ntpot" => ns.saturating_add(before / tokens.unwrap_or(1).max(1)),
+            _ => ns.saturating_add(before),
         };
         ns <= self.limit_ns
     }

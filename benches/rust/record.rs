@@ -1,6 +1,6 @@
 //! What the record costs: bytes of the log, CPU of shard and writer, and the time and memory of a report.
 //!
-//! `cargo bench --bench runlog [-- SHAPE…]` with shapes `answers` (a million small answers), `streams` (100,000
+//! `cargo bench --bench record [-- SHAPE…]` with shapes `answers` (a million small answers), `streams` (100,000
 //! streams of 128 events, each in a read of its own) and `coalesced` (the same, eight events a read).
 
 #![allow(clippy::unwrap_used)]
