@@ -129,6 +129,14 @@ def test_percentiles_come_sorted_and_once() -> None:
             values.percentiles(bad)
 
 
+def test_a_path_may_begin_at_home() -> None:
+    assert values.path("~/x") == str(Path.home() / "x")
+    assert values.path(Path("a/b")) == "a/b"
+    for bad in ("", "a\0b", 7, "~nobody-of-this-name/x"):
+        with pytest.raises(ValueError, match=r"must be a path|nobody has"):
+            values.path(bad)
+
+
 def test_the_error_rate_is_a_share() -> None:
     assert values.share("10%") == pytest.approx(0.1)
     assert values.share(0.25) == 0.25
@@ -183,6 +191,8 @@ def test_a_bare_mock_gets_ten_requests_one_at_a_time() -> None:
         ({**GOOD, "dataset": "/nowhere/x.jsonl"}, "names a dataset that can't be read: No such file"),
         ({**GOOD, "cacert": "/"}, "names a directory"),
         ({**GOOD, "api": "chats"}, "must be one of chat, completions"),
+        ({**GOOD, "prompt_field": "q"}, "needs a dataset"),
+        ({**GOOD, "dataset": __file__, "input_tokens": 5}, "shapes synthetic prompts"),
         ({**GOOD, "workers": 0}, "must be 1 or more"),
         ({**GOOD, "api_key_env": "NO_SUCH_KEY_HERE"}, "which is not set"),
         ({**GOOD, "api_key_file": "/nowhere"}, "No such file"),

@@ -83,6 +83,13 @@ def test_a_log_gives_the_same_report_again(core: ModuleType, here: Path) -> None
     assert warning == ""
 
 
+def test_a_log_alone_gives_the_percentiles_and_objectives_of_its_run(core: ModuleType, here: Path) -> None:
+    result = loadgen.run("mock:", requests=20, slo="ttft:1s", percentiles="50,99")
+    (result.dir / "report.json").unlink()
+    derived, _ = again.load(result.id)
+    assert derived.report == result.report
+
+
 def test_a_report_that_can_not_be_written_is_still_shown(
     core: ModuleType, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,12 @@ def test_the_engine_is_told_what_the_options_say(core: ModuleType, here: Path, m
     assert "canary" not in json.dumps(told["meta"]).lower().replace("x-canary", "")
 
 
+def test_a_file_gives_the_options_and_keywords_win(core: ModuleType, here: Path) -> None:
+    (here / "load.toml").write_text('url = "mock:"\nrequests = 7\nconcurrency = 2\n')
+    assert loadgen.run(config=here / "load.toml", requests=9).performance.counts.ok == 9
+    assert core.ENGINES[0].phases[0]["load"] == {"kind": "concurrency", "n": 2}
+
+
 def test_no_secret_is_in_any_file_of_a_run(core: ModuleType, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "canary-key")
     loadgen.run("http://u:canary-pw@h:1/?q=canary-q", model="m", burst=3, header={"X-A": "canary-header"})

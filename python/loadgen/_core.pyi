@@ -1,9 +1,22 @@
 """The compiled core. Strings are JSON unless said otherwise."""
 
 from collections.abc import Sequence
-from typing import Self, final
+from os import PathLike
+from typing import Literal, Self, final
 
-__all__ = ["Bodies", "Engine", "MockServer", "__version__", "mock_faults", "now_ns", "summarise"]
+__all__ = [
+    "Bodies",
+    "Engine",
+    "MockServer",
+    "RowReader",
+    "TextReader",
+    "__version__",
+    "mock_faults",
+    "now_ns",
+    "read_rows",
+    "read_texts",
+    "summarise",
+]
 __version__: str
 
 @final
@@ -70,7 +83,7 @@ class MockServer:
 def mock_faults() -> list[tuple[str, str]]:
     """Return each fault's name and what it does."""
 
-def summarise(dir: str, options: str) -> str:
+def summarise(dir: str | PathLike[str], options: str) -> str:
     """Derive a summary from the ``run.log`` of a run's directory."""
 
 @final
@@ -84,18 +97,18 @@ class RowReader:
     def __iter__(self) -> RowReader: ...
     def __next__(self) -> dict[str, tuple[str, bytes, bytes | None]]: ...
 
-def read_rows(dir: str) -> RowReader:
+def read_rows(dir: str | PathLike[str]) -> RowReader:
     """Open the rows of the ``run.log`` in a run's directory (docs/formats.md)."""
 
 @final
 class TextReader:
-    """Iterates over a log's texts: ``(request, "error" or "answer", bytes)``."""
+    """Iterates over the texts of a log: request, what it is, and its bytes."""
 
     def __iter__(self) -> TextReader: ...
-    def __next__(self) -> tuple[int, str, bytes]: ...
+    def __next__(self) -> tuple[int, Literal["error", "answer"], bytes]: ...
 
-def read_texts(dir: str, which: str) -> TextReader:
-    """Open the texts of a run: ``"errors"`` of its ``run.log`` or ``"answers"`` of its ``answers.log``."""
+def read_texts(dir: str | PathLike[str], which: Literal["errors", "answers"]) -> TextReader:
+    """Open the texts of a run: ``errors`` of its ``run.log``, ``answers`` of its ``answers.log``."""
 
 def now_ns() -> int:
     """Return the monotonic clock that all stamps are taken from, in nanoseconds."""

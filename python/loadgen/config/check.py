@@ -31,6 +31,7 @@ def check(config: Config, given: Collection[str], name: Name) -> Config:
     """
     config = _load(config, name)
     _arrival(config, given, name)
+    _prompts(config, name)
     _target(config, name)
     _objectives(config, given, name)
     return config
@@ -94,6 +95,16 @@ def _arrival(config: Config, given: Collection[str], name: Name) -> None:
             f"{name('burstiness')} shapes gamma arrivals, and these are {config.arrival}",
             f"add {name('arrival')} gamma",
         )
+
+
+def _prompts(config: Config, name: Name) -> None:
+    if config.dataset is None and config.prompt_field is not None:
+        raise ConfigError(f"{name('prompt_field')} needs a dataset", f"add {name('dataset')} FILE")
+    for other in ("input_tokens", "tokenizer"):
+        if config.dataset is not None and getattr(config, other) is not None:
+            raise ConfigError(
+                f"{name(other)} shapes synthetic prompts, and {name('dataset')} gives others", "leave one of them out"
+            )
 
 
 def _target(config: Config, name: Name) -> None:

@@ -112,7 +112,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         bool, _prompts(values.flag, "", "Make each prompt differ, so that no prefix cache helps.")
     ] = False
     tokenizer: Annotated[
-        str | None, _prompts(values.path, "FILE", "tokenizer.json that counts tokens where the server tells no usage.")
+        str | None,
+        _prompts(values.path, "FILE", "tokenizer.json that makes synthetic prompts exactly as long as asked."),
     ] = None
 
     stream: Annotated[bool, _wire(values.flag, "", "Ask for a stream of events.")] = True

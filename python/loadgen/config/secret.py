@@ -12,22 +12,14 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
 
+from loadgen.config import values
+
 HIDDEN = "[redacted]"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Those that contradict the body or the connection's handling, as in rust/src/http/request.rs.
 _OURS = frozenset(
-    {
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "content-type",
-        "accept-encoding",
-        "expect",
-        "te",
-        "upgrade",
-        "trailer",
-    }
+    {"content-length", "transfer-encoding", "connection", "upgrade", "expect", "te", "trailer", "keep-alive"}
 )
 _SECRET_NAME = re.compile(r"authorization|cookie|api-?key|token|secret|password", re.IGNORECASE)
 _MOST = 1 << 20
@@ -158,12 +150,13 @@ def fill(value: str) -> str:
 
 
 def _read(name: str) -> str:
+    path = Path(values.path(name))
     try:
-        with Path(name).expanduser().open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8") as file:
             content = file.read(_MOST + 1)
     except OSError as error:
         raise ValueError(f"names the file {name}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, ValueError):
+    except UnicodeDecodeError:
         raise ValueError(f"names the file {name}, which is not UTF-8 text") from None
     if len(content) > _MOST:
         raise ValueError(f"names the file {name}, which is larger than 1 MiB")

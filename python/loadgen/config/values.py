@@ -33,7 +33,12 @@ def path(value: Any) -> str:
     raw = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(raw, str) or not raw or "\0" in raw:
         raise ValueError("must be a path")
-    return str(Path(raw).expanduser()) if raw.startswith("~") else raw
+    if not raw.startswith("~"):
+        return raw
+    try:
+        return str(Path(raw).expanduser())
+    except RuntimeError:
+        raise ValueError("names a home directory that nobody has") from None
 
 
 def number(value: Any) -> float:

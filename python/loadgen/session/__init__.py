@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from loadgen import config as configs
@@ -12,7 +13,7 @@ from loadgen.session.runner import Run, Watcher
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from loadgen.config import Config, RunOptions
+    from loadgen.config import RunOptions
 
 __all__ = [
     "Counts",
@@ -29,11 +30,15 @@ __all__ = [
 ]
 
 
-def run(url: str, **options: Unpack[RunOptions]) -> SessionResult:
+def run(
+    url: str | None = None, *, config: str | os.PathLike[str] | None = None, **options: Unpack[RunOptions]
+) -> SessionResult:
     """Load-test a server and return what a client saw.
 
     Args:
-        url: The target: ``http://…``, ``https://…``, ``unix:PATH``, or ``mock:`` for a server within this process.
+        url: The target: ``http://…``, ``https://…``, ``unix:PATH``, or ``mock:`` for a server within this process;
+            ``None`` takes the file's.
+        config: A YAML or TOML file with further options; the keywords win over it.
         **options: By the names of the command line's flags; durations are seconds or text such as ``"250ms"``.
 
     Returns:
@@ -46,14 +51,17 @@ def run(url: str, **options: Unpack[RunOptions]) -> SessionResult:
         RunError: If the run itself broke down.
         KeyboardInterrupt: If it was interrupted; what completed is in the run's directory.
     """
-    return Run(_resolve(url, options)).execute()
+    return Run(configs.resolve(url, options, config_file=None if config is None else os.fspath(config))).execute()
 
 
-async def arun(url: str, **options: Unpack[RunOptions]) -> SessionResult:
+async def arun(
+    url: str | None = None, *, config: str | os.PathLike[str] | None = None, **options: Unpack[RunOptions]
+) -> SessionResult:
     """Do what :func:`run` does without blocking the event loop; cancelling it stops the run at once.
 
     Args:
         url: As for :func:`run`.
+        config: As for :func:`run`.
         **options: As for :func:`run`.
 
     Returns:
@@ -64,7 +72,7 @@ async def arun(url: str, **options: Unpack[RunOptions]) -> SessionResult:
     """
     import asyncio
 
-    going = Run(_resolve(url, options))
+    going = Run(configs.resolve(url, options, config_file=None if config is None else os.fspath(config)))
     task = asyncio.ensure_future(asyncio.to_thread(going.execute))
     try:
         return await asyncio.shield(task)
@@ -74,7 +82,3 @@ async def arun(url: str, **options: Unpack[RunOptions]) -> SessionResult:
         await asyncio.wait([task])
         task.exception()
         raise
-
-
-def _resolve(url: str, options: RunOptions) -> Config:
-    return configs.resolve(url, options)

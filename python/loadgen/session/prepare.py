@@ -14,7 +14,7 @@ from loadgen import _core, dataset, endpoint
 from loadgen import config as configs
 from loadgen.config import Config
 from loadgen.errors import ConfigError
-from loadgen.session import machine, mock, models
+from loadgen.session import machine, mock
 from loadgen.session.phase import PhasePlan, phases_of
 
 
@@ -108,6 +108,8 @@ def model_of(config: Config) -> str:
     if config.url.startswith("mock:"):
         names = mock.config_of_url(config.url).get("models") or ["mock"]
         return str(names[0])
+    from loadgen.session import models  # brings http.client and ssl, which most runs never need
+
     return models.only(config, configs.api_key(config))
 
 

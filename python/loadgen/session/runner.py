@@ -84,7 +84,7 @@ class Run:
                 about = prepare.meta(config, directory.id, model)
                 engine = self._start(prepare.run_config(config, url, directory.path, about), directory)
                 problem = self._drive(engine, phases, prompts, directory.path)
-                report = _report(directory.path, about)
+                report = _report(directory.path, about["config"])
         if problem is not None:
             raise problem
         return SessionResult.of(directory.path, report)
@@ -161,9 +161,11 @@ def _broken(error: Exception) -> RunError:
     return RunError(f"the engine broke down: {error}")
 
 
-def _report(directory: Path, about: dict[str, Any]) -> dict[str, Any]:
-    found = msgspec.json.decode(_core.summarise(str(directory), summary.options_of(about["config"])))
-    report = summary.assemble(directory, found)
+def _report(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
+    try:
+        report = summary.of_run(directory, config)
+    except (OSError, ValueError) as error:
+        raise RunError(f"the run ended, and its log can't be read: {error}", f"the log is in {directory}") from None
     save(directory, report)
     return report
 

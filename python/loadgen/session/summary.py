@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from loadgen import _core
+from loadgen.config import DEFAULTS
 from loadgen.errors import ReportError
 from loadgen.session import run_dir
 
@@ -34,35 +35,57 @@ def report_of(directory: Path, percentiles: tuple[float, ...] | None = None) -> 
     log = directory / run_dir.LOG
     if not log.is_file():
         raise ReportError(f"{directory} holds no {run_dir.LOG}")
-    options: dict[str, Any] = {}
-    if percentiles is not None:
-        options["percentiles"] = list(percentiles)
+    known = _stored_config(directory)
+    options = _options(known or {}, percentiles)
     try:
-        raw = _core.summarise(str(directory), msgspec.json.encode(options).decode())
-        if percentiles is None or not options.get("slo"):
-            # The objectives and percentiles of the run stand in its log, so they are known only after a first look.
-            config = msgspec.json.decode(raw)["meta"].get("config", {})
-            wanted = _options(config, percentiles)
-            if wanted != options:
-                raw = _core.summarise(str(directory), msgspec.json.encode(wanted).decode())
+        found = summarise(directory, options)
+        wanted = _options(found["meta"]["config"], percentiles)
+        if known is None and wanted != options:
+            # What a killed run was asked for stands in its log alone, so it is known only after a first look.
+            found = summarise(directory, wanted)
     except (OSError, ValueError) as error:
         raise ReportError(f"can't read {log}: {error}") from None
-    return assemble(directory, msgspec.json.decode(raw))
+    return assemble(directory, found)
+
+
+def summarise(directory: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Have the core derive a summary from a run's log.
+
+    Args:
+        directory: The run's directory.
+        options: ``Options`` of ``rust/src/stats/options.rs``.
+
+    Raises:
+        OSError: If the log can't be read.
+        ValueError: If it isn't a log that this version reads.
+    """
+    found: dict[str, Any] = msgspec.json.decode(_core.summarise(str(directory), msgspec.json.encode(options).decode()))
+    return found
+
+
+def _stored_config(directory: Path) -> dict[str, Any] | None:
+    try:
+        report = msgspec.json.decode((directory / run_dir.REPORT).read_bytes(), type=dict)
+        config = report["run"]["config"]
+    except (OSError, msgspec.DecodeError, RecursionError, KeyError, TypeError):
+        return None  # there is none, or it is no report: the log says the same, at the price of a second look
+    return config if isinstance(config, dict) else None
 
 
 def _options(config: dict[str, Any], percentiles: tuple[float, ...] | None) -> dict[str, Any]:
-    wanted = percentiles if percentiles is not None else config.get("percentiles")
-    found = {
-        "percentiles": list(wanted) if wanted else None,
-        "slo": config.get("slo"),
-        "slo_from": config.get("slo_from"),
-    }
+    wanted = list(percentiles if percentiles is not None else config.get("percentiles") or DEFAULTS["percentiles"])
+    found = {"percentiles": wanted, "slo": config.get("slo"), "slo_from": config.get("slo_from")}
     return {name: value for name, value in found.items() if value}
 
 
-def options_of(config: dict[str, Any]) -> str:
-    """Return the core's options for a run whose (stored) configuration is known: one look at the log is enough then."""
-    return msgspec.json.encode(_options(config, None)).decode()
+def of_run(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Derive the report of a run that has just ended.
+
+    Args:
+        directory: The run's directory.
+        config: The run's options, as they are stored.
+    """
+    return assemble(directory, summarise(directory, _options(config, None)))
 
 
 def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
