@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -116,6 +117,17 @@ def test_the_metrics_page_defines_each_metric_in_the_reports_own_words(tmp_path:
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_every_dependency_has_its_reason() -> None:
+    cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {*cargo["dependencies"], *cargo["dev-dependencies"]}
+    wanted |= {name for target in cargo.get("target", {}).values() for name in target.get("dependencies", {})}
+    wanted |= {re.split(r"[<>=;\[ ]", wish)[0] for wish in project["dependencies"]}
+    wanted |= set(project["optional-dependencies"])
+    words = set(re.findall(r"[\w-]+", (ROOT / "docs" / "decisions.md").read_text()))
+    assert wanted - words == set()
 
 
 def test_every_public_file_names_no_machine_and_no_registry() -> None:
