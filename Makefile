@@ -16,7 +16,8 @@ PY := $(wildcard python tests benches examples)
 .PHONY: demo build test test-rust test-python test-real bench lint lint-quick docs clean
 
 demo: $(VENV)/.built
-	@$(BIN)/python examples/demo.py
+	$(BIN)/loadgen run 'mock:?ttft=lognormal:60ms,0.4&gap=normal:8ms,2ms&error_rate=0.01' --rate 40 --duration 10s \
+		--output-tokens 48 --slo ttft:150ms --slo tpot:12ms
 
 build: $(VENV)/.built
 

@@ -148,4 +148,4 @@ def test_what_is_no_log_is_an_error_of_the_right_kind(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a loadgen run log"):
         _core.read_rows(str(tmp_path))
     with pytest.raises(ValueError, match='"errors" or "answers"'):
-        _core.read_texts(str(FIXTURE), "questions")
+        _core.read_texts(str(FIXTURE), "questions")  # type: ignore[arg-type]

@@ -47,9 +47,10 @@ fn a_stream_is_a_write_and_a_chunk_per_event_with_usage_when_asked_for() {
     let usage: Value = serde_json::from_str(&events[7]).unwrap();
     assert_eq!((&usage["usage"]["completion_tokens"], &usage["choices"]), (&json!(5), &json!([])));
     assert!(events[1..6].iter().all(|event| (200..260).contains(&(event.len() + 8))), "{events:?}");
+    client.chat(with(json!({"messages": [{"role": "user", "content": "#0.12 hello"}]})));
     let truth = truth(&server);
-    assert_eq!(truth["rows"]["id"], json!(["r-1"]));
-    assert_eq!((numbers(&truth, "chunks"), numbers(&truth, "tokens")), (vec![5], vec![5]));
+    assert_eq!(truth["rows"]["id"], json!(["r-1", "#0.12"]));
+    assert_eq!((numbers(&truth, "chunks"), numbers(&truth, "tokens")), (vec![5, 0], vec![5, 16]));
 }
 
 #[test]

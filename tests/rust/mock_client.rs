@@ -3,7 +3,7 @@
 // Each test program uses a part of it.
 #![allow(dead_code)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use loadgen::mock::{Config, Server};
@@ -48,13 +48,20 @@ impl Client {
         Self { stream: BufReader::new(stream) }
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
+    /// Send, and say whether the server has reset the connection already.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        match self.stream.get_mut().write_all(bytes.as_ref()) {
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => true,
+            sent => {
+                sent.unwrap();
+                false
+            }
+        }
     }
 
-    pub fn post(&mut self, path: &str, headers: &str, body: &Value) {
+    pub fn post(&mut self, path: &str, headers: &str, body: &Value) -> bool {
         let body = body.to_string();
-        self.send(format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()));
+        self.send(format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()))
     }
 
     pub fn chat(&mut self, body: Value) -> Answer {

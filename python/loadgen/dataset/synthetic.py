@@ -54,9 +54,7 @@ def synthetic(
     unit = "words" if tokenizer is None else "tokens"
     note = None
     if tokenizer is None:
-        note = (
-            "prompt lengths are in words: a tokenizer counts more tokens than that (--tokenizer FILE makes them exact)"
-        )
+        note = "lengths are in words; a tokenizer counts more (--tokenizer FILE makes them exact)"
     digest = hashlib.sha256()
     for prompt in prompts:
         digest.update(prompt.encode())

@@ -197,13 +197,13 @@ impl Phase {
         now >= self.cancel_at_ns.load(Ordering::Relaxed)
     }
 
-    /// Learn from an answer whether the phase can succeed at all.
+    /// Learn from an answer whether the phase can succeed at all: not where nobody listens, nor where we are not let in.
     pub fn learn(&self, row: &Row) {
         // Relaxed throughout: this is a heuristic on counts, and a few answers more or less don't matter.
         if !self.config.stop_early || self.answered_well.load(Ordering::Relaxed) {
             return;
         }
-        let refused = row.failure == Failure::Connect && row.detail == crate::record::Detail::Refused;
+        let refused = matches!(row.failure, Failure::Connect | Failure::Tls);
         let forbidden = row.failure == Failure::Http && matches!(row.status, 401 | 403 | 404);
         if !(refused || forbidden) {
             self.answered_well.store(row.failure != Failure::Cancelled, Ordering::Relaxed);

@@ -63,6 +63,8 @@ pub(super) struct Call {
     pub n: u32,
     /// Tokens of the prompt: a quarter of its JSON's bytes.
     pub prompt_tokens: u32,
+    /// What a load generator put in front of the prompt to make it unlike every other: `#SEED.NUMBER`.
+    pub marker: Option<Box<str>>,
     /// Embeddings: how many vectors, of how many dimensions, and whether in base64.
     pub inputs: u32,
     pub dimensions: u32,
@@ -121,7 +123,11 @@ impl<'de> Visitor<'de> for CallVisitor {
                     call.max_tokens = map.next_value::<Option<u32>>()?.or(call.max_tokens);
                 }
                 "n" => call.n = map.next_value::<Option<u32>>()?.unwrap_or(1),
-                "messages" | "prompt" => call.prompt_tokens = tokens(map.next_value::<&RawValue>()?),
+                "messages" | "prompt" => {
+                    let raw = map.next_value::<&RawValue>()?;
+                    call.prompt_tokens = tokens(raw);
+                    call.marker = marker(raw.get()).map(Into::into);
+                }
                 "input" => {
                     let raw = map.next_value::<&RawValue>()?;
                     call.prompt_tokens = tokens(raw);
@@ -149,6 +155,17 @@ struct StreamOptions {
 
 fn tokens(raw: &RawValue) -> u32 {
     u32::try_from(raw.get().len().div_ceil(4)).unwrap_or(u32::MAX)
+}
+
+/// The first text that begins with `#`, hexadecimal digits, a dot, digits and a space.
+fn marker(prompt: &str) -> Option<&str> {
+    memchr::memmem::find_iter(prompt.as_bytes(), b"\"#").find_map(|at| {
+        let marker = prompt[at + 1..].split(' ').next()?;
+        let (seed, number) = marker.strip_prefix('#')?.split_once('.')?;
+        let hex = !seed.is_empty() && seed.bytes().all(|b| b.is_ascii_hexdigit());
+        let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        (hex && digits && marker.len() < prompt.len() - at - 1).then_some(marker)
+    })
 }
 
 /// How many vectors an `input` asks for: one for a text or a list of token numbers, else one per entry.
@@ -200,6 +217,16 @@ mod tests {
         assert!(chat("{}").unwrap_err().contains("messages"));
         assert!(chat(r#"{"messages":[],"n":1000}"#).unwrap_err().contains("1000"));
         assert!(chat(r#"{"messages":[],"max_tokens":0}"#).unwrap_err().contains("max_tokens"));
+    }
+
+    #[test]
+    fn a_prompts_marker_is_found_and_nothing_else_is_taken_for_one() {
+        let marker =
+            |text: &str| chat(&format!(r##"{{"messages":[{{"content":"# Rules"}},{text}]}}"##)).unwrap().marker;
+        assert_eq!(marker(r##"{"content":"#1f.207 hello"}"##).as_deref(), Some("#1f.207"));
+        for other in [r##"{"content":"#1.x hello"}"##, r##"{"content":"#.1 a"}"##, r##"{"content":"a #0.1 b"}"##] {
+            assert_eq!(marker(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -113,8 +113,9 @@ impl Worker {
         if let Some(end) = faults.at_connection(served) {
             return Ok(Next::End(end));
         }
-        let job = Job::new(&self.shared.config, endpoint, request, row.index, faults)?;
+        let mut job = Job::new(&self.shared.config, endpoint, request, row.index, faults)?;
         row.streamed = job.streams();
+        row.id = row.id.take().or_else(|| job.marker());
         Ok(Next::Serve(job))
     }
 

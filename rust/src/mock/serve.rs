@@ -130,6 +130,11 @@ impl Job {
         Ok(Self { reply: Reply::to(&request.head), endpoint, call, model, draws, faults, head_sent: false })
     }
 
+    /// The prompt's marker, which tells who asked where no header does.
+    pub(super) fn marker(&mut self) -> Option<Box<str>> {
+        self.call.marker.take()
+    }
+
     /// Whether the answer is a stream.
     pub(super) fn streams(&self) -> bool {
         self.call.stream

@@ -11,6 +11,7 @@ use super::api::Endpoint;
 pub(super) struct Row {
     /// Order of arrival among the requests for tokens or vectors.
     pub index: u64,
+    /// The header `x-request-id`, or else the marker in the prompt.
     pub id: Option<Box<str>>,
     pub endpoint: Option<Endpoint>,
     pub streamed: bool,
