@@ -1,5 +1,6 @@
 """The documentation's examples run, its options exist, its links lead somewhere."""
 
+import json
 import os
 import re
 import subprocess
@@ -98,6 +99,17 @@ def test_the_command_lines_page_is_what_help_says() -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
     assert set(re.findall(r"<!-- help: (\w+) -->", page)) == set(cli_page.commands())
     assert page == cli_page.refreshed(page), "refresh it: .venv/bin/python tests/cli_page.py"
+
+
+def test_the_metrics_page_defines_each_metric_in_the_reports_own_words(tmp_path: Path) -> None:
+    done = run(["loadgen", "run", "mock:?error_rate=0.5", "--requests", "20", "--concurrency", "2", "--json"], tmp_path)
+    metrics = json.loads(done.stdout)["phases"][0]["metrics"]
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    missing = {name for name in metrics if f"| `{name}` | " not in page}
+    assert missing == set()
+    told = {name: metric["definition"] for name, metric in metrics.items() if metric is not None}
+    assert {name for name, words in told.items() if f"| `{name}` | {words} |" not in page} == set()
+    assert {"ttft", "failed_latency", "latency", "tpot"} <= told.keys()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
