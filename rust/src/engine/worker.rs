@@ -141,8 +141,9 @@ impl Worker {
     }
 
     /// Keep a connection for the next request.
-    pub(super) fn keep_idle(&self, connection: Box<Connection>) {
+    pub(super) fn keep_idle(&self, mut connection: Box<Connection>) {
         if !self.quitting.get() {
+            connection.kept = true;
             self.pool.borrow_mut().push(connection);
         }
     }
