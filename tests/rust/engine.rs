@@ -417,6 +417,21 @@ fn an_answer_that_stays_open_after_done_is_complete() {
     assert!(waited >= 250_000_000, "the slot was free when we gave up waiting, not at the last byte: {waited} ns");
 }
 
+#[test]
+fn usage_that_no_count_can_hold_does_not_end_the_worker() {
+    let server = Server::new(|_, _| {
+        let event = |tokens: u32| {
+            format!(
+                "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"w\"}}}}],\"usage\":{{\"completion_tokens\":{tokens}}}}}\n\n"
+            )
+        };
+        let body = [u32::MAX, 0, u32::MAX].map(event).concat() + "data: [DONE]\n\n";
+        Reply::Keep(answer(200, "text/event-stream", &body))
+    });
+    let run = Run::new(&server.url, json!({"stream": true}));
+    assert_eq!(run.phase(closed(1, 2))["counts"]["ok"], 2);
+}
+
 /// What an HTTP/2 server does wrong.
 #[derive(Clone, Copy, PartialEq)]
 enum H2Fault {

@@ -222,6 +222,21 @@ impl Worker {
     }
 }
 
+/// Held by each task that makes requests. The runtime keeps a task's panic to itself: without this nobody would learn
+/// of it, and the phase and the run's end would wait for the lost requests for ever.
+pub(super) struct PanicGuard(pub(super) Rc<Worker>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let worker = &self.0;
+            worker.run.fail(format!("a request's task panicked on worker {}; its row is missing", worker.id));
+            worker.running.set(worker.running.get() - 1);
+            worker.idle.notify_one();
+        }
+    }
+}
+
 impl PhaseHere {
     fn new(shared: SharedPhase) -> Self {
         let config = &shared.config;
