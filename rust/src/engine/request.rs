@@ -92,7 +92,7 @@ impl Request {
     }
 
     /// Make the request, over HTTP/1.1 on `slot`'s connection or on a new one, and write its row. Leaves the connection
-    /// in the slot if it can be used again. Returns the moment it ended.
+    /// in the slot if it can be used again. Returns the moment its slot was free.
     pub(super) async fn make(self, slot: &mut Option<Box<Connection>>) -> u64 {
         if self.worker.run.config.http2 { self.make_multiplexed().await } else { self.make_alone(slot).await }
     }
@@ -111,14 +111,14 @@ impl Request {
             }
             let aids = aids!(self);
             let ended = connection.exchange(&aids, &mut self.stamps).await;
-            let stale = connection.used && is_stale(&ended, &connection.reception);
+            let stale = connection.kept && is_stale(&ended, &connection.reception);
             let (close, reusable) = judge(ended, &mut connection.reception, &self.flight);
             if let Some(kind) = self.another(stale, &close, &connection.reception) {
                 self.begin_again(kind, &connection.reception, close.failure);
                 slot.take_if(|_| !reusable);
                 continue;
             }
-            connection.used = true;
+            connection.kept = true;
             let done = self.write_row(Some(&mut connection.reception), close);
             slot.take_if(|_| !reusable);
             return done;
@@ -146,9 +146,14 @@ impl Request {
             let ended = match guarded(&self.flight, exchange).await {
                 Ok(Ok(())) => Ok(Ended::Reusable),
                 Ok(Err(fault)) => Err(Broken::Fault(fault)),
-                Err(verdict) => Err(Broken::Verdict(verdict)),
+                Err(verdict) => {
+                    // The last part's moment is not the end: that is when the sweep gave up.
+                    self.stamps.done = UNSET;
+                    Err(Broken::Verdict(verdict))
+                }
             };
-            let stale = used && is_stale(&ended, &reception);
+            // A reset stream on a connection that lives on is the server's word on this request.
+            let stale = used && !connection.is_open() && is_stale(&ended, &reception);
             let (close, _) = judge(ended, &mut reception, &self.flight);
             if let Some(kind) = self.another(stale, &close, &reception) {
                 self.begin_again(kind, &reception, close.failure);
@@ -290,7 +295,8 @@ impl Request {
         self.keep(&row, reception, &close);
         self.worker.note_done(&self.phase, &row);
         self.phase.shared.learn(&row);
-        row.stamps.done
+        // A finished answer whose connection was waited for is done before its slot is free.
+        if self.flight.verdict().is_some() { now_ns() } else { row.stamps.done }
     }
 
     /// Hand everything to the log.

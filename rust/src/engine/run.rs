@@ -178,6 +178,11 @@ impl Engine {
     /// `status` and `reason` are what the log says of the run's end.
     pub fn finish(&self, status: &str, reason: &str) -> Result<(), EngineError> {
         let mut control = self.control();
+        for phase in &control.phases {
+            // Without a stop each request that is cancelled would only make room for the plan's next.
+            phase.stop(StopReason::Stopped);
+            phase.cancel_at(0);
+        }
         control.ticker.take();
         for (sender, thread) in control.workers.drain(..) {
             drop(sender);

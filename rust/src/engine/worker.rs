@@ -141,8 +141,9 @@ impl Worker {
     }
 
     /// Keep a connection for the next request.
-    pub(super) fn keep_idle(&self, connection: Box<Connection>) {
+    pub(super) fn keep_idle(&self, mut connection: Box<Connection>) {
         if !self.quitting.get() {
+            connection.kept = true;
             self.pool.borrow_mut().push(connection);
         }
     }
@@ -218,6 +219,21 @@ impl Worker {
     fn is_cancelled(&self, phase: u16, now: u64) -> bool {
         let phases = self.phases.borrow();
         self.quitting.get() || phases.iter().any(|p| p.shared.index == phase && p.shared.cancelled(now))
+    }
+}
+
+/// Held by each task that makes requests. The runtime keeps a task's panic to itself: without this nobody would learn
+/// of it, and the phase and the run's end would wait for the lost requests for ever.
+pub(super) struct PanicGuard(pub(super) Rc<Worker>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let worker = &self.0;
+            worker.run.fail(format!("a request's task panicked on worker {}; its row is missing", worker.id));
+            worker.running.set(worker.running.get() - 1);
+            worker.idle.notify_one();
+        }
     }
 }
 
