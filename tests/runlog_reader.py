@@ -144,7 +144,7 @@ def read(path: Path) -> Log:
                 which, more = entries.byte(), entries.byte()
                 texts[request] = texts.get(request, b"") + entries.take(entries.varint())
                 if not more:
-                    log.texts.append((request, ("error", "answer")[which], texts.pop(request)))
+                    log.texts.append((request, ("error", "answer", "reasoning", "unkept")[which], texts.pop(request)))
     return log
 
 

@@ -78,7 +78,7 @@ def test_both_readers_put_an_answer_together() -> None:
 
 def test_both_readers_agree_on_a_run_of_the_engine(tmp_path: Path) -> None:
     bodies = _core.Bodies([b'{"model":"mock","messages":[{"role":"user","content":"hello there"}]}'])
-    server = _core.MockServer(json.dumps({}))
+    server = _core.MockServer(json.dumps({"reasoning": 0.5, "faults": [{"name": "tool_calls", "every": 3}]}))
     config = {
         "url": server.url,
         "timeout_s": 30.0,
@@ -105,7 +105,10 @@ def test_both_readers_agree_on_a_run_of_the_engine(tmp_path: Path) -> None:
         "phase_end",
         "run_end",
     ]
-    assert len(list(_core.read_texts(str(tmp_path), "answers"))) == 60
+    answers = list(_core.read_texts(str(tmp_path), "answers"))
+    assert answers == runlog_reader.read(tmp_path / "answers.log").texts
+    assert {kind for _, kind, _ in answers} == {"answer", "reasoning", "unkept"}
+    assert {request for request, _, _ in answers} == set(range(60))
 
 
 def test_both_readers_agree_on_a_log_cut_anywhere(tmp_path: Path) -> None:

@@ -97,15 +97,28 @@ class RowReader:
     def __iter__(self) -> RowReader: ...
     def __next__(self) -> dict[str, tuple[str, bytes, bytes | None]]: ...
 
-def read_rows(dir: str | PathLike[str]) -> RowReader:
-    """Open the rows of the ``run.log`` in a run's directory (docs/formats.md)."""
+def read_rows(
+    dir: str | PathLike[str],
+    *,
+    phase: int | None = None,
+    children: bool = True,
+    token_counts: str | PathLike[str] | None = None,
+) -> RowReader:
+    """Open the rows of the ``run.log`` in a run's directory (docs/formats.md).
+
+    Args:
+        dir: The directory.
+        phase: Only the rows of the phase with this number.
+        children: With the rows' reads and attempts.
+        token_counts: A file of the directory with a tokenizer's counts, which rows without usage then have.
+    """
 
 @final
 class TextReader:
     """Iterates over the texts of a log: request, what it is, and its bytes."""
 
     def __iter__(self) -> TextReader: ...
-    def __next__(self) -> tuple[int, Literal["error", "answer"], bytes]: ...
+    def __next__(self) -> tuple[int, Literal["error", "answer", "reasoning", "unkept"], bytes]: ...
 
 def read_texts(dir: str | PathLike[str], which: Literal["errors", "answers"]) -> TextReader:
     """Open the texts of a run: ``errors`` of its ``run.log``, ``answers`` of its ``answers.log``."""

@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use loadgen::engine::config::{PhaseConfig, RunConfig};
 use loadgen::engine::{Bodies, Engine};
-use loadgen::record::{Attempt, AttemptKind, BlockKind, Detail, Failure, LogReader, Row, RowBlock, TokenSource, UNSET};
+use loadgen::record::{
+    Attempt, AttemptKind, BlockKind, Detail, Failure, LogReader, Row, RowBlock, TextKind, TextReader, TokenSource,
+    UNSET, WhichLog,
+};
 use serde_json::{Value, json};
 use support::{Latch, Reply, Server, answer, chat, stream};
 
@@ -148,6 +151,56 @@ fn a_stream_is_stamped_token_by_token_and_its_usage_is_believed() {
         assert_eq!(row.token_source, TokenSource::Usage);
         assert!(row.streamed && row.stamps.first_token != UNSET && row.stamps.first_output != UNSET);
     }
+}
+
+/// A stream of these deltas, with or without usage at its end.
+fn stream_of(deltas: &[&str], usage: bool) -> Vec<u8> {
+    let events =
+        deltas.iter().map(|delta| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{{delta}}}}}]}}\n\n"));
+    let mut body: String = events.collect();
+    body += "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    body += if usage { "data: {\"choices\":[],\"usage\":{\"completion_tokens\":3}}\n\n" } else { "" };
+    answer(200, "text/event-stream", &(body + "data: [DONE]\n\n"))
+}
+
+/// What a run of these five answers leaves in its `answers.log`.
+fn answers_of(config: Value) -> Vec<(u64, TextKind, String)> {
+    const CALL: &str = r#""tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}}]"#;
+    let server = Server::new(|n, _| match n {
+        0 => Reply::Keep(stream_of(&[r#""content":"told""#], true)),
+        1 => Reply::Keep(stream_of(&[r#""reasoning":"hm, ""#, r#""reasoning":"so""#, r#""content":"o\u006b""#], false)),
+        2 => Reply::Keep(stream_of(&[r#""content":"calls""#, CALL], false)),
+        3 => Reply::Keep(answer(200, "application/json", r#"{"choices":[{"message":{"content":"whole"}}]}"#)),
+        _ => Reply::Keep(answer(200, "text/event-stream", "data: {\"choices\":[{\"delta\":{\"content\":\"cut")),
+    });
+    let mut told = json!({"stream": true});
+    told.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+    let run = Run::new(&server.url, told);
+    let end = run.phase(closed(1, 5));
+    assert_eq!((&end["counts"]["ok"], &end["counts"]["failed"]), (&json!(4), &json!(1)));
+    run.engine.finish("complete", "").unwrap();
+    let mut reader = TextReader::open(run.dir.path(), WhichLog::Answers).unwrap();
+    let mut texts = Vec::new();
+    while let Some((request, kind, text)) = reader.next_text().unwrap() {
+        texts.push((request, kind, String::from_utf8(text).unwrap()));
+    }
+    texts
+}
+
+#[test]
+fn only_good_answers_that_nobody_counted_are_kept_for_a_tokenizer() {
+    let text = |request, kind, text: &str| (request, kind, text.to_owned());
+    let expected = [
+        text(1, TextKind::Reasoning, "hm, so"),
+        text(1, TextKind::Answer, "ok"),
+        text(2, TextKind::Answer, "calls"),
+        text(2, TextKind::Unkept, ""),
+        text(3, TextKind::Answer, "whole"),
+    ];
+    assert_eq!(answers_of(json!({"keep_uncounted": true})), expected);
+    let all = answers_of(json!({"keep_uncounted": true, "save_responses": true}));
+    assert_eq!(all[0], text(0, TextKind::Answer, "told"));
+    assert_eq!(all[1..6], expected);
 }
 
 #[test]

@@ -100,11 +100,11 @@ def _arrival(config: Config, given: Collection[str], name: Name) -> None:
 def _prompts(config: Config, name: Name) -> None:
     if config.dataset is None and config.prompt_field is not None:
         raise ConfigError(f"{name('prompt_field')} needs a dataset", f"add {name('dataset')} FILE")
-    for other in ("input_tokens", "tokenizer"):
-        if config.dataset is not None and getattr(config, other) is not None:
-            raise ConfigError(
-                f"{name(other)} shapes synthetic prompts, and {name('dataset')} gives others", "leave one of them out"
-            )
+    if config.dataset is not None and config.input_tokens is not None:
+        raise ConfigError(
+            f"{name('input_tokens')} shapes synthetic prompts, and {name('dataset')} gives others",
+            "leave one of them out",
+        )
 
 
 def _target(config: Config, name: Name) -> None:

@@ -113,7 +113,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     tokenizer: Annotated[
         str | None,
-        _prompts(values.path, "FILE", "tokenizer.json that makes synthetic prompts exactly as long as asked."),
+        _prompts(
+            values.path,
+            "FILE",
+            "tokenizer.json: sizes synthetic prompts, and counts answers whose tokens the server doesn't tell.",
+        ),
     ] = None
 
     stream: Annotated[bool, _wire(values.flag, "", "Ask for a stream of events.")] = True

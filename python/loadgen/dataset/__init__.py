@@ -2,5 +2,6 @@
 
 from loadgen.dataset.load import load
 from loadgen.dataset.sample import Dataset, Message, Sample
+from loadgen.dataset.tokenizer import open_tokenizer
 
-__all__ = ["Dataset", "Message", "Sample", "load"]
+__all__ = ["Dataset", "Message", "Sample", "load", "open_tokenizer"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadgen.dataset.sample import Dataset, Sample
+from loadgen.dataset.tokenizer import open_tokenizer
 from loadgen.dataset.words import WORDS
 from loadgen.errors import DatasetError
 
@@ -44,7 +45,7 @@ def synthetic(
     """
     length = input_tokens or LENGTH
     wanted = samples or max(16, min(_SAMPLES, _BUDGET // length))
-    make = _by_words if tokenizer is None else _by_tokens(_open(Path(tokenizer)))
+    make = _by_words if tokenizer is None else _by_tokens(open_tokenizer(tokenizer))
     prompts = _distinct(make, random.Random(seed), length, wanted)
     if len(prompts) < wanted and (samples is not None or not prompts):
         raise DatasetError(
@@ -97,25 +98,3 @@ def _by_tokens(tokenizer: Tokenizer) -> Callable[[random.Random, int], str | Non
         return text if exact and text.strip() else None
 
     return make
-
-
-def _open(path: Path) -> Tokenizer:
-    if path.is_dir():
-        path = path / "tokenizer.json"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DatasetError(f"the tokenizer {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"the tokenizer {path} can't be read: {error}") from error
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise DatasetError(
-            "counting tokens needs the package tokenizers",
-            "pip install 'loadgen[tokenizers]', or leave --tokenizer out",
-        ) from None
-    try:
-        return Tokenizer.from_str(text)
-    except Exception as error:  # the library raises nothing narrower
-        raise DatasetError(f"the tokenizer {path} is not a tokenizer.json: {error}") from error

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from loadgen.errors import ReportError, RunError
-from loadgen.session import SessionResult, run_dir, runner, summary
+from loadgen.session import SessionResult, counting, run_dir, runner, summary
 
 
 def load(run: str | None = None, percentiles: tuple[float, ...] | None = None) -> tuple[SessionResult, str]:
     """Return a run's result, derived from its log again.
 
-    A run that has ended without a report (it was killed) gets its ``report.json`` then.
+    A run that has ended without a report (it was killed) gets its ``report.json`` then, and so does one whose answers
+    are still to be counted by its tokenizer: they are counted first.
 
     Args:
         run: A directory, the beginning of an id, or ``None`` for the newest run.
@@ -30,13 +31,19 @@ def load(run: str | None = None, percentiles: tuple[float, ...] | None = None) -
     if not (directory / run_dir.LOG).exists():
         return SessionResult.of(directory, stored(directory)), "the run log is gone; this is the stored report"
     report = summary.report_of(directory, percentiles)
-    warning = ""
-    if percentiles is None and not (directory / run_dir.REPORT).exists() and not run_dir.is_running(directory):
-        try:
+    if run_dir.is_running(directory):
+        return SessionResult.of(directory, report), ""
+    is_owed = not (directory / run_dir.REPORT).exists()
+    try:
+        config = report["run"]["config"]
+        if counting.is_owed(directory, config):
+            counting.count(directory, config)
+            report, is_owed = summary.report_of(directory, percentiles), True
+        if is_owed and percentiles is None:
             runner.save(directory, report)
-        except RunError as error:
-            warning = error.message
-    return SessionResult.of(directory, report), warning
+    except RunError as error:
+        return SessionResult.of(directory, report), error.message
+    return SessionResult.of(directory, report), ""
 
 
 def stored(directory: Path) -> dict[str, Any]:

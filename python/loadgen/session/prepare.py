@@ -51,6 +51,8 @@ def plan(config: Config) -> Plan:
         tokenizer=config.tokenizer,
         seed=config.seed,
     )
+    if config.tokenizer is not None and config.dataset is not None:
+        dataset.open_tokenizer(config.tokenizer)  # it is needed after the run; what is wrong with it is said before
     about = {"name": prompts.name, "sha256": prompts.sha256, "samples": len(prompts.samples), "note": prompts.note}
     return Plan(config, phases_of(config, about), prompts, prompts.note or "")
 
@@ -158,6 +160,7 @@ def run_config(config: Config, url: str, directory: Path, about: dict[str, Any])
         "workers": machine.workers(config),
         "dir": str(directory),
         "save_responses": config.save_responses,
+        "keep_uncounted": config.tokenizer is not None,
         "meta": about,
     }
     return msgspec.json.encode(told).decode()

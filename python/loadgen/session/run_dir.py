@@ -15,6 +15,7 @@ from loadgen.errors import ConfigError, ReportError
 
 RUNS = Path("loadgen-runs")
 LOG, REPORT, LOCK = "run.log", "report.json", ".lock"
+ANSWERS, COUNTS = "answers.log", "tokens.bin"
 
 
 class RunDir:
@@ -210,15 +211,12 @@ def write(path: Path, content: bytes) -> None:
         raise
 
 
-_OURS = (LOG, REPORT, "answers.log", LOCK)
+_OURS = (LOG, REPORT, ANSWERS, COUNTS, LOCK)
+_HALF = (f".{REPORT}.", f".{COUNTS}.")
 
 
 def _files(path: Path) -> list[Path]:
-    return [
-        file
-        for file in path.iterdir()
-        if (file.name in _OURS or file.name.startswith(f".{REPORT}.")) and _is_file(file)
-    ]
+    return [file for file in path.iterdir() if (file.name in _OURS or file.name.startswith(_HALF)) and _is_file(file)]
 
 
 def size(path: Path) -> int:

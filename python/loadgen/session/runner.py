@@ -10,7 +10,7 @@ import msgspec
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
-from loadgen.session import machine, prepare, run_dir, summary
+from loadgen.session import counting, machine, prepare, run_dir, summary
 from loadgen.session.phase import PhasePlan
 from loadgen.session.result import SessionResult
 
@@ -84,6 +84,7 @@ class Run:
                 about = prepare.meta(config, directory.id, model)
                 engine = self._start(prepare.run_config(config, url, directory.path, about), directory)
                 problem = self._drive(engine, phases, prompts, directory.path)
+                problem = problem or _count(directory.path, about["config"])
                 report = _report(directory.path, about["config"])
         if problem is not None:
             raise problem
@@ -159,6 +160,16 @@ class Run:
 
 def _broken(error: Exception) -> RunError:
     return RunError(f"the engine broke down: {error}")
+
+
+def _count(directory: Path, config: dict[str, Any]) -> RunError | None:
+    """Count what the server didn't; what went wrong is returned, as the report comes first."""
+    if counting.is_owed(directory, config):
+        try:
+            counting.count(directory, config)
+        except RunError as error:
+            return error
+    return None
 
 
 def _report(directory: Path, config: dict[str, Any]) -> dict[str, Any]:

@@ -37,10 +37,10 @@ def report_of(directory: Path, percentiles: tuple[float, ...] | None = None) -> 
     if not log.is_file():
         raise ReportError(f"{directory} holds no {run_dir.LOG}")
     known = _stored_config(directory)
-    options = _options(known or {}, percentiles)
+    options = _options(directory, known or {}, percentiles)
     try:
         found = summarise(directory, options)
-        wanted = _options(found["meta"]["config"], percentiles)
+        wanted = _options(directory, found["meta"]["config"], percentiles)
         if known is None and wanted != options:
             # What a killed run was asked for stands in its log alone, so it is known only after a first look.
             found = summarise(directory, wanted)
@@ -85,9 +85,10 @@ def _stored_config(directory: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) else None
 
 
-def _options(config: dict[str, Any], percentiles: tuple[float, ...] | None) -> dict[str, Any]:
+def _options(directory: Path, config: dict[str, Any], percentiles: tuple[float, ...] | None) -> dict[str, Any]:
     wanted = list(percentiles if percentiles is not None else config.get("percentiles") or DEFAULTS["percentiles"])
     found = {"percentiles": wanted, "slo": config.get("slo"), "slo_from": config.get("slo_from")}
+    found["token_counts"] = run_dir.COUNTS if (directory / run_dir.COUNTS).is_file() else None
     return {name: value for name, value in found.items() if value}
 
 
@@ -98,7 +99,7 @@ def of_run(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
         directory: The run's directory.
         config: The run's options, as they are stored.
     """
-    return assemble(directory, summarise(directory, _options(config, None)))
+    return assemble(directory, summarise(directory, _options(directory, config, None)))
 
 
 def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:

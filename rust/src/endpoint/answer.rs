@@ -152,6 +152,11 @@ impl Answer {
         &self.reader.reasoning
     }
 
+    /// Whether more came than text and reasoning hold, if text is kept: tool calls, further choices, audio.
+    pub fn holds_more(&self) -> bool {
+        self.reader.unkept
+    }
+
     fn end_of_stream(&mut self) -> Result<(), Fault> {
         if let Some(fault) = &self.reader.error {
             return Err(fault.clone());

@@ -58,6 +58,8 @@ pub(super) struct Reader {
     pub error: Option<Fault>,
     pub text: Vec<u8>,
     pub reasoning: Vec<u8>,
+    /// Pieces came that are in neither of them, though text is kept.
+    pub unkept: bool,
 }
 
 impl Reader {
@@ -141,7 +143,7 @@ impl Reader {
         match (kind, choice) {
             (Kind::Content, 0) => text::unescape(string, &mut self.text),
             (Kind::Reasoning, 0) => text::unescape(string, &mut self.reasoning),
-            _ => {}
+            _ => self.unkept = true,
         }
     }
 

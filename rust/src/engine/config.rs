@@ -61,6 +61,9 @@ pub struct RunConfig {
     /// Keep the answers' text in `answers.log`.
     #[serde(default)]
     pub save_responses: bool,
+    /// Keep there the text of good answers whose tokens the server doesn't count, for a tokenizer to do so afterwards.
+    #[serde(default)]
+    pub keep_uncounted: bool,
     /// What a later `loadgen report` must know of the run (id, version, redacted configuration, environment):
     /// a JSON object, stored in the log as it is.
     pub meta: serde_json::Value,
@@ -119,6 +122,13 @@ pub struct PhaseConfig {
     /// What the report must know of the phase (dataset, load in words, SLOs): stored in the log as it is.
     #[serde(default)]
     pub meta: serde_json::Value,
+}
+
+impl RunConfig {
+    /// Whether answers are read as text at all.
+    pub(crate) fn reads_text(&self) -> bool {
+        self.save_responses || self.keep_uncounted
+    }
 }
 
 fn yes() -> bool {

@@ -309,13 +309,28 @@ impl Request {
         }
         match reception {
             Some(reception) => {
-                if self.worker.run.config.save_responses && !reception.answer.text().is_empty() {
-                    keep_text(TextKind::Answer, reception.answer.text());
+                if self.keeps_answer(row) {
+                    let answer = &reception.answer;
+                    let texts = [(TextKind::Reasoning, answer.reasoning()), (TextKind::Answer, answer.text())];
+                    texts
+                        .into_iter()
+                        .filter(|(_, text)| !text.is_empty())
+                        .for_each(|(kind, text)| keep_text(kind, text));
+                    if answer.holds_more() {
+                        keep_text(TextKind::Unkept, b"");
+                    }
                 }
                 shard.push(row, reception.reads(), &self.attempts);
             }
             None => shard.push(row, &self.worker.no_reads, &self.attempts),
         }
+    }
+
+    /// Whether the answer's text is asked for: every one, or for a tokenizer those that it will have to count.
+    fn keeps_answer(&self, row: &Row) -> bool {
+        let config = &self.worker.run.config;
+        let uncounted = row.failure == Failure::None && row.token_source != TokenSource::Usage;
+        config.save_responses || config.keep_uncounted && uncounted
     }
 }
 

@@ -87,7 +87,7 @@ impl Engine {
         let template = template.through(&connector);
         let session = config.meta.get("id").and_then(Value::as_str).unwrap_or("run").to_owned();
         let header = LogHeader { anchor: Anchor::now(), session, meta: config.meta.clone() };
-        let log = LogWriter::create(&config.dir, &header, config.save_responses)?;
+        let log = LogWriter::create(&config.dir, &header, config.reads_text())?;
         let run = Arc::new(RunShared {
             template,
             connector,

@@ -130,7 +130,7 @@ impl Worker {
 
     /// A decoder of answers.
     pub(super) fn reception(&self) -> Reception {
-        let options = AnswerOptions { keep_text: self.run.config.save_responses, limits: Limits::default() };
+        let options = AnswerOptions { keep_text: self.run.config.reads_text(), limits: Limits::default() };
         let secrets = self.run.template.secrets().clone();
         Reception::new(Answer::new(self.run.config.api, options).with_secrets(secrets))
     }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::stats::log_error;
-use crate::record::{self, LogError, TextKind, WhichLog};
+use crate::record::{self, LogError, TableOptions, WhichLog};
 
 /// Iterates over a log's rows, a batch of columns at a time: `{name: (format, data, validity)}`.
 #[pyclass(frozen, module = "loadgen._core")]
@@ -16,8 +16,16 @@ pub(super) struct RowReader(Mutex<record::TableReader>);
 
 /// Open the rows of the `run.log` in `dir`.
 #[pyfunction]
-pub(super) fn read_rows(py: Python<'_>, dir: PathBuf) -> PyResult<RowReader> {
-    let reader = py.detach(|| record::TableReader::open(&dir)).map_err(log_error)?;
+#[pyo3(signature = (dir, *, phase=None, children=true, token_counts=None))]
+pub(super) fn read_rows(
+    py: Python<'_>,
+    dir: PathBuf,
+    phase: Option<u16>,
+    children: bool,
+    token_counts: Option<PathBuf>,
+) -> PyResult<RowReader> {
+    let options = TableOptions { phase, flat: !children, token_counts: token_counts.map(|name| dir.join(name)) };
+    let reader = py.detach(|| record::TableReader::open(&dir, &options)).map_err(log_error)?;
     Ok(RowReader(Mutex::new(reader)))
 }
 
@@ -39,7 +47,7 @@ impl RowReader {
     }
 }
 
-/// Iterates over a log's texts: `(request, "error" or "answer", bytes)`.
+/// Iterates over a log's texts: `(request, "error", "answer", "reasoning" or "unkept", bytes)`.
 #[pyclass(frozen, module = "loadgen._core")]
 pub(super) struct TextReader(Mutex<record::TextReader>);
 
@@ -63,10 +71,7 @@ impl TextReader {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<(u64, &'static str, Bound<'py, PyBytes>)>> {
         let text = next_of(py, &self.0, record::TextReader::next_text)?;
-        Ok(text.map(|(request, kind, bytes)| {
-            let kind = if kind == TextKind::Error { "error" } else { "answer" };
-            (request, kind, PyBytes::new(py, &bytes))
-        }))
+        Ok(text.map(|(request, kind, bytes)| (request, kind.name(), PyBytes::new(py, &bytes))))
     }
 }
 

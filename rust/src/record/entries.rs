@@ -4,19 +4,39 @@ use super::{Block, BlockFault, BlockKind, varint};
 
 /// What a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum TextKind {
     /// What a failed request was told; a bounded sample, in `run.log`.
-    Error,
+    Error = 0,
     /// The text of an answer, in `answers.log`.
-    Answer,
+    Answer = 1,
+    /// The reasoning before it, likewise.
+    Reasoning = 2,
+    /// Without bytes: the answer held more than is kept of it (tool calls, further choices, audio).
+    Unkept = 3,
 }
 
 impl TextKind {
-    fn code(self) -> u8 {
+    /// Every kind, in code order.
+    const ALL: [Self; 4] = [Self::Error, Self::Answer, Self::Reasoning, Self::Unkept];
+
+    /// The name in files and in Python.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Error => 0,
-            Self::Answer => 1,
+            Self::Error => "error",
+            Self::Answer => "answer",
+            Self::Reasoning => "reasoning",
+            Self::Unkept => "unkept",
         }
+    }
+
+    /// Whether it belongs into `answers.log`.
+    pub fn is_of_answer(self) -> bool {
+        self != Self::Error
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
     }
 }
 
@@ -35,7 +55,7 @@ pub(crate) fn put_spill(out: &mut Vec<u8>, request: u64, phase: u16, count: u32,
 /// Append a piece of text; `more` when the next entry of the same request and kind continues it.
 pub(crate) fn put_text(out: &mut Vec<u8>, request: u64, kind: TextKind, more: bool, bytes: &[u8]) {
     varint::put(out, request);
-    out.push(kind.code());
+    out.push(kind as u8);
     out.push(u8::from(more));
     varint::put(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -98,11 +118,7 @@ impl<'a> Entries<'a> {
         }
         let (&[kind, more], rest) = self.rest.split_first_chunk().ok_or(BlockFault::Short)?;
         self.rest = rest;
-        let kind = match kind {
-            0 => TextKind::Error,
-            1 => TextKind::Answer,
-            _ => return Err(BlockFault::Code),
-        };
+        let kind = TextKind::from_code(kind).ok_or(BlockFault::Code)?;
         Ok(Entry::Text { request, kind, more: more != 0, bytes: self.bytes()? })
     }
 

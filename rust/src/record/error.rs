@@ -38,6 +38,12 @@ pub enum LogError {
         /// The file.
         path: PathBuf,
     },
+    /// A file of counts that holds something else.
+    #[error("{path} holds no counts of tokens: its length is not that of whole records", path = path.display())]
+    NotCounts {
+        /// The file.
+        path: PathBuf,
+    },
     /// Written by a loadgen whose format this one does not know.
     #[error("{path} has log format {major}.{minor}, this loadgen reads {ours}.x: use a newer loadgen", path = path.display(), ours = super::block::FORMAT_MAJOR)]
     TooNew {

@@ -14,6 +14,7 @@ mod spilled;
 mod store;
 mod table;
 mod texts;
+mod token_counts;
 mod varint;
 mod writer;
 
@@ -27,6 +28,7 @@ pub use row::{Attempt, AttemptKind, Detail, Failure, Finish, Read, Row, StampSou
 pub use rows::{RowBlock, RowView};
 pub use shard::Shard;
 pub use spilled::SpilledReads;
-pub use table::{RowBatch, TableColumn, TableReader};
+pub use table::{RowBatch, TableColumn, TableOptions, TableReader};
 pub use texts::TextReader;
+pub use token_counts::TokenCounts;
 pub use writer::{LogStats, LogWriter};

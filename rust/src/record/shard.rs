@@ -91,9 +91,10 @@ impl Shard {
         reads.clear();
     }
 
-    /// Keep a text. [`TextKind::Answer`] goes to `answers.log`, or nowhere when answers are not kept.
+    /// Keep a text. Those of answers go to `answers.log`, or nowhere when answers are not kept.
     pub fn text(&mut self, request: u64, kind: TextKind, bytes: &[u8]) {
-        if kind == TextKind::Answer && !self.keep_answers {
+        let target = if kind.is_of_answer() { Target::Answers } else { Target::Log };
+        if target == Target::Answers && !self.keep_answers {
             return;
         }
         let mut pieces = bytes.chunks(MAX_PAYLOAD / 2).peekable();
@@ -101,11 +102,10 @@ impl Shard {
         let mut piece = pieces.next().unwrap_or_default();
         loop {
             let next = pieces.next();
-            let gathered = if kind == TextKind::Answer { &self.answers } else { &self.texts };
-            if gathered.bytes.len() + piece.len() + ENTRY_BOUND > MAX_PAYLOAD {
-                self.seal_texts(kind);
+            if self.gathered(target).bytes.len() + piece.len() + ENTRY_BOUND > MAX_PAYLOAD {
+                self.seal_texts(target);
             }
-            let gathered = if kind == TextKind::Answer { &mut self.answers } else { &mut self.texts };
+            let gathered = self.gathered(target);
             put_text(&mut gathered.bytes, request, kind, next.is_some(), piece);
             gathered.entries += 1;
             match next {
@@ -132,8 +132,8 @@ impl Shard {
 
     /// Hand over everything gathered, and the counters if they changed.
     pub fn flush(&mut self) {
-        self.seal_texts(TextKind::Error);
-        self.seal_texts(TextKind::Answer);
+        self.seal_texts(Target::Log);
+        self.seal_texts(Target::Answers);
         self.seal_spills();
         if self.columns.rows() > 0 || self.counters != self.told {
             self.seal_rows();
@@ -193,17 +193,21 @@ impl Shard {
         self.hand_over(Target::Log, BlockKind::Reads, entries, block);
     }
 
-    fn seal_texts(&mut self, kind: TextKind) {
-        let (target, entries) = match kind {
-            TextKind::Error => (Target::Log, std::mem::take(&mut self.texts.entries)),
-            TextKind::Answer => (Target::Answers, std::mem::take(&mut self.answers.entries)),
-        };
+    /// The texts on their way to a file.
+    fn gathered(&mut self, target: Target) -> &mut Gathered {
+        match target {
+            Target::Log => &mut self.texts,
+            Target::Answers => &mut self.answers,
+        }
+    }
+
+    fn seal_texts(&mut self, target: Target) {
+        let entries = std::mem::take(&mut self.gathered(target).entries);
         if entries == 0 {
             return;
         }
         let mut block = self.buffer();
-        let gathered = if kind == TextKind::Answer { &mut self.answers } else { &mut self.texts };
-        block.append(&mut gathered.bytes);
+        block.append(&mut self.gathered(target).bytes);
         self.hand_over(target, BlockKind::Text, entries, block);
     }
 

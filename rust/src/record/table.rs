@@ -1,13 +1,27 @@
 //! Rows as columns of plain little-endian values, batch by batch: what Python and Arrow read a log as.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
-    Attempt, BlockFault, BlockKind, LogError, LogReader, Read, ReadIter, Row, RowBlock, RowView, SpilledReads, UNSET,
+    Attempt, BlockFault, BlockKind, LogError, LogReader, Read, ReadIter, Row, RowBlock, RowView, SpilledReads,
+    TokenCounts, UNSET,
 };
 
 /// Rows of a batch, unless its last block holds more.
 const BATCH_ROWS: u32 = 65_536;
+/// Reads of a batch, unless its last block holds more: some 20 MB.
+const BATCH_READS: u32 = 1 << 20;
+
+/// Which rows are read, and what of them.
+#[derive(Clone, Debug, Default)]
+pub struct TableOptions {
+    /// Those of this phase only.
+    pub phase: Option<u16>,
+    /// Without their reads and attempts.
+    pub flat: bool,
+    /// A file of a tokenizer's counts, which rows without usage then have.
+    pub token_counts: Option<PathBuf>,
+}
 
 /// One column of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +41,8 @@ pub struct TableColumn {
 pub struct RowBatch {
     /// How many.
     pub rows: u32,
-    /// Their columns. `reads.offsets` and `attempts.offsets` hold one value more than there are rows: row i's children
-    /// are those from offset i up to offset i + 1.
+    /// Their columns. `reads.offsets` and `attempts.offsets`, where children are read, hold one value more than there
+    /// are rows: row i's children are those from offset i up to offset i + 1.
     pub columns: Vec<TableColumn>,
 }
 
@@ -86,17 +100,22 @@ const ATTEMPT: &[Field<Attempt>] = &[
 #[derive(Debug)]
 pub struct TableReader {
     reader: LogReader,
-    spilled: SpilledReads,
+    phase: Option<u16>,
+    /// `None` where children aren't read.
+    spilled: Option<SpilledReads>,
+    counts: Option<TokenCounts>,
 }
 
 impl TableReader {
     /// Open the `run.log` in `dir`.
     ///
     /// # Errors
-    /// Those of [`LogReader::open`].
-    pub fn open(dir: &Path) -> Result<Self, LogError> {
+    /// Those of [`LogReader::open`] and [`TokenCounts::open`].
+    pub fn open(dir: &Path, options: &TableOptions) -> Result<Self, LogError> {
         let reader = LogReader::open(dir)?;
-        Ok(Self { spilled: SpilledReads::new(&reader)?, reader })
+        let spilled = if options.flat { None } else { Some(SpilledReads::new(&reader)?) };
+        let counts = options.token_counts.as_deref().map(TokenCounts::open).transpose()?;
+        Ok(Self { reader, phase: options.phase, spilled, counts })
     }
 
     /// The next rows, or `None` at the end. Damaged blocks are passed over; [`LogReader::damage`] names them.
@@ -104,19 +123,30 @@ impl TableReader {
     /// # Errors
     /// [`LogError::Io`] when the file can't be read.
     pub fn next_batch(&mut self) -> Result<Option<RowBatch>, LogError> {
-        let mut build = Build::new();
-        while build.rows < BATCH_ROWS {
-            let wanted = self.reader.next_wanted(|head| matches!(head.kind, BlockKind::Rows | BlockKind::Reads))?;
-            let Some(block) = wanted else { break };
-            if block.kind == BlockKind::Reads {
-                self.spilled.note(&block);
+        let mut build = Build::new(self.spilled.is_some());
+        while build.rows < BATCH_ROWS && build.reads.rows < BATCH_READS {
+            let children = self.spilled.is_some();
+            let is_wanted = |kind| kind == BlockKind::Rows || children && kind == BlockKind::Reads;
+            let Some(block) = self.reader.next_wanted(|head| is_wanted(head.kind))? else { break };
+            if let Some(spilled) = self.spilled.as_mut().filter(|_| block.kind == BlockKind::Reads) {
+                spilled.note(&block);
                 continue;
             }
             // A block that doesn't keep to the format gives the rows before its fault.
             let Ok(mut rows) = RowBlock::new(&block) else { continue };
-            while let Ok(Some(view)) = rows.next_row() {
-                let parts = self.spilled.of(&view)?;
-                if build.push(&view, parts.unwrap_or([&[], view.reads])).is_err() {
+            while let Ok(Some(mut view)) = rows.next_row() {
+                let reads = match &mut self.spilled {
+                    // Those of rows that aren't wanted are looked up too: so they are forgotten.
+                    Some(spilled) => spilled.of(&view)?.unwrap_or([&[], view.reads]),
+                    None => [&[][..]; 2],
+                };
+                if self.phase.is_some_and(|phase| phase != view.row.phase) {
+                    continue;
+                }
+                if let Some(counts) = &mut self.counts {
+                    counts.apply(&mut view.row)?;
+                }
+                if build.push(&view, reads).is_err() {
                     break;
                 }
             }
@@ -133,6 +163,7 @@ impl TableReader {
 /// A batch in the making.
 struct Build {
     rows: u32,
+    children: bool,
     row: Columns<Row>,
     read_offsets: Vec<u8>,
     reads: Columns<Read>,
@@ -142,10 +173,11 @@ struct Build {
 }
 
 impl Build {
-    fn new() -> Self {
+    fn new(children: bool) -> Self {
         let offsets = || 0u32.to_le_bytes().to_vec();
         Self {
             rows: 0,
+            children,
             row: Columns::new(ROW),
             read_offsets: offsets(),
             reads: Columns::new(READ),
@@ -157,13 +189,14 @@ impl Build {
 
     fn push(&mut self, view: &RowView<'_>, reads: [&[u8]; 2]) -> Result<(), BlockFault> {
         let reads: Vec<Read> = reads.into_iter().flat_map(ReadIter::new).collect::<Result<_, _>>()?;
-        let attempts: Vec<Attempt> = view.attempts().collect::<Result<_, _>>()?;
+        let attempts = view.attempts().take(if self.children { usize::MAX } else { 0 });
+        let attempts: Vec<Attempt> = attempts.collect::<Result<_, _>>()?;
         self.rows += 1;
         self.row.push(&view.row);
+        self.attempt_counts.extend_from_slice(&(view.attempt_count as u32).to_le_bytes());
         reads.iter().for_each(|read| self.reads.push(read));
         attempts.iter().for_each(|attempt| self.attempts.push(attempt));
         self.read_offsets.extend_from_slice(&self.reads.rows.to_le_bytes());
-        self.attempt_counts.extend_from_slice(&(view.attempt_count as u32).to_le_bytes());
         self.attempt_offsets.extend_from_slice(&self.attempts.rows.to_le_bytes());
         Ok(())
     }
@@ -172,6 +205,9 @@ impl Build {
         let plain = |name, data| TableColumn { name, format: 'I', data, validity: None };
         let mut columns = self.row.finish();
         columns.push(plain("attempt_count", self.attempt_counts));
+        if !self.children {
+            return RowBatch { rows: self.rows, columns };
+        }
         columns.push(plain("reads.offsets", self.read_offsets));
         columns.extend(self.reads.finish());
         columns.push(plain("attempts.offsets", self.attempt_offsets));

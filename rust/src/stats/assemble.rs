@@ -37,7 +37,7 @@ pub(super) fn phase(around: &Around<'_>, mut tally: Tally, pick: &PhasePick) -> 
     let config = &around.phase.config;
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let end = around.phase.end.as_ref();
-    let source = usize::from(pick.tokens == Some(Tokens::Chunks));
+    let source = pick.tokens.unwrap_or_default() as usize;
     let counts = counts(around, &tally);
     let duration_s = seconds(tally.issued.first, tally.done.last);
     let judged = counts.ok + counts.failed;
@@ -52,11 +52,13 @@ pub(super) fn phase(around: &Around<'_>, mut tally: Tally, pick: &PhasePick) -> 
     };
     let trust = judge(&evidence);
     Phase {
+        index: around.index,
         name: text(config, "name").unwrap_or_else(|| format!("phase {}", around.index)),
         kind: text(config, "type").unwrap_or_else(|| "performance".to_owned()),
         meta: config.get("meta").cloned().unwrap_or(Value::Null),
         reason: end.and_then(|end| text(end, "reason")),
         start_ns: around.phase.origin_ns(),
+        end_ns: around.phase.end_field("end_ns"),
         counts,
         never_issued: around.phase.end_field("never_issued"),
         usage_refused: end.and_then(|end| end.get("usage_refused")?.as_bool()),
@@ -233,15 +235,11 @@ fn finishes(tally: &Tally) -> BTreeMap<&'static str, u64> {
 fn tokens(tally: &Tally, pick: &PhasePick) -> TokenSummary {
     let output = pick.tokens.map(|source| tally.tokens_out[source as usize]);
     let ratio = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
-    let counted = tally.tokens_out[Tokens::Counted as usize];
-    let source = pick.tokens.map(|source| match source {
-        Tokens::Counted if tally.by_tokenizer * 2 > counted.rows => "tokenizer",
-        Tokens::Counted => "usage",
-        Tokens::Chunks => "chunks",
-    });
+    // Where chunks stand for tokens, the few answers that have a count tell how many a chunk holds.
+    let counted = pick.tokens.filter(|source| *source != Tokens::Chunks).unwrap_or_default() as usize;
     let [streams, known] = tally.streams;
     TokenSummary {
-        source,
+        source: pick.tokens.map(Tokens::name),
         input: (tally.tokens_in.rows > 0).then_some(tally.tokens_in.total),
         output: output.map(|sum| sum.total),
         input_mean: ratio(tally.tokens_in.total, tally.tokens_in.rows),
@@ -250,7 +248,7 @@ fn tokens(tally: &Tally, pick: &PhasePick) -> TokenSummary {
         events: tally.events,
         chunks: tally.chunks,
         chunks_per_read: ratio(tally.chunks, tally.reads),
-        tokens_per_chunk: ratio(counted.total, tally.counted_chunks),
+        tokens_per_chunk: ratio(tally.tokens_out[counted].total, tally.counted_chunks[counted]),
         gaps: (streams > 0).then_some(if pick.itl.is_some() { "tokens" } else { "chunks" }),
         rows_without_itl: if pick.itl.is_some() { streams - known } else { 0 },
     }

@@ -110,24 +110,39 @@ pub fn index_of(name: &str) -> Option<usize> {
 
 /// Who counts a phase's output tokens: one source for all its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Tokens {
-    /// The server's usage, or the tokenizer.
+    /// The server's usage.
     #[default]
-    Counted,
+    Usage = 0,
+    /// The user's tokenizer, after the run.
+    Tokenizer = 1,
     /// Chunks that carried tokens.
-    Chunks,
+    Chunks = 2,
 }
 
 impl Tokens {
+    /// Every source, the best first.
+    pub const ALL: [Self; 3] = [Self::Usage, Self::Tokenizer, Self::Chunks];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Tokenizer => "tokenizer",
+            Self::Chunks => "chunks",
+        }
+    }
+
     /// A row's output tokens by this source; `None` where it has none.
     pub fn of(self, row: &Row) -> Option<u64> {
-        match self {
-            Self::Counted if matches!(row.token_source, TokenSource::Usage | TokenSource::Tokenizer) => {
-                row.tokens_out.map(u64::from)
-            }
-            Self::Counted => None,
-            Self::Chunks => (row.streamed && row.chunks > 0).then_some(u64::from(row.chunks)),
-        }
+        let counted = |by: TokenSource| row.tokens_out.filter(|_| row.token_source == by);
+        let tokens = match self {
+            Self::Usage => counted(TokenSource::Usage),
+            Self::Tokenizer => counted(TokenSource::Tokenizer),
+            Self::Chunks => Some(row.chunks).filter(|&chunks| row.streamed && chunks > 0),
+        };
+        tokens.map(u64::from)
     }
 }
 
@@ -241,20 +256,20 @@ mod tests {
             ("send_lateness", 100),
             ("send_delay", 100),
         ] {
-            assert_eq!(value(name, &row, Tokens::Counted), Some(expected), "{name}");
+            assert_eq!(value(name, &row, Tokens::Usage), Some(expected), "{name}");
         }
         assert_eq!(value("tpot", &row, Tokens::Chunks), Some(2_002));
-        assert_eq!(value("failed_latency", &row, Tokens::Counted), None);
+        assert_eq!(value("failed_latency", &row, Tokens::Usage), None);
     }
 
     #[test]
     fn an_answer_that_is_no_stream_has_a_latency_and_no_token_times() {
         let row = Row { streamed: false, chunks: 0, ..streamed_row() };
         for name in ["ttft", "ttfo", "tpot", "done", "response_ttft"] {
-            assert_eq!(value(name, &row, Tokens::Counted), None, "{name}");
+            assert_eq!(value(name, &row, Tokens::Usage), None, "{name}");
         }
-        assert_eq!(value("latency", &row, Tokens::Counted), Some(6_000));
-        assert_eq!(value("ntpot", &row, Tokens::Counted), Some(1_200));
+        assert_eq!(value("latency", &row, Tokens::Usage), Some(6_000));
+        assert_eq!(value("ntpot", &row, Tokens::Usage), Some(1_200));
         assert_eq!(value("ntpot", &row, Tokens::Chunks), None);
     }
 
@@ -262,19 +277,19 @@ mod tests {
     fn a_failed_request_is_in_no_series_of_successes() {
         let row = Row { failure: Failure::Stall, ..streamed_row() };
         for metric in METRICS.iter().filter(|metric| metric.over == Over::Ok) {
-            assert_eq!(value(metric.name, &row, Tokens::Counted), None, "{}", metric.name);
+            assert_eq!(value(metric.name, &row, Tokens::Usage), None, "{}", metric.name);
         }
-        assert_eq!(value("failed_latency", &row, Tokens::Counted), Some(6_000));
+        assert_eq!(value("failed_latency", &row, Tokens::Usage), Some(6_000));
         let cancelled = Row { failure: Failure::Cancelled, ..streamed_row() };
-        assert_eq!(value("failed_latency", &cancelled, Tokens::Counted), None);
+        assert_eq!(value("failed_latency", &cancelled, Tokens::Usage), None);
     }
 
     #[test]
     fn one_token_has_no_time_per_further_token() {
         let row = Row { tokens_out: Some(1), ..streamed_row() };
-        assert_eq!(value("tpot", &row, Tokens::Counted), None);
+        assert_eq!(value("tpot", &row, Tokens::Usage), None);
         let none = Row { tokens_out: Some(0), ..streamed_row() };
-        assert_eq!(value("ntpot", &none, Tokens::Counted), None);
+        assert_eq!(value("ntpot", &none, Tokens::Usage), None);
     }
 
     #[test]

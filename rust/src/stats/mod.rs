@@ -27,7 +27,7 @@ use assemble::Around;
 use options::SloFrom as From;
 use outline::{Outline, PhaseOutline};
 use pick::PhasePick;
-use scan::{Met, scan};
+use scan::{Met, Source, scan};
 use tally::{Objective, Tally};
 
 pub use metric::{METRICS, Metric, Over, POOLED, SLO_METRICS, Tokens};
@@ -55,11 +55,13 @@ pub fn summarise(dir: &Path, options: &Options) -> Result<Summary, StatsError> {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS)),
         chosen => chosen,
     };
-    let (mut tallies, mut met) = count(dir, threads, &outline, options)?;
+    let counts = options.token_counts.as_ref().map(|name| dir.join(name));
+    let source = Source { dir: dir.to_owned(), counts, threads };
+    let (mut tallies, mut met) = count(&source, &outline, options)?;
     met.also(outline.damage.iter().cloned());
     let pick = |tally: &mut Option<Tally>| tally.as_mut().map(|tally| PhasePick::new(tally, &options.percentiles));
     let mut picks: Vec<Option<PhasePick>> = tallies.iter_mut().map(pick).collect();
-    pick::find(dir, threads, &mut picks)?;
+    pick::find(&source, &mut picks)?;
     let lost = lost(&outline, &met);
     let issued = issued(&outline, &tallies);
     let found = tallies.into_iter().zip(&picks).zip(&issued).enumerate();
@@ -84,12 +86,7 @@ pub fn summarise(dir: &Path, options: &Options) -> Result<Summary, StatsError> {
 }
 
 /// The first pass: a tally for each phase that the log knows of, by index.
-fn count(
-    dir: &Path,
-    threads: usize,
-    outline: &Outline,
-    options: &Options,
-) -> Result<(Vec<Option<Tally>>, Met), StatsError> {
+fn count(source: &Source, outline: &Outline, options: &Options) -> Result<(Vec<Option<Tally>>, Met), StatsError> {
     let interval = (options.interval * 1e9) as u64;
     let origin = |index: u16| {
         let known = outline.phases.get(&index).and_then(PhaseOutline::origin_ns);
@@ -107,7 +104,7 @@ fn count(
     };
     type Share = Vec<Option<(Tally, Vec<Objective>)>>;
     let new = |index: u16| (Tally::new(origin(index), interval), objectives(index));
-    let (shares, met) = scan(dir, threads, Share::new, |share: &mut Share, view, parts| {
+    let (shares, met) = scan(source, Share::new, |share: &mut Share, view, parts| {
         let index = usize::from(view.row.phase);
         if index >= share.len() {
             share.resize_with(index + 1, || None);

@@ -1,5 +1,7 @@
 //! The run over time in bounded memory: what was in flight and what completed, in bins that widen as the run grows.
 
+use super::metric::Tokens;
+
 /// Most bins of a curve; with one more, two and two are put together.
 const MAX_BINS: usize = 4096;
 
@@ -14,8 +16,8 @@ pub(super) struct Bin {
     pub ok: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Output tokens of those that succeeded, by both sources.
-    pub tokens: [u64; 2],
+    /// Output tokens of those that succeeded, by each source.
+    pub tokens: [u64; Tokens::ALL.len()],
 }
 
 /// Bins of equal width from `origin` on.
@@ -117,8 +119,7 @@ impl Bin {
         self.partial += other.partial;
         self.ok += other.ok;
         self.failed += other.failed;
-        self.tokens[0] = self.tokens[0].saturating_add(other.tokens[0]);
-        self.tokens[1] = self.tokens[1].saturating_add(other.tokens[1]);
+        self.tokens.iter_mut().zip(other.tokens).for_each(|(mine, theirs)| *mine = mine.saturating_add(theirs));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a summary is asked for.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -35,6 +36,8 @@ pub struct Options {
     pub interval: f64,
     /// Threads that read the log; 0 chooses.
     pub threads: usize,
+    /// A file in the run's directory with a tokenizer's counts of output tokens, for answers without usage.
+    pub token_counts: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -45,6 +48,7 @@ impl Default for Options {
             slo_from: None,
             interval: 1.0,
             threads: 0,
+            token_counts: None,
         }
     }
 }

@@ -1,12 +1,10 @@
 //! The later passes: the exact values of a phase's percentiles and of the ends of their intervals.
 
-use std::path::Path;
-
 use super::gaps::{self, GAPS, Gap, ICL, ITL};
 use super::histogram::Histogram;
 use super::interval::{clustered_ranks, interval_ranks, nearest_rank};
 use super::metric::{METRICS, Tokens};
-use super::scan::{Parts, scan};
+use super::scan::{Parts, Source, scan};
 use super::select::{self, Selection};
 use super::tally::Tally;
 use crate::record::{Failure, LogError, RowView};
@@ -80,10 +78,10 @@ impl PhasePick {
     /// What is looked for in a phase, from its tally, whose histograms move here.
     pub fn new(tally: &mut Tally, percentiles: &[f64]) -> Self {
         let tokens = tally.token_source();
-        let source = usize::from(tokens == Some(Tokens::Chunks));
-        let [counted, by_chunks] = std::mem::take(&mut tally.metrics);
-        let metrics = METRICS.iter().zip(counted.into_iter().zip(by_chunks)).map(|(metric, (counted, by_chunks))| {
-            let histogram = if metric.by_tokens && source == 1 { by_chunks } else { counted };
+        let source = tokens.unwrap_or_default() as usize;
+        let mut by_source = std::mem::take(&mut tally.metrics);
+        let metrics = METRICS.iter().enumerate().map(|(i, metric)| {
+            let histogram = std::mem::take(&mut by_source[if metric.by_tokens { source } else { 0 }][i]);
             Series::new(metric.name, histogram, None, percentiles)
         });
         let gaps: [Histogram; GAPS] = std::mem::take(&mut tally.gaps);
@@ -174,12 +172,12 @@ impl Part {
 }
 
 /// Look up every value that the picks still need, in as many passes as that takes (mostly one).
-pub(super) fn find(dir: &Path, threads: usize, picks: &mut [Option<PhasePick>]) -> Result<(), LogError> {
+pub(super) fn find(source: &Source, picks: &mut [Option<PhasePick>]) -> Result<(), LogError> {
     while picks.iter_mut().flatten().any(|pick| pick.open_mut().next().is_some()) {
-        select::plan(picks.iter_mut().flatten().flat_map(PhasePick::open_mut), threads);
+        select::plan(picks.iter_mut().flatten().flat_map(PhasePick::open_mut), source.threads);
         let known: &[Option<PhasePick>] = picks;
         let make = || known.iter().map(|pick| pick.as_ref().map(Part::begin)).collect::<Vec<_>>();
-        let (parts, _) = scan(dir, threads, make, |parts, view, reads| {
+        let (parts, _) = scan(source, make, |parts, view, reads| {
             let phase = usize::from(view.row.phase);
             if let (Some(Some(pick)), Some(Some(part))) = (known.get(phase), parts.get_mut(phase)) {
                 pick.see(part, view, reads);

@@ -1,8 +1,19 @@
 //! One pass over all rows of a log, on a few threads: each decodes every n-th block of rows.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use crate::record::{BlockKind, Damage, LogError, LogReader, RowBlock, RowView, SpilledReads};
+use crate::record::{BlockKind, Damage, LogError, LogReader, RowBlock, RowView, SpilledReads, TokenCounts};
+
+/// Where rows are read from.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    /// Directory of the log.
+    pub dir: PathBuf,
+    /// File of a tokenizer's counts, which rows without usage then have.
+    pub counts: Option<PathBuf>,
+    /// Threads that read.
+    pub threads: usize,
+}
 
 /// What one pass met beside the rows it showed.
 #[derive(Debug, Default)]
@@ -22,17 +33,17 @@ pub(super) struct Met {
 /// The encoded reads of a row: those that went ahead, and those that came with it. `None` when some are lost.
 pub(super) type Parts<'a> = Option<[&'a [u8]; 2]>;
 
-/// Show every row of the log in `dir` to `visit`, with one `T` for each thread.
+/// Show every row of the log to `visit`, with one `T` for each thread.
 pub(super) fn scan<T: Send>(
-    dir: &Path,
-    threads: usize,
+    source: &Source,
     make: impl Fn() -> T,
     visit: impl Fn(&mut T, &RowView<'_>, Parts<'_>) + Sync,
 ) -> Result<(Vec<T>, Met), LogError> {
+    let threads = source.threads;
     let parts: Vec<T> = (0..threads).map(|_| make()).collect();
     let visit = &visit;
     let results: Vec<Result<(T, Met), LogError>> = std::thread::scope(|scope| {
-        let mut jobs = parts.into_iter().enumerate().map(|(i, part)| move || read(dir, (i, threads), part, visit));
+        let mut jobs = parts.into_iter().enumerate().map(|(i, part)| move || read(source, i, part, visit));
         let own = jobs.next();
         let others: Vec<_> = jobs.map(|job| scope.spawn(job)).collect();
         let own = own.map(|job| job());
@@ -50,19 +61,20 @@ pub(super) fn scan<T: Send>(
 }
 
 fn read<T>(
-    dir: &Path,
-    (share, of): (usize, usize),
+    source: &Source,
+    share: usize,
     mut part: T,
     visit: &(impl Fn(&mut T, &RowView<'_>, Parts<'_>) + Sync),
 ) -> Result<(T, Met), LogError> {
-    let mut reader = LogReader::open(dir)?;
+    let mut reader = LogReader::open(&source.dir)?;
+    let mut counts = source.counts.as_deref().map(TokenCounts::open).transpose()?;
     let mut spilled = SpilledReads::new(&reader)?;
     let (mut met, mut blocks) = (Met::default(), 0usize);
     loop {
         let block = reader.next_wanted(|head| match head.kind {
             BlockKind::Rows => {
                 blocks += 1;
-                (blocks - 1) % of == share
+                (blocks - 1) % source.threads == share
             }
             // Whose rows they belong to is known only when the row comes.
             kind => kind == BlockKind::Reads,
@@ -77,7 +89,10 @@ fn read<T>(
             met.undecoded += left;
             continue;
         };
-        while let Ok(Some(view)) = rows.next_row() {
+        while let Ok(Some(mut view)) = rows.next_row() {
+            if let Some(counts) = &mut counts {
+                counts.apply(&mut view.row)?;
+            }
             left -= 1;
             met.rows += 1;
             let reads = spilled.of(&view)?;

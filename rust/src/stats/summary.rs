@@ -81,6 +81,8 @@ impl From<&Damage> for Place {
 /// One phase.
 #[derive(Clone, Debug, Serialize)]
 pub struct Phase {
+    /// Its number in the log's rows.
+    pub index: u16,
     /// Its name.
     pub name: String,
     /// `warmup`, `performance` or `accuracy`.
@@ -94,6 +96,8 @@ pub struct Phase {
     pub reason: Option<String>,
     /// Monotonic nanoseconds at which its load began: where `t_s` counts from.
     pub start_ns: Option<u64>,
+    /// Monotonic nanoseconds at which it was over, what it had in flight included; null for one that did not end.
+    pub end_ns: Option<u64>,
     /// What became of its requests.
     pub counts: Counts,
     /// Requests that the plan held and nobody issued.
@@ -245,7 +249,7 @@ pub struct TokenSummary {
     pub input_mean: Option<f64>,
     /// Mean per request that has a count.
     pub output_mean: Option<f64>,
-    /// Successful requests without a count by `source`: they are in no number above.
+    /// Successful requests without a count by `source`: they are in no number above, and in none that needs a count.
     pub rows_without_usage: u64,
     /// Events of all streams.
     pub events: u64,

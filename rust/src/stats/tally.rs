@@ -8,8 +8,10 @@ use super::metric::{METRICS, TTFT, Tokens, broken_order};
 use super::occupancy::Curve;
 use super::scan::Parts;
 use super::timeline::Timeline;
-use crate::record::{AttemptKind, Detail, Failure, Finish, Row, RowView, StampSource, TokenSource, UNSET};
+use crate::record::{AttemptKind, Detail, Failure, Finish, Row, RowView, StampSource, UNSET};
 
+/// Sources of output tokens.
+const SOURCES: usize = Tokens::ALL.len();
 /// A request that was sent this much after its time was sent late.
 pub(super) const LATE_NS: u64 = 5_000_000;
 /// Bins of the in-flight curve start this wide, and double as often as the phase's length needs.
@@ -92,11 +94,10 @@ pub(super) struct Tally {
     /// The first row whose stamps are out of order: request and the two stamps.
     pub broken_example: Option<(u64, &'static str, &'static str)>,
     pub tokens_in: Sum,
-    /// Output tokens by each source (see [`Tokens`]).
-    pub tokens_out: [Sum; 2],
-    pub by_tokenizer: u64,
-    /// Chunks of the rows whose tokens are counted, to tell tokens per chunk.
-    pub counted_chunks: u64,
+    /// Output tokens by each source.
+    pub tokens_out: [Sum; SOURCES],
+    /// Chunks of the rows that have a count by each source, to tell tokens per chunk.
+    pub counted_chunks: [u64; SOURCES],
     pub reads: u64,
     pub chunks: u64,
     pub events: u64,
@@ -105,11 +106,11 @@ pub(super) struct Tally {
     /// Streams with chunks, and those of them whose tokens per chunk are known.
     pub streams: [u64; 2],
     /// Requests that met every objective, by each source of tokens.
-    pub good: [u64; 2],
+    pub good: [u64; SOURCES],
     samples: Vec<u64>,
     samples_overflow: bool,
-    /// One for each metric, by each source of tokens; the second only where the metric depends on it.
-    pub metrics: [Vec<Histogram>; 2],
+    /// One for each metric, by each source of tokens; all but the first only where the metric depends on it.
+    pub metrics: [Vec<Histogram>; SOURCES],
     pub gaps: [Histogram; GAPS],
     pub curve: Curve,
     pub timeline: Timeline,
@@ -152,19 +153,18 @@ impl Tally {
             broken: 0,
             broken_example: None,
             tokens_in: Sum::default(),
-            tokens_out: [Sum::default(); 2],
-            by_tokenizer: 0,
-            counted_chunks: 0,
+            tokens_out: Default::default(),
+            counted_chunks: Default::default(),
             reads: 0,
             chunks: 0,
             events: 0,
             bytes_in: 0,
             bytes_out: 0,
             streams: [0; 2],
-            good: [0; 2],
+            good: Default::default(),
             samples: Vec::new(),
             samples_overflow: false,
-            metrics: [histograms(), histograms()],
+            metrics: std::array::from_fn(|_| histograms()),
             gaps: Default::default(),
             curve: Curve::new(origin, CURVE_NS),
             timeline: Timeline::new(origin, interval),
@@ -181,9 +181,9 @@ impl Tally {
         self.see_outcome(row, has_text);
         let attempts = view.attempts().flatten();
         self.reconnects += attempts.filter(|attempt| attempt.kind == AttemptKind::Reconnect).count() as u64;
-        let tokens = [Tokens::Counted.of(row), Tokens::Chunks.of(row)];
+        let tokens = Tokens::ALL.map(|source| source.of(row));
         for (i, metric) in METRICS.iter().enumerate().filter(|(_, metric)| metric.over.holds(row)) {
-            let sources = if metric.by_tokens { 2 } else { 1 };
+            let sources = if metric.by_tokens { SOURCES } else { 1 };
             for (histograms, tokens) in self.metrics.iter_mut().zip(tokens).take(sources) {
                 if let Some(ns) = (metric.value)(row, tokens) {
                     histograms[i].record(ns);
@@ -198,15 +198,14 @@ impl Tally {
         }
     }
 
-    /// Which source counts the phase's output tokens: the server's or the tokenizer's where most answers that have
-    /// tokens have such a count, else chunks; `None` where nothing has tokens.
+    /// Which source counts the phase's output tokens: the first of usage, tokenizer and chunks that at least half of
+    /// the answers that have tokens have a count by; `None` where nothing has tokens.
     pub fn token_source(&self) -> Option<Tokens> {
-        let [counted, chunks] = self.tokens_out.map(|sum| sum.rows);
-        match (counted, chunks) {
-            (0, 0) => None,
-            _ if counted * 2 >= chunks.max(counted) => Some(Tokens::Counted),
-            _ => Some(Tokens::Chunks),
-        }
+        let rows = self.tokens_out.map(|sum| sum.rows);
+        // A row is counted by usage or by the tokenizer, never by both, and perhaps by its chunks as well.
+        let all = rows[Tokens::Chunks as usize].max(rows[Tokens::Usage as usize] + rows[Tokens::Tokenizer as usize]);
+        let holds = |source: &Tokens| rows[*source as usize] * 2 >= all;
+        Tokens::ALL.into_iter().find(holds).filter(|_| all > 0)
     }
 
     /// How many different samples were sent; `None` when there were too many to tell apart.
@@ -247,18 +246,17 @@ impl Tally {
         add(|t| &mut t.connected, other.connected);
         add(|t| &mut t.by_python, other.by_python);
         add(|t| &mut t.broken, other.broken);
-        add(|t| &mut t.by_tokenizer, other.by_tokenizer);
-        add(|t| &mut t.counted_chunks, other.counted_chunks);
         add(|t| &mut t.reads, other.reads);
         add(|t| &mut t.chunks, other.chunks);
         add(|t| &mut t.events, other.events);
         add(|t| &mut t.bytes_in, other.bytes_in);
         add(|t| &mut t.bytes_out, other.bytes_out);
-        let pairs = [(&mut self.streams, other.streams), (&mut self.good, other.good)];
-        pairs.into_iter().for_each(|(mine, theirs)| (0..2).for_each(|i| mine[i] += theirs[i]));
+        let counts = self.streams.iter_mut().chain(&mut self.good).chain(&mut self.counted_chunks);
+        let theirs = other.streams.iter().chain(&other.good).chain(&other.counted_chunks);
+        counts.zip(theirs).for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
         self.finishes.iter_mut().zip(other.finishes).for_each(|(mine, theirs)| *mine += theirs);
         let sums = [&mut self.tokens_in].into_iter().chain(&mut self.tokens_out);
-        for (mine, theirs) in sums.zip([other.tokens_in, other.tokens_out[0], other.tokens_out[1]]) {
+        for (mine, theirs) in sums.zip([&other.tokens_in].into_iter().chain(&other.tokens_out)) {
             mine.rows += theirs.rows;
             mine.total = mine.total.saturating_add(theirs.total);
         }
@@ -338,12 +336,13 @@ impl Tally {
         }
     }
 
-    fn see_answer(&mut self, view: &RowView<'_>, parts: Parts<'_>, tokens: [Option<u64>; 2]) {
+    fn see_answer(&mut self, view: &RowView<'_>, parts: Parts<'_>, tokens: [Option<u64>; SOURCES]) {
         let row = &view.row;
         self.tokens_in.add(row.tokens_in.map(u64::from));
         self.tokens_out.iter_mut().zip(tokens).for_each(|(sum, tokens)| sum.add(tokens));
-        self.by_tokenizer += u64::from(row.token_source == TokenSource::Tokenizer);
-        self.counted_chunks += if tokens[0].is_some() { u64::from(row.chunks) } else { 0 };
+        for (sum, _) in self.counted_chunks.iter_mut().zip(tokens).filter(|(_, tokens)| tokens.is_some()) {
+            *sum += u64::from(row.chunks);
+        }
         self.events += u64::from(row.events);
         self.chunks += u64::from(row.chunks);
         self.reads = self.reads.saturating_add(view.spilled).saturating_add(view.read_count.into());
