@@ -610,3 +610,25 @@ fn a_server_that_never_begins_to_speak_http_2_is_a_connection_that_timed_out() {
         assert_eq!((row.failure, row.detail), (Failure::Connect, Detail::ConnectTimeout));
     }
 }
+
+#[test]
+fn a_phase_that_has_ended_has_all_its_rows_in_the_log() {
+    let server = Server::new(|_, _| Reply::Keep(chat()));
+    let run = Run::new(&server.url, json!({"workers": 2}));
+    run.phase(closed(4, 40));
+    assert_eq!(read(run.dir.path()).len(), 40, "before the run is finished");
+}
+
+#[test]
+fn a_kept_answer_does_not_hold_the_key_that_a_server_echoed() {
+    let server = Server::new(|_, _| {
+        let body = r#"{"choices":[{"index":0,"message":{"content":"you sent Bearer canary-key"}}]}"#;
+        Reply::Keep(answer(200, "application/json", body))
+    });
+    let run = Run::new(&server.url, json!({"api_key": "canary-key", "save_responses": true}));
+    run.phase(closed(1, 2));
+    run.engine.finish("complete", "").unwrap();
+    let kept = std::fs::read(run.dir.path().join("answers.log")).unwrap();
+    assert!(kept.windows(8).any(|w| w == b"you sent"));
+    assert!(!kept.windows(10).any(|w| w == b"canary-key"));
+}

@@ -31,7 +31,7 @@ pub(super) async fn run(worker: Rc<Worker>, phase: Rc<PhaseHere>, barrier: Arc<B
     phase.shared.start(now_ns());
     match phase.shared.config.load {
         // Fewer slots than workers: the others have them all.
-        _ if slots(&worker, &phase) == Some(0) => phase.issued_last(),
+        _ if slots(&worker, &phase) == Some(0) => phase.issued_last(&worker),
         Load::Concurrency { .. } => fill_slots(&worker, &phase),
         _ => {
             let task = spawn_local(arrivals(Rc::clone(&worker), Rc::clone(&phase)));
@@ -67,7 +67,7 @@ async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
         worker.note_issued(&phase, 0);
         free = Request::new(&worker, &phase, &flight, ticket).make(&mut connection).await;
     }
-    phase.issued_last();
+    phase.issued_last(&worker);
     worker.flights.leave(&flight);
     connection.into_iter().for_each(|c| worker.keep_idle(c));
     worker.slot_ended(&phase);
@@ -77,7 +77,7 @@ async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
 async fn arrivals(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
     let reason = issue_arrivals(&worker, &phase).await;
     phase.shared.end(reason);
-    phase.issued_last();
+    phase.issued_last(&worker);
 }
 
 async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReason {
