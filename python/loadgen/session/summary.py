@@ -138,6 +138,15 @@ def _phase(phase: dict[str, Any]) -> dict[str, Any]:
     return {**phase, "load": meta.get("load"), "dataset": meta.get("dataset"), "seed": meta.get("seed")}
 
 
+def _nothing_sent(summary: dict[str, Any]) -> str:
+    if any(phase["type"] == "warmup" for phase in summary["phases"]):
+        return (
+            "no request was sent: the warm-up's requests were still under way and held their slots to the end; "
+            "let the load last longer than one of them takes"
+        )
+    return "no request was sent"
+
+
 def verdict(summary: dict[str, Any], max_error_rate: float) -> tuple[str, str | None]:
     """Judge a run: whether it is complete, was interrupted or failed, and why.
 
@@ -156,7 +165,7 @@ def verdict(summary: dict[str, Any], max_error_rate: float) -> tuple[str, str | 
         counts = phase["counts"]
         judged = counts["ok"] + counts["failed"]
         if counts["ok"] == 0:
-            return "failed", "no request succeeded" if counts["issued"] else "no request was sent"
+            return "failed", "no request succeeded" if counts["issued"] else _nothing_sent(summary)
         if counts["failed"] / judged > max_error_rate:
             return "failed", (
                 f"{counts['failed'] / judged:.1%} of the requests failed; {max_error_rate:.0%} are allowed"
