@@ -186,8 +186,8 @@ def test_the_mock_tells_rows_after_a_reset_only() -> None:
 def test_the_runtime_dependencies_are_those_of_the_metadata() -> None:
     (line,) = dependencies(None)  # type: ignore[arg-type]  # it looks at the installed package only
     assert line.ours is not None
-    assert line.ours.median == 6
-    assert "click, filelock, msgspec, pyyaml, pyzmq, rich" in line.note
+    assert line.ours.median == 5
+    assert "click, msgspec, pyyaml, pyzmq, rich" in line.note
 
 
 def test_an_unknown_family_is_named_with_the_choices(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from loadgen.cli import app
 from loadgen.cli.clean import choose
-from loadgen.session import run_dir
+from loadgen.session import Run, run_dir
 
 pytest_plugins = ["surface_fixtures"]
 
@@ -462,6 +462,18 @@ def test_a_signal_before_anything_is_sent_leaves_nothing(here: Path) -> None:
     assert done.returncode == 143
     assert done.stderr == "error: stopped before anything was sent\n"
     assert not (here / "loadgen-runs").exists()
+
+
+def test_a_second_signal_while_the_report_is_made_keeps_the_firsts_status(
+    core: ModuleType, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(run: Run) -> None:
+        run._state = "reporting"
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "execute", execute)
+    assert call("run", "mock:").exit_code == 143
 
 
 def test_a_reader_that_goes_away_ends_the_report_quietly(here: Path) -> None:

@@ -274,6 +274,22 @@ def test_a_killed_run_is_reported_as_far_as_it_went(here: Path) -> None:
     assert report["phases"][0]["counts"]["ok"] > 0
 
 
+def test_a_log_whose_description_is_damaged_or_cut_off_is_reported_all_the_same(here: Path) -> None:
+    assert call(here, "run", "mock:", "--concurrency", "4", "--requests", "40", "--out", "whole").returncode == 0
+    log = (here / "whole" / "run.log").read_bytes()
+    damaged = bytearray(log)
+    damaged[256 + 48] ^= 1  # the first byte of the first block's payload
+    for name, content, ok in (("damaged", bytes(damaged), 40), ("cut", log[:300], 0)):
+        (here / name).mkdir()
+        (here / name / "run.log").write_bytes(content)
+        done = call(here, "report", f"./{name}")
+        assert done.returncode == 0, done.stderr
+        report = json.loads((here / name / "report.json").read_text())
+        jsonschema.validate(report, SCHEMA)
+        assert sum(phase["counts"]["ok"] for phase in report["phases"]) == ok
+        assert "unknown target" in done.stdout
+
+
 # --- secrets, leftovers
 
 

@@ -1,9 +1,11 @@
 """The documentation's examples run, its options exist, its links lead somewhere."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -100,10 +102,32 @@ def test_the_command_lines_page_is_what_help_says() -> None:
     assert page == cli_page.refreshed(page), "refresh it: .venv/bin/python tests/cli_page.py"
 
 
+def test_the_metrics_page_defines_each_metric_in_the_reports_own_words(tmp_path: Path) -> None:
+    done = run(["loadgen", "run", "mock:?error_rate=0.5", "--requests", "20", "--concurrency", "2", "--json"], tmp_path)
+    metrics = json.loads(done.stdout)["phases"][0]["metrics"]
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    missing = {name for name in metrics if f"| `{name}` | " not in page}
+    assert missing == set()
+    told = {name: metric["definition"] for name, metric in metrics.items() if metric is not None}
+    assert {name for name, words in told.items() if f"| `{name}` | {words} |" not in page} == set()
+    assert {"ttft", "failed_latency", "latency", "tpot"} <= told.keys()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_every_dependency_has_its_reason() -> None:
+    cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {*cargo["dependencies"], *cargo["dev-dependencies"]}
+    wanted |= {name for target in cargo.get("target", {}).values() for name in target.get("dependencies", {})}
+    wanted |= {re.split(r"[<>=;\[ ]", wish)[0] for wish in project["dependencies"]}
+    wanted |= set(project["optional-dependencies"])
+    words = set(re.findall(r"[\w-]+", (ROOT / "docs" / "decisions.md").read_text()))
+    assert wanted - words == set()
 
 
 def test_every_public_file_names_no_machine_and_no_registry() -> None:

@@ -123,7 +123,7 @@ def test_the_constraints_pin_every_tool_by_name_and_version_only() -> None:
     assert names <= {line.split("==")[0].lower().replace("_", "-") for line in lines}
 
 
-def test_the_run_time_dependencies_stay_six() -> None:
+def test_the_run_time_dependencies_stay_the_agreed_ones() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=;\[ ]", wish)[0] for wish in project["dependencies"]}
-    assert names == {"msgspec", "pyzmq", "pyyaml", "rich", "click", "filelock"}
+    assert names <= {"msgspec", "pyzmq", "pyyaml", "rich", "click"}

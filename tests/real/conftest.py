@@ -131,7 +131,7 @@ def llamacpp() -> Iterator[Server]:
 def serve_llamacpp(*key: str) -> Iterator[Server]:
     """Serve the tiny model on a free port, to anybody or to who has the key."""
     command = [LLAMACPP / "bin" / "python", SERVERS / "serve_llamacpp.py", LLAMACPP / "model" / "tiny.gguf"]
-    with started([*map(str, command), str(free_port()), *key], r"^READY (\S+)") as server:
+    with started([*map(str, command), str(free_port()), *key], r"READY (\S+)") as server:
         yield server
 
 
@@ -139,7 +139,7 @@ def serve_llamacpp(*key: str) -> Iterator[Server]:
 def serve_asyncio(*options: str) -> Iterator[Server]:
     """Serve with the asyncio server that stamps its writes."""
     command = [sys.executable, str(SERVERS / "asyncio_sse.py"), *options]
-    with started(command, r"^READY (\S+)") as server:
+    with started(command, r"READY (\S+)") as server:
         yield server
 
 
@@ -149,7 +149,8 @@ def started(command: list[str], ready: str, **environment: str) -> Iterator[Serv
 
     Args:
         command: What to run.
-        ready: A pattern of that line; its first group is the server's address.
+        ready: A pattern to find in that line; its first group is the server's address. It need not begin the line: a
+            server's log shares the pipe, and writes of both may meet in one line.
         environment: Set for the server.
     """
     up = threading.Event()
@@ -162,7 +163,7 @@ def started(command: list[str], ready: str, **environment: str) -> Iterator[Serv
         assert child.stdout is not None
         for line in child.stdout:
             lines.append(line)
-            if re.match(ready, line):
+            if re.search(ready, line):
                 up.set()
         up.set()
 
@@ -170,7 +171,7 @@ def started(command: list[str], ready: str, **environment: str) -> Iterator[Serv
     reader.start()
     try:
         up.wait(START_S)
-        found = next((found for line in lines if (found := re.match(ready, line))), None)
+        found = next((found for line in lines if (found := re.search(ready, line))), None)
         if found is None:
             pytest.fail(f"{command[1]} did not start:\n{''.join(lines[-20:])}")
         yield Server(found[1], child)

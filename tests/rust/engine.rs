@@ -265,6 +265,37 @@ fn a_kept_alive_connection_that_was_closed_is_replaced_and_no_error() {
 }
 
 #[test]
+fn a_connection_made_ahead_that_was_closed_before_its_first_request_is_replaced_too() {
+    let server = Server::closing_first(1, |_, _| Reply::Keep(chat()));
+    let run = Run::new(&server.url, json!({}));
+    let end = run.phase(closed(1, 3));
+    assert_eq!(
+        end["counts"],
+        json!({"issued": 3, "ok": 3, "failed": 0, "cancelled": 0, "reconnects": 1}),
+        "idle servers close connections that nobody has used yet"
+    );
+}
+
+#[test]
+fn a_run_that_is_finished_in_the_middle_of_a_phase_sends_no_more() {
+    for load in [
+        json!({"load": {"kind": "concurrency", "n": 4}}),
+        json!({"load": {"kind": "rate", "rate": 2000.0, "arrival": {"kind": "constant"}}}),
+    ] {
+        let server = Server::new(|_, _| Reply::Keep(chat()));
+        let run = Run::new(&server.url, json!({"workers": 2}));
+        run.begin(load);
+        while server.seen.bodies.lock().unwrap().len() < 20 {
+            std::thread::yield_now();
+        }
+        let (sender, finished) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(run.rows()));
+        let rows = finished.recv_timeout(PATIENCE).expect("the end does not wait for the plan's");
+        assert!(rows.len() >= 20 - 4);
+    }
+}
+
+#[test]
 fn a_server_that_refuses_usage_is_asked_again_without_it() {
     let server = Server::new(|_, body| {
         if body.contains("stream_options") {
@@ -430,14 +461,44 @@ fn an_answer_that_stays_open_after_done_is_complete() {
     });
     let run = Run::new(&server.url, json!({"stream": true}));
     assert_eq!(run.phase(closed(1, 2))["counts"]["ok"], 2);
-    for (row, _) in run.rows() {
-        assert_ordered(&row);
+    let rows = run.rows();
+    for (row, _) in &rows {
+        assert_ordered(row);
         assert_eq!(row.failure, Failure::None);
     }
+    let waited = rows[1].0.stamps.planned - rows[0].0.stamps.done;
+    assert!(waited >= 250_000_000, "the slot was free when we gave up waiting, not at the last byte: {waited} ns");
+}
+
+#[test]
+fn usage_that_no_count_can_hold_does_not_end_the_worker() {
+    let server = Server::new(|_, _| {
+        let event = |tokens: u32| {
+            format!(
+                "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"w\"}}}}],\"usage\":{{\"completion_tokens\":{tokens}}}}}\n\n"
+            )
+        };
+        let body = [u32::MAX, 0, u32::MAX].map(event).concat() + "data: [DONE]\n\n";
+        Reply::Keep(answer(200, "text/event-stream", &body))
+    });
+    let run = Run::new(&server.url, json!({"stream": true}));
+    assert_eq!(run.phase(closed(1, 2))["counts"]["ok"], 2);
+}
+
+/// What an HTTP/2 server does wrong.
+#[derive(Clone, Copy, PartialEq)]
+enum H2Fault {
+    None,
+    /// The first connection ends with its third request.
+    GoAway,
+    /// Every request of a connection but the first is reset.
+    Reset,
+    /// Answers begin and never end.
+    Silence,
 }
 
 /// An HTTP/2 server without TLS that answers every request with `tokens` events, a frame each.
-fn h2_server(tokens: usize, refuse_first: bool) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+fn h2_server(tokens: usize, fault: H2Fault) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     let (sender, address) = std::sync::mpsc::channel();
     let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let seen = Arc::clone(&connections);
@@ -455,12 +516,13 @@ fn h2_server(tokens: usize, refuse_first: bool) -> (String, std::sync::Arc<std::
                     let mut connection = builder.handshake::<_, bytes::Bytes>(stream).await.unwrap();
                     let mut served = 0;
                     while let Some(request) = connection.accept().await {
-                        let Ok((request, respond)) = request else { return };
+                        let Ok((request, mut respond)) = request else { return };
                         served += 1;
-                        if refuse_first && n == 0 && served == 3 {
-                            return;
+                        match fault {
+                            H2Fault::GoAway if n == 0 && served == 3 => return,
+                            H2Fault::Reset if served > 1 => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                            _ => drop(tokio::spawn(answer_h2(request, respond, tokens, fault == H2Fault::Silence))),
                         }
-                        tokio::spawn(answer_h2(request, respond, tokens));
                     }
                 });
             }
@@ -473,6 +535,7 @@ async fn answer_h2(
     request: http::Request<h2::RecvStream>,
     mut respond: h2::server::SendResponse<bytes::Bytes>,
     tokens: usize,
+    falls_silent: bool,
 ) {
     let mut body = request.into_body();
     while body.data().await.is_some() {}
@@ -482,13 +545,16 @@ async fn answer_h2(
         let event = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"w{i}\"}}}}]}}\n\n");
         answer.send_data(event.into(), false).unwrap();
     }
+    if falls_silent {
+        return std::future::pending().await;
+    }
     let end = format!("data: {{\"choices\":[],\"usage\":{{\"completion_tokens\":{tokens}}}}}\n\ndata: [DONE]\n\n");
     answer.send_data(end.into(), true).unwrap();
 }
 
 #[test]
 fn http_2_shares_connections_as_far_as_the_server_lets_it() {
-    let (url, connections) = h2_server(4, false);
+    let (url, connections) = h2_server(4, H2Fault::None);
     let run = Run::new(&url, json!({"http2": true, "stream": true}));
     assert_eq!(run.phase(closed(5, 60))["counts"]["ok"], 60);
     for (row, _) in run.rows() {
@@ -501,9 +567,68 @@ fn http_2_shares_connections_as_far_as_the_server_lets_it() {
 
 #[test]
 fn an_http_2_connection_that_goes_away_is_replaced() {
-    let (url, connections) = h2_server(2, true);
+    let (url, connections) = h2_server(2, H2Fault::GoAway);
     let run = Run::new(&url, json!({"http2": true, "stream": true}));
     let end = run.phase(closed(1, 10));
     assert_eq!((&end["counts"]["ok"], &end["counts"]["reconnects"]), (&json!(10), &json!(1)), "{end}");
     assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_reset_stream_is_a_failure_and_its_request_is_not_sent_again() {
+    let (url, connections) = h2_server(2, H2Fault::Reset);
+    let run = Run::new(&url, json!({"http2": true, "stream": true, "timeout_s": 2.0}));
+    let end = run.phase(closed(1, 5));
+    assert_eq!((&end["counts"]["ok"], &end["counts"]["reconnects"]), (&json!(1), &json!(0)), "{end}");
+    for (row, attempts) in &run.rows()[1..] {
+        assert_eq!((row.failure, row.detail, attempts.len()), (Failure::Body, Detail::H2Reset, 0));
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_http_2_request_that_times_out_ends_when_it_does_not_with_its_last_byte() {
+    let (url, _) = h2_server(1, H2Fault::Silence);
+    let run = Run::new(&url, json!({"http2": true, "stream": true, "timeout_s": 0.3}));
+    assert_eq!(run.phase(closed(1, 2))["counts"]["failed"], 2);
+    let rows = run.rows();
+    for (row, _) in &rows {
+        assert_ordered(row);
+        let lasted = row.stamps.done - row.stamps.issued;
+        assert!(row.failure == Failure::Timeout && lasted >= 300_000_000, "{lasted} ns");
+    }
+    assert!(rows[1].0.stamps.planned >= rows[0].0.stamps.done);
+}
+
+#[test]
+fn a_server_that_never_begins_to_speak_http_2_is_a_connection_that_timed_out() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let run = Run::new(&url, json!({"http2": true, "connect_timeout_s": 0.2}));
+    assert_eq!(run.phase(closed(1, 2))["counts"]["failed"], 2);
+    for (row, _) in run.rows() {
+        assert_eq!((row.failure, row.detail), (Failure::Connect, Detail::ConnectTimeout));
+    }
+}
+
+#[test]
+fn a_phase_that_has_ended_has_all_its_rows_in_the_log() {
+    let server = Server::new(|_, _| Reply::Keep(chat()));
+    let run = Run::new(&server.url, json!({"workers": 2}));
+    run.phase(closed(4, 40));
+    assert_eq!(read(run.dir.path()).len(), 40, "before the run is finished");
+}
+
+#[test]
+fn a_kept_answer_does_not_hold_the_key_that_a_server_echoed() {
+    let server = Server::new(|_, _| {
+        let body = r#"{"choices":[{"index":0,"message":{"content":"you sent Bearer canary-key"}}]}"#;
+        Reply::Keep(answer(200, "application/json", body))
+    });
+    let run = Run::new(&server.url, json!({"api_key": "canary-key", "save_responses": true}));
+    run.phase(closed(1, 2));
+    run.engine.finish("complete", "").unwrap();
+    let kept = std::fs::read(run.dir.path().join("answers.log")).unwrap();
+    assert!(kept.windows(8).any(|w| w == b"you sent"));
+    assert!(!kept.windows(10).any(|w| w == b"canary-key"));
 }

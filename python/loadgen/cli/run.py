@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 _STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-class _StoppedEarly(BaseException):
-    """A signal came before anything was sent."""
+class _Stopped(BaseException):
+    """A signal ended the command, whatever it was at."""
 
     def __init__(self, number: int) -> None:
         self.number = number
+
+
+class _StoppedEarly(_Stopped):
+    """It came before anything was sent."""
 
 
 def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: bool, dry_run: bool, **given: Any) -> int:
@@ -52,6 +56,8 @@ def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: boo
     except _StoppedEarly as stopped:
         show.error("stopped before anything was sent")
         return _STATUS[signal.Signals(stopped.number)]
+    except _Stopped as stopped:
+        return _STATUS[signal.Signals(stopped.number)]
     return _tell(result, options, as_json, quiet, seen)
 
 
@@ -72,7 +78,7 @@ def _signals(going: Run, options: Config, view: progress.View) -> Iterator[list[
                     f"stopping; requests in flight have {figures.clock(options.grace)}, a second signal ends them"
                 )
         elif len(seen) > 1:
-            raise KeyboardInterrupt  # even the report shall not wait; the run log is on disk
+            raise _Stopped(seen[0])  # even the report shall not wait; the run log is on disk
 
     before = {number: signal.signal(number, stop) for number in _STATUS}
     try:

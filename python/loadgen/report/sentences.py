@@ -55,7 +55,8 @@ def title(result: SessionResult) -> str:
     """Return what was run, in one line."""
     config = result.report["run"]["config"]
     parts = [plain(str(result.report["run"].get("model") or config["url"]))]
-    parts.append(f"{config['api']}, {'streamed' if config['stream'] else 'not streamed'}")
+    if "api" in config:  # else the log's description of the run is damaged
+        parts.append(f"{config['api']}, {'streamed' if config['stream'] else 'not streamed'}")
     phases = [phase for phase in result.phases if phase.type != "warmup"]
     if len(phases) == 1:
         asked = (phases[0].report.get("config") or {}).get("duration_s")

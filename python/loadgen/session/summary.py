@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,19 @@ def summarise(directory: Path, options: dict[str, Any]) -> dict[str, Any]:
         ValueError: If it isn't a log that this version reads.
     """
     found: dict[str, Any] = msgspec.json.decode(_core.summarise(str(directory), msgspec.json.encode(options).decode()))
-    return found
+    return {**found, "meta": found["meta"] or _undescribed(found)}
+
+
+def _undescribed(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what stands for a run's description where that block of its log is cut off or damaged."""
+    begun = dt.datetime.fromtimestamp(summary["anchor"]["wall_ns"] / 1e9, dt.UTC)
+    return {
+        "id": summary["session"],
+        "version": "unknown",
+        "started_at": begun.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "environment": {},
+        "config": {"url": "unknown target"},
+    }
 
 
 def _stored_config(directory: Path) -> dict[str, Any] | None:

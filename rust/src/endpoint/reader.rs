@@ -133,7 +133,8 @@ impl Reader {
     /// Tokens of this chunk by its usage, if every chunk before it told its own.
     fn continuous(&mut self, token: bool) {
         if let (true, false, Some(now)) = (token, self.gaps, self.facts.tokens_out) {
-            self.tally.tokens += now.saturating_sub(self.tokens_out.unwrap_or(0));
+            let more = now.saturating_sub(self.tokens_out.unwrap_or(0));
+            self.tally.tokens = self.tally.tokens.saturating_add(more);
         }
     }
 

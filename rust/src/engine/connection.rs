@@ -42,14 +42,14 @@ pub(super) struct Connection {
     /// The request's bytes.
     pub(super) out: Vec<u8>,
     written: usize,
-    /// Whether a request has been answered on it before.
-    pub(super) used: bool,
+    /// Whether it was there before its current request: the server may have closed it meanwhile.
+    pub(super) kept: bool,
 }
 
 impl Connection {
     /// Around a connected stream.
     pub(super) fn new(stream: Stream, parser: ResponseParser, reception: Reception) -> Self {
-        Self { stream, parser, reception, out: Vec::new(), written: 0, used: false }
+        Self { stream, parser, reception, out: Vec::new(), written: 0, kept: false }
     }
 
     /// Forget the last request. `out` is for the caller to fill next.

@@ -99,7 +99,8 @@ impl Flight {
             return;
         }
         let (heard, finished) = (self.last_byte.get(), self.finished.get());
-        let verdict = if finished != 0 && now.saturating_sub(finished) >= LINGER_NS {
+        let over = cancel || now >= self.deadline.get();
+        let verdict = if finished != 0 && (over || now.saturating_sub(finished) >= LINGER_NS) {
             Verdict::Lingered
         } else if cancel {
             Verdict::Failed(Failure::Cancelled)
@@ -203,7 +204,12 @@ mod tests {
         };
         assert_eq!(judged(finished, 500 + LINGER_NS - 1, false), None);
         assert_eq!(judged(finished, 500 + LINGER_NS, false), Some(Verdict::Lingered));
-        assert_eq!(judged(finished, 500 + LINGER_NS, true), Some(Verdict::Lingered), "complete beats cancelled");
+        assert_eq!(judged(finished, 501, true), Some(Verdict::Lingered), "complete beats cancelled");
+        let overdue = |f: &Flight| {
+            f.start(3, 501);
+            f.finish(500);
+        };
+        assert_eq!(judged(overdue, 501, false), Some(Verdict::Lingered), "and timed out");
     }
 
     #[test]

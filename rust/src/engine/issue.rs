@@ -9,7 +9,7 @@ use super::flight::guarded;
 use super::phase::StopReason;
 use super::request::{Request, Ticket};
 use super::timer::IssueTimer;
-use super::worker::{PhaseHere, Worker};
+use super::worker::{PanicGuard, PhaseHere, Worker};
 use crate::clock::now_ns;
 use crate::record::{Stamps, UNSET};
 use crate::schedule::{Arrivals, Load};
@@ -31,7 +31,7 @@ pub(super) async fn run(worker: Rc<Worker>, phase: Rc<PhaseHere>, barrier: Arc<B
     phase.shared.start(now_ns());
     match phase.shared.config.load {
         // Fewer slots than workers: the others have them all.
-        _ if slots(&worker, &phase) == Some(0) => phase.issued_last(),
+        _ if slots(&worker, &phase) == Some(0) => phase.issued_last(&worker),
         Load::Concurrency { .. } => fill_slots(&worker, &phase),
         _ => {
             let task = spawn_local(arrivals(Rc::clone(&worker), Rc::clone(&phase)));
@@ -52,6 +52,7 @@ pub(super) fn fill_slots(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
 
 /// One closed-loop slot: a request, and when it has ended, the next.
 async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
+    let _guard = PanicGuard(Rc::clone(&worker));
     let flight = worker.flights.enter();
     let mut connection = worker.take_idle();
     let mut free = now_ns();
@@ -66,7 +67,7 @@ async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
         worker.note_issued(&phase, 0);
         free = Request::new(&worker, &phase, &flight, ticket).make(&mut connection).await;
     }
-    phase.issued_last();
+    phase.issued_last(&worker);
     worker.flights.leave(&flight);
     connection.into_iter().for_each(|c| worker.keep_idle(c));
     worker.slot_ended(&phase);
@@ -76,7 +77,7 @@ async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
 async fn arrivals(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
     let reason = issue_arrivals(&worker, &phase).await;
     phase.shared.end(reason);
-    phase.issued_last();
+    phase.issued_last(&worker);
 }
 
 async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReason {
@@ -130,6 +131,7 @@ fn send(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, ticket: Ticket) {
     let mut request = Request::new(&worker, &phase, &flight, ticket);
     connection.iter_mut().for_each(|c| request.write_now(c));
     spawn_local(async move {
+        let _guard = PanicGuard(Rc::clone(&worker));
         request.make(&mut connection).await;
         worker.flights.leave(&flight);
         connection.into_iter().for_each(|c| worker.keep_idle(c));

@@ -45,8 +45,7 @@ impl Multiplexed {
 
     /// Open one more connection.
     pub(super) async fn connect(&self, connector: &Connector) -> Result<Rc<Shared>, Fault> {
-        let stream = connector.connect().await?;
-        let connection = H2Connection::handshake(stream, Limits::default()).await?;
+        let connection = connector.connect_http2(Limits::default()).await?;
         let shared = Rc::new(Shared { connection, used: Cell::new(false) });
         self.connections.borrow_mut().push(Rc::clone(&shared));
         Ok(shared)

@@ -100,7 +100,7 @@ impl Reception {
             Some(newest) if read.delta_ns == 0 => {
                 newest.events += read.events;
                 newest.chunks += read.chunks;
-                newest.tokens += read.tokens;
+                newest.tokens = newest.tokens.saturating_add(read.tokens);
             }
             newest => {
                 if let Some(before) = newest.replace(read) {

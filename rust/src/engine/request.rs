@@ -1,5 +1,6 @@
 //! One request from its ticket to its row: connect if need be, exchange, replace a dead connection, write it down.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::multiplexed::{self, Shared};
 use super::reception::{Aids, Reception};
 use super::worker::{PhaseHere, Worker};
 use crate::clock::now_ns;
-use crate::http::{Fault, Stream};
+use crate::http::{Fault, Secrets, Stream};
 use crate::record::{Attempt, AttemptKind, Detail, Failure, Row, StampSource, Stamps, TextKind, TokenSource, UNSET};
 
 /// With no local port or descriptor left, a request waits this long and asks again, until its time-out.
@@ -92,7 +93,7 @@ impl Request {
     }
 
     /// Make the request, over HTTP/1.1 on `slot`'s connection or on a new one, and write its row. Leaves the connection
-    /// in the slot if it can be used again. Returns the moment it ended.
+    /// in the slot if it can be used again. Returns the moment its slot was free.
     pub(super) async fn make(self, slot: &mut Option<Box<Connection>>) -> u64 {
         if self.worker.run.config.http2 { self.make_multiplexed().await } else { self.make_alone(slot).await }
     }
@@ -111,14 +112,14 @@ impl Request {
             }
             let aids = aids!(self);
             let ended = connection.exchange(&aids, &mut self.stamps).await;
-            let stale = connection.used && is_stale(&ended, &connection.reception);
+            let stale = connection.kept && is_stale(&ended, &connection.reception);
             let (close, reusable) = judge(ended, &mut connection.reception, &self.flight);
             if let Some(kind) = self.another(stale, &close, &connection.reception) {
                 self.begin_again(kind, &connection.reception, close.failure);
                 slot.take_if(|_| !reusable);
                 continue;
             }
-            connection.used = true;
+            connection.kept = true;
             let done = self.write_row(Some(&mut connection.reception), close);
             slot.take_if(|_| !reusable);
             return done;
@@ -146,9 +147,14 @@ impl Request {
             let ended = match guarded(&self.flight, exchange).await {
                 Ok(Ok(())) => Ok(Ended::Reusable),
                 Ok(Err(fault)) => Err(Broken::Fault(fault)),
-                Err(verdict) => Err(Broken::Verdict(verdict)),
+                Err(verdict) => {
+                    // The last part's moment is not the end: that is when the sweep gave up.
+                    self.stamps.done = UNSET;
+                    Err(Broken::Verdict(verdict))
+                }
             };
-            let stale = used && is_stale(&ended, &reception);
+            // A reset stream on a connection that lives on is the server's word on this request.
+            let stale = used && !connection.is_open() && is_stale(&ended, &reception);
             let (close, _) = judge(ended, &mut reception, &self.flight);
             if let Some(kind) = self.another(stale, &close, &reception) {
                 self.begin_again(kind, &reception, close.failure);
@@ -177,7 +183,8 @@ impl Request {
     async fn connect_multiplexed(&mut self) -> Result<Rc<Shared>, Close> {
         let started = now_ns();
         let worker = Rc::clone(&self.worker);
-        let connected = guarded(&self.flight, worker.multiplexed.connect(&worker.run.connector)).await;
+        let connect = patiently(|| worker.multiplexed.connect(&worker.run.connector));
+        let connected = guarded(&self.flight, connect).await;
         self.connect_ns += now_ns().saturating_sub(started);
         match connected {
             Ok(connected) => connected.map_err(Close::of),
@@ -187,21 +194,12 @@ impl Request {
 
     async fn connect(&mut self) -> Result<Stream, Close> {
         let started = now_ns();
-        let connected = guarded(&self.flight, self.connect_patiently()).await;
+        let connect = patiently(|| self.worker.run.connector.connect());
+        let connected = guarded(&self.flight, connect).await;
         self.connect_ns += now_ns().saturating_sub(started);
         match connected {
             Ok(connected) => connected.map_err(Close::of),
             Err(verdict) => Err(Close::by(verdict)),
-        }
-    }
-
-    /// Running out of ports or descriptors is this machine's shortage, not the server's failure: it pushes back.
-    async fn connect_patiently(&self) -> Result<Stream, Fault> {
-        loop {
-            match self.worker.run.connector.connect().await {
-                Err(fault) if fault.detail == Detail::Exhausted => tokio::time::sleep(EXHAUSTED_WAIT).await,
-                connected => return connected,
-            }
         }
     }
 
@@ -290,16 +288,17 @@ impl Request {
         self.keep(&row, reception, &close);
         self.worker.note_done(&self.phase, &row);
         self.phase.shared.learn(&row);
-        row.stamps.done
+        // A finished answer whose connection was waited for is done before its slot is free.
+        if self.flight.verdict().is_some() { now_ns() } else { row.stamps.done }
     }
 
     /// Hand everything to the log.
     fn keep(&self, row: &Row, reception: Option<&mut Reception>, close: &Close) {
         let mut shard = self.worker.shard.borrow_mut();
-        let mut keep_text = |kind, bytes: &[u8]| shard.text(row.id, kind, bytes);
+        let secrets = self.worker.run.template.secrets();
+        let mut keep_text = |kind, bytes: &[u8]| shard.text(row.id, kind, &masked(secrets, bytes));
         if !close.text.is_empty() && row.failure != Failure::None && self.phase.keeps_text(TEXTS_KEPT) {
-            // A server may echo what it was sent, credentials included.
-            keep_text(TextKind::Error, self.worker.run.template.secrets().redact(&close.text).as_bytes());
+            keep_text(TextKind::Error, close.text.as_bytes());
         }
         match reception {
             Some(reception) => {
@@ -342,6 +341,25 @@ impl Close {
             Verdict::Failed(failure) => Self { failure, detail: Detail::None, text: Box::default() },
             Verdict::Lingered => Self::good(),
         }
+    }
+}
+
+/// Connect, again and again while ports or descriptors have run out: that is this machine's shortage, not the server's
+/// failure, and pushes back.
+async fn patiently<T, F: Future<Output = Result<T, Fault>>>(connect: impl Fn() -> F) -> Result<T, Fault> {
+    loop {
+        match connect().await {
+            Err(fault) if fault.detail == Detail::Exhausted => tokio::time::sleep(EXHAUSTED_WAIT).await,
+            connected => return connected,
+        }
+    }
+}
+
+/// A text as it may be kept: a server may echo what it was sent, credentials included.
+fn masked<'a>(secrets: &Secrets, text: &'a [u8]) -> Cow<'a, [u8]> {
+    match secrets.redact(&String::from_utf8_lossy(text)) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(clean) => Cow::Owned(clean.into_bytes()),
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) struct RunShared {
 /// A run under way.
 pub struct Engine {
     run: Arc<RunShared>,
+    process: u32,
     /// What the control side changes: never touched by a worker, never held while waiting.
     control: Mutex<Control>,
 }
@@ -110,11 +111,12 @@ impl Engine {
         let log = Arc::new(log);
         let ticker = Some(Ticker::start(Arc::clone(&run), Arc::clone(&log))?);
         let control = Control { log: Some(log), ticker, workers, phases: Vec::new(), reported: 0 };
-        Ok(Self { run, control: Mutex::new(control) })
+        Ok(Self { run, process: std::process::id(), control: Mutex::new(control) })
     }
 
     /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
     pub fn begin(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(), EngineError> {
+        self.check_process()?;
         let mut control = self.control();
         if control.phases.len() > control.reported {
             return Err(EngineError::State("a phase is still running: wait for its end first"));
@@ -138,6 +140,7 @@ impl Engine {
 
     /// Wait up to `timeout` for the current phase's end; what became of it, or `None` while it runs.
     pub fn wait(&self, timeout: Duration) -> Result<Option<Value>, EngineError> {
+        self.check_process()?;
         let (phase, log) = self.current()?;
         let over = phase.wait(timeout);
         if let Some(failure) = self.run.failure() {
@@ -177,15 +180,24 @@ impl Engine {
     ///
     /// `status` and `reason` are what the log says of the run's end.
     pub fn finish(&self, status: &str, reason: &str) -> Result<(), EngineError> {
-        let mut control = self.control();
-        control.ticker.take();
-        for (sender, thread) in control.workers.drain(..) {
+        self.check_process()?;
+        let (log, ticker, workers) = {
+            let mut control = self.control();
+            for phase in &control.phases {
+                // Without a stop each request that is cancelled would only make room for the plan's next.
+                phase.stop(StopReason::Stopped);
+                phase.cancel_at(0);
+            }
+            (control.log.take(), control.ticker.take(), std::mem::take(&mut control.workers))
+        };
+        drop(ticker);
+        for (sender, thread) in workers {
             drop(sender);
             if thread.join().is_err() {
                 self.run.fail("a worker panicked; its last rows may be missing".to_owned());
             }
         }
-        let Some(log) = control.log.take() else { return Ok(()) };
+        let Some(log) = log else { return Ok(()) };
         log.meta(&json!({"event": "run_end", "ns": now_ns(), "status": status, "reason": reason}))?;
         let log = Arc::try_unwrap(log).map_err(|_| EngineError::State("the log is still in use"))?;
         log.finish()?;
@@ -198,6 +210,16 @@ impl Engine {
         let phase = control.phases.get(control.reported).ok_or(begin)?;
         let log = control.log.as_ref().ok_or(EngineError::State("the run has finished"))?;
         Ok((Arc::clone(phase), Arc::clone(log)))
+    }
+
+    /// After a fork the child has this object, but none of its threads.
+    fn check_process(&self) -> Result<(), EngineError> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        Err(EngineError::State(
+            "this run belongs to the process that started it: after a fork, the child starts its own",
+        ))
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -230,6 +252,13 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if self.check_process().is_err() {
+            // The threads that these would be joined with are in the other process.
+            if let Ok(mut control) = self.control.try_lock() {
+                std::mem::forget((control.log.take(), control.ticker.take(), std::mem::take(&mut control.workers)));
+            }
+            return;
+        }
         // An engine that nobody finished ends like a killed one: the log keeps what was written.
         let _ = self.finish("interrupted", "abandoned");
     }

@@ -1,6 +1,6 @@
 //! One worker: a thread with its own runtime, connections, log shard and counters. It shares the plan and nothing else.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ impl Worker {
         }
         sweeper.abort();
         self.pool.borrow_mut().clear();
-        self.shard.borrow_mut().flush();
+        self.flush();
     }
 
     /// Wrap a connected stream.
@@ -141,8 +141,9 @@ impl Worker {
     }
 
     /// Keep a connection for the next request.
-    pub(super) fn keep_idle(&self, connection: Box<Connection>) {
+    pub(super) fn keep_idle(&self, mut connection: Box<Connection>) {
         if !self.quitting.get() {
+            connection.kept = true;
             self.pool.borrow_mut().push(connection);
         }
     }
@@ -178,7 +179,7 @@ impl Worker {
     /// A task that made requests has ended: its slot is the current phase's now.
     pub(super) fn slot_ended(self: &Rc<Self>, phase: &PhaseHere) {
         self.running.set(self.running.get() - 1);
-        phase.close_if_through();
+        phase.close_if_through(self);
         let current = self.phases.borrow().last().cloned();
         if let Some(current) = current {
             issue::fill_slots(self, &current);
@@ -206,18 +207,43 @@ impl Worker {
             self.live.loop_turn(thread_cpu_ns(), stalled);
             let behind = self.run.backlog.is_behind();
             for phase in self.phases.borrow().iter() {
-                phase.look(now, behind);
+                phase.look(&self, now, behind);
             }
             self.flights.sweep(now, stall_ns, |index| self.is_cancelled(index, now));
-            let mut shard = self.shard.borrow_mut();
-            shard.counters(self.issued.get(), self.issued.get() - self.ended.get());
-            shard.flush_if_due(now);
+            self.count_shard().flush_if_due(now);
         }
+    }
+
+    /// Hand all rows to the log's writer.
+    fn flush(&self) {
+        self.count_shard().flush();
+    }
+
+    /// The shard, told how many requests this worker has issued and has in flight.
+    fn count_shard(&self) -> RefMut<'_, Shard> {
+        let mut shard = self.shard.borrow_mut();
+        shard.counters(self.issued.get(), self.issued.get() - self.ended.get());
+        shard
     }
 
     fn is_cancelled(&self, phase: u16, now: u64) -> bool {
         let phases = self.phases.borrow();
         self.quitting.get() || phases.iter().any(|p| p.shared.index == phase && p.shared.cancelled(now))
+    }
+}
+
+/// Held by each task that makes requests. The runtime keeps a task's panic to itself: without this nobody would learn
+/// of it, and the phase and the run's end would wait for the lost requests for ever.
+pub(super) struct PanicGuard(pub(super) Rc<Worker>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let worker = &self.0;
+            worker.run.fail(format!("a request's task panicked on worker {}; its row is missing", worker.id));
+            worker.running.set(worker.running.get() - 1);
+            worker.idle.notify_one();
+        }
     }
 }
 
@@ -248,10 +274,10 @@ impl PhaseHere {
     }
 
     /// Nothing more will be issued here. The first call counts.
-    pub(super) fn issued_last(&self) {
+    pub(super) fn issued_last(&self, worker: &Worker) {
         if self.issuing.replace(false) {
             self.shared.issued_last(now_ns());
-            self.close_if_through();
+            self.close_if_through(worker);
         }
     }
 
@@ -273,7 +299,7 @@ impl PhaseHere {
     }
 
     /// The sweep's look: is its time over, can the disk follow, has somebody stopped it?
-    fn look(&self, now: u64, behind: bool) {
+    fn look(&self, worker: &Worker, now: u64, behind: bool) {
         if !self.issuing.get() {
             return;
         }
@@ -288,7 +314,7 @@ impl PhaseHere {
             if let Some(task) = self.arrivals.borrow_mut().take() {
                 task.abort();
             }
-            self.issued_last();
+            self.issued_last(worker);
         }
     }
 
@@ -298,8 +324,10 @@ impl PhaseHere {
         self.tally.set(tally);
     }
 
-    fn close_if_through(&self) {
+    fn close_if_through(&self, worker: &Worker) {
         if !self.issuing.get() && self.in_flight.get() == 0 && !self.closed.replace(true) {
+            // The session syncs the log when the last worker has left: what this one has must be in it by then.
+            worker.flush();
             self.shared.leave(self.tally.take(), now_ns());
         }
     }

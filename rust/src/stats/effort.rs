@@ -6,7 +6,7 @@ use serde_json::Value;
 pub(super) const HOT_SHARE: f64 = 0.9;
 /// Shorter stretches are not judged: workers state their CPU time every 25 ms only.
 const JUDGED_NS: u64 = 200_000_000;
-/// A tick in which some worker's loop was absent for this long counts as stalled.
+/// An absence of a worker's loop that is worth a note.
 pub(super) const STALL_NS: u64 = 10_000_000;
 /// `steal_ticks` are counted in these (USER_HZ of proc(5), 100 on every Linux).
 const STEAL_TICK_NS: f64 = 1e7;
@@ -24,8 +24,8 @@ pub(super) struct Effort {
     pub stretches: u64,
     /// Nanoseconds of the stretches in which a worker was hot.
     pub hot_ns: u64,
-    /// Stretches in which a worker's loop was absent too long.
-    pub stalled: u64,
+    /// Sum of each stretch's longest absence of a worker's loop: it was absent for at least this long.
+    pub absent_ns: u64,
     /// Longest absence of a worker's loop.
     pub stall_ns: u64,
     /// CPU time that others got instead of this machine; `None` where the system doesn't tell.
@@ -54,7 +54,7 @@ impl Effort {
         }
         let stall = numbers(after, "loop_stall_ns").into_iter().max().unwrap_or(0);
         self.stall_ns = self.stall_ns.max(stall);
-        self.stalled += u64::from(stall >= STALL_NS);
+        self.absent_ns += stall;
         if let Some(ticks) = grown(before, after, "steal_ticks") {
             self.steal_ns = Some(self.steal_ns.unwrap_or(0.0) + ticks as f64 * STEAL_TICK_NS);
         }
@@ -74,9 +74,9 @@ impl Effort {
         (self.wall_ns > 0).then(|| self.hot_ns as f64 / self.wall_ns as f64)
     }
 
-    /// Share of the stretches in which some worker's loop was absent too long.
-    pub fn stalled_share(&self) -> Option<f64> {
-        (self.stretches > 0).then(|| self.stalled as f64 / self.stretches as f64)
+    /// Share of the time for which some worker's loop was absent, at the least.
+    pub fn absent_share(&self) -> Option<f64> {
+        (self.wall_ns > 0).then(|| self.absent_ns as f64 / self.wall_ns as f64)
     }
 
     /// Cores that the whole process used; `None` without ticks.
@@ -125,7 +125,7 @@ mod tests {
         ];
         let mut effort = Effort::default();
         ticks.windows(2).for_each(|pair| effort.add(&pair[0], &pair[1]));
-        assert_eq!((effort.stretches, effort.hot_ns, effort.stalled), (2, 1_000_000_000, 1));
+        assert_eq!((effort.stretches, effort.hot_ns, effort.absent_ns), (2, 1_000_000_000, 32_000_000));
         assert_eq!(effort.stall_ns, 30_000_000);
         assert_eq!(effort.worker_share(), Some(0.5));
         assert_eq!(effort.cores(), Some(0.6));

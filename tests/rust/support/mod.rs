@@ -59,6 +59,11 @@ pub struct Server {
 impl Server {
     /// `script(n, body)` answers the server's n-th request.
     pub fn new(script: impl Fn(usize, &str) -> Reply + Send + Sync + 'static) -> Self {
+        Self::closing_first(0, script)
+    }
+
+    /// The same, after closing the first `closed` connections as soon as they are made.
+    pub fn closing_first(closed: usize, script: impl Fn(usize, &str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (seen, closing) = (Arc::<Seen>::default(), Arc::new(AtomicBool::new(false)));
@@ -70,7 +75,9 @@ impl Server {
                     return;
                 }
                 let (shared, script) = (Arc::clone(&shared), Arc::clone(&script));
-                shared.connections.fetch_add(1, Ordering::SeqCst);
+                if shared.connections.fetch_add(1, Ordering::SeqCst) < closed {
+                    continue;
+                }
                 std::thread::spawn(move || serve(stream.unwrap(), &shared, &*script));
             }
         });
