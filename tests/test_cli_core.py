@@ -117,7 +117,9 @@ def test_arun_drives_the_real_engine(here: Path) -> None:
 def test_the_same_seed_makes_the_same_prompts(here: Path) -> None:
     def sha256(seed: int, out: str) -> str:
         result = loadgen.run("mock:", requests=3, input_tokens=6, seed=seed, out=out)
-        return str(result.performance.dataset["sha256"])
+        prompts = result.performance.dataset
+        assert prompts is not None
+        return prompts.sha256
 
     assert sha256(1, "a") == sha256(1, "b") != sha256(2, "c")
 

@@ -265,7 +265,7 @@ def test_an_interrupt_and_a_full_disk_are_told_before_error_rates() -> None:
 
 
 def test_what_was_not_measured_is_nan_and_passes_no_comparison() -> None:
-    phase = PhaseResult.of(reports.phase(streamed=False))
+    phase = PhaseResult.of(Path(), reports.phase(streamed=False))
     assert not phase.ttft
     assert math.isnan(phase.ttft.p99)
     assert not phase.ttft.p99 < 200
@@ -274,7 +274,7 @@ def test_what_was_not_measured_is_nan_and_passes_no_comparison() -> None:
 
 
 def test_a_percentile_that_was_not_asked_for_says_so() -> None:
-    phase = PhaseResult.of(reports.phase(percentiles=(50.0, 99.99)))
+    phase = PhaseResult.of(Path(), reports.phase(percentiles=(50.0, 99.99)))
     assert phase.ttft.p99_99 > phase.ttft.p50
     assert math.isnan(phase.ttft.percentile(12))
     with pytest.raises(AttributeError, match="holds no p99 of ttft"):

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, Self, final
 
+from typing_extensions import CapsuleType
+
 __all__ = [
     "Bodies",
     "Engine",
@@ -11,10 +13,13 @@ __all__ = [
     "RowReader",
     "TextReader",
     "__version__",
+    "arrow_rows",
+    "arrow_rows_schema",
     "mock_faults",
     "now_ns",
     "read_rows",
     "read_texts",
+    "row_columns",
     "summarise",
 ]
 __version__: str
@@ -112,6 +117,23 @@ def read_rows(
         children: With the rows' reads and attempts.
         token_counts: A file of the directory with a tokenizer's counts, which rows without usage then have.
     """
+
+def arrow_rows(
+    dir: str | PathLike[str], *, phase: int | None = None, token_counts: str | PathLike[str] | None = None
+) -> CapsuleType:
+    """Return the rows of a run, without their reads and attempts, as an ``arrow_array_stream`` capsule.
+
+    Args:
+        dir: The run's directory.
+        phase: As for ``read_rows``.
+        token_counts: As for ``read_rows``.
+    """
+
+def arrow_rows_schema() -> CapsuleType:
+    """Return the schema of ``arrow_rows`` as an ``arrow_schema`` capsule."""
+
+def row_columns() -> list[tuple[str, list[str] | None]]:
+    """Return the names of a row's columns in order, each with the names of its codes where it has any."""
 
 @final
 class TextReader:

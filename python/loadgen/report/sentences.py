@@ -62,9 +62,9 @@ def title(result: SessionResult) -> str:
         asked = (phases[0].report.get("config") or {}).get("duration_s")
         lasted = asked if asked is not None and result.status == "complete" else phases[0].duration_s
         parts += [load(phases[0]), "" if math.isnan(lasted) else figures.clock(lasted)]
-    if phases and phases[0].dataset:
-        dataset = phases[0].dataset
-        parts.append(f"{plain(dataset['name'])} ({_many(dataset['samples'], 'prompt')})")
+    if phases and phases[0].dataset is not None:
+        prompts = phases[0].dataset
+        parts.append(f"{plain(prompts.name)} ({_many(prompts.samples, 'prompt')})")
     return " · ".join(part for part in parts if part)
 
 
@@ -225,15 +225,15 @@ def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
     known = phase.counts.issued - phase.counts.in_flight
     distinct = phase.report["distinct_samples"]
     if distinct is None:  # too many to tell apart: then at least as many as the dataset has
-        distinct = min(known, phase.dataset.get("samples") or known)
+        distinct = min(known, phase.dataset.samples if phase.dataset is not None else known)
     if distinct < known and not result.report["run"]["config"].get("unique_prompts"):
         seen = figures.share((known - distinct) / known)
         found.append(
             f"{_many(distinct, 'distinct prompt')} for {figures.whole(known)} requests: {seen} were seen before by "
             "the server's prefix cache (--unique-prompts prevents it)"
         )
-    if phase.dataset.get("note"):
-        found.append(plain(str(phase.dataset["note"])))
+    if phase.dataset is not None and phase.dataset.note:
+        found.append(plain(phase.dataset.note))
     return found
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from loadgen import config as configs
 from loadgen.session.phase import PhaseType
-from loadgen.session.result import Counts, Metric, PhaseResult, SessionResult, Throughput, Trust
+from loadgen.session.requests import Request, RequestTable
+from loadgen.session.result import Counts, Metric, PhaseResult, Prompts, SessionResult, Throughput, Trust
 from loadgen.session.runner import Run, Watcher
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ __all__ = [
     "Metric",
     "PhaseResult",
     "PhaseType",
+    "Prompts",
+    "Request",
+    "RequestTable",
     "Run",
     "SessionResult",
     "Throughput",

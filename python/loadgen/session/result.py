@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from loadgen.session.requests import RequestTable
+
 Status = Literal["complete", "interrupted", "failed"]
 
 
@@ -117,6 +119,22 @@ class Throughput(msgspec.Struct, frozen=True):
     steady: dict[str, Any] | None = None
 
 
+class Prompts(msgspec.Struct, frozen=True):
+    """Where a phase's prompts are from.
+
+    Args:
+        name: The dataset's file, or how the prompts were made.
+        sha256: Hex digest of the file, or of the prompts that were made.
+        samples: How many there are.
+        note: What a reader must know of how they came to be.
+    """
+
+    name: str
+    sha256: str
+    samples: int
+    note: str | None = None
+
+
 class Trust(msgspec.Struct, frozen=True):
     """How far to trust a phase's numbers.
 
@@ -160,6 +178,11 @@ class PhaseResult(msgspec.Struct, frozen=True):
         trust: How far to trust it.
         goodput: Requests per second that met every objective; ``nan`` without objectives.
         duration_s: From its first request issued to its last one done.
+        start_ns: When its load began, on the run's monotonic clock; ``None`` where its log no longer tells.
+        end_ns: When it was over, what it had in flight included; ``None`` for one that did not end.
+        dataset: Where its prompts are from; ``None`` where its log no longer tells.
+        seed: The seed of order and arrivals.
+        dir: The run's directory.
         report: Its part of ``report.json``.
     """
 
@@ -170,11 +193,21 @@ class PhaseResult(msgspec.Struct, frozen=True):
     trust: Trust
     goodput: float
     duration_s: float
+    start_ns: int | None
+    end_ns: int | None
+    dataset: Prompts | None
+    seed: int | None
+    dir: Path
     report: dict[str, Any]
 
     @classmethod
-    def of(cls, report: dict[str, Any]) -> PhaseResult:
-        """Make a phase's result from its part of a report."""
+    def of(cls, directory: Path, report: dict[str, Any]) -> PhaseResult:
+        """Make a phase's result from its part of a report.
+
+        Args:
+            directory: The run's directory.
+            report: The phase's object in its ``report.json``.
+        """
         rate = (report.get("goodput") or {}).get("requests_per_s")
         return cls(
             name=report["name"],
@@ -184,27 +217,28 @@ class PhaseResult(msgspec.Struct, frozen=True):
             trust=msgspec.convert(report["trust"], Trust),
             goodput=math.nan if rate is None else float(rate),
             duration_s=math.nan if report.get("duration_s") is None else float(report["duration_s"]),
+            start_ns=report.get("start_ns"),
+            end_ns=report.get("end_ns"),
+            dataset=msgspec.convert(report.get("dataset"), Prompts | None),
+            seed=report.get("seed"),
+            dir=directory,
             report=report,
         )
+
+    @property
+    def requests(self) -> RequestTable:
+        """Its requests, a row each: a table for whoever reads Arrow, and an iterable of :class:`Request`."""
+        counts = self.counts
+        return RequestTable(self.dir, self.report["index"], counts.issued - counts.in_flight)
 
     def metric(self, name: str) -> Metric:
         """Return a metric by its name in the report; one without values where it wasn't measured."""
         return Metric(name, self.report["metrics"].get(name))
 
     @property
-    def dataset(self) -> dict[str, Any]:
-        """Name, sha256 and number of samples."""
-        return dict(self.report.get("dataset") or {})
-
-    @property
     def load(self) -> dict[str, Any]:
         """The load that was asked for."""
         return dict(self.report.get("load") or {})
-
-    @property
-    def seed(self) -> int | None:
-        """The seed of order and arrivals."""
-        return self.report.get("seed")
 
     @property
     def failures(self) -> dict[str, Any]:
@@ -310,7 +344,7 @@ class SessionResult(msgspec.Struct, frozen=True):
             report: What its ``report.json`` holds.
         """
         run = report["run"]
-        phases = [PhaseResult.of(phase) for phase in report["phases"]]
+        phases = [PhaseResult.of(directory, phase) for phase in report["phases"]]
         return cls(run["id"], directory, run["status"], run["reason"], report, phases)
 
     @property

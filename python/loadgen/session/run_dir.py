@@ -125,6 +125,11 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def counts(path: Path) -> str | None:
+    """Return the name of the file with a tokenizer's counts in a run's directory; ``None`` where it has none."""
+    return COUNTS if (path / COUNTS).is_file() else None
+
+
 def is_running(path: Path) -> bool:
     """Return whether the run in a directory is still going, told by its lock."""
     try:

@@ -88,7 +88,7 @@ def _stored_config(directory: Path) -> dict[str, Any] | None:
 def _options(directory: Path, config: dict[str, Any], percentiles: tuple[float, ...] | None) -> dict[str, Any]:
     wanted = list(percentiles if percentiles is not None else config.get("percentiles") or DEFAULTS["percentiles"])
     found = {"percentiles": wanted, "slo": config.get("slo"), "slo_from": config.get("slo_from")}
-    found["token_counts"] = run_dir.COUNTS if (directory / run_dir.COUNTS).is_file() else None
+    found["token_counts"] = run_dir.counts(directory)
     return {name: value for name, value in found.items() if value}
 
 

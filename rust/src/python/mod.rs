@@ -3,6 +3,7 @@
 mod engine;
 mod record;
 mod stats;
+mod table;
 
 use pyo3::prelude::*;
 
@@ -17,6 +18,8 @@ mod _core {
     use super::record::{RowReader, TextReader, read_rows, read_texts};
     #[pymodule_export]
     use super::stats::summarise;
+    #[pymodule_export]
+    use super::table::{arrow_rows, arrow_rows_schema, row_columns};
 
     use super::*;
 

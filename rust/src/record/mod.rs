@@ -1,5 +1,7 @@
 //! The record of truth: one row per request, the columnar shard that gathers rows, the run log that keeps them.
 
+mod arrow;
+mod arrow_rows;
 mod backlog;
 mod block;
 mod columns;
@@ -18,6 +20,8 @@ mod token_counts;
 mod varint;
 mod writer;
 
+pub use arrow::{ArrowArrayStream, ArrowSchema};
+pub use arrow_rows::{arrow_rows, arrow_rows_schema, row_columns};
 pub use backlog::Backlog;
 pub use block::{Block, BlockHead, BlockKind, FORMAT_MAJOR, FORMAT_MINOR, LogHeader, MAX_BLOCK, SESSION_WORKER};
 pub use entries::{Entries, Entry, MetaParts, TextKind};
@@ -28,7 +32,7 @@ pub use row::{Attempt, AttemptKind, Detail, Failure, Finish, Read, Row, StampSou
 pub use rows::{RowBlock, RowView};
 pub use shard::Shard;
 pub use spilled::SpilledReads;
-pub use table::{RowBatch, TableColumn, TableOptions, TableReader};
+pub use table::{RowBatch, TableColumn, TableOptions, TableReader, flat_columns};
 pub use texts::TextReader;
 pub use token_counts::TokenCounts;
 pub use writer::{LogStats, LogWriter};

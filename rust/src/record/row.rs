@@ -170,6 +170,35 @@ impl Detail {
         Self::Upgrade,
     ];
 
+    /// The name in files, one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Resolve => "resolve",
+            Self::Refused => "refused",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Reset => "reset",
+            Self::EarlyEnd => "early_end",
+            Self::BadHead => "bad_head",
+            Self::HeadTooBig => "head_too_big",
+            Self::BadChunk => "bad_chunk",
+            Self::BadLength => "bad_length",
+            Self::LineTooLong => "line_too_long",
+            Self::BodyTooBig => "body_too_big",
+            Self::Encoding => "encoding",
+            Self::ContentType => "content_type",
+            Self::BadJson => "bad_json",
+            Self::ErrorEvent => "error_event",
+            Self::Empty => "empty",
+            Self::Redirect => "redirect",
+            Self::H2Reset => "h2_reset",
+            Self::Exhausted => "exhausted",
+            Self::Certificate => "certificate",
+            Self::Io => "io",
+            Self::Upgrade => "upgrade",
+        }
+    }
+
     /// The words a report uses for it; empty for `None`.
     pub fn words(self) -> &'static str {
         match self {
@@ -262,6 +291,26 @@ pub enum TokenSource {
     Chunks = 3,
 }
 
+impl TokenSource {
+    /// Every source, in code order.
+    pub const ALL: [Self; 4] = [Self::None, Self::Usage, Self::Tokenizer, Self::Chunks];
+
+    /// The name in reports and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Usage => "usage",
+            Self::Tokenizer => "tokenizer",
+            Self::Chunks => "chunks",
+        }
+    }
+
+    /// The source of a stored code.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(code as usize).copied()
+    }
+}
+
 /// Who took a row's stamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -271,6 +320,19 @@ pub enum StampSource {
     Engine = 0,
     /// A Python issuer, at its call.
     Python = 1,
+}
+
+impl StampSource {
+    /// Every source, in code order.
+    pub const ALL: [Self; 2] = [Self::Engine, Self::Python];
+
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Python => "python",
+        }
+    }
 }
 
 /// One socket read that carried tokens. Events that came together share its stamp.
@@ -374,6 +436,14 @@ mod tests {
         }
         for (code, detail) in Detail::ALL.into_iter().enumerate() {
             assert_eq!(detail as usize, code);
+            // Its name is the variant's, in the form of all others.
+            assert_eq!(detail.name().replace('_', ""), format!("{detail:?}").to_lowercase());
+        }
+        for (code, source) in TokenSource::ALL.into_iter().enumerate() {
+            assert_eq!((source as usize, TokenSource::from_code(code as u8)), (code, Some(source)));
+        }
+        for (code, source) in StampSource::ALL.into_iter().enumerate() {
+            assert_eq!(source as usize, code);
         }
         for (code, finish) in Finish::ALL.into_iter().enumerate() {
             assert_eq!(finish as usize, code);

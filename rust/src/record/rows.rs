@@ -115,7 +115,7 @@ impl<'a> RowBlock<'a> {
         row.failure = Failure::from_code(narrow(self.run(Column::Failure)?)?).ok_or(BlockFault::Code)?;
         row.detail = Detail::from_code(narrow(self.run(Column::Detail)?)?).ok_or(BlockFault::Code)?;
         row.finish = Finish::from_code(narrow(self.run(Column::Finish)?)?).ok_or(BlockFault::Code)?;
-        row.token_source = token_source(self.run(Column::TokenSource)?)?;
+        row.token_source = TokenSource::from_code(narrow(self.run(Column::TokenSource)?)?).ok_or(BlockFault::Code)?;
         self.take_amounts(&mut row, set)?;
         let read_count = narrow(self.plain(Column::ReadCount)?)?;
         let length = self.plain(Column::ReadLength)?;
@@ -230,16 +230,6 @@ fn take_attempt(rest: &mut &[u8], sent: u64) -> Result<Attempt, BlockFault> {
     let first_byte = varint::get_delta(rest, sent).ok_or(BlockFault::Short)?;
     let done = varint::get_delta(rest, sent).ok_or(BlockFault::Short)?;
     Ok(Attempt { kind, node, sent, first_byte, done, status, outcome })
-}
-
-fn token_source(code: u64) -> Result<TokenSource, BlockFault> {
-    match code {
-        0 => Ok(TokenSource::None),
-        1 => Ok(TokenSource::Usage),
-        2 => Ok(TokenSource::Tokenizer),
-        3 => Ok(TokenSource::Chunks),
-        _ => Err(BlockFault::Code),
-    }
 }
 
 /// A value that its field's type cannot hold was not written by this format.

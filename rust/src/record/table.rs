@@ -79,6 +79,9 @@ const ROW: &[Field<Row>] = &[
     ("stamp_source", 'C', |r| Some(r.stamp_source as u64)),
 ];
 
+/// How many attempts a row had; 0 means one.
+const ATTEMPT_COUNT: (&str, char) = ("attempt_count", 'I');
+
 const READ: &[Field<Read>] = &[
     ("reads.delta_ns", 'L', |r| Some(r.delta_ns)),
     ("reads.events", 'I', |r| Some(r.events.into())),
@@ -95,6 +98,11 @@ const ATTEMPT: &[Field<Attempt>] = &[
     ("attempts.status", 'S', |a| set(a.status.into())),
     ("attempts.outcome", 'C', |a| Some(a.outcome as u64)),
 ];
+
+/// The columns of a row without its children: name and width, as in [`TableColumn`].
+pub fn flat_columns() -> impl Iterator<Item = (&'static str, char)> {
+    ROW.iter().map(|(name, format, _)| (*name, *format)).chain([ATTEMPT_COUNT])
+}
 
 /// Reads the rows of a log as columns, in bounded memory.
 #[derive(Debug)]
@@ -204,7 +212,7 @@ impl Build {
     fn finish(self) -> RowBatch {
         let plain = |name, data| TableColumn { name, format: 'I', data, validity: None };
         let mut columns = self.row.finish();
-        columns.push(plain("attempt_count", self.attempt_counts));
+        columns.push(plain(ATTEMPT_COUNT.0, self.attempt_counts));
         if !self.children {
             return RowBatch { rows: self.rows, columns };
         }

@@ -177,21 +177,6 @@ fn class((failure, status, _): &(Failure, u16, Detail)) -> String {
     }
 }
 
-/// A detail's variant as one word of a report: `early_end`; empty for none.
-fn word(detail: Detail) -> String {
-    if detail == Detail::None {
-        return String::new();
-    }
-    let mut word = String::new();
-    for (i, letter) in format!("{detail:?}").chars().enumerate() {
-        if letter.is_ascii_uppercase() && i > 0 {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_lowercase());
-    }
-    word
-}
-
 fn failures(tally: &Tally) -> BTreeMap<String, u64> {
     let mut all = BTreeMap::new();
     for (key, failed) in &tally.failures {
@@ -211,7 +196,7 @@ fn failure_details(tally: &Tally, texts: &BTreeMap<u64, String>) -> Vec<FailureD
         let mut messages = messages.into_iter();
         FailureDetail {
             class: class(key),
-            detail: word(key.2),
+            detail: if key.2 == Detail::None { String::new() } else { key.2.name().to_owned() },
             words: key.2.words(),
             count: failed.count,
             requests: failed.requests.clone(),
