@@ -39,6 +39,11 @@ impl SpilledReads {
         }
     }
 
+    /// Requests whose reads are here and whose row has not come.
+    pub fn waiting(&self) -> usize {
+        self.index.len()
+    }
+
     /// All encoded reads of a row, in two parts: those that went ahead and those that came with it. `None` when some
     /// are lost.
     ///

@@ -38,11 +38,6 @@ pub use summary::{
 };
 pub use trust::{Lateness, Trust, Verdict};
 
-/// Logs below this are read on one thread: starting another costs more than it saves.
-const ONE_THREAD_BELOW: u64 = 1 << 20;
-/// More threads than this don't pay: all of them read the whole file.
-const MOST_THREADS: usize = 4;
-
 /// Derive everything a report needs from the `run.log` in `dir`.
 ///
 /// # Errors
@@ -50,13 +45,7 @@ const MOST_THREADS: usize = 4;
 pub fn summarise(dir: &Path, options: &Options) -> Result<Summary, StatsError> {
     options.check()?;
     let outline = Outline::read(dir)?;
-    let threads = match options.threads {
-        0 if outline.bytes < ONE_THREAD_BELOW => 1,
-        0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS)),
-        chosen => chosen,
-    };
-    let counts = options.token_counts.as_ref().map(|name| dir.join(name));
-    let source = Source { dir: dir.to_owned(), counts, threads };
+    let source = Source::new(dir, options, &outline);
     let (mut tallies, mut met) = count(&source, &outline, options)?;
     met.also(outline.damage.iter().cloned());
     let pick = |tally: &mut Option<Tally>| tally.as_mut().map(|tally| PhasePick::new(tally, &options.percentiles));

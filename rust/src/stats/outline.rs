@@ -58,6 +58,8 @@ pub(super) struct Outline {
     pub texts: BTreeMap<u64, String>,
     /// Each worker's last counters: issued, in flight.
     pub counters: BTreeMap<u16, (u64, u64)>,
+    /// Whether reads of long streams went ahead of their rows.
+    pub early_reads: bool,
     /// Bytes of the file.
     pub bytes: u64,
     /// Damaged places met: every broken head, and broken payloads of documents and texts.
@@ -75,17 +77,19 @@ impl Outline {
             run_end: None,
             texts: BTreeMap::new(),
             counters: BTreeMap::new(),
+            early_reads: false,
             bytes: reader.bytes()?,
             damage: Vec::new(),
         };
         let (mut parts, mut last_tick) = (MetaParts::default(), None);
-        let counters = &mut outline.counters;
+        let (counters, early_reads) = (&mut outline.counters, &mut outline.early_reads);
         let mut collected = Collected::default();
         loop {
             let block = reader.next_wanted(|head| {
                 if head.worker != SESSION_WORKER {
                     counters.insert(head.worker, (head.issued, head.in_flight));
                 }
+                *early_reads |= head.kind == BlockKind::Reads;
                 matches!(head.kind, BlockKind::Meta | BlockKind::Text)
             })?;
             let Some(block) = block else { break };

@@ -1,8 +1,15 @@
-//! One pass over all rows of a log, on a few threads: each decodes every n-th block of rows.
+//! One pass over all rows of a log, on a few threads: each decodes every n-th block of rows, or every n-th worker's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::options::Options;
+use super::outline::Outline;
 use crate::record::{BlockKind, Damage, LogError, LogReader, RowBlock, RowView, SpilledReads, TokenCounts};
+
+/// Logs below this are read on one thread: starting another costs more than it saves.
+const ONE_THREAD_BELOW: u64 = 1 << 20;
+/// More threads than this don't pay: all of them read the whole file.
+const MOST_THREADS: usize = 4;
 
 /// Where rows are read from.
 #[derive(Clone, Debug)]
@@ -13,6 +20,24 @@ pub(super) struct Source {
     pub counts: Option<PathBuf>,
     /// Threads that read.
     pub threads: usize,
+    /// A thread reads all of a worker's blocks, not every n-th of all. A request's early reads and its row are one
+    /// worker's, so whoever keeps the places of the reads meets the row and lets go of them.
+    by_worker: bool,
+}
+
+impl Source {
+    /// The log in `dir`, of which `outline` tells.
+    pub fn new(dir: &Path, options: &Options, outline: &Outline) -> Self {
+        let threads = match options.threads {
+            0 if outline.bytes < ONE_THREAD_BELOW => 1,
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS)),
+            chosen => chosen,
+        };
+        let by_worker = outline.early_reads;
+        let threads = if by_worker { threads.min(outline.counters.len()).max(1) } else { threads };
+        let counts = options.token_counts.as_ref().map(|name| dir.join(name));
+        Self { dir: dir.to_owned(), counts, threads, by_worker }
+    }
 }
 
 /// What one pass met beside the rows it showed.
@@ -28,6 +53,9 @@ pub(super) struct Met {
     pub damage: Vec<Damage>,
     /// Damaged places that are not in the list.
     pub unnamed: u64,
+    /// Most requests whose early reads one thread held places of.
+    #[cfg(test)]
+    pub waiting: usize,
 }
 
 /// The encoded reads of a row: those that went ahead, and those that came with it. `None` when some are lost.
@@ -72,16 +100,21 @@ fn read<T>(
     let (mut met, mut blocks) = (Met::default(), 0usize);
     loop {
         let block = reader.next_wanted(|head| match head.kind {
+            BlockKind::Rows | BlockKind::Reads if source.by_worker => {
+                usize::from(head.worker) % source.threads == share
+            }
             BlockKind::Rows => {
                 blocks += 1;
                 (blocks - 1) % source.threads == share
             }
-            // Whose rows they belong to is known only when the row comes.
+            // The log has grown since its outline was taken. Who will meet their rows is not known.
             kind => kind == BlockKind::Reads,
         })?;
         let Some(block) = block else { break };
         if block.kind == BlockKind::Reads {
             spilled.note(&block);
+            #[cfg(test)]
+            (met.waiting = met.waiting.max(spilled.waiting()));
             continue;
         }
         let mut left = u64::from(block.rows);
@@ -112,6 +145,8 @@ impl Met {
         self.undecoded += other.undecoded;
         self.without_reads += other.without_reads;
         self.unnamed = self.unnamed.max(other.unnamed);
+        #[cfg(test)]
+        (self.waiting = self.waiting.max(other.waiting));
         self.also(other.damage);
     }
 
@@ -120,5 +155,57 @@ impl Met {
         self.damage.extend(damage);
         self.damage.sort_by_key(|damage| damage.offset);
         self.damage.dedup_by_key(|damage| damage.offset);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::clock::Anchor;
+    use crate::record::{LogHeader, LogWriter, Read, ReadIter, ReadList, Row};
+
+    /// A log of `streams` long answers, one after the other at each of three workers, and four reads in each.
+    fn long_streams(streams: u64) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let anchor = Anchor { mono_ns: 1, wall_ns: 1 };
+        let header = LogHeader { anchor, session: "7f3a".to_owned(), meta: Value::Null };
+        let writer = LogWriter::create(dir.path(), &header, false).unwrap();
+        let mut shards: Vec<_> = (0..3).map(|worker| writer.shard(worker)).collect();
+        for id in 0..streams {
+            let worker = (id % 3) as u16;
+            let shard = &mut shards[usize::from(worker)];
+            let mut reads = ReadList::new();
+            let read = Read { delta_ns: 1_000, events: 1, chunks: 1, tokens: 0 };
+            (0..2).for_each(|_| reads.push(&read));
+            shard.spill(id, 0, &mut reads);
+            (0..2).for_each(|_| reads.push(&read));
+            shard.push(&Row { id, worker, ..Row::default() }, &reads, &[]);
+            shard.flush();
+        }
+        writer.finish().unwrap();
+        dir
+    }
+
+    #[test]
+    fn early_reads_are_kept_only_until_their_row_comes_however_many_threads_read() {
+        let dir = long_streams(300);
+        for threads in [1, 2, 3, 4, 7] {
+            let outline = Outline::read(dir.path()).unwrap();
+            let source = Source::new(dir.path(), &Options { threads, ..Options::default() }, &outline);
+            let (found, met) = scan(&source, Vec::new, |found: &mut Vec<_>, view, parts| {
+                let count = |bytes: &[u8]| ReadIter::new(bytes).filter(Result::is_ok).count();
+                found.push((view.row.id, parts.map(|parts| parts.map(count))));
+            })
+            .unwrap();
+            let mut found = found.concat();
+            found.sort_unstable();
+            assert_eq!(found, (0..300).map(|id| (id, Some([2, 2]))).collect::<Vec<_>>(), "{threads} threads");
+            assert_eq!((met.rows, met.without_reads, met.undecoded), (300, 0, 0));
+            // A stream at each worker is all that is ever without its row.
+            assert!(met.waiting <= 3, "{threads} threads held the reads of {} streams", met.waiting);
+        }
     }
 }
