@@ -464,16 +464,22 @@ def test_a_signal_before_anything_is_sent_leaves_nothing(here: Path) -> None:
     assert not (here / "loadgen-runs").exists()
 
 
-def test_a_second_signal_while_the_report_is_made_keeps_the_firsts_status(
+def test_a_third_signal_while_the_report_is_made_keeps_the_firsts_status(
     core: ModuleType, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def execute(run: Run) -> None:
         run._state = "reporting"
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
+        reached.append("two signals let the report be made")
+        os.kill(os.getpid(), signal.SIGTERM)
 
+    reached: list[str] = []
     monkeypatch.setattr(Run, "execute", execute)
-    assert call("run", "mock:").exit_code == 143
+    done = call("run", "mock:")
+    assert done.exit_code == 143
+    assert reached
+    assert "loadgen report" in done.stderr
 
 
 def test_a_reader_that_goes_away_ends_the_report_quietly(here: Path) -> None:

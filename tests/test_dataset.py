@@ -124,9 +124,14 @@ class TestJsonLines:
 
     def test_a_file_without_a_usual_field_says_so(self, tmp_path: Path) -> None:
         path = jsonl(tmp_path / "trace.jsonl", {"timestamp": 0, "input_length": 6758})
-        assert (
-            the_error(path) == f"no field that looks like a prompt in {path}, line 1 (fields: timestamp, input_length)"
+        assert the_error(path) == (
+            f"no field that looks like a prompt in {path}, line 1 (fields: timestamp, input_length)\n"
+            "none of them holds text"
         )
+
+    def test_a_time_or_a_list_of_numbers_is_not_named_as_the_prompt(self, tmp_path: Path) -> None:
+        path = jsonl(tmp_path / "trace.jsonl", {"when": "2023-11-16 18:15:46", "ids": [1, 2], "words": "say a b"})
+        assert the_error(path).endswith("name the one to send: --prompt-field words")
 
     def test_an_overlong_line_is_refused_before_it_is_held(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -57,6 +57,7 @@ def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: boo
         show.error("stopped before anything was sent")
         return _STATUS[signal.Signals(stopped.number)]
     except _Stopped as stopped:
+        show.error("stopped while the report was made", "the run's log is on disk: loadgen report")
         return _STATUS[signal.Signals(stopped.number)]
     return _tell(result, options, as_json, quiet, seen)
 
@@ -77,8 +78,8 @@ def _signals(going: Run, options: Config, view: progress.View) -> Iterator[list[
                 view.note(
                     f"stopping; requests in flight have {figures.clock(options.grace)}, a second signal ends them"
                 )
-        elif len(seen) > 1:
-            raise _Stopped(seen[0])  # even the report shall not wait; the run log is on disk
+        elif len(seen) > 2:
+            raise _Stopped(seen[0])  # who asks a third time doesn't want to wait for the report; the run log is on disk
 
     before = {number: signal.signal(number, stop) for number in _STATUS}
     try:

@@ -90,8 +90,8 @@ class FieldMapping:
     def _no_field(self, field: str | None, record: dict[str, Any], where: str) -> NoReturn:
         names = ", ".join(str(name) for name in record) or "none"
         wanted = f'no field "{field}"' if field else "no field that looks like a prompt"
-        text = next((name for name, value in record.items() if isinstance(value, str | list)), None)
-        way_out = f"name the one to send: --prompt-field {text}" if text is not None and text != field else ""
+        text = next((name for name, value in record.items() if name != field and _reads_like_text(value)), None)
+        way_out = f"name the one to send: --prompt-field {text}" if text is not None else "none of them holds text"
         raise DatasetError(f"{wanted} in {self._name}, {where} (fields: {names})", way_out)
 
     def _text(self, text: str, field: str, where: str, record: dict[str, Any]) -> Sample:
@@ -196,3 +196,10 @@ def _kind(value: object) -> str:
     if isinstance(value, str):
         return "text"
     return "a list" if isinstance(value, list) else "an object"
+
+
+def _reads_like_text(value: Any) -> bool:
+    """Tell words, or messages, from times, numbers and identifiers."""
+    if isinstance(value, list):
+        return any(isinstance(item, dict) for item in value)
+    return isinstance(value, str) and sum(character.isalpha() for character in value) > len(value) / 2
