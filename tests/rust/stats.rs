@@ -610,6 +610,68 @@ fn the_series_tells_each_second() {
     assert!((series.ttft_p50[2].unwrap() / 1_000.0 - 1.0).abs() < 0.01);
 }
 
+/// A phase from 1 s on with one request a 100 ms over 2 s, and one more that is done `after` 3 s.
+fn with_a_straggler(after: u64) -> loadgen::stats::Series {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    log.end(0, 0);
+    for id in 0..20 {
+        log.push(&stream(id, S + id * 100 * MS + 1_000, 50 * MS, &[]));
+    }
+    let mut straggler = stream(20, 2 * S + 900 * MS + 1_000, 60 * MS, &[]);
+    straggler.row.stamps.done = 3 * S + after;
+    if after > MS {
+        straggler.row.stamps.first_token = 3 * S + after - MS;
+        straggler.row.stamps.last_token = 3 * S + after - MS;
+    }
+    log.push(&straggler);
+    let dir = log.finish();
+    one(dir.path(), Options::default()).0.phases.remove(0).series
+}
+
+#[test]
+fn a_straggler_just_past_a_whole_second_draws_no_spike() {
+    for after in [0, 1, 5_000, 99 * MS] {
+        let series = with_a_straggler(after);
+        assert_eq!((&series.t_s[..], &series.errors[..]), (&[0.0, 1.0][..], &[0, 0][..]), "{after} ns");
+        // The last point covers what the straggler added to it.
+        let covered = 1.0 + after as f64 / 1e9;
+        assert!((series.requests_per_s[1] - 11.0 / covered).abs() < 1e-9, "{after} ns: {series:?}");
+        assert!((series.output_tokens_per_s[1] - 11.0 / covered).abs() < 1e-9, "{after} ns: {series:?}");
+        // Ten requests of 50 ms; the straggler from 2.9 s on.
+        let busy = 0.5 + 0.1 + after as f64 / 1e9;
+        assert!((series.in_flight[1] - busy / covered).abs() < 1e-3, "{after} ns: {series:?}");
+        assert_eq!((series.in_flight.len(), series.ttft_p50.len()), (2, 2));
+    }
+    // A tenth of a second is worth a point of its own, over what it covers.
+    let series = with_a_straggler(100 * MS);
+    assert_eq!(series.t_s, [0.0, 1.0, 2.0]);
+    assert!((series.requests_per_s[2] - 10.0).abs() < 1e-9, "{series:?}");
+    assert!((series.ttft_p50[2].unwrap() / 199.0 - 1.0).abs() < 0.01, "{series:?}");
+}
+
+#[test]
+fn first_tokens_of_a_last_moment_count_with_the_second_before() {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    log.end(0, 0);
+    log.push(&stream(0, S + 10 * MS, 50 * MS, &[]));
+    log.push(&stream(1, 2 * S - 60 * MS, 80 * MS, &[]));
+    let dir = log.finish();
+    let series = one(dir.path(), Options::default()).0.phases.remove(0).series;
+    assert_eq!((series.t_s.len(), series.ttft_p50.len()), (1, 1));
+    assert!((series.ttft_p50[0].unwrap() / 50.0 - 1.0).abs() < 0.01, "{series:?}");
+
+    // Where the second before had none, they are all that it has.
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    log.end(0, 0);
+    log.push(&stream(0, 2 * S - 60 * MS, 80 * MS, &[]));
+    let dir = log.finish();
+    let series = one(dir.path(), Options::default()).0.phases.remove(0).series;
+    assert!((series.ttft_p50[0].unwrap() / 80.0 - 1.0).abs() < 0.01, "{series:?}");
+}
+
 #[test]
 fn throughput_is_over_first_issued_to_last_done_and_steady_apart() {
     // Four slots, each request 100 ms, for 4 s; then a straggler until 9 s.
