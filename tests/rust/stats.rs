@@ -460,6 +460,44 @@ fn a_killed_run_is_reported_as_what_it_is() {
     assert_eq!((phase.reason.as_deref(), summary.lost.rows), (None, 0));
 }
 
+/// A run killed in its second phase: the first issued the requests 0 to 9, five of which have no row, and by
+/// `first_id` was handed over with them in flight; the second has six rows and, by the counters, three in flight.
+fn killed_after_a_hand_over(load: Value, first_id: Value) -> Vec<[u64; 2]> {
+    let mut log = Log::new(2);
+    let start = |phase: u16, first_id: Value, kind: &str, load: &Value| {
+        let config = json!({"name": kind, "type": kind, "load": load});
+        json!({"event": "phase_start", "phase": phase, "ns": S, "first_id": first_id, "config": config})
+    };
+    log.meta(start(0, json!(0), "warmup", &load));
+    let end = json!({"event": "phase_end", "phase": 0, "ns": 2 * S, "start_ns": S, "counts": null});
+    log.meta(end);
+    log.meta(start(1, first_id, "performance", &load));
+    for id in (0..5).chain(10..16) {
+        let mut told = stream(id, 2 * S + id * MS, 50 * MS, &[]);
+        (told.row.worker, told.row.phase) = ((id % 2) as u16, u16::from(id >= 10));
+        log.push(&told);
+    }
+    log.shards[0].counters(10, 4);
+    log.shards[1].counters(9, 4);
+    log.shards.iter_mut().for_each(Shard::flush);
+    let dir = log.kill();
+    let summary = summarise(dir.path(), &Options::default()).unwrap();
+    summary.phases.iter().map(|phase| [phase.counts.issued, phase.counts.in_flight]).collect()
+}
+
+#[test]
+fn what_a_handed_over_phase_had_in_flight_at_a_kill_stays_its_own() {
+    let closed = json!({"kind": "concurrency", "n": 8});
+    assert_eq!(killed_after_a_hand_over(closed.clone(), json!(10)), [[10, 5], [9, 3]]);
+    // An open loop's workers may each have taken one from the plan that they never sent.
+    assert_eq!(killed_after_a_hand_over(json!({"kind": "rate", "rate": 9.0}), json!(10)), [[8, 3], [11, 5]]);
+    // No more than the counters leave, however far the ids went: the last of a killed run are not in them.
+    assert_eq!(killed_after_a_hand_over(closed.clone(), json!(900)), [[13, 8], [6, 0]]);
+    // What does not tell, or cannot be, leaves it to the phase that was on.
+    assert_eq!(killed_after_a_hand_over(closed.clone(), Value::Null), [[5, 0], [14, 8]]);
+    assert_eq!(killed_after_a_hand_over(closed, json!(3)), [[5, 0], [14, 8]]);
+}
+
 #[test]
 fn lost_rows_are_known_and_named_and_judged() {
     let mut log = Log::new(1);
@@ -608,6 +646,68 @@ fn the_series_tells_each_second() {
     assert!(near(&series.requests_per_s, [0.0, 0.0, 0.0, 2.0]), "{:?}", series.requests_per_s);
     assert_eq!(series.ttft_p50.iter().flatten().count(), 1);
     assert!((series.ttft_p50[2].unwrap() / 1_000.0 - 1.0).abs() < 0.01);
+}
+
+/// A phase from 1 s on with one request a 100 ms over 2 s, and one more that is done `after` 3 s.
+fn with_a_straggler(after: u64) -> loadgen::stats::Series {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    log.end(0, 0);
+    for id in 0..20 {
+        log.push(&stream(id, S + id * 100 * MS + 1_000, 50 * MS, &[]));
+    }
+    let mut straggler = stream(20, 2 * S + 900 * MS + 1_000, 60 * MS, &[]);
+    straggler.row.stamps.done = 3 * S + after;
+    if after > MS {
+        straggler.row.stamps.first_token = 3 * S + after - MS;
+        straggler.row.stamps.last_token = 3 * S + after - MS;
+    }
+    log.push(&straggler);
+    let dir = log.finish();
+    one(dir.path(), Options::default()).0.phases.remove(0).series
+}
+
+#[test]
+fn a_straggler_just_past_a_whole_second_draws_no_spike() {
+    for after in [0, 1, 5_000, 99 * MS] {
+        let series = with_a_straggler(after);
+        assert_eq!((&series.t_s[..], &series.errors[..]), (&[0.0, 1.0][..], &[0, 0][..]), "{after} ns");
+        // The last point covers what the straggler added to it.
+        let covered = 1.0 + after as f64 / 1e9;
+        assert!((series.requests_per_s[1] - 11.0 / covered).abs() < 1e-9, "{after} ns: {series:?}");
+        assert!((series.output_tokens_per_s[1] - 11.0 / covered).abs() < 1e-9, "{after} ns: {series:?}");
+        // Ten requests of 50 ms; the straggler from 2.9 s on.
+        let busy = 0.5 + 0.1 + after as f64 / 1e9;
+        assert!((series.in_flight[1] - busy / covered).abs() < 1e-3, "{after} ns: {series:?}");
+        assert_eq!((series.in_flight.len(), series.ttft_p50.len()), (2, 2));
+    }
+    // A tenth of a second is worth a point of its own, over what it covers.
+    let series = with_a_straggler(100 * MS);
+    assert_eq!(series.t_s, [0.0, 1.0, 2.0]);
+    assert!((series.requests_per_s[2] - 10.0).abs() < 1e-9, "{series:?}");
+    assert!((series.ttft_p50[2].unwrap() / 199.0 - 1.0).abs() < 0.01, "{series:?}");
+}
+
+#[test]
+fn first_tokens_of_a_last_moment_count_with_the_second_before() {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    log.end(0, 0);
+    log.push(&stream(0, S + 10 * MS, 50 * MS, &[]));
+    log.push(&stream(1, 2 * S - 60 * MS, 80 * MS, &[]));
+    let dir = log.finish();
+    let series = one(dir.path(), Options::default()).0.phases.remove(0).series;
+    assert_eq!((series.t_s.len(), series.ttft_p50.len()), (1, 1));
+    assert!((series.ttft_p50[0].unwrap() / 50.0 - 1.0).abs() < 0.01, "{series:?}");
+
+    // Where the second before had none, they are all that it has.
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    log.end(0, 0);
+    log.push(&stream(0, 2 * S - 60 * MS, 80 * MS, &[]));
+    let dir = log.finish();
+    let series = one(dir.path(), Options::default()).0.phases.remove(0).series;
+    assert!((series.ttft_p50[0].unwrap() / 80.0 - 1.0).abs() < 0.01, "{series:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::interval::nearest_rank;
 use super::metric::{METRICS, POOLED, SEND_LATENESS, Tokens};
-use super::occupancy::{Curve, steady};
+use super::occupancy::{Bin, Curve, steady};
 use super::options::{Options, SloFrom, percentile_key};
 use super::outline::{Outline, PhaseOutline};
 use super::pick::{PhasePick, Series as Found};
@@ -239,23 +239,35 @@ fn tokens(tally: &Tally, pick: &PhasePick) -> TokenSummary {
     }
 }
 
+/// A last bin shorter than one part in so many of the others' width has no point of its own: over microseconds a single
+/// straggler would be a rate of thousands a second.
+const SHORTEST_LAST: u64 = 10;
+
 fn series(tally: &mut Tally, source: usize) -> Series {
-    let ttft_p50 = tally.timeline.ttft_p50();
     let curve = &tally.timeline.curve;
-    let (width, origin, end) = (curve.width(), curve.origin(), tally.done.last);
+    let (bins, in_flight, width) = (curve.bins(), curve.in_flight(), curve.width());
+    // The last bin ends where the phase does.
+    let last = bins.len().saturating_sub(1) as u64 * width;
+    let rest = tally.done.last.checked_sub(curve.origin() + last).unwrap_or(width);
+    let joined = bins.len() > 1 && rest < width / SHORTEST_LAST;
+    let last_covered = if joined { width + rest } else { rest.clamp(1, width) };
+    let points = bins.len() - usize::from(joined);
     let mut made = Series { interval_s: width as f64 / 1e9, ..Series::default() };
-    for (i, (bin, in_flight)) in curve.bins().iter().zip(curve.in_flight()).enumerate() {
-        let start = i as u64 * width;
-        // The last point ends where the phase does.
-        let covered = end.saturating_sub(origin).saturating_sub(start).clamp(1, width);
+    for point in 0..points {
+        let is_last = point + 1 == points;
+        let held = if is_last { point..bins.len() } else { point..point + 1 };
+        let covered = if is_last { last_covered } else { width };
         let covered_s = covered as f64 / 1e9;
-        made.t_s.push(start as f64 / 1e9);
-        made.requests_per_s.push(bin.ok as f64 / covered_s);
-        made.output_tokens_per_s.push(bin.tokens[source] as f64 / covered_s);
-        made.in_flight.push(in_flight * width as f64 / covered as f64);
-        made.ttft_p50.push(ttft_p50.get(i).copied().flatten().map(ms));
-        made.errors.push(bin.failed);
+        let sum = |of: fn(&Bin) -> u64| bins[held.clone()].iter().map(of).sum::<u64>();
+        let tokens: u64 = bins[held.clone()].iter().map(|bin| bin.tokens[source]).sum();
+        made.t_s.push((point as u64 * width) as f64 / 1e9);
+        made.requests_per_s.push(sum(|bin| bin.ok) as f64 / covered_s);
+        made.output_tokens_per_s.push(tokens as f64 / covered_s);
+        made.in_flight.push(in_flight[held.clone()].iter().sum::<f64>() * width as f64 / covered as f64);
+        made.errors.push(sum(|bin| bin.failed));
     }
+    let ttft_p50 = tally.timeline.ttft_p50(points);
+    made.ttft_p50 = ttft_p50.into_iter().map(|ns| ns.map(ms)).collect();
     made
 }
 

@@ -139,19 +139,27 @@ fn lost(outline: &Outline, met: &Met) -> Lost {
     }
 }
 
-/// Requests issued in each phase: as its end tells, and for a phase without an end what the workers' counters leave.
+/// Requests issued in each phase: as its end tells. A phase that was handed over with some in flight has no such end;
+/// the next one's first id tells. What the workers' counters leave is that of the phase that was on at a kill.
 fn issued(outline: &Outline, tallies: &[Option<Tally>]) -> Vec<u64> {
-    let told = |index: usize| {
-        let phase = outline.phases.get(&u16::try_from(index).ok()?)?;
-        phase.end.as_ref()?.get("counts")?.get("issued")?.as_u64()
-    };
+    let phase = |index: usize| outline.phases.get(&u16::try_from(index).ok()?);
+    let told = |index: usize| phase(index)?.end.as_ref()?.get("counts")?.get("issued")?.as_u64();
     let rows = |index: usize| tallies[index].as_ref().map_or(0, |tally| tally.rows);
     let mut issued: Vec<u64> = (0..tallies.len()).map(|i| told(i).unwrap_or_else(|| rows(i))).collect();
     let all: u64 = outline.counters.values().map(|(issued, _)| issued).sum();
+    let mut left = all.saturating_sub(issued.iter().sum());
+    let workers = outline.counters.len() as u64;
+    for index in (0..tallies.len()).filter(|index| told(*index).is_none()) {
+        let next = phase(index + 1).and_then(|next| next.first_id);
+        let least = next.and_then(|next| phase(index)?.issued_before(next, workers));
+        let more = least.map_or(0, |least| least.saturating_sub(issued[index]).min(left));
+        issued[index] += more;
+        left -= more;
+    }
     if let Some(open) = (0..tallies.len()).rev().find(|i| tallies[*i].is_some())
         && told(open).is_none()
     {
-        issued[open] += all.saturating_sub(issued.iter().sum());
+        issued[open] += left;
     }
     issued
 }

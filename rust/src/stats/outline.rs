@@ -21,6 +21,8 @@ pub(super) struct PhaseOutline {
     pub config: Value,
     /// `phase_start`'s moment.
     pub begun_ns: Option<u64>,
+    /// Id of its first request.
+    pub first_id: Option<u64>,
     /// The `phase_end` document.
     pub end: Option<Value>,
     /// What the run cost meanwhile.
@@ -36,6 +38,13 @@ impl PhaseOutline {
     /// A number of the `phase_end` document.
     pub fn end_field(&self, name: &str) -> Option<u64> {
         self.end.as_ref()?.get(name)?.as_u64()
+    }
+
+    /// Requests that it issued at least, when the phase after it starts with the id `next`. In a closed loop each id
+    /// taken from the plan went out; in an open one each worker may have kept one that was not yet due.
+    pub fn issued_before(&self, next: u64, workers: u64) -> Option<u64> {
+        let kept = if self.is_open_loop() == Some(false) { 0 } else { workers };
+        next.checked_sub(self.first_id?)?.checked_sub(kept)
     }
 
     /// Whether the plan had moments of its own; `None` when the log no longer tells.
@@ -123,6 +132,7 @@ impl Collected {
             (Some("phase_start"), Some(index)) => {
                 let phase = self.phases.entry(index).or_default();
                 phase.begun_ns = document["ns"].as_u64();
+                phase.first_id = document["first_id"].as_u64();
                 phase.config = document["config"].take();
             }
             (Some("phase_end"), Some(index)) => self.phases.entry(index).or_default().end = Some(document),

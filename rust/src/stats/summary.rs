@@ -277,7 +277,7 @@ pub struct Bytes {
 /// A phase over time; all lists are equally long.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Series {
-    /// Width of one point.
+    /// Width of one point; the last covers what was left, from a tenth of it to a tenth more.
     pub interval_s: f64,
     /// Start of each point, from the phase's start.
     pub t_s: Vec<f64>,

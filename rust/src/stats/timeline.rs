@@ -79,10 +79,13 @@ impl Timeline {
         }
     }
 
-    /// Median TTFT of each bin of the curve.
-    pub fn ttft_p50(&mut self) -> Vec<Option<u64>> {
+    /// Median TTFT of each of the first `points` bins of the curve; what came after them counts with the last.
+    pub fn ttft_p50(&mut self, points: usize) -> Vec<Option<u64>> {
         self.widen(self.curve.width());
-        (0..self.curve.bins().len() as u64).map(|bin| self.ttft.get(&bin).and_then(Sketch::median)).collect()
+        for sketch in self.ttft.split_off(&(points as u64)).into_values() {
+            self.ttft.entry(points.saturating_sub(1) as u64).or_default().merge(&sketch);
+        }
+        (0..points as u64).map(|bin| self.ttft.get(&bin).and_then(Sketch::median)).collect()
     }
 
     fn widen(&mut self, width: u64) {
@@ -134,7 +137,7 @@ mod tests {
         let mut other = Timeline::new(0, 1);
         other.first_token(2, 100);
         timeline.merge(other);
-        let p50 = timeline.ttft_p50();
+        let p50 = timeline.ttft_p50(timeline.curve.bins().len());
         assert_eq!((timeline.curve.width(), p50[1], p50[2_500]), (2, Some(100), Some(50)));
         assert_eq!(p50.iter().flatten().count(), 2);
     }
