@@ -61,9 +61,9 @@ impl H2Connection {
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .handshake(stamped)
             .await
-            .map_err(|error| fault_of(&error))?;
+            .map_err(|error| no_settings(&error))?;
         std::future::poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(fault_of(&error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(no_settings(&error))),
             Poll::Ready(Ok(())) => Poll::Ready(Err(Fault::body(Detail::EarlyEnd, "it was closed at its start"))),
             // The first frame of a server is its settings (RFC 9113, section 3.4).
             Poll::Pending if reads.last_ns() != 0 => Poll::Ready(Ok(())),
@@ -143,6 +143,12 @@ impl H2Connection {
         }
         Ok(lines)
     }
+}
+
+/// A connection that failed before the server's settings came: often HTTP/1.1 is what it speaks.
+fn no_settings(error: &h2::Error) -> Fault {
+    let Fault { failure, detail, text } = fault_of(error);
+    Fault::new(failure, detail, format!("{text} (does the server speak HTTP/2 here?)"))
 }
 
 /// Counts an exchange for as long as it lives.
