@@ -51,6 +51,16 @@ class Metric:
         """Percentiles that so few values can't support."""
         return tuple(self._data.get("unsupported") or ())
 
+    @property
+    def percentiles(self) -> tuple[float, ...]:
+        """The percentiles that the report holds, ascending: ``(50.0, 99.9)``."""
+        keys = (key for key in self._data if key[0] == "p" and key[1:2].isdigit())
+        return tuple(sorted(float(key[1:].replace("_", ".")) for key in keys))
+
+    def is_only_extreme(self, percent: float) -> bool:
+        """Return whether an unsupported percentile is so far out that it is but the greatest value."""
+        return percentile_key(percent) in self.unsupported and self.count * (100 - percent) < 100
+
     def percentile(self, percent: float) -> float:
         """Return a percentile by its number, ``nan`` where the report doesn't hold it."""
         return self._value(percentile_key(percent))
