@@ -296,6 +296,19 @@ def test_a_row_has_three_digits_that_matter(value: float, places: int) -> None:
     assert figures.decimals([value]) == places
 
 
+def test_a_result_prints_as_a_line() -> None:
+    result = SessionResult.of(RUN, CASES["two_phases"])
+    low = "'low': 2987 ok, 0 failed, 49.77 req/s, TTFT p50 91.8 ms p99 243.8 ms"
+    assert (
+        repr(result)
+        == str(result)
+        == f"<SessionResult 7f3a complete; {low}; {low.replace('low', 'high').replace('0 failed', '1 failed')}>"
+    )
+    assert repr(result.phases[0]) == str(result.phases[0]) == f"<PhaseResult {low}>"
+    nothing = SessionResult.of(RUN, CASES["nothing"])
+    assert repr(nothing) == "<SessionResult 7f3a failed; 'performance': 0 ok, 8 failed, 0 req/s>"
+
+
 # --- the live view
 
 
@@ -404,7 +417,24 @@ def test_the_list_of_runs_is_in_columns() -> None:
     good = "7f3a|2026-11-20 21:14:05|http://10.0.0.5:8000|Poisson 50 req/s|2,987|2|91.8 ms|244 ms|complete"
     far = f"00aa|2026-11-19 09:00:00|http://{'h' * 60}|closed loop, 8 in flight|9|0|–|–|interrupted"
     rows = [good.split("|"), far.split("|")]
-    golden("ls", "\n".join(ls.table(rows)) + "\n")
+    for width in (80, 200):
+        golden(f"ls_{width}", "\n".join(ls.table(rows, width)) + "\n")
+
+
+def test_the_list_of_runs_fits_the_terminal_and_keeps_ids_and_numbers_whole() -> None:
+    about = ["7f3a", "2026-11-20 21:14:05", "http://模型" + "h" * 60, "Poisson 50 req/s, 8 in flight at most"]
+    row = [*about, "2,987", "2", "91.8 ms", "244 ms", "interrupted"]
+    for width in range(76, 201):
+        lines = ls.table([row], width)
+        assert max(cell_len(line) for line in lines) <= width
+        assert lines[1].startswith("7f3a")
+        assert lines[1].endswith("2,987       2   91.8 ms  244 ms  interrupted")
+
+
+def test_the_list_of_runs_shows_no_p99_that_its_values_cannot_support() -> None:
+    few = ls.line_of_result(SessionResult.of(RUN, CASES["ten"]))
+    many = ls.line_of_result(SessionResult.of(RUN, CASES["closed"]))
+    assert (few.ttft_p99, many.ttft_p99) == (None, 243.8449)
 
 
 @pytest.mark.parametrize(

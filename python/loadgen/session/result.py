@@ -235,6 +235,12 @@ class PhaseResult(msgspec.Struct, frozen=True):
             report=report,
         )
 
+    def __repr__(self) -> str:
+        return f"<PhaseResult {_said(self)}>"
+
+    def __str__(self) -> str:
+        return repr(self)
+
     @property
     def requests(self) -> RequestTable:
         """Its requests, a row each: a table for whoever reads Arrow, and an iterable of :class:`Request`."""
@@ -326,6 +332,16 @@ class PhaseResult(msgspec.Struct, frozen=True):
         return self.metric("response_latency")
 
 
+def _said(phase: PhaseResult) -> str:
+    """Return a phase's result in one line."""
+    rate = phase.throughput.requests_per_s
+    parts = [f"{phase.name!r}: {phase.counts.ok} ok", f"{phase.counts.failed} failed"]
+    parts += [f"{rate:.4g} req/s"] if rate is not None else []
+    held = [(name, phase.ttft.percentile(percent)) for name, percent in (("p50", 50), ("p99", 99))]
+    times = " ".join(f"{name} {value:.4g} ms" for name, value in held if not math.isnan(value))
+    return ", ".join([*parts, f"TTFT {times}"] if times else parts)
+
+
 class SessionResult(msgspec.Struct, frozen=True):
     """The result of a run.
 
@@ -356,6 +372,13 @@ class SessionResult(msgspec.Struct, frozen=True):
         run = report["run"]
         phases = [PhaseResult.of(directory, phase) for phase in report["phases"]]
         return cls(run["id"], directory, run["status"], run["reason"], report, phases)
+
+    def __repr__(self) -> str:
+        phases = "".join(f"; {_said(phase)}" for phase in self.phases)
+        return f"<SessionResult {self.id} {self.status}{phases}>"
+
+    def __str__(self) -> str:
+        return repr(self)
 
     @property
     def perf_results(self) -> list[PhaseResult]:
