@@ -83,7 +83,7 @@ def _alarms(result: SessionResult, console: Console, width: int) -> Iterator[Tex
 def _phase(result: SessionResult, phase: PhaseResult, console: Console, width: int) -> Iterator[Text]:
     from rich.text import Text
 
-    yield from _pair(console, sentences.counts(phase), sentences.goodput(result, phase), width)
+    yield from _pair(console, sentences.counts(phase), sentences.goodput(phase), width)
     table, notes = rows(phase, width)
     if table:
         yield Text()

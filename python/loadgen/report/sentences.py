@@ -23,6 +23,7 @@ _CLASSES = {
 }
 _RAMP = 0.02
 _STEADY_REQUESTS = 30
+_ORDER = ("ttfb", "ttft", "ttfo", "tpot", "ntpot", "latency")  # the log keeps no order of its own
 _LONGEST = 300
 _KINDS = 6
 _ON_TIME_US = 0.05
@@ -117,13 +118,12 @@ def counts(phase: PhaseResult) -> str:
     return "   ".join(f"{figures.whole(count)} {word}" for count, word in shown)
 
 
-def goodput(result: SessionResult, phase: PhaseResult) -> str:
-    """Return the goodput and its objectives, in the order given; empty without objectives."""
+def goodput(phase: PhaseResult) -> str:
+    """Return the goodput and its objectives, in the table's order; empty without objectives."""
     if math.isnan(phase.goodput):
         return ""
     about = phase.report["goodput"]
-    given = list(result.report["run"]["config"].get("slo") or {})
-    slo = sorted((about.get("slo") or {}).items(), key=lambda item: given.index(item[0]) if item[0] in given else 0)
+    slo = sorted((about.get("slo") or {}).items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else -1)
     limits = ", ".join(f"{name} ≤ {figures.time_ms(limit)}" for name, limit in slo)
     origin = " from sent" if about.get("from") == "sent" and is_open_loop(phase) else ""
     share = f"{figures.share(about.get('share'))} of all within {limits}{origin}" if limits else ""
