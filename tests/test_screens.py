@@ -4,6 +4,7 @@
 """
 
 import io
+import itertools
 import json
 import os
 from pathlib import Path
@@ -194,7 +195,114 @@ def test_thousands_stand_apart_at_a_million() -> None:
 def test_a_percentile_without_support_is_no_number() -> None:
     text = shown("ten", 80)
     assert "–*" in text
-    assert "* too few values to bound it with 95 % confidence: p90 takes 36" in text
+    assert " * not bounded with 95 % confidence (p75 takes 13 values); –* would only be\n   the maximum" in text
+
+
+def columns(text: str) -> list[str]:
+    (head,) = (line for line in text.splitlines() if "mean ± sd" in line)
+    return [word for word in head.split() if word[0] == "p" and word[1].isdigit()]
+
+
+def with_percentiles(width: int, *percentiles: float, ok: int = 2987) -> str:
+    # As `loadgen report --percentiles` makes it: the run itself was asked for others.
+    made = reports.report(reports.phase(ok=ok, percentiles=percentiles), options=OPEN)
+    out = io.StringIO()
+    screen.show(SessionResult.of(RUN, made), out, width)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("asked", [(10.0, 50.0, 95.0, 99.0, 99.9), (25.0,), (99.999,)])
+def test_the_percentiles_asked_for_are_the_columns_and_no_others(asked: tuple[float, ...]) -> None:
+    for width in (80, 100, 200):
+        assert columns(with_percentiles(width, *asked)) == [f"p{p:g}" for p in asked]
+
+
+def test_a_wider_terminal_shows_no_fewer_percentiles_and_the_same_rows() -> None:
+    shown_before = 0
+    for width in range(60, 201):
+        text = with_percentiles(width, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
+        found = columns(text)
+        assert len(found) >= shown_before
+        assert ("no room for" in text) == (len(found) < 10)
+        assert text.count("from sent") == 2
+        shown_before = len(found)
+    assert shown_before == 10
+
+
+def test_what_has_no_room_is_named() -> None:
+    text = with_percentiles(60, *reports.DEFAULT)
+    assert columns(text) == ["p50", "p90", "p99"]
+    assert "no room for p75, p95, p99.9: a wider terminal" in text
+    assert "no room" not in with_percentiles(80, *reports.DEFAULT)
+
+
+def test_no_number_is_parted_from_its_unit() -> None:
+    units = ("%", "ms", "s", "µs", "req/s", "tok/s", "requests/s", "MB", "values")
+    for name in CASES:
+        for width in (48, 55, 63, 72, 80, 91, 100, 120):
+            lines = [line.split() for line in shown(name, width).splitlines()]
+            for before, after in itertools.pairwise(lines):
+                if before and after and before[-1][-1].isdigit():
+                    assert after[0].rstrip(".,;)") not in units, (name, width)
+
+
+def test_the_command_that_shows_a_report_again_can_be_copied_at_any_width() -> None:
+    for width in range(40, 201):
+        assert " again       loadgen report 7f3a" in shown("open", width).splitlines()
+
+
+def test_the_steady_state_is_told_only_where_its_window_is_telling() -> None:
+    def throughput(rate: float, until_s: float) -> str:
+        made = reports.phase()
+        made["throughput"]["steady"] |= {"requests_per_s": rate, "to_s": until_s}
+        out = io.StringIO()
+        screen.show(SessionResult.of(RUN, reports.report(made, options=CLOSED)), out, 120)
+        return out.getvalue()
+
+    assert "60.0 req/s in steady state (from 1 s to 58 s)" in throughput(60.0, 58.0)
+    assert "steady" not in throughput(60.0, 30.0)  # 29 of 60 s
+    assert "steady" not in throughput(0.5, 58.0)  # 28 requests
+    assert "steady" not in throughput(49.9, 58.0)  # no other than the mean
+
+
+def test_objectives_stand_in_the_order_of_the_table() -> None:
+    slo = {"latency": 900.0, "tpot": 12.0, "ttft": 150.0}  # as the core sorts them
+    made = reports.report(reports.phase(goodput={**SLO, "slo": slo}), options=CLOSED)
+    out = io.StringIO()
+    screen.show(SessionResult.of(RUN, made), out, 140)
+    assert "98.7 % of all within ttft ≤ 150 ms, tpot ≤ 12 ms, latency ≤ 900 ms" in out.getvalue()
+
+
+def test_a_suggestion_that_is_an_option_becomes_a_sentence() -> None:
+    made = reports.phase(trust={**limited(), "suggestion": "--workers 2"})
+    out = io.StringIO()
+    screen.show(SessionResult.of(RUN, reports.report(made, options=CLOSED)), out, 120)
+    assert "Try --workers 2." in out.getvalue()
+
+
+def test_one_value_has_no_deviation() -> None:
+    (row,) = (line for line in with_percentiles(100, 50.0, ok=1).splitlines() if line.startswith(" TTFT"))
+    assert "±" not in row
+
+
+@pytest.mark.parametrize(
+    ("value", "places"), [(0.0392, 4), (0.392, 3), (3.92, 2), (39.2, 1), (392.0, 1), (0.0039, 5), (1e-9, 6)]
+)
+def test_a_row_has_three_digits_that_matter(value: float, places: int) -> None:
+    assert figures.decimals([value]) == places
+
+
+def test_a_result_prints_as_a_line() -> None:
+    result = SessionResult.of(RUN, CASES["two_phases"])
+    low = "'low': 2987 ok, 0 failed, 49.77 req/s, TTFT p50 91.8 ms p99 243.8 ms"
+    assert (
+        repr(result)
+        == str(result)
+        == f"<SessionResult 7f3a complete; {low}; {low.replace('low', 'high').replace('0 failed', '1 failed')}>"
+    )
+    assert repr(result.phases[0]) == str(result.phases[0]) == f"<PhaseResult {low}>"
+    nothing = SessionResult.of(RUN, CASES["nothing"])
+    assert repr(nothing) == "<SessionResult 7f3a failed; 'performance': 0 ok, 8 failed, 0 req/s>"
 
 
 # --- the live view
@@ -305,7 +413,24 @@ def test_the_list_of_runs_is_in_columns() -> None:
     good = "7f3a|2026-11-20 21:14:05|http://10.0.0.5:8000|Poisson 50 req/s|2,987|2|91.8 ms|244 ms|complete"
     far = f"00aa|2026-11-19 09:00:00|http://{'h' * 60}|closed loop, 8 in flight|9|0|–|–|interrupted"
     rows = [good.split("|"), far.split("|")]
-    golden("ls", "\n".join(ls.table(rows)) + "\n")
+    for width in (80, 200):
+        golden(f"ls_{width}", "\n".join(ls.table(rows, width)) + "\n")
+
+
+def test_the_list_of_runs_fits_the_terminal_and_keeps_ids_and_numbers_whole() -> None:
+    about = ["7f3a", "2026-11-20 21:14:05", "http://模型" + "h" * 60, "Poisson 50 req/s, 8 in flight at most"]
+    row = [*about, "2,987", "2", "91.8 ms", "244 ms", "interrupted"]
+    for width in range(76, 201):
+        lines = ls.table([row], width)
+        assert max(cell_len(line) for line in lines) <= width
+        assert lines[1].startswith("7f3a")
+        assert lines[1].endswith("2,987       2   91.8 ms  244 ms  interrupted")
+
+
+def test_the_list_of_runs_shows_no_p99_that_its_values_cannot_support() -> None:
+    few = ls.line_of_result(SessionResult.of(RUN, CASES["ten"]))
+    many = ls.line_of_result(SessionResult.of(RUN, CASES["closed"]))
+    assert (few.ttft_p99, many.ttft_p99) == (None, 243.8449)
 
 
 @pytest.mark.parametrize(

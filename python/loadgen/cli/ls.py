@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
+import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -12,11 +15,15 @@ from loadgen.cli.show import plain
 from loadgen.errors import ReportError
 from loadgen.report import figures
 from loadgen.report.again import stored
-from loadgen.session import SessionResult, run_dir
+from loadgen.session import Metric, SessionResult, run_dir
+from loadgen.session.result import percentile_key
 
 _HEAD = ("id", "when (UTC)", "target", "load", "ok", "failed", "TTFT p50", "p99", "status")
 _RIGHT = {"ok", "failed", "TTFT p50", "p99"}
 _WIDEST = {"target": 40, "load": 36}
+# What gives way where the terminal is narrow, in this order.
+_NARROWEST = (("target", 16), ("load", 12), ("target", 6), ("load", 6), ("when (UTC)", 5), ("status", 6))
+_GAP = "  "
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,20 +56,37 @@ def line_of(directory: Path) -> Line:
         result = SessionResult.of(directory, stored(directory))
     except (ReportError, KeyError, TypeError, msgspec.ValidationError):
         return Line(id=run_id, dir=str(directory), status="unreadable", started_at=_stamp(directory.name))
+    return line_of_result(result)
+
+
+def line_of_result(result: SessionResult) -> Line:
+    """Return the line of a run that has a report.
+
+    Args:
+        result: The run's result.
+    """
     phases = result.perf_results
-    ttft = phases[0].report["metrics"].get("ttft") or {} if len(phases) == 1 else {}
+    ttft = phases[0].ttft if len(phases) == 1 else None
     return Line(
         id=result.id,
-        dir=str(directory),
+        dir=str(result.dir),
         status=result.status,
         started_at=result.report["run"]["started_at"],
         target=result.report["run"]["config"]["url"],
         load="; ".join(str(phase.load.get("words") or "") for phase in phases),
         ok=sum(phase.counts.ok for phase in phases),
         failed=sum(phase.counts.failed for phase in phases),
-        ttft_p50=ttft.get("p50"),
-        ttft_p99=ttft.get("p99"),
+        ttft_p50=_supported(ttft, 50),
+        ttft_p99=_supported(ttft, 99),
     )
+
+
+def _supported(metric: Metric | None, percent: float) -> float | None:
+    """Return a percentile unless so few values can't support it, as a report shows it."""
+    if metric is None or percentile_key(percent) in metric.unsupported:
+        return None
+    value = metric.percentile(percent)
+    return None if math.isnan(value) else value
 
 
 def _stamp(name: str) -> str | None:
@@ -83,7 +107,7 @@ def _ls(directory: str | None, as_json: bool) -> int:
     if not lines:
         click.echo(f"no run in {below}", err=True)
         return 0
-    for text in table([_cells(line) for line in lines]):
+    for text in table([_cells(line) for line in lines], _width()):
         click.echo(text)
     if any(line.status == "killed" for line in lines):
         click.echo("`loadgen report ID` reports what a killed run completed", err=True)
@@ -106,29 +130,51 @@ def _cells(line: Line) -> list[str]:
     ]
 
 
-def table(rows: list[list[str]]) -> list[str]:
-    """Return rows below a head, in columns.
+def _width() -> int | None:
+    """Return the terminal's columns; ``None`` where the list goes to a file or a pipe, which has no width."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
+
+
+def table(rows: list[list[str]], width: int | None) -> list[str]:
+    """Return rows below a head, in columns that fit: the date loses its year, then target and load are shortened.
 
     Args:
         rows: Cells, as many in each row as the head has.
+        width: Columns there are; ``None`` for as many as it takes.
     """
-    cut = [
-        [_cut(cell, _WIDEST.get(head, 60)) for head, cell in zip(_HEAD, row, strict=True)]
-        for row in [list(_HEAD), *rows]
-    ]
-    widths = [max(len(row[column]) for row in cut) for column in range(len(_HEAD))]
-    lines: list[str] = []
-    for row in cut:
-        cells: list[Any] = [
-            f"{cell:>{width}}" if head in _RIGHT else f"{cell:<{width}}"
-            for head, cell, width in zip(_HEAD, row, widths, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    from rich.cells import cell_len, set_cell_size
+
+    cut = [list(_HEAD), *rows]
+    widths = _widths(cut)
+    if width is not None and _total(widths) > width:
+        cut = [list(_HEAD), *([row[0], row[1][5:16], *row[2:]] for row in rows)]  # month, day, hour and minute
+        widths = _widths(cut)
+    over = _total(widths) - width if width is not None else 0
+    for head, least in _NARROWEST:
+        column = _HEAD.index(head)
+        given = min(max(0, over), max(0, widths[column] - least))
+        widths[column] -= given
+        over -= given
+
+    def cell(text: str, head: str, wide: int) -> str:
+        if cell_len(text) > wide:
+            text = set_cell_size(text, wide - 1).rstrip() + "…"
+        blank = " " * (wide - cell_len(text))
+        return blank + text if head in _RIGHT else text + blank
+
+    made = [_GAP.join(map(cell, row, _HEAD, widths)).rstrip() for row in cut]
+    return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in made]
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _widths(cut: list[list[str]]) -> list[int]:
+    from rich.cells import cell_len
+
+    natural = [max(cell_len(row[column]) for row in cut) for column in range(len(_HEAD))]
+    return [min(wide, _WIDEST.get(head, wide)) for head, wide in zip(_HEAD, natural, strict=True)]
+
+
+def _total(widths: list[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
 command = click.Command(

@@ -79,7 +79,7 @@ def size(count: float) -> str:
 
 
 def decimals(values: Iterable[float | None]) -> int:
-    """Return how many decimals a row of numbers needs so that its smallest one still says something."""
+    """Return how many decimals a row of numbers needs so that its smallest one has three digits that matter."""
     found = [abs(value) for value in values if value is not None and not math.isnan(value) and value != 0]
     smallest = min(found, default=1.0)
-    return 1 if smallest >= 10 else 2 if smallest >= 1 else 3
+    return 1 if smallest >= 10 else min(6, 2 - math.floor(math.log10(smallest)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 _LABEL = 12
 _PAIR = 140
 _NARROWEST, _WIDEST = 40, 200
+_JOINT = "\ue000"
+_UNIT_SPACE = re.compile(
+    r"(?<=\d) (?=(?:%|[µm]?s|min|h|[kMG]?B|values|(?:(?:output|total) tok|tok|req|requests)/s)(?!\w))"
+    r"|(?<=output) (?=tok/s)|(?<=total) (?=tok/s)|(?<=[≤×<>±]) (?=\d)|(?<= min) (?=\d\d s)|(?<= h) (?=\d\d min)"
+)
 
 
 def show(result: SessionResult, out: TextIO | None = None, width: int | None = None) -> None:
@@ -69,9 +75,8 @@ def _alarms(result: SessionResult, console: Console, width: int) -> Iterator[Tex
     from rich.text import Text
 
     for alarm in sentences.alarms(result):
-        for line in Text(alarm, style="bold red").wrap(console, width - 1):
-            line.rstrip()
-            yield Text(" ") + line
+        for line in _wrapped(alarm, console, width - 1):
+            yield Text(f" {line}", style="bold red")
         yield Text()
 
 
@@ -79,11 +84,14 @@ def _phase(result: SessionResult, phase: PhaseResult, console: Console, width: i
     from rich.text import Text
 
     yield from _pair(console, sentences.counts(phase), sentences.goodput(phase), width)
-    table = rows(result, phase, width)
+    table, notes = rows(phase, width)
     if table:
         yield Text()
         for line, style in table:
             yield Text(line, style=style)
+        for note in notes:
+            for number, line in enumerate(_wrapped(note, console, width - 3)):
+                yield Text(f"{' ' if number == 0 else '   '}{line}", style="dim")
     yield Text()
     for sentence in sentences.about_phase(result, phase):
         yield from _labelled(sentence, console, width)
@@ -98,17 +106,23 @@ def _pair(console: Console, left: str, right: str, width: int) -> Iterator[Text]
     if right and gap >= 3:
         yield first + Text(" " * gap) + second
         return
-    for text in (Text(left, style="bold"), second):
-        for line in text.wrap(console, width - 1) if text else ():
-            line.rstrip()
-            yield Text(" ") + line
+    for text, style in ((left, "bold"), (right, "")):
+        for line in _wrapped(text, console, width - 1) if text else ():
+            yield Text(f" {line}", style=style)
 
 
 def _labelled(sentence: Sentence, console: Console, width: int) -> Iterator[Text]:
     from rich.text import Text
 
-    body = Text(sentence.text, style=sentence.style)
-    for number, line in enumerate(body.wrap(console, width - _LABEL - 1)):
+    for number, line in enumerate(_wrapped(sentence.text, console, width - _LABEL - 1)):
         label = f" {sentence.label if number == 0 else '':<{_LABEL}}"
-        line.rstrip()
-        yield Text(label, style="dim" if number == 0 else "") + line
+        yield Text(label, style="dim" if number == 0 else "") + Text(line, style=sentence.style)
+
+
+def _wrapped(text: str, console: Console, width: int) -> list[str]:
+    """Break text into lines at words, but never a number from its unit."""
+    from rich.text import Text
+
+    # Rich breaks at no-break spaces too, so what stands for one is no space. Text can't hold it: ``plain`` escapes it.
+    joined = Text(_UNIT_SPACE.sub(_JOINT, text))
+    return [line.plain.rstrip().replace(_JOINT, " ") for line in joined.wrap(console, width)]

@@ -22,6 +22,8 @@ _CLASSES = {
     "body": "broken answer",
 }
 _RAMP = 0.02
+_STEADY_REQUESTS = 30
+_ORDER = ("ttfb", "ttft", "ttfo", "tpot", "ntpot", "latency")  # the log keeps no order of its own
 _LONGEST = 300
 _KINDS = 6
 _ON_TIME_US = 0.05
@@ -83,11 +85,17 @@ def load(phase: PhaseResult) -> str:
 def alarms(result: SessionResult) -> list[str]:
     """Return what must be read before any number."""
     limited = [phase for phase in result.phases if phase.trust.verdict == "client_limited" and phase.counts.ok]
-    found = [f"CLIENT-LIMITED: {_told([*phase.trust.reasons, phase.trust.suggestion])}" for phase in limited]
+    found = [f"CLIENT-LIMITED: {_told([*phase.trust.reasons, _suggestion(phase)])}" for phase in limited]
     if result.status != "complete":
         reason = result.reason or "no reason is known"
         found.append(f"{result.status.upper()}: {_WHY.get(reason, plain(reason))}.{_missing(result)}")
     return found
+
+
+def _suggestion(phase: PhaseResult) -> str | None:
+    """Return what to try as a sentence: some suggestions are no more than an option."""
+    found = phase.trust.suggestion
+    return f"try {found}" if found and found.startswith(("--", "more --")) else found
 
 
 def _missing(result: SessionResult) -> str:
@@ -111,13 +119,14 @@ def counts(phase: PhaseResult) -> str:
 
 
 def goodput(phase: PhaseResult) -> str:
-    """Return the goodput and its objectives; empty without objectives."""
+    """Return the goodput and its objectives, in the table's order; empty without objectives."""
     if math.isnan(phase.goodput):
         return ""
     about = phase.report["goodput"]
-    limits = ", ".join(f"{name} ≤ {figures.time_ms(limit)}" for name, limit in (about.get("slo") or {}).items())
+    slo = sorted((about.get("slo") or {}).items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else -1)
+    limits = ", ".join(f"{name} ≤ {figures.time_ms(limit)}" for name, limit in slo)
     origin = " from sent" if about.get("from") == "sent" and is_open_loop(phase) else ""
-    share = f"{figures.share(about.get('share'))} within {limits}{origin}" if limits else ""
+    share = f"{figures.share(about.get('share'))} of all within {limits}{origin}" if limits else ""
     return f"goodput {figures.short(phase.goodput)} req/s" + (f" ({share})" if share else "")
 
 
@@ -136,7 +145,7 @@ def about_run(result: SessionResult) -> list[Sentence]:
     """Return where the run's files lie, and how to see the report again."""
     log = result.report["run"]["log"]
     files = f"{plain(str(result.dir))}/ (report.json · run.log {figures.size(log['bytes'])})"
-    found = [Sentence("report", f"{files}   loadgen report {_again(result)}")]
+    found = [Sentence("report", files), Sentence("again", f"loadgen report {_again(result)}")]
     lost = log["lost"]
     if lost["blocks"] or lost["rows"]:
         places = f"{_many(lost['blocks'], 'place')} of the run log can't be read; " if lost["blocks"] else ""
@@ -156,14 +165,19 @@ def _throughput(phase: PhaseResult) -> str:
         [f"{figures.whole(found.output_tokens_per_s)} output tok/s"] if found.output_tokens_per_s is not None else []
     )
     parts += [f"{figures.whole(found.total_tokens_per_s)} total tok/s"] if found.total_tokens_per_s is not None else []
-    steady = found.steady
-    if steady is not None and found.requests_per_s:
+    if found.steady is not None and found.requests_per_s and _is_telling(found.steady, phase.duration_s):
         # Only where ramp and drain changed the mean is the steady value another message.
-        rate = steady["requests_per_s"]
+        rate = found.steady["requests_per_s"]
         if abs(rate / found.requests_per_s - 1) > _RAMP:
-            span = f"from {figures.clock(steady['from_s'])} to {figures.clock(steady['to_s'])}"
-            parts.append(f"{figures.short(rate)} req/s while the load stood ({span})")
+            span = f"from {figures.clock(found.steady['from_s'])} to {figures.clock(found.steady['to_s'])}"
+            parts.append(f"{figures.short(rate)} req/s in steady state ({span})")
     return " · ".join(parts)
+
+
+def _is_telling(steady: dict[str, Any], duration_s: float) -> bool:
+    """Return whether a steady window holds enough of its phase to be worth a word."""
+    window_s = steady["to_s"] - steady["from_s"]
+    return bool(steady["requests_per_s"] * window_s >= _STEADY_REQUESTS and window_s >= duration_s / 2)
 
 
 def _tokens(phase: PhaseResult) -> str:
@@ -176,7 +190,9 @@ def _tokens(phase: PhaseResult) -> str:
     if phase.report.get("usage_refused"):
         source += "; it refused to tell usage in a stream"
     without = found.get("rows_without_usage") or 0
-    more = f"; {_many(without, 'answer')} without a count" if without else ""
+    held = found.get("tokens_per_chunk")
+    more = f"; {held:.2f} a chunk" if held is not None else ""
+    more += f"; {_many(without, 'answer')} without a count" if without else ""
     return f"{', '.join(parts)} ({source}{more})"
 
 
@@ -246,7 +262,7 @@ def _trust(phase: PhaseResult) -> str:
         facts.append(_disturbed(trust.throttled, trust.steal))
     verdict = {"ok": "ok", "client_limited": "CLIENT-LIMITED", "unknown": "unknown"}[trust.verdict]
     # What limited the client stands above the whole report already.
-    reasons = [*trust.reasons, trust.suggestion] if trust.verdict != "client_limited" else []
+    reasons = [*trust.reasons, _suggestion(phase)] if trust.verdict != "client_limited" else []
     return _told([verdict, ", ".join(facts), *reasons, *trust.notes], first_as_it_is=True)
 
 

@@ -1,4 +1,4 @@
-"""The table of a report: a row for each metric, as many percentiles as the width allows."""
+"""The table of a report: a row for each metric, a column for each percentile that was asked for."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ from loadgen.report import figures
 from loadgen.session.result import percentile_key
 
 if TYPE_CHECKING:
-    from loadgen.session import Metric, PhaseResult, SessionResult
+    from loadgen.session import Metric, PhaseResult
 
-_DEFAULT = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 _BY_IMPORTANCE = (50.0, 99.0, 90.0, 99.9, 95.0, 75.0)
 _NAME, _UNIT = 10, 3
+_COLUMN, _MEAN_GAP = 9, 3
 
 
 class _Row(msgspec.Struct, frozen=True):
     label: str
     metric: Metric
-    note: str = ""
     style: str = ""
 
 
-def rows(result: SessionResult, phase: PhaseResult, width: int) -> list[tuple[str, str]]:
-    """Return the table's lines with their styles; none where nothing was measured.
+class _Layout(msgspec.Struct, frozen=True):
+    """How wide the columns are, and which percentiles have one."""
+
+    shown: list[float]
+    hidden: list[float]
+    column: int
+    mean: int
+
+
+def rows(phase: PhaseResult, width: int) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the table's lines with their styles, and the notes below; none where nothing was measured.
 
     Args:
-        result: The run's result.
         phase: The phase.
         width: Columns there are.
     """
-    wanted = _wanted(phase, width)
+    wanted = _wanted(phase)
     if not wanted:
-        return []
-    column = 11 if width >= 110 else 9
-    shown = _percentiles(result, width, column)
-    from_planned = is_open_loop(phase)
-    origin = "from planned" if from_planned else ""
-    head = f" {origin:<{_NAME + _UNIT}}" + "".join(f"{f'p{p:g} ':>{column}}" for p in shown)
-    lines = [(f"{head}{'max ':>{column}}{'mean ± sd':>{column + 8}}", "dim")]
-    lines += [(_line(row, shown, column, width), row.style) for row in wanted]
-    marked = [p for p in shown if any(percentile_key(p) in row.metric.unsupported for row in wanted)]
-    if marked:
-        least = min(marked, key=_takes)
-        lines.append((f" * too few values to bound it with 95 % confidence: p{least:g} takes {_takes(least):,}", "dim"))
-    return lines
+        return [], []
+    layout = _layout(wanted, width)
+    origin = "from planned" if is_open_loop(phase) else ""
+    head = f" {origin:<{_NAME + _UNIT}}"
+    head += "".join(f"{name:>{layout.column}}" for name in [*(_head(p) for p in layout.shown), "max "])
+    lines = [(f"{head}{'mean ± sd':>{layout.mean}}", "dim")]
+    lines += [(_line(row, layout), row.style) for row in wanted]
+    return lines, [note for note in (_marks(wanted, layout.shown), _no_room(layout.hidden)) if note]
 
 
 def is_open_loop(phase: PhaseResult) -> bool:
@@ -55,9 +57,8 @@ def is_open_loop(phase: PhaseResult) -> bool:
     return phase.load.get("kind") in ("rate", "stages", "burst")
 
 
-def _wanted(phase: PhaseResult, width: int) -> list[_Row]:
+def _wanted(phase: PhaseResult) -> list[_Row]:
     planned = is_open_loop(phase)
-    tight = width < 110
     found: list[_Row] = []
     for label, name in (
         ("TTFT", "ttft"),
@@ -71,31 +72,15 @@ def _wanted(phase: PhaseResult, width: int) -> list[_Row]:
         if not metric or (name == "ttfo" and _same(metric, phase.ttft)) or (name == "icl" and phase.itl):
             continue
         response = phase.metric(f"response_{name}")
-        if not planned or not response:
-            found.append(_Row(label, metric, _note(phase, name)))
-        elif tight:
+        if planned and response:
             found += [_Row(label, response), _Row("  from sent", metric, style="dim")]
         else:
-            found.append(_Row(label, response, f"from sent: {_three(metric)}"))
+            found.append(_Row(label, metric))
     return found
 
 
 def _same(one: Metric, other: Metric) -> bool:
     return one.count == other.count and one.mean == other.mean and one.max == other.max
-
-
-def _note(phase: PhaseResult, name: str) -> str:
-    if name == "itl":
-        tokens = phase.tokens.get("tokens_per_chunk")
-        return f"{tokens:.2f} tokens a chunk" if tokens is not None else ""
-    return "gaps between chunks, however many tokens each holds" if name == "icl" else ""
-
-
-def _three(metric: Metric) -> str:
-    factor, places = _scale(metric)
-    return " / ".join(
-        f"{metric.percentile(p) * factor:,.{places}f}" for p in (50, 90, 99) if not math.isnan(metric.percentile(p))
-    )
 
 
 def _scale(metric: Metric) -> tuple[float, int]:
@@ -105,35 +90,74 @@ def _scale(metric: Metric) -> tuple[float, int]:
     return 1.0, figures.decimals([middle])
 
 
-def _line(row: _Row, shown: list[float], column: int, width: int) -> str:
-    metric = row.metric
-    factor, places = _scale(metric)
+def _head(percent: float) -> str:
+    return f"p{percent:.6f}".rstrip("0").rstrip(".") + " "
 
-    def figure(value: float) -> str:
-        return "–" if math.isnan(value) else f"{value * factor:,.{places}f}"
 
-    def percentile(percent: float) -> str:
-        if percentile_key(percent) not in metric.unsupported:
-            return figure(metric.percentile(percent)) + " "
-        # Where it would be the greatest value itself, even the number says nothing.
-        return ("–" if metric.count * (100 - percent) < 100 else figure(metric.percentile(percent))) + "*"
+def _layout(wanted: list[_Row], width: int) -> _Layout:
+    """Return the widest columns in which all percentiles fit; the narrowest, and fewer percentiles, if they never do.
 
-    cells = [percentile(p) for p in shown]
-    unit = "s" if factor != 1.0 else metric.unit
+    A wider terminal so never shows less than a narrower one.
+    """
+    asked = sorted({percent for row in wanted for percent in row.metric.percentiles})
+    cells = [*(_head(p) for p in asked), *(cell for row in wanted for cell in _cells(row.metric, asked))]
+    narrowest = max(len(cell) for cell in cells) + 1
+    mean = max(len("mean ± sd"), *(len(_mean(row.metric)) for row in wanted)) + _MEAN_GAP
+
+    def room(column: int) -> int:
+        return (width - 1 - _NAME - _UNIT - mean - (column - narrowest)) // column - 1  # one is the maximum's
+
+    column = next((c for c in range(_COLUMN, narrowest, -1) if room(c) >= len(asked)), narrowest)
+    own = [p for p in asked if p not in _BY_IMPORTANCE]
+    order = own + [p for p in _BY_IMPORTANCE if p in asked]
+    shown = sorted(order[: max(1, room(column))])
+    return _Layout(shown, [p for p in asked if p not in shown], column, mean + column - narrowest)
+
+
+def _line(row: _Row, layout: _Layout) -> str:
+    unit = "s" if _scale(row.metric)[0] != 1.0 else row.metric.unit
     line = f" {row.label:<{_NAME}}{unit:>{_UNIT}}"
-    line += "".join(f"{cell:>{column}}" for cell in [*cells, figure(metric.max) + " "])
-    line += f"{figure(metric.mean) + ' ± ' + figure(metric.std):>{column + 8}}"
-    return f"{line}      {row.note}" if row.note and len(line) + 6 + len(row.note) <= width else line
+    line += "".join(f"{cell:>{layout.column}}" for cell in _cells(row.metric, layout.shown))
+    return f"{line}{_mean(row.metric):>{layout.mean}}"
 
 
-def _percentiles(result: SessionResult, width: int, column: int) -> list[float]:
-    asked = [float(p) for p in result.report["run"]["config"].get("percentiles") or _DEFAULT]
-    room = (width - 1 - _NAME - _UNIT - column - (column + 8)) // column
-    if width >= 110:
-        room = (width - 1 - _NAME - _UNIT - column - (column + 8) - 40) // column
-    custom = [p for p in asked if p not in _DEFAULT]
-    order = custom + [p for p in _BY_IMPORTANCE if p in asked]
-    return sorted(order[: max(1, room)])
+def _cells(metric: Metric, shown: list[float]) -> list[str]:
+    return [*(_percentile(metric, p) for p in shown), _figure(metric, metric.max) + " "]
+
+
+def _percentile(metric: Metric, percent: float) -> str:
+    if percentile_key(percent) not in metric.unsupported:
+        return _figure(metric, metric.percentile(percent)) + " "
+    return ("–" if metric.is_only_extreme(percent) else _figure(metric, metric.percentile(percent))) + "*"
+
+
+def _mean(metric: Metric) -> str:
+    if metric.count < 2 or math.isnan(metric.std):
+        return _figure(metric, metric.mean)
+    return f"{_figure(metric, metric.mean)} ± {_figure(metric, metric.std)}"
+
+
+def _figure(metric: Metric, value: float) -> str:
+    factor, places = _scale(metric)
+    return "–" if math.isnan(value) else f"{value * factor:,.{places}f}"
+
+
+def _marks(wanted: list[_Row], shown: list[float]) -> str:
+    """Return what the marks in the table mean; empty where there are none."""
+    marked = [(row.metric, p) for row in wanted for p in shown if percentile_key(p) in row.metric.unsupported]
+    if not marked:
+        return ""
+    least = min((percent for _, percent in marked), key=_takes)
+    takes = f"{_head(least).strip()} takes {_takes(least):,} values"
+    extreme = [metric.is_only_extreme(percent) for metric, percent in marked]
+    only = f"–* would only be the maximum ({takes})"
+    bounded = f"* not bounded with 95 % confidence ({takes})"
+    return only if all(extreme) else f"{bounded}; –* would only be the maximum" if any(extreme) else bounded
+
+
+def _no_room(hidden: list[float]) -> str:
+    names = ", ".join(_head(p).strip() for p in hidden)
+    return f"no room for {names}: a wider terminal shows them, and so does loadgen report --json" if names else ""
 
 
 def _takes(percent: float) -> int:

@@ -51,6 +51,16 @@ class Metric:
         """Percentiles that so few values can't support."""
         return tuple(self._data.get("unsupported") or ())
 
+    @property
+    def percentiles(self) -> tuple[float, ...]:
+        """The percentiles that the report holds, ascending: ``(50.0, 99.9)``."""
+        keys = (key for key in self._data if key[0] == "p" and key[1:2].isdigit())
+        return tuple(sorted(float(key[1:].replace("_", ".")) for key in keys))
+
+    def is_only_extreme(self, percent: float) -> bool:
+        """Return whether an unsupported percentile is so far out that it is but the greatest value."""
+        return percentile_key(percent) in self.unsupported and self.count * (100 - percent) < 100
+
     def percentile(self, percent: float) -> float:
         """Return a percentile by its number, ``nan`` where the report doesn't hold it."""
         return self._value(percentile_key(percent))
@@ -225,6 +235,12 @@ class PhaseResult(msgspec.Struct, frozen=True):
             report=report,
         )
 
+    def __repr__(self) -> str:
+        return f"<PhaseResult {_said(self)}>"
+
+    def __str__(self) -> str:
+        return repr(self)
+
     @property
     def requests(self) -> RequestTable:
         """Its requests, a row each: a table for whoever reads Arrow, and an iterable of :class:`Request`."""
@@ -316,6 +332,16 @@ class PhaseResult(msgspec.Struct, frozen=True):
         return self.metric("response_latency")
 
 
+def _said(phase: PhaseResult) -> str:
+    """Return a phase's result in one line."""
+    rate = phase.throughput.requests_per_s
+    parts = [f"{phase.name!r}: {phase.counts.ok} ok", f"{phase.counts.failed} failed"]
+    parts += [f"{rate:.4g} req/s"] if rate is not None else []
+    held = [(name, phase.ttft.percentile(percent)) for name, percent in (("p50", 50), ("p99", 99))]
+    times = " ".join(f"{name} {value:.4g} ms" for name, value in held if not math.isnan(value))
+    return ", ".join([*parts, f"TTFT {times}"] if times else parts)
+
+
 class SessionResult(msgspec.Struct, frozen=True):
     """The result of a run.
 
@@ -346,6 +372,13 @@ class SessionResult(msgspec.Struct, frozen=True):
         run = report["run"]
         phases = [PhaseResult.of(directory, phase) for phase in report["phases"]]
         return cls(run["id"], directory, run["status"], run["reason"], report, phases)
+
+    def __repr__(self) -> str:
+        phases = "".join(f"; {_said(phase)}" for phase in self.phases)
+        return f"<SessionResult {self.id} {self.status}{phases}>"
+
+    def __str__(self) -> str:
+        return repr(self)
 
     @property
     def perf_results(self) -> list[PhaseResult]:
