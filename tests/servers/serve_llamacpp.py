@@ -4,6 +4,7 @@ usage: serve_llamacpp.py MODEL.gguf PORT [KEY]        needs xllamacpp; listens o
 """
 
 import signal
+import os
 import sys
 
 import xllamacpp
@@ -37,7 +38,8 @@ def parameters(model: str, port: int, key: str | None) -> xllamacpp.CommonParams
 def main(model: str, port: str, key: str | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
     server = xllamacpp.Server(parameters(model, int(port), key))
-    print("READY", server.listening_address, flush=True)
+    # In one write, which a pipe keeps whole: the server's own log goes to the same place from other threads.
+    os.write(sys.stdout.fileno(), f"\nREADY {server.listening_address}\n".encode())
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 

@@ -62,7 +62,8 @@ def title(result: SessionResult) -> str:
     phases = [phase for phase in result.phases if phase.type != "warmup"]
     if len(phases) == 1:
         asked = (phases[0].report.get("config") or {}).get("duration_s")
-        lasted = asked if asked is not None and result.status == "complete" else phases[0].duration_s
+        # A load that ran its time is named by it; one that ended before, by how long it really took.
+        lasted = asked if asked is not None and phases[0].report.get("reason") == "duration" else phases[0].duration_s
         parts += [load(phases[0]), "" if math.isnan(lasted) else figures.clock(lasted)]
     if phases and phases[0].dataset is not None:
         prompts = phases[0].dataset
