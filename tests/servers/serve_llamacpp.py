@@ -3,8 +3,8 @@
 usage: serve_llamacpp.py MODEL.gguf PORT [KEY]        needs xllamacpp; listens on loopback until it is terminated
 """
 
-import signal
 import os
+import signal
 import sys
 
 import xllamacpp
