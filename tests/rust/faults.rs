@@ -15,14 +15,22 @@ use serde_json::json;
 const REQUESTS: u64 = 3;
 
 fn rows_of(fault: &str, stream: bool) -> Vec<Row> {
-    let config = json!({"faults": [fault], "output_tokens": 8, "gap": 1});
+    rows_over(fault, stream, None)
+}
+
+/// The same, over TLS where a certificate and its key are given: its connections end without TLS's goodbye.
+fn rows_over(fault: &str, stream: bool, tls: Option<(&std::path::Path, &std::path::Path)>) -> Vec<Row> {
+    let mut config = json!({"faults": [fault], "output_tokens": 8, "gap": 1});
+    if let Some((cert, key)) = tls {
+        config["tls"] = json!({"cert": cert, "key": key, "no_close_notify": true});
+    }
     let server = mock::Server::start(serde_json::from_value(config).unwrap()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     // Short where a time-out is the outcome; elsewhere none may come however slow the machine is.
     let timeout = if matches!(fault, "slowloris" | "stall_headers") { 1.0 } else { 50.0 };
     let stall_timeout = if fault.starts_with("stall_") || fault == "open_after_done" { 0.4 } else { 50.0 };
     let run: RunConfig = serde_json::from_value(json!({
-        "url": server.url(), "stream": stream, "timeout_s": timeout, "connect_timeout_s": 30.0,
+        "url": server.url(), "insecure": tls.is_some(), "stream": stream, "timeout_s": timeout, "connect_timeout_s": 30.0,
         "stall_timeout_s": stall_timeout,
         "workers": 1, "dir": dir.path(), "meta": {"id": fault},
     }))
@@ -235,4 +243,17 @@ fn every_second_fault_in_a_single_answer_has_its_outcome() {
 #[test]
 fn every_other_fault_in_a_single_answer_has_its_outcome() {
     meet(false, 1);
+}
+
+#[test]
+fn tls_that_ends_without_its_goodbye_is_judged_by_the_framing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&cert, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    for (fault, wanted) in [("no_length", "ok 8"), ("fin_midchunk", "body EarlyEnd")] {
+        let found = outcomes(&rows_over(fault, true, Some((&cert, &key))));
+        assert!(found.iter().all(|outcome| outcome == wanted), "{fault}: {found:?}");
+    }
 }

@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::flight::Verdict;
 use super::reception::{Aids, Reception};
 use crate::clock::now_ns;
-use crate::http::{Fault, Progress, ResponseParser, Stream};
-use crate::record::{Detail, Failure, Stamps, UNSET};
+use crate::http::{Fault, Progress, ResponseParser, Sink, Stream};
+use crate::record::{Stamps, UNSET};
 
 /// The most that one read takes from a socket.
 pub(super) const READ_BYTES: usize = 64 * 1024;
@@ -120,7 +120,11 @@ impl Connection {
             };
             let now = now_ns();
             let progress = match read {
-                Err(error) => Err(fault_of(&error)),
+                // TLS that ends without its goodbye is an end like any other: the framing knows whether it came too early.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.parser.eof(&mut self.reception.answer)
+                }
+                Err(error) => Err(self.reception.answer.cut(Fault::from_io(&error))),
                 Ok(()) if window.filled().is_empty() => self.parser.eof(&mut self.reception.answer),
                 Ok(()) => self.heard(window.filled(), now, aids, stamps),
             };
@@ -143,19 +147,4 @@ impl Connection {
         self.reception.stamp(now, aids, stamps);
         progress
     }
-}
-
-/// What a failed read means.
-fn fault_of(error: &io::Error) -> Fault {
-    let reset = matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted
-    );
-    let early = error.kind() == io::ErrorKind::UnexpectedEof;
-    let detail = match (reset, early) {
-        (true, _) => Detail::Reset,
-        (_, true) => Detail::EarlyEnd,
-        _ => Detail::Io,
-    };
-    Fault { failure: Failure::Body, detail, text: error.to_string().into_boxed_str() }
 }
