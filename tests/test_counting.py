@@ -179,4 +179,4 @@ def test_the_report_says_who_counted(words: str, here: Path) -> None:
         timeout=60,
         check=True,
     )
-    assert re.search(r"tokens\s+50 out \(counted by the tokenizer\)", done.stdout), done.stdout
+    assert re.search(r"tokens\s+50 out \(counted by the tokenizer; 2\.50 a chunk\)", done.stdout), done.stdout
