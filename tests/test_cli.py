@@ -529,3 +529,10 @@ def test_every_public_name_is_there_and_no_other() -> None:
         assert name in dir(loadgen)
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = loadgen.nope  # type: ignore[attr-defined]
+
+
+def test_a_dry_run_names_the_endpoint_that_the_load_would_go_to(here: Path) -> None:
+    for url in ("http://h:1", "http://h:1/v1", "http://h:1/v1/chat/completions"):
+        done = call("run", url, "--dry-run", "--model", "m", "--rate", "5", "--requests", "1")
+        assert "POST http://h:1/v1/chat/completions\n" in done.stdout
+        assert '{"stream":true,"stream_options":{"include_usage":true},' in done.stdout

@@ -43,7 +43,7 @@ def show_plan(config: Config) -> int:
     click.echo(f"goes to    {plain(config.out) if config.out is not None else 'loadgen-runs/<UTC>-<id>'}")
     click.echo()
     click.echo("one of the requests:")
-    click.echo(f"POST {plain(secret.shown_url(config.url))}")
+    click.echo(f"POST {plain(secret.shown_endpoint(config.url, config.api))}")
     for header in config.header:
         click.echo(f"{header.name}: {secret.HIDDEN}")
     if api_key(config) is not None:

@@ -14,8 +14,6 @@ from loadgen.session import models
 if TYPE_CHECKING:
     from loadgen.session import PhaseResult, SessionResult
 
-_ENDPOINTS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
-
 
 def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     """Return the error of a run whose first answers were all refusals, and the way out.
@@ -37,7 +35,8 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     done = f"stopped early; {figures.whole(phase.counts.issued)}{of} requests were sent. Report: {result.dir}"
     head = failure_words(failure).removeprefix("HTTP ")
     where = "from" if failure.startswith("http_") else "to"
-    message = f"{head} {where} {_shown(config)} after {figures.whole(phase.counts.issued)} requests"
+    target = secret.shown_endpoint(config.url, config.api)
+    message = f"{head} {where} {target} after {figures.whole(phase.counts.issued)} requests"
     message += f": {words}" if words else ""
     return message + (f" ({has})" if has else ""), f"{way_out}\n{done}" if way_out else done
 
@@ -53,15 +52,6 @@ def _main_failure(phase: PhaseResult) -> tuple[str, dict[str, Any]]:
 def _of(phase: PhaseResult, config: Config) -> str:
     total = config.requests if phase.type == "performance" else None
     return f" of {figures.whole(total)}" if total is not None else ""
-
-
-def _shown(config: Config) -> str:
-    url = secret.shown_url(config.url)
-    endpoint = _ENDPOINTS[config.api]
-    if not url.startswith("http") or url.endswith("completions"):
-        return url
-    base = url.rstrip("/")
-    return base + (endpoint.removeprefix("/v1") if base.endswith("/v1") else endpoint)
 
 
 def _models(config: Config) -> str:

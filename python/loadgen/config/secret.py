@@ -23,6 +23,7 @@ _OURS = frozenset(
 )
 _SECRET_NAME = re.compile(r"authorization|cookie|api-?key|token|secret|password", re.IGNORECASE)
 _MOST = 1 << 20
+_ENDPOINTS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -208,3 +209,17 @@ def shown_url(url: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     query = "&".join(f"{name}={HIDDEN}" for name, _ in parse_qsl(parts.query, keep_blank_values=True))
     return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+def shown_endpoint(url: str, api: str) -> str:
+    """Return where requests go, fit to be shown: a base with the API's path, as the core completes it.
+
+    Args:
+        url: The target as it was given.
+        api: ``chat`` or ``completions``.
+    """
+    shown = shown_url(url)
+    if not shown.startswith("http") or shown.endswith("completions"):
+        return shown
+    base, endpoint = shown.rstrip("/"), _ENDPOINTS[api]
+    return base + (endpoint.removeprefix("/v1") if base.endswith("/v1") else endpoint)
