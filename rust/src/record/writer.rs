@@ -9,8 +9,9 @@ use std::thread::JoinHandle;
 
 use super::backlog::Backlog;
 use super::block::{BlockKind, FLAG_MORE, FileHeader, HEAD, Head, LogHeader, MAX_PAYLOAD, SESSION_WORKER};
+use super::events::EventLogState;
 use super::store::{LogFile, Syncing};
-use super::{LogError, Shard};
+use super::{EventCounts, EventShard, LogError, Shard};
 use crate::clock;
 
 /// While less than this waits to be written, buffers go back to their shard; a burst's buffers are freed.
@@ -39,10 +40,22 @@ pub(crate) struct Sealed {
     pub home: Sender<Vec<u8>>,
 }
 
+/// A full block of events, but for its checksums.
+#[derive(Debug)]
+pub(crate) struct SealedEvents {
+    pub head: Head,
+    /// Room for the head, then the payload.
+    pub bytes: Vec<u8>,
+    /// Where the buffer is used again.
+    pub home: Sender<Vec<u8>>,
+}
+
 #[derive(Debug)]
 pub(crate) enum Message {
     Block(Sealed),
+    Events(SealedEvents),
     Meta(Vec<u8>),
+    CountEvents(SyncSender<EventCounts>),
     Sync(SyncSender<Result<(), String>>),
     Finish,
 }
@@ -54,6 +67,8 @@ pub struct LogStats {
     pub bytes: u64,
     /// Bytes of `answers.log`.
     pub answer_bytes: u64,
+    /// Bytes of `events.log`.
+    pub event_bytes: u64,
     /// Rows written.
     pub rows: u64,
     /// Blocks written to `run.log`.
@@ -62,13 +77,23 @@ pub struct LogStats {
     pub writer_cpu_ns: u64,
 }
 
+/// Which files stand beside `run.log`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// `answers.log`: the text of answers.
+    pub answers: bool,
+    /// `events.log`: every event.
+    pub events: bool,
+}
+
 /// Owns `run.log` and the thread that writes it.
 #[derive(Debug)]
 pub struct LogWriter {
     to_thread: Sender<Message>,
     thread: Option<JoinHandle<Result<LogStats, LogError>>>,
     backlog: Backlog,
-    keep_answers: bool,
+    beside: Beside,
+    events: EventLogState,
 }
 
 impl LogWriter {
@@ -77,27 +102,44 @@ impl LogWriter {
     /// # Errors
     /// [`LogError::Io`] when a file exists already or can't be made, [`LogError::Session`] for an id too long.
     pub fn create(dir: &Path, header: &LogHeader, keep_answers: bool) -> Result<Self, LogError> {
+        Self::create_with(dir, header, Beside { answers: keep_answers, events: false })
+    }
+
+    /// Create `run.log` and the files beside it in `dir`, and start the thread "loadgen-log".
+    ///
+    /// # Errors
+    /// See [`LogWriter::create`].
+    pub fn create_with(dir: &Path, header: &LogHeader, beside: Beside) -> Result<Self, LogError> {
         let file_header = FileHeader::new(header)?;
+        let create = |wanted: bool, name: &str| wanted.then(|| LogFile::create(&dir.join(name))).transpose();
         let mut log = LogFile::create(&dir.join("run.log"))?;
-        let mut answers = if keep_answers { Some(LogFile::create(&dir.join("answers.log"))?) } else { None };
-        for file in std::iter::once(&mut log).chain(answers.as_mut()) {
+        let mut answers = create(beside.answers, "answers.log")?;
+        let mut events = create(beside.events, "events.log")?;
+        for file in std::iter::once(&mut log).chain(answers.as_mut()).chain(events.as_mut()) {
             file.append(&file_header.encode()).map_err(|e| LogError::io("write", file.path(), e))?;
         }
-        let writer = Self::start(dir, file_header.sync, log, answers)?;
+        let writer = Self::start(dir, file_header.sync, log, (answers, events))?;
         writer.meta(&serde_json::json!({"event": "run_start", "session": header.session, "meta": header.meta}))?;
         Ok(writer)
     }
 
-    fn start(dir: &Path, sync: u64, log: LogFile, answers: Option<LogFile>) -> Result<Self, LogError> {
-        let backlog = Backlog::new();
+    fn start(
+        dir: &Path,
+        sync: u64,
+        log: LogFile,
+        (answers, event_file): (Option<LogFile>, Option<LogFile>),
+    ) -> Result<Self, LogError> {
+        let (backlog, events) = (Backlog::new(), EventLogState::default());
         let (to_thread, messages) = channel();
-        let keep_answers = answers.is_some();
+        let beside = Beside { answers: answers.is_some(), events: event_file.is_some() };
         let writing = Writing {
             sync,
             dir: dir.to_path_buf(),
             dir_synced: false,
             log,
             answers,
+            event_file,
+            events: events.clone(),
             held: VecDeque::new(),
             held_bytes: 0,
             retry_ns: 0,
@@ -111,12 +153,30 @@ impl LogWriter {
             .name("loadgen-log".to_owned())
             .spawn(move || writing.run(&messages))
             .map_err(|e| LogError::Thread(e.to_string()))?;
-        Ok(Self { to_thread, thread: Some(thread), backlog, keep_answers })
+        Ok(Self { to_thread, thread: Some(thread), backlog, beside, events })
     }
 
     /// The shard of one worker; at most one for each worker number.
     pub fn shard(&self, worker: u16) -> Shard {
-        Shard::new(worker, self.to_thread.clone(), self.backlog.clone(), self.keep_answers)
+        Shard::new(worker, self.to_thread.clone(), self.backlog.clone(), self.beside.answers)
+    }
+
+    /// The share of one source in `events.log`; `None` where there is no such file. At most one for each source.
+    pub fn event_shard(&self, source: u16) -> Option<EventShard> {
+        self.beside.events.then(|| EventShard::new(source, self.to_thread.clone(), self.events.clone()))
+    }
+
+    /// What has become of all events that were handed over so far; `None` where there is no `events.log`.
+    ///
+    /// # Errors
+    /// [`LogError::Thread`] when the writer's thread is gone.
+    pub fn count_events(&self) -> Result<Option<EventCounts>, LogError> {
+        if !self.beside.events {
+            return Ok(None);
+        }
+        let (reply, answer) = sync_channel(1);
+        self.send(Message::CountEvents(reply))?;
+        answer.recv().map(Some).map_err(|e| LogError::Thread(e.to_string()))
     }
 
     /// Append a META document, after everything this caller has submitted before.
@@ -186,6 +246,9 @@ struct Writing {
     dir_synced: bool,
     log: LogFile,
     answers: Option<LogFile>,
+    /// `None` also once it could not be written: then it has ended.
+    event_file: Option<LogFile>,
+    events: EventLogState,
     /// Blocks that the disk refused, oldest first.
     held: VecDeque<(Target, Head, Vec<u8>)>,
     held_bytes: usize,
@@ -204,15 +267,18 @@ impl Writing {
         while let Ok(message) = messages.recv() {
             match message {
                 Message::Block(sealed) => self.take_block(sealed),
+                Message::Events(sealed) => self.take_events(sealed),
                 Message::Meta(json) => self.take_meta(&json),
                 Message::Sync(reply) => self.sync_beside(reply),
+                Message::CountEvents(reply) => self.count_events(&reply),
                 Message::Finish => {
                     // A worker that is still flushing is not forgotten.
                     for message in messages.try_iter() {
                         match message {
                             Message::Block(sealed) => self.take_block(sealed),
+                            Message::Events(sealed) => self.take_events(sealed),
                             Message::Meta(json) => self.take_meta(&json),
-                            Message::Sync(_) | Message::Finish => {}
+                            Message::Sync(_) | Message::CountEvents(_) | Message::Finish => {}
                         }
                     }
                     break;
@@ -237,6 +303,35 @@ impl Writing {
         if target == Target::Log {
             self.keep_room();
         }
+    }
+
+    /// Events are observers: a file of theirs that can't be written ends, and the run goes on without.
+    fn take_events(&mut self, sealed: SealedEvents) {
+        let SealedEvents { mut head, mut bytes, home } = sealed;
+        head.payload_crc = crc32fast::hash(&bytes[HEAD..]);
+        bytes[..HEAD].copy_from_slice(&head.encode(self.sync));
+        let written = match self.event_file.as_mut().map(|file| file.append(&bytes)) {
+            Some(Ok(())) => true,
+            Some(Err(e)) => {
+                self.end_events(&e);
+                false
+            }
+            None => false,
+        };
+        if self.events.settle(head.rows, bytes.len(), written) < KEEP_BUFFERS_BELOW {
+            // The shard may be gone; then the buffer is simply freed.
+            let _ = home.send(bytes);
+        }
+    }
+
+    fn end_events(&mut self, error: &io::Error) {
+        self.events.fail(format!("events.log: {error}"));
+        self.stats.event_bytes = self.event_file.take().map_or(0, |file| file.length());
+    }
+
+    fn count_events(&self, reply: &SyncSender<EventCounts>) {
+        // Whoever asked may be gone.
+        let _ = reply.send(self.events.counts());
     }
 
     fn take_meta(&mut self, json: &[u8]) {
@@ -351,8 +446,12 @@ impl Writing {
             let dir = File::open(&self.dir);
             syncs.push(dir.map(|dir| Box::new(move || dir.sync_all()) as Syncing));
         }
+        let (events, sync_events) = (self.events.clone(), self.event_file.as_ref().map(LogFile::syncing));
         let (backlog, whole) = (self.backlog.clone(), self.held.is_empty() && !self.lost);
         move || {
+            if let Some(Err(e)) = sync_events.map(|sync| sync?()) {
+                events.fail(format!("events.log: {e}"));
+            }
             if let Err(e) = syncs.into_iter().try_for_each(|sync| sync?()) {
                 backlog.fail(format!("run.log: {e}"));
                 return Err(e.to_string());
@@ -369,6 +468,9 @@ impl Writing {
             self.lose(&head);
         }
         self.stats.bytes = self.log.length();
+        if let Some(file) = &self.event_file {
+            self.stats.event_bytes = file.length();
+        }
         self.stats.answer_bytes = self.answers.as_ref().map_or(0, LogFile::length);
         self.stats.writer_cpu_ns = thread_cpu_ns();
         match released.map_err(|e| e.to_string()).and(synced) {
@@ -395,7 +497,7 @@ mod tests {
 
     fn on_disk(disk: &SmallDisk) -> LogWriter {
         let log = LogFile::over(Box::new(disk.clone()), Path::new("run.log"));
-        LogWriter::start(&std::env::temp_dir(), 7, log, None).unwrap()
+        LogWriter::start(&std::env::temp_dir(), 7, log, (None, None)).unwrap()
     }
 
     fn push(shard: &mut Shard, id: u64) {
