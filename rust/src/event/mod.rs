@@ -1,7 +1,6 @@
 //! Transitions as events: encoded as they happen, batched by topic, on their way to the event log and to subscribers.
 
 mod batch;
-mod bell;
 mod decode;
 mod emitter;
 mod encode;

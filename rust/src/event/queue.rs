@@ -5,9 +5,9 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, PoisonError};
 
-use super::bell::Bell;
 use super::frame::SESSION_SOURCE;
 use super::ring::{Consumer, Producer, Proven, ring};
+use crate::bell::Bell;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Frames that a source may have waiting.
@@ -115,7 +115,7 @@ impl FrameReceiver {
 impl EventQueue {
     /// A descriptor that is readable while frames wait.
     pub fn fileno(&self) -> RawFd {
-        self.bell.fileno()
+        self.bell.fd()
     }
 
     /// Take up to `limit` frames. Those of the session come after everything that had left its workers before them.

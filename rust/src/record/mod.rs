@@ -38,4 +38,4 @@ pub use table::{RowBatch, TableColumn, TableOptions, TableReader, flat_columns};
 pub use texts::TextReader;
 pub use token_counts::TokenCounts;
 pub(crate) use varint::get as get_varint;
-pub use writer::{Beside, LogStats, LogWriter};
+pub use writer::{LogStats, LogWriter};

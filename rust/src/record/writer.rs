@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::backlog::Backlog;
@@ -55,6 +56,10 @@ pub(crate) enum Message {
     Block(Sealed),
     Events(SealedEvents),
     Meta(Vec<u8>),
+    /// From here on there is a file for answers.
+    Answers(LogFile),
+    /// From here on there is a file for events.
+    EventFile(LogFile),
     CountEvents(SyncSender<EventCounts>),
     Sync(SyncSender<Result<(), String>>),
     Finish,
@@ -77,22 +82,16 @@ pub struct LogStats {
     pub writer_cpu_ns: u64,
 }
 
-/// Which files stand beside `run.log`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Beside {
-    /// `answers.log`: the text of answers.
-    pub answers: bool,
-    /// `events.log`: every event.
-    pub events: bool,
-}
-
 /// Owns `run.log` and the thread that writes it.
 #[derive(Debug)]
 pub struct LogWriter {
     to_thread: Sender<Message>,
     thread: Option<JoinHandle<Result<LogStats, LogError>>>,
     backlog: Backlog,
-    beside: Beside,
+    dir: PathBuf,
+    header: FileHeader,
+    /// Whether there is a file for answers. Taken when a phase begins.
+    keeps_answers: Mutex<bool>,
     events: EventLogState,
 }
 
@@ -102,43 +101,26 @@ impl LogWriter {
     /// # Errors
     /// [`LogError::Io`] when a file exists already or can't be made, [`LogError::Session`] for an id too long.
     pub fn create(dir: &Path, header: &LogHeader, keep_answers: bool) -> Result<Self, LogError> {
-        Self::create_with(dir, header, Beside { answers: keep_answers, events: false })
-    }
-
-    /// Create `run.log` and the files beside it in `dir`, and start the thread "loadgen-log".
-    ///
-    /// # Errors
-    /// See [`LogWriter::create`].
-    pub fn create_with(dir: &Path, header: &LogHeader, beside: Beside) -> Result<Self, LogError> {
         let file_header = FileHeader::new(header)?;
-        let create = |wanted: bool, name: &str| wanted.then(|| LogFile::create(&dir.join(name))).transpose();
-        let mut log = LogFile::create(&dir.join("run.log"))?;
-        let mut answers = create(beside.answers, "answers.log")?;
-        let mut events = create(beside.events, "events.log")?;
-        for file in std::iter::once(&mut log).chain(answers.as_mut()).chain(events.as_mut()) {
-            file.append(&file_header.encode()).map_err(|e| LogError::io("write", file.path(), e))?;
+        let log = new_file(dir, "run.log", &file_header)?;
+        let writer = Self::start(dir, file_header, log)?;
+        if keep_answers {
+            writer.keep_answers()?;
         }
-        let writer = Self::start(dir, file_header.sync, log, (answers, events))?;
         writer.meta(&serde_json::json!({"event": "run_start", "session": header.session, "meta": header.meta}))?;
         Ok(writer)
     }
 
-    fn start(
-        dir: &Path,
-        sync: u64,
-        log: LogFile,
-        (answers, event_file): (Option<LogFile>, Option<LogFile>),
-    ) -> Result<Self, LogError> {
+    fn start(dir: &Path, header: FileHeader, log: LogFile) -> Result<Self, LogError> {
         let (backlog, events) = (Backlog::new(), EventLogState::default());
         let (to_thread, messages) = channel();
-        let beside = Beside { answers: answers.is_some(), events: event_file.is_some() };
         let writing = Writing {
-            sync,
+            sync: header.sync,
             dir: dir.to_path_buf(),
             dir_synced: false,
             log,
-            answers,
-            event_file,
+            answers: None,
+            event_file: None,
             events: events.clone(),
             held: VecDeque::new(),
             held_bytes: 0,
@@ -153,30 +135,50 @@ impl LogWriter {
             .name("loadgen-log".to_owned())
             .spawn(move || writing.run(&messages))
             .map_err(|e| LogError::Thread(e.to_string()))?;
-        Ok(Self { to_thread, thread: Some(thread), backlog, beside, events })
+        let dir = dir.to_path_buf();
+        Ok(Self { to_thread, thread: Some(thread), backlog, dir, header, keeps_answers: Mutex::new(false), events })
     }
 
     /// The shard of one worker; at most one for each worker number.
     pub fn shard(&self, worker: u16) -> Shard {
-        Shard::new(worker, self.to_thread.clone(), self.backlog.clone(), self.beside.answers)
+        Shard::new(worker, self.to_thread.clone(), self.backlog.clone())
     }
 
-    /// The share of one source in `events.log`; `None` where there is no such file. At most one for each source.
-    pub fn event_shard(&self, source: u16) -> Option<EventShard> {
-        self.beside.events.then(|| EventShard::new(source, self.to_thread.clone(), self.events.clone()))
+    /// Create `answers.log` unless it is there already. Texts of answers that come before are not kept.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when the file exists already or can't be made.
+    pub fn keep_answers(&self) -> Result<(), LogError> {
+        // A poisoned lock means that another caller panicked; what it has or hasn't made is known all the same.
+        let mut keeps = self.keeps_answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*keeps {
+            self.send(Message::Answers(new_file(&self.dir, "answers.log", &self.header)?))?;
+            *keeps = true;
+        }
+        Ok(())
     }
 
-    /// What has become of all events that were handed over so far; `None` where there is no `events.log`.
+    /// Create `events.log`. To be called once, before the first event.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when the file exists already or can't be made.
+    pub fn keep_events(&self) -> Result<(), LogError> {
+        self.send(Message::EventFile(new_file(&self.dir, "events.log", &self.header)?))
+    }
+
+    /// One source's share of `events.log`; at most one for each source. Without that file its events are missing.
+    pub fn event_shard(&self, source: u16) -> EventShard {
+        EventShard::new(source, self.to_thread.clone(), self.events.clone())
+    }
+
+    /// What has become of all events that were handed over so far.
     ///
     /// # Errors
     /// [`LogError::Thread`] when the writer's thread is gone.
-    pub fn count_events(&self) -> Result<Option<EventCounts>, LogError> {
-        if !self.beside.events {
-            return Ok(None);
-        }
+    pub fn count_events(&self) -> Result<EventCounts, LogError> {
         let (reply, answer) = sync_channel(1);
         self.send(Message::CountEvents(reply))?;
-        answer.recv().map(Some).map_err(|e| LogError::Thread(e.to_string()))
+        answer.recv().map_err(|e| LogError::Thread(e.to_string()))
     }
 
     /// Append a META document, after everything this caller has submitted before.
@@ -269,6 +271,8 @@ impl Writing {
                 Message::Block(sealed) => self.take_block(sealed),
                 Message::Events(sealed) => self.take_events(sealed),
                 Message::Meta(json) => self.take_meta(&json),
+                Message::Answers(file) => self.take_answers(file),
+                Message::EventFile(file) => self.event_file = Some(file),
                 Message::Sync(reply) => self.sync_beside(reply),
                 Message::CountEvents(reply) => self.count_events(&reply),
                 Message::Finish => {
@@ -278,6 +282,8 @@ impl Writing {
                             Message::Block(sealed) => self.take_block(sealed),
                             Message::Events(sealed) => self.take_events(sealed),
                             Message::Meta(json) => self.take_meta(&json),
+                            Message::Answers(file) => self.take_answers(file),
+                            Message::EventFile(file) => self.event_file = Some(file),
                             Message::Sync(_) | Message::CountEvents(_) | Message::Finish => {}
                         }
                     }
@@ -286,6 +292,12 @@ impl Writing {
             }
         }
         self.end()
+    }
+
+    fn take_answers(&mut self, file: LogFile) {
+        self.answers = Some(file);
+        // A new name in the directory.
+        self.dir_synced = false;
     }
 
     fn take_block(&mut self, sealed: Sealed) {
@@ -480,6 +492,13 @@ impl Writing {
     }
 }
 
+/// A file of the log with nothing but its header.
+fn new_file(dir: &Path, name: &str, header: &FileHeader) -> Result<LogFile, LogError> {
+    let mut file = LogFile::create(&dir.join(name))?;
+    file.append(&header.encode()).map_err(|e| LogError::io("write", file.path(), e))?;
+    Ok(file)
+}
+
 /// CPU time this thread has used.
 fn thread_cpu_ns() -> u64 {
     let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -497,7 +516,9 @@ mod tests {
 
     fn on_disk(disk: &SmallDisk) -> LogWriter {
         let log = LogFile::over(Box::new(disk.clone()), Path::new("run.log"));
-        LogWriter::start(&std::env::temp_dir(), 7, log, (None, None)).unwrap()
+        let anchor = crate::clock::Anchor::now();
+        let header = LogHeader { anchor, session: "7f3a".to_owned(), meta: serde_json::Value::Null };
+        LogWriter::start(&std::env::temp_dir(), FileHeader::new(&header).unwrap(), log).unwrap()
     }
 
     fn push(shard: &mut Shard, id: u64) {
