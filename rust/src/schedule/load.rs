@@ -68,7 +68,6 @@ impl Load {
         match self {
             Self::Concurrency { n: 0 } => Err(LoadError::Nothing("concurrency")),
             Self::Burst { n: 0 } => Err(LoadError::Nothing("a burst")),
-            Self::Concurrency { .. } | Self::Burst { .. } => Ok(()),
             Self::Rate { rate, arrival } => {
                 if !positive(*rate) {
                     return Err(LoadError::Rate(*rate));
@@ -86,6 +85,7 @@ impl Load {
                 }
                 arrival.check()
             }
+            _ => Ok(()),
         }
     }
 }
