@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -25,10 +25,18 @@ class Arrival(msgspec.Struct, frozen=True, omit_defaults=True):
     high: float | None = None
 
 
-class Concurrency(msgspec.Struct, frozen=True, tag_field="kind", tag="concurrency"):
+class Concurrency(msgspec.Struct, frozen=True):
     """Closed loop: exactly ``n`` requests in flight."""
 
     n: int
+
+    @property
+    def max_concurrency(self) -> None:
+        """No cap: the load is exact."""
+
+    def load(self) -> dict[str, Any]:
+        """Return the load as the engine is told it (``Load`` of ``rust/src/schedule/load.rs``)."""
+        return {"kind": "concurrency", "n": self.n}
 
     @property
     def words(self) -> str:
@@ -36,11 +44,16 @@ class Concurrency(msgspec.Struct, frozen=True, tag_field="kind", tag="concurrenc
         return f"closed loop, {self.n:,} in flight"
 
 
-class Rate(msgspec.Struct, frozen=True, tag_field="kind", tag="rate"):
-    """Open loop on an absolute schedule, ``rate`` requests a second."""
+class Rate(msgspec.Struct, frozen=True):
+    """Open loop on an absolute schedule, ``rate`` requests a second, at most ``max_concurrency`` in flight."""
 
     rate: float
     arrival: Arrival
+    max_concurrency: int | None = None
+
+    def load(self) -> dict[str, Any]:
+        """Return the load as the engine is told it."""
+        return {"kind": "rate", "rate": self.rate, "arrival": msgspec.to_builtins(self.arrival)}
 
     @property
     def words(self) -> str:
@@ -66,11 +79,17 @@ class Stage(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
         return f"{rate}/s for {self.seconds:g} s"
 
 
-class Stages(msgspec.Struct, frozen=True, tag_field="kind", tag="stages"):
-    """Open loop whose rate changes."""
+class Stages(msgspec.Struct, frozen=True):
+    """Open loop whose rate changes, at most ``max_concurrency`` in flight."""
 
     stages: tuple[Stage, ...]
     arrival: Arrival
+    max_concurrency: int | None = None
+
+    def load(self) -> dict[str, Any]:
+        """Return the load as the engine is told it."""
+        stages = [msgspec.to_builtins(stage) for stage in self.stages]
+        return {"kind": "stages", "stages": stages, "arrival": msgspec.to_builtins(self.arrival)}
 
     @property
     def words(self) -> str:
@@ -80,10 +99,15 @@ class Stages(msgspec.Struct, frozen=True, tag_field="kind", tag="stages"):
         return f"{'Poisson' if self.arrival.kind == 'poisson' else 'constant'} {shown}{more}"
 
 
-class Burst(msgspec.Struct, frozen=True, tag_field="kind", tag="burst"):
+class Burst(msgspec.Struct, frozen=True):
     """``n`` requests at once."""
 
     n: int
+    max_concurrency: int | None = None
+
+    def load(self) -> dict[str, Any]:
+        """Return the load as the engine is told it."""
+        return {"kind": "burst", "n": self.n}
 
     @property
     def words(self) -> str:
@@ -99,11 +123,12 @@ def of(config: Config) -> Load:
     if config.concurrency is not None:
         return Concurrency(config.concurrency)
     if config.rate is not None:
-        return Rate(config.rate, _arrival(config))
+        return Rate(config.rate, _arrival(config), config.max_concurrency)
     if config.stages is not None:
-        return Stages(tuple(Stage(*stage) for stage in config.stages), _arrival(config))
+        stages = tuple(Stage(*stage) for stage in config.stages)
+        return Stages(stages, _arrival(config), config.max_concurrency)
     if config.burst is not None:
-        return Burst(config.burst)
+        return Burst(config.burst, config.max_concurrency)
     raise AssertionError("checked options hold a load")
 
 
@@ -118,7 +143,7 @@ def warmup_of(load: Load, requests: int | None) -> Load:
         return Concurrency(max(1, min(load.n, requests or load.n, 64)))
     if isinstance(load, Stages):
         first = next(stage for stage in load.stages if stage.start > 0 or stage.end > 0)
-        return Rate(max(first.start, first.end), load.arrival)
+        return Rate(max(first.start, first.end), load.arrival, load.max_concurrency)
     return load
 
 
