@@ -5,16 +5,19 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from loadgen.config import OPTIONS, Config
 from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
-from loadgen.session import load as loads
-from loadgen.session.load import Load
+from loadgen.session import strategy as strategies
+from loadgen.session.order import SampleOrder, name_of
 from loadgen.session.settings import PhaseSettings, differing, request_of
+from loadgen.session.strategy import LoadStrategy, PlannedStrategy, is_planned
+
+Order: TypeAlias = str | SampleOrder | type[SampleOrder]
 
 MOST = 65_535
 """How many phases a session may have: the log numbers them in 16 bits."""
@@ -92,8 +95,8 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
         type: What it is for; its word will do.
         strategy: When requests start.
         dataset: Its prompts: a file, or ready ones; ``None`` makes synthetic ones.
-        order: How samples are drawn: ``without_replacement``, ``sequential``, ``with_replacement`` or ``single``, or an
-            order with that ``name``.
+        order: How samples are drawn: ``without_replacement``, ``sequential``, ``with_replacement`` or ``single``, or a
+            class of :mod:`loadgen.session.order`.
         settings: What it sends and how, where it differs from the run.
         handler: Called with each completed request of this phase, in place of the session's own.
         limits: When it stops; a burst, stages and a strategy of the user's own end by themselves.
@@ -107,9 +110,9 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     type: PhaseType | str = PhaseType.PERFORMANCE
-    strategy: Load
+    strategy: PlannedStrategy | LoadStrategy
     dataset: Dataset | str | os.PathLike[str] | None = None
-    order: Any = "without_replacement"
+    order: Order = "without_replacement"
     settings: PhaseSettings = PhaseSettings()
     handler: Callable[..., Any] | None = None
     limits: Limits = Limits()
@@ -125,6 +128,10 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"phase {self.name}: type {self.type!r} must be one of {', '.join(known)}")
             msgspec.structs.force_setattr(self, "type", PhaseType(self.type))
         _read(self, "seed", "seed")
+        try:
+            msgspec.structs.force_setattr(self, "order", name_of(self.order))
+        except ValueError as error:
+            raise ConfigError(f"phase {self.name}: {error}") from None
         _check_end(self)
 
     @property
@@ -161,27 +168,35 @@ def _check_end(phase: PhaseConfig) -> None:
         )
 
 
-def load_of(strategy: Any) -> dict[str, Any]:
+def load_of(strategy: PlannedStrategy | LoadStrategy) -> dict[str, Any]:
     """Return a strategy's load as the engine is told it; one that issues by itself has the load ``manual``.
 
     Args:
         strategy: A load strategy.
     """
-    built_in = getattr(strategy, "load", None)
-    return built_in() if built_in is not None else {"kind": "manual"}
+    return strategy.load() if is_planned(strategy) else {"kind": "manual"}
 
 
-def most_in_flight(strategy: Any) -> tuple[str, int] | None:
+def words_of(strategy: PlannedStrategy | LoadStrategy) -> str:
+    """Return a strategy's load as a report says it; a user's own may have ``words``, else it goes by its class.
+
+    Args:
+        strategy: A load strategy.
+    """
+    return str(getattr(strategy, "words", type(strategy).__name__))
+
+
+def most_in_flight(strategy: PlannedStrategy | LoadStrategy) -> tuple[str, int] | None:
     """Return the most requests that a strategy has in flight, with the option that says so; ``None`` for no bound.
 
     Args:
         strategy: A load strategy.
     """
-    load = load_of(strategy)
+    load, cap = load_of(strategy), getattr(strategy, "max_concurrency", None)
     if load["kind"] == "concurrency":
         return "concurrency", load["n"]
-    if strategy.max_concurrency is not None:
-        return "max_concurrency", strategy.max_concurrency
+    if cap is not None:
+        return "max_concurrency", int(cap)
     return ("burst", load["n"]) if load["kind"] == "burst" else None
 
 
@@ -270,18 +285,18 @@ def phases_of(config: Config) -> list[PhaseConfig]:
     Args:
         config: The run's options.
     """
-    measured = loads.of(config)
+    measured = strategies.of(config)
     phases = []
     if config.warmup is not None:
         requests = config.warmup if isinstance(config.warmup, int) else None
         limits = Limits(requests, None if requests is not None else config.warmup)
-        phases.append(_phase(config, PhaseType.WARMUP, loads.warmup_of(measured, requests), limits))
+        phases.append(_phase(config, PhaseType.WARMUP, strategies.warmup_of(measured, requests), limits))
     limits = Limits(config.requests, config.duration)
     phases.append(_phase(config, PhaseType.PERFORMANCE, measured, limits))
     return phases
 
 
-def _phase(config: Config, kind: PhaseType, load: Load, limits: Limits) -> PhaseConfig:
+def _phase(config: Config, kind: PhaseType, load: PlannedStrategy, limits: Limits) -> PhaseConfig:
     return PhaseConfig(
         name=kind.value,
         type=kind,
@@ -306,10 +321,11 @@ def plan_of(
         place: Its number and how many there are, where a list of phases was given; its report then says what differs.
     """
     settings = phase.options(run)
-    load, cap = load_of(phase.strategy), phase.strategy.max_concurrency
+    load = load_of(phase.strategy)
+    cap = getattr(phase.strategy, "max_concurrency", None) if is_planned(phase.strategy) else None
     warmup = phase.kind is PhaseType.WARMUP
     meta = {
-        "load": {**load, "words": phase.strategy.words, "max_concurrency": cap},
+        "load": {**load, "words": words_of(phase.strategy), "max_concurrency": cap},
         "dataset": dataset,
         "seed": phase.seed,
     }
@@ -324,7 +340,7 @@ def plan_of(
         duration_s=phase.limits.duration_s,
         drain=not warmup if phase.drain.enabled is None else phase.drain.enabled,
         drain_timeout_s=float(phase.drain.timeout),
-        order=str(getattr(phase.order, "name", phase.order)),
+        order=name_of(phase.order),
         # Another seed, so that the measured phase doesn't begin with the very prompts that the warm-up has sent.
         seed=phase.seed ^ (1 << 62) if warmup else phase.seed,
         unique_prompts=settings.unique_prompts,
