@@ -60,6 +60,8 @@ pub enum Load {
         /// Requests.
         n: u64,
     },
+    /// Nothing by itself: somebody outside asks for each request.
+    Manual,
 }
 
 impl Load {
