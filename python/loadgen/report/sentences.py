@@ -87,8 +87,10 @@ def measured(result: SessionResult) -> list[PhaseResult]:
 
 
 def _asked(result: SessionResult, phase: PhaseResult) -> dict[str, Any]:
-    """Return the options that a phase ran with."""
-    return {**result.report["run"]["config"], **phase.settings}
+    """Return the options that a phase ran with: the run's, the engine's account of its requests, its own settings."""
+    own = (phase.report.get("config") or {}).get("request") or {}
+    told = {name.removesuffix("_s"): value for name, value in own.items()}
+    return {**result.report["run"]["config"], **told, **phase.settings}
 
 
 def _spoken(result: SessionResult, phase: PhaseResult) -> str:
@@ -96,7 +98,7 @@ def _spoken(result: SessionResult, phase: PhaseResult) -> str:
 
 
 def _spoken_by(config: dict[str, Any]) -> str:
-    if "api" not in config:
+    if "api" not in config or "stream" not in config:
         return ""  # the log's description of the run is damaged
     return f"{config['api']}, {'streamed' if config['stream'] else 'not streamed'}"
 
@@ -250,21 +252,21 @@ def _tokens(phase: PhaseResult) -> str:
     return f"{', '.join(parts)} ({source}{more})"
 
 
-def _failures(phase: PhaseResult, config: dict[str, Any]) -> list[str]:
+def _failures(phase: PhaseResult, request: dict[str, Any]) -> list[str]:
     details = phase.report["failure_details"]
-    lines = [_failure(detail, config) for detail in details[:_KINDS]]
+    lines = [_failure(detail, request) for detail in details[:_KINDS]]
     rest = sum(detail["count"] for detail in details[_KINDS:])
     if rest:
         lines.append(f"{figures.whole(rest)} more, of {_many(len(details) - _KINDS, 'other kind')}: see report.json")
     return lines
 
 
-def _failure(detail: dict[str, Any], config: dict[str, Any]) -> str:
+def _failure(detail: dict[str, Any], request: dict[str, Any]) -> str:
     more = plain(str(detail["words"]))
     if detail["class"] == "stall":
-        more = f"no byte for {figures.clock(config['stall_timeout'])}"
+        more = f"no byte for {figures.clock(request['stall_timeout'])}"
     elif detail["class"] == "timeout":
-        more = f"after {figures.clock(config['timeout'])}"
+        more = f"after {figures.clock(request['timeout'])}"
     words = said(detail)
     text = f"{figures.whole(detail['count'])} × {failure_words(detail['class'])}"
     text += (f" ({more})" if more else "") + (f": {words}" if words and words != more else "")
