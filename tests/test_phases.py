@@ -1,6 +1,7 @@
 """A run of several phases: how they are said, what the engine is told of each, and what their report keeps apart."""
 
 import json
+import re
 import resource
 import stat
 from importlib import resources
@@ -20,6 +21,7 @@ from loadgen.cli import app, progress
 from loadgen.cli.early import error_of
 from loadgen.cli.ls import line_of_result
 from loadgen.config import PhaseOptions, resolve
+from loadgen.config.phases import PER_PHASE
 from loadgen.dataset import Dataset, Sample
 from loadgen.errors import ConfigError
 from loadgen.session import Run, machine, summary
@@ -523,6 +525,26 @@ def test_phases_keep_their_rows_settings_and_numbers_apart(here: Path) -> None:
     for file in result.dir.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert b"canary-7f3a" not in file.read_bytes(), file
+
+
+def test_the_example_runs_and_stands_on_its_page(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    example = root / "examples" / "phases.yaml"
+    assert f"```yaml\n{example.read_text()}```" in (root / "docs" / "phases.md").read_text()
+    quick = {"requests": 20, "out": tmp_path / "run"}
+    result = loadgen.run("mock:", config=example, **quick)  # type: ignore[arg-type]
+    assert [phase.name for phase in result.perf_results] == ["steady", "saturated"]
+    assert [phase.report["goodput"]["slo"] for phase in result.perf_results] == [
+        {"ttft": 200.0, "tpot": 20.0},
+        {"tpot": 20.0},
+    ]
+
+
+def test_the_page_names_every_key_of_a_phase() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "phases.md").read_text()
+    table = page[page.index("| key | meaning |") : page.index("Everything else")]
+    named = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line)))
+    assert named == {*PER_PHASE, "name", "type", "drain", "scorer", "target_field"}
 
 
 def test_only_phases_that_save_answers_have_them(here: Path) -> None:
