@@ -402,7 +402,7 @@ ROUGE: list[tuple[str, str, tuple[float, float, float]]] = [
 class TestRouge:
     @pytest.mark.parametrize(("answer", "target", "expected"), ROUGE)
     def test_gives_what_the_reference_package_gives(self, answer: str, target: str, expected: Any) -> None:
-        found = [value_of(Rouge(kind), answer, target) for kind in ("rouge1", "rouge2", "rougeL")]  # type: ignore[arg-type]
+        found = [value_of(Rouge(kind), answer, target) for kind in ("rouge1", "rouge2", "rougeL")]
         assert found == pytest.approx(expected, abs=1e-9)
 
     def test_a_list_gives_the_best(self) -> None:
@@ -418,7 +418,7 @@ class TestRouge:
     @given(st.text(), st.text())
     def test_is_a_share_and_1_for_the_same(self, answer: str, target: str) -> None:
         for kind in ("rouge1", "rouge2", "rougeL"):
-            value = value_of(Rouge(kind), answer, target)  # type: ignore[arg-type]
+            value = value_of(Rouge(kind), answer, target)
             assert value is None or 0 <= value <= 1
         assert value_of(Rouge(), f"a {target}", f"a {target}") == 1
 
@@ -430,7 +430,7 @@ class TestFunctions:
                 return Score(0.5, extracted=answer)
 
         def own(answer: str, target: Any, sample: Sample) -> bool:
-            return answer == target
+            return bool(answer == target)
 
         assert scorer_of(own).score("x", "x", ASKED) == Score(1.0)
         assert scorer_of(Own()).score("x", "x", ASKED) == Score(0.5, extracted="x")
