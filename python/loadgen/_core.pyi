@@ -8,9 +8,12 @@ from typing_extensions import CapsuleType
 
 __all__ = [
     "Bodies",
+    "Delays",
     "Engine",
     "MockServer",
+    "Plan",
     "RowReader",
+    "SampleOrder",
     "TextReader",
     "__version__",
     "arrow_rows",
@@ -37,6 +40,34 @@ class Bodies:
     def __len__(self) -> int: ...
 
 @final
+class Delays:
+    """Iterates over the delays of an open loop in nanoseconds, at least 1, without end.
+
+    They add up to the due times of the plan with the same load and seed. ``OverflowError`` after 584 years of them.
+
+    Args:
+        kind: ``constant``, ``poisson``, ``gamma`` or ``uniform``.
+        rate: Mean arrivals a second, above 0 and at most 1e9.
+        seed: The same seed gives the same delays.
+        burstiness: Shape of gamma delays.
+        low: Shortest uniform delay, in mean delays.
+        high: Longest uniform delay, in mean delays; ``low + high`` is 2.
+    """
+
+    def __new__(
+        cls,
+        kind: str,
+        rate: float,
+        seed: int = 0,
+        *,
+        burstiness: float | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> Delays: ...
+    def __iter__(self) -> Delays: ...
+    def __next__(self) -> int: ...
+
+@final
 class Engine:
     """The load engine of one run: it creates ``run.log`` in the run's directory and starts its workers.
 
@@ -56,6 +87,58 @@ class Engine:
 
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
+
+    def start_ns(self, timeout: float = 0.0) -> int | None:
+        """Wait up to ``timeout`` seconds for the newest phase's start, when its connections are there; that moment."""
+
+    def issue(self, sample: int | None = None) -> int | None:
+        """Send one request of a phase whose load is ``manual``, now.
+
+        Args:
+            sample: Index of the sample; ``None`` for the next one of the phase's order.
+
+        Returns:
+            The request's number in the session, or ``None`` when the phase takes no more.
+
+        Raises:
+            ValueError: If there is no such sample.
+            RuntimeError: If the newest phase isn't a manual one.
+        """
+
+    def end_issue(self) -> None:
+        """Issue nothing more: the manual phase drains and ends."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while completions wait; the engine closes it."""
+
+    def take_completions(
+        self,
+    ) -> list[
+        tuple[
+            int,
+            int,
+            int,
+            str,
+            str,
+            int,
+            str,
+            int | None,
+            int | None,
+            int,
+            int | None,
+            int | None,
+            int,
+            str | None,
+            str | None,
+            str | None,
+        ]
+    ]:
+        """Return the requests that have ended since the last call, of phases whose ``completions`` aren't ``none``.
+
+        Each is request, phase, sample, failure (``none`` for a good one), detail, status, finish, tokens in, tokens out;
+        the moments planned, sent, first token, done in monotonic nanoseconds; text, reasoning, error. None is ever lost,
+        and what a drained phase brought is there before ``wait`` tells its end.
+        """
 
     def finish(self, status: str = "complete", reason: str = "") -> None:
         """End the workers and close the log, which keeps how the run ended. May be called again."""
@@ -92,6 +175,29 @@ def summarise(dir: str | PathLike[str], options: str) -> str:
     """Derive a summary from the ``run.log`` of a run's directory."""
 
 @final
+class Plan:
+    """What a phase sends when: the code that the engine's workers run.
+
+    Args:
+        load: ``Load`` of ``rust/src/schedule/load.rs``.
+        order: ``sequential``, ``without_replacement``, ``with_replacement`` or ``single``.
+        samples: How many samples there are.
+        seed: Seed of arrivals and order.
+    """
+
+    def __new__(cls, load: str, order: str, samples: int, seed: int = 0) -> Plan: ...
+    @property
+    def length(self) -> int | None:
+        """How many requests it has, ``None`` where it has no end; stages are walked to theirs at each call."""
+
+    def block(self, start: int, count: int) -> tuple[bytes | None, bytes]:
+        """Return offsets and samples of ``count`` requests from ``start``, fewer where the plan ends before.
+
+        Both are little-endian u64; offsets are nanoseconds after the phase's start, ``None`` for a closed loop. A
+        random process is walked up to ``start``, some 20 ns for each request skipped; going back starts at 0 again.
+        """
+
+@final
 class RowReader:
     """Iterates over a log's rows, a batch of columns at a time: ``{name: (format, data, validity)}``.
 
@@ -101,6 +207,23 @@ class RowReader:
 
     def __iter__(self) -> RowReader: ...
     def __next__(self) -> dict[str, tuple[str, bytes, bytes | None]]: ...
+
+@final
+class SampleOrder:
+    """Iterates over sample indices without end.
+
+    Args:
+        kind: ``sequential``, ``without_replacement``, ``with_replacement`` or ``single``.
+        n: How many samples there are, at least 1.
+        seed: The same seed gives the same order.
+    """
+
+    def __new__(cls, kind: str, n: int, seed: int = 0) -> SampleOrder: ...
+    def sample(self, i: int) -> int:
+        """Return the sample of request ``i``, wherever the iteration stands."""
+
+    def __iter__(self) -> SampleOrder: ...
+    def __next__(self) -> int: ...
 
 def read_rows(
     dir: str | PathLike[str],
