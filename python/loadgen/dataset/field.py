@@ -70,7 +70,8 @@ class FieldMapping:
         """What a reader of the report must know of how the samples came to be."""
         said = [f"{self.skipped:,} conversations without a human turn were left out"] if self.skipped else []
         if self._targets is not None and self._targets.listed:
-            said.append(f"the options were listed below {self._targets.listed:,} questions")
+            listed = self._targets.listed
+            said.append(f"the options were listed below {listed:,} question{'' if listed == 1 else 's'}")
         return "; ".join(said) or None
 
     def sample(self, record: object, where: str) -> Sample | None:

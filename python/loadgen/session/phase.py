@@ -12,6 +12,7 @@ import msgspec
 from loadgen.config import OPTIONS, Config
 from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
+from loadgen.session import scoring
 from loadgen.session import strategy as strategies
 from loadgen.session.order import SampleOrder, name_of
 from loadgen.session.settings import PhaseSettings, differing, request_of
@@ -102,7 +103,8 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
         limits: When it stops; a burst, stages and a strategy of the user's own end by themselves.
         drain: What becomes of the requests in flight at its end.
         seed: Seed of order, arrivals and synthetic prompts.
-        scorer: What scores the answers of an accuracy phase.
+        scorer: What scores the answers of an accuracy phase, as :func:`loadgen.session.scoring.scorer_of` reads it.
+        target_field: The dataset's field with the right answer; ``None`` finds it by its name.
 
     Raises:
         ConfigError: If a value can't be used, or nothing would ever end the phase.
@@ -119,6 +121,7 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
     drain: Drain = Drain()
     seed: int = 0
     scorer: Any = None
+    target_field: str | None = None
 
     def __post_init__(self) -> None:
         _read(self, "name", "model")  # any text without control characters
@@ -133,6 +136,7 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError as error:
             raise ConfigError(f"phase {self.name}: {error}") from None
         _check_end(self)
+        _check_scorer(self)
 
     @property
     def kind(self) -> PhaseType:
@@ -166,6 +170,25 @@ def _check_end(phase: PhaseConfig) -> None:
             "other",
             "leave the limit out",
         )
+
+
+def _check_scorer(phase: PhaseConfig) -> None:
+    if phase.kind is not PhaseType.ACCURACY:
+        name = "scorer" if phase.scorer is not None else "target_field"
+        if phase.scorer is not None or phase.target_field is not None:
+            raise ConfigError(
+                f"phase {phase.name} is a {phase.kind.value} phase, and {name} is for accuracy phases",
+                "give it type: accuracy, or leave it out",
+            )
+        return
+    if phase.scorer is None:
+        raise ConfigError(
+            f"phase {phase.name} is an accuracy phase without a scorer", "give it one: scorer: numeric, say"
+        )
+    try:
+        msgspec.structs.force_setattr(phase, "scorer", scoring.scorer_of(phase.scorer))
+    except ConfigError as error:
+        raise ConfigError(f"phase {phase.name}: {error.message}", error.way_out) from None
 
 
 def load_of(strategy: PlannedStrategy | LoadStrategy) -> dict[str, Any]:
@@ -329,6 +352,11 @@ def plan_of(
         "dataset": dataset,
         "seed": phase.seed,
     }
+    if phase.kind is PhaseType.ACCURACY:
+        path = None if isinstance(phase.dataset, Dataset) else phase.dataset
+        meta["scoring"] = scoring.described(
+            phase.scorer, path, prompt_field=settings.prompt_field, target_field=phase.target_field
+        )
     if place is not None:
         meta["settings"] = differing(settings, run)
     return PhasePlan(

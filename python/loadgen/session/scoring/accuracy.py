@@ -84,7 +84,7 @@ class Tally:
         """Return the mean's 95 % confidence interval, and how it was made.
 
         Shares of right answers get Wilson's interval. Where samples were asked several times, its n is the number of
-        independent answers that vary as much as these do between samples; where nothing varies, of samples. Other
+        independent answers that vary as much as these do between samples; where all are alike, of samples. Other
         scores get the normal one from the standard error between samples.
 
         Source:
@@ -104,9 +104,14 @@ class Tally:
             return (mean - half, mean + half), "normal, clustered by sample" if several else "normal"
         if not several:
             return wilson(mean, self.scored), "wilson"
+        return wilson(mean, self._independent(mean, variance)), "wilson, clustered by sample"
+
+    def _independent(self, mean: float, variance: float | None) -> float:
+        """Return how many independent answers would tell the share of right ones as well as these do."""
         spread = mean * (1 - mean)
-        independent = min(self.scored, spread / variance) if variance and spread > 0 else self.samples
-        return wilson(mean, max(1.0, independent)), "wilson, clustered by sample"
+        if variance is None or spread == 0:
+            return float(self.samples)
+        return max(1.0, min(self.scored, spread / variance)) if variance > 0 else float(self.scored)
 
     def _variance(self, mean: float) -> float | None:
         """Return the variance of the mean, from the differences between samples; ``None`` for fewer than two."""

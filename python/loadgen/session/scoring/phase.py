@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from loadgen.session.scoring.named import AnyScorer, scorer_of, stored
 from loadgen.session.scoring.score import Score
 from loadgen.session.scoring.scores import SampleScore
 
-_SUCCESS, _CANCELLED = "none", "cancelled"
+_SUCCESS, _CANCELLED, _HTTP = "none", "cancelled", "http"
 
 
 def targets_of(scorer: AnyScorer, target_field: str | None = None) -> Targets | None:
@@ -34,9 +35,13 @@ def targets_of(scorer: AnyScorer, target_field: str | None = None) -> Targets | 
 
 
 def described(
-    scorer: AnyScorer, path: str | Path | None, *, prompt_field: str | None = None, target_field: str | None = None
+    scorer: AnyScorer,
+    path: str | os.PathLike[str] | None,
+    *,
+    prompt_field: str | None = None,
+    target_field: str | None = None,
 ) -> dict[str, Any]:
-    """Return what a phase's ``meta["accuracy"]`` holds: enough to score it again after its process has died.
+    """Return what a phase's log holds as ``scoring``: enough to score it again after its process has died.
 
     Args:
         scorer: The scorer.
@@ -80,7 +85,7 @@ def score_phase(directory: Path, phase: int, samples: Sequence[Sample], scorer: 
         raise RunError(
             f"the scorer {scorer.words} raised at {joined.raised:,} of {joined.asked:,} answers, first at request "
             f"{request}: {_named(raised)}",
-            f"the others are scored; see {scores.path_of(directory, phase)}",
+            f"the others are scored: loadgen report {directory}",
         ) from raised
 
 
@@ -117,14 +122,15 @@ class _Join:
         good: dict[int, int] = {}
         others: list[SampleScore] = []
         for batch in _core.read_rows(self._directory, phase=self._phase, children=False):
-            ids, samples = (_numbers(batch, name) for name in ("id", "sample"))
-            for request, sample, code in zip(ids, samples, batch["failure"][1], strict=True):
+            columns = [_numbers(batch, name) for name in ("id", "sample", "failure", "status")]
+            for request, sample, code, status in zip(*columns, strict=True):
                 failure = names[code]
                 if failure == _SUCCESS:
                     good[request] = sample
                 else:
                     reason = "cancelled" if failure == _CANCELLED else "failed"
-                    others.append(self._unscored(request, sample, reason, None if reason == "cancelled" else failure))
+                    note = f"http_{status}" if failure == _HTTP else None if reason == "cancelled" else failure
+                    others.append(self._unscored(request, sample, reason, note))
         return good, others
 
     def _scored(self, request: int, index: int, answer: str) -> SampleScore:
@@ -165,13 +171,12 @@ def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
-def accuracy_of(directory: Path, phase: dict[str, Any], about: dict[str, Any] | None) -> dict[str, Any] | None:
+def accuracy_of(directory: Path, phase: dict[str, Any]) -> dict[str, Any] | None:
     """Return ``accuracy`` of a phase's report, from the file with its scores; ``None`` where it was not scored yet.
 
     Args:
         directory: The run's directory.
         phase: The phase's part of the report.
-        about: Its ``meta["accuracy"]``.
 
     Raises:
         ReportError: If the file can't be read.
@@ -179,7 +184,7 @@ def accuracy_of(directory: Path, phase: dict[str, Any], about: dict[str, Any] | 
     path = scores.path_of(directory, phase["index"])
     if not path.is_file():
         return None
-    about = about or {}
+    about = phase["scoring"] or {}
     found = accuracy.of_scores(
         scores.read(path),
         scorer=about.get("scorer"),
@@ -202,19 +207,21 @@ def is_owed(directory: Path, phase: dict[str, Any]) -> bool:
     return phase["type"] == "accuracy" and kept and not scores.path_of(directory, phase["index"]).exists()
 
 
-def settle(directory: Path, phase: dict[str, Any], about: dict[str, Any] | None) -> None:
+def settle(directory: Path, phase: dict[str, Any]) -> None:
     """Score a phase whose own process could not, by what its log keeps of scorer and dataset.
 
     Args:
         directory: The run's directory.
         phase: The phase's part of the report.
-        about: Its ``meta["accuracy"]``.
 
     Raises:
         RunError: If dataset or scorer can't be had, or the dataset isn't the one that was sent.
     """
+    about = phase["scoring"]
     if about is None:
         raise RunError(f"the phase {phase['name']} is not scored, and its log doesn't tell by which scorer")
+    if about["path"] is None:
+        raise RunError(f"the phase {phase['name']} is not scored: its samples are known to its own program only")
     told = about["scorer"]
     if told.get("python", "") is None:
         raise RunError(
