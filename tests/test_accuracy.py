@@ -16,6 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+import loadgen
 from loadgen.config import resolve
 from loadgen.dataset import Dataset, Sample, Targets, load
 from loadgen.errors import ConfigError, DatasetError, ReportError, RunError
@@ -25,6 +26,7 @@ from loadgen.session.phase import Limits, PhaseConfig, PhaseType
 from loadgen.session.scoring import SampleScore, scores_of
 from loadgen.session.scoring.accuracy import OTHERS, AccuracyResult, of_scores, wilson
 from loadgen.session.scoring.scores import read, write
+from loadgen.session.settings import PhaseSettings
 from loadgen.session.strategy import ConcurrencyStrategy
 
 pytest_plugins = ["surface_fixtures"]
@@ -276,10 +278,56 @@ def test_what_an_accuracy_phase_lacks_is_said_before_anything_is_sent(here: Path
     with pytest.raises(ConfigError, match="is a performance phase, and scorer is for accuracy phases"):
         accuracy_phase(questions, type=PhaseType.PERFORMANCE)
     with pytest.raises(ConfigError, match="target_field is for accuracy phases"):
-        accuracy_phase(questions, type="warmup", scorer=None, target_field="answer")
+        accuracy_phase(questions, type="warmup", scorer=None, settings=PhaseSettings(target_field="answer"))
     with pytest.raises(DatasetError, match=r'no field "gold".*\(fields: question, answer\)'):
-        run("mock:", accuracy_phase(questions, target_field="gold"))
+        run("mock:", accuracy_phase(questions, settings=PhaseSettings(target_field="gold")))
     assert not (here / "loadgen-runs").exists()
+
+
+def test_a_configuration_file_names_the_scorer_and_the_target(
+    serve: Callable[[Callable[[str], Reply]], str], here: Path
+) -> None:
+    (here / "d.jsonl").write_text('{"question": "a", "gold": "yes"}\n{"question": "b", "gold": "no"}\n')
+    (here / "run.yaml").write_text(
+        f"""
+url: {serve(lambda asked: {"content": "so: yes"})}
+model: m
+stream: false
+phases:
+  - {{name: load, dataset: d.jsonl, concurrency: 1, requests: 2}}
+  - name: yes-or-no
+    type: accuracy
+    dataset: d.jsonl
+    concurrency: 1
+    requests: 2
+    target_field: gold
+    scorer: {{regex: 'so: (\\w+)'}}
+"""
+    )
+    result = loadgen.run(config="run.yaml")
+    phase = result.phase("yes-or-no")
+    assert phase.accuracy is not None
+    assert (phase.accuracy.mean, phase.accuracy.scored) == (0.5, 2)
+    told = phase.report["scoring"]
+    assert (told["target_field"], told["path"]) == ("gold", str(here / "d.jsonl"))
+    assert told["scorer"]["regex"]["pattern"] == r"so: (\w+)"
+
+
+def test_a_tokenizer_counts_and_the_answers_stay(
+    serve: Callable[[Callable[[str], Reply]], str], questions: str
+) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    made.save("tokenizer.json")
+    load_phase = accuracy_phase(questions, n=3, name="load", type="performance", scorer=None)
+    options = {"tokenizer": "tokenizer.json", "stream": True, "model": "mock"}
+    result = run("mock:?usage=none", load_phase, accuracy_phase(questions, n=2), **options)
+    assert result.phase("load").tokens["source"] == "tokenizer"
+    assert (result.dir / "answers.log").exists()
+    assert result.phase("gsm8k").accuracy is not None
+    again_result, warning = again.load(str(result.dir))
+    assert (again_result.report["phases"], warning) == (result.report["phases"], "")
 
 
 class TestTargets:

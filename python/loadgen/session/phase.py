@@ -104,7 +104,6 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
         drain: What becomes of the requests in flight at its end.
         seed: Seed of order, arrivals and synthetic prompts.
         scorer: What scores the answers of an accuracy phase, as :func:`loadgen.session.scoring.scorer_of` reads it.
-        target_field: The dataset's field with the right answer; ``None`` finds it by its name.
 
     Raises:
         ConfigError: If a value can't be used, or nothing would ever end the phase.
@@ -121,7 +120,6 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
     drain: Drain = Drain()
     seed: int = 0
     scorer: Any = None
-    target_field: str | None = None
 
     def __post_init__(self) -> None:
         _read(self, "name", "model")  # any text without control characters
@@ -175,7 +173,7 @@ def _check_end(phase: PhaseConfig) -> None:
 def _check_scorer(phase: PhaseConfig) -> None:
     if phase.kind is not PhaseType.ACCURACY:
         name = "scorer" if phase.scorer is not None else "target_field"
-        if phase.scorer is not None or phase.target_field is not None:
+        if phase.scorer is not None or phase.settings.target_field is not None:
             raise ConfigError(
                 f"phase {phase.name} is a {phase.kind.value} phase, and {name} is for accuracy phases",
                 "give it type: accuracy, or leave it out",
@@ -320,28 +318,30 @@ def phases_of(config: Config) -> list[PhaseConfig]:
     return phases
 
 
-def _phase(options: Config, kind: PhaseType, strategy: PlannedStrategy, limits: Limits) -> PhaseConfig:
+def _phase(options: Config, kind: PhaseType, strategy: PlannedStrategy, limits: Limits, **own: Any) -> PhaseConfig:
+    told: dict[str, Any] = {"name": kind.value, "settings": PhaseSettings.of(options)}
+    told["drain"] = Drain(timeout=options.drain)
     return PhaseConfig(
-        name=kind.value,
         type=kind,
         dataset=options.dataset,
         strategy=strategy,
         order=options.order,
-        settings=PhaseSettings.of(options),
         limits=limits,
-        drain=Drain(timeout=options.drain),
         seed=options.seed,
+        **told | own,
     )
 
 
 def _listed(phase: PhaseOptions) -> PhaseConfig:
     options = phase.options
     limits = Limits(options.requests, options.duration)
-    made = _phase(options, PhaseType(phase.type), strategies.of(options), limits)
-    return msgspec.structs.replace(
-        made,
+    return _phase(
+        options,
+        PhaseType(phase.type),
+        strategies.of(options),
+        limits,
         name=phase.name,
-        settings=msgspec.structs.replace(made.settings, target_field=phase.target_field),
+        settings=msgspec.structs.replace(PhaseSettings.of(options), target_field=phase.target_field),
         drain=Drain(phase.drains, options.drain),
         scorer=phase.scorer,
     )
@@ -370,7 +370,7 @@ def plan_of(
     if phase.kind is PhaseType.ACCURACY:
         path = None if isinstance(phase.dataset, Dataset) else phase.dataset
         meta["scoring"] = scoring.described(
-            phase.scorer, path, prompt_field=settings.prompt_field, target_field=phase.target_field
+            phase.scorer, path, prompt_field=settings.prompt_field, target_field=phase.settings.target_field
         )
     if place is not None:
         meta["settings"] = differing(settings, run)

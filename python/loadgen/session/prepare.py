@@ -102,7 +102,7 @@ def _prompts(phase: PhaseConfig, options: Config, known: dict[tuple[Any, ...], D
         "output_tokens": options.output_tokens,
         "tokenizer": options.tokenizer,
         "seed": phase.seed if phase.dataset is None else 0,
-        "targets": None if phase.scorer is None else scoring.targets_of(phase.scorer, phase.target_field),
+        "targets": None if phase.scorer is None else scoring.targets_of(phase.scorer, phase.settings.target_field),
     }
     path = None if phase.dataset is None else os.fspath(phase.dataset)
     key = (path and os.path.realpath(path), *wanted.values())
