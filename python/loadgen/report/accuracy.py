@@ -38,8 +38,7 @@ def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
         times = ", ".join(f"{name} {figures.time_ms(phase.latency.percentile(p))}" for name, p in _SHOWN)
         found.append(Sentence("latency", times))
     found += [Sentence("tokens", text) for text in (tokens(phase),) if text]
-    told = failures(phase, result.report["run"]["config"])
-    return found + [Sentence("failures" if index == 0 else "", text) for index, text in enumerate(told)]
+    return found + failures(result, phase)
 
 
 _SHOWN = (("p50", 50.0), ("p99", 99.0))

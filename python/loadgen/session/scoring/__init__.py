@@ -5,7 +5,7 @@ from loadgen.session.scoring.choice import MultipleChoice
 from loadgen.session.scoring.exact import ExactMatch
 from loadgen.session.scoring.function import FunctionScorer
 from loadgen.session.scoring.json_schema import JsonSchema
-from loadgen.session.scoring.named import AnyScorer, scorer_of
+from loadgen.session.scoring.named import AnyScorer, scorer_of, stored
 from loadgen.session.scoring.numeric import NumericAnswer
 from loadgen.session.scoring.phase import (
     accuracy_of,
@@ -41,5 +41,6 @@ __all__ = [
     "scorer_of",
     "scores_of",
     "settle",
+    "stored",
     "targets_of",
 ]
