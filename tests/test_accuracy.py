@@ -391,17 +391,19 @@ class TestTargets:
         (sample,) = load(self.write(here, {"question": "?", **record}), targets=Targets(choices=True))
         assert (sample.target, sample.choices) == (target, ["x", "y"])
 
-    def test_options_are_listed_below_a_prompt_that_does_not_name_them(self, here: Path) -> None:
+    def test_options_are_listed_below_a_prompt_that_does_not_list_them(self, here: Path) -> None:
         records: list[dict[str, Any]] = [
             {"question": "Which one?", "choices": ["a duck", "a swan"], "answer": 0},
-            {"question": "A a duck or B a swan?", "choices": ["a duck", "a swan"], "answer": 0},
+            {"question": "Which one?\n(a) a duck \n(b) a swan", "choices": ["a duck", "a swan"], "answer": 0},
             {"question": "How?", "answer": "so"},
+            {"question": "Is 12 more than 1 or 2?", "choices": ["1", "2"], "answer": 0},
         ]
         data = load(self.write(here, *records), targets=Targets(choices=True))
         assert data[0].prompt == "Which one?\n\nA. a duck\nB. a swan\n\nAnswer with the letter of the right option."
         assert data[1].prompt == records[1]["question"]
         assert (data[2].prompt, data[2].choices) == ("How?", None)
-        assert data.note == "the options were listed below 1 question"
+        assert (data[3].prompt or "").endswith("\n\nA. 1\nB. 2\n\nAnswer with the letter of the right option.")
+        assert data.note == "the options were listed below 2 questions"
 
     @pytest.mark.parametrize("choices", [["x"], 5, list(range(27)), {"text": ["x", "y"], "label": ["1"]}])
     def test_choices_that_are_none_are_an_error(self, here: Path, choices: Any) -> None:

@@ -24,7 +24,7 @@ class Targets(msgspec.Struct, frozen=True):
             own answer.
         is_needed: Whether a file without targets is an error.
         choices: Whether samples get the options that the answer is one of; they are listed below a prompt that doesn't
-            name them.
+            list them, a line each.
     """
 
     field: str | None = None
@@ -107,7 +107,10 @@ class TargetMapping:
         return labels, texts
 
     def _listing(self, sample: Sample, texts: list[str]) -> str | None:
-        if sample.prompt is None or all(text in sample.prompt for text in texts):
+        if sample.prompt is None:
+            return None
+        endings = [line.rstrip() for line in sample.prompt.splitlines()]
+        if all(any(line.endswith(text.strip()) for line in endings) for text in texts):
             return sample.prompt
         self.listed += 1
         lines = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, texts, strict=False))
