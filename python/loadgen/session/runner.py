@@ -11,7 +11,7 @@ import msgspec
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
-from loadgen.session import counting, machine, prepare, run_dir, summary
+from loadgen.session import counting, machine, prepare, run_dir, scoring, summary
 from loadgen.session.phase import PhaseConfig, PhasePlan, check, phases_of
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
@@ -55,6 +55,7 @@ class Run:
         self._engine: _core.Engine | None = None
         self._interrupt: str | None = None
         self._grace = 0.0
+        self._begun = 0
         self._state: Literal["preparing", "running", "reporting"] = "preparing"
 
     @property
@@ -94,7 +95,7 @@ class Run:
                 about = prepare.meta(config, directory.id, ready)
                 engine = self._start(prepare.run_config(config, ready, workers, url, directory.path, about), directory)
                 problem = self._drive(engine, ready, directory.path)
-                problem = problem or _count(directory.path, about["config"])
+                problem = problem or self._settle(ready, directory.path, about["config"])
                 report = _report(directory.path, about["config"])
         if problem is not None:
             raise problem
@@ -137,6 +138,7 @@ class Run:
                 return
             phase = prepared.plan
             engine.begin(phase.json(), prepared.bodies)
+            self._begun += 1
             if self._is_stopped():  # it came between the look above and the phase's beginning
                 engine.stop(self._grace)
             if self._watcher is not None:
@@ -146,6 +148,18 @@ class Run:
                 self._watcher.ended(phase, end)
             if end["reason"] in ("early", "disk", "stopped"):
                 return
+
+    def _settle(self, phases: list[PreparedPhase], directory: Path, config: dict[str, Any]) -> RunError | None:
+        """Score and count what the answers were kept for; what went wrong is returned, as the report comes first."""
+        problem: RunError | None = None
+        for index, phase in enumerate(phases[: self._begun]):
+            if phase.dataset is not None:
+                try:
+                    scoring.score_phase(directory, index, phase.dataset.samples, phase.config.scorer)
+                except RunError as error:
+                    problem = problem or error
+        keeps = any(phase.config.options(self._config).save_responses for phase in phases)
+        return problem or _count(directory, config, keeps=keeps)
 
     def _is_stopped(self) -> bool:
         return self._interrupt is not None
@@ -169,11 +183,11 @@ def _broken(error: Exception) -> RunError:
     return RunError(f"the engine broke down: {error}")
 
 
-def _count(directory: Path, config: dict[str, Any]) -> RunError | None:
+def _count(directory: Path, config: dict[str, Any], *, keeps: bool) -> RunError | None:
     """Count what the server didn't; what went wrong is returned, as the report comes first."""
     if counting.is_owed(directory, config):
         try:
-            counting.count(directory, config)
+            counting.count(directory, config, keeps=keeps)
         except RunError as error:
             return error
     return None
