@@ -69,6 +69,22 @@ pub struct RunConfig {
     pub meta: serde_json::Value,
 }
 
+/// One run whose requests somebody else makes: where its log goes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinkConfig {
+    /// Directory of the run; `run.log` is created in it.
+    pub dir: PathBuf,
+    /// Keep the answers' text in `answers.log`.
+    #[serde(default)]
+    pub save_responses: bool,
+    /// Keep there the text of good answers whose tokens nobody counted, for a tokenizer to do so afterwards.
+    #[serde(default)]
+    pub keep_uncounted: bool,
+    /// What a later `loadgen report` must know of the run: a JSON object, stored in the log as it is.
+    pub meta: serde_json::Value,
+}
+
 /// How a phase ends being a phase: what kind it is.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -127,6 +143,13 @@ pub struct PhaseConfig {
 impl RunConfig {
     /// Whether answers are read as text at all.
     pub(crate) fn reads_text(&self) -> bool {
+        self.save_responses || self.keep_uncounted
+    }
+}
+
+impl SinkConfig {
+    /// Whether any answer's text may be kept.
+    pub(crate) fn keeps_text(&self) -> bool {
         self.save_responses || self.keep_uncounted
     }
 }

@@ -1,5 +1,6 @@
 //! The engine: workers that share nothing take requests from one plan, make them, and write what happened.
 
+mod account;
 mod bodies;
 pub mod config;
 mod connection;
@@ -10,6 +11,7 @@ mod phase;
 mod reception;
 mod request;
 mod run;
+mod sink;
 mod ticker;
 mod timer;
 mod usage;
@@ -18,3 +20,4 @@ mod worker;
 pub use bodies::{Bodies, BodiesError};
 pub use phase::StopReason;
 pub use run::{Engine, EngineError};
+pub use sink::{Completion, Issued, Sink};

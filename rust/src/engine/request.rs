@@ -19,7 +19,7 @@ use crate::record::{Attempt, AttemptKind, Detail, Failure, Row, StampSource, Sta
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(20);
 
 /// So many failures of a phase keep their words, on each worker.
-const TEXTS_KEPT: u32 = 50;
+pub(super) const TEXTS_KEPT: u32 = 50;
 
 /// A request taken from the plan.
 #[derive(Clone, Copy, Debug)]

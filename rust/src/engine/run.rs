@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::{Barrier, mpsc};
 
-use super::bodies::Bodies;
+use super::bodies::{Bodies, BodiesError};
 use super::config::{PhaseConfig, RunConfig};
 use super::phase::{Phase, SharedPhase, StopReason};
 use super::ticker::Ticker;
@@ -38,6 +38,20 @@ pub enum EngineError {
     /// A phase was begun while another was issuing, or on a run that has finished.
     #[error("{0}")]
     State(&'static str),
+    /// A sample that the phase doesn't have.
+    #[error("sample {sample} of a phase that has {samples}: the last one is {}", samples - 1)]
+    Sample {
+        /// The one asked for.
+        sample: u64,
+        /// How many there are.
+        samples: u64,
+    },
+    /// A phase with nothing to send, or with too much.
+    #[error(transparent)]
+    Bodies(#[from] BodiesError),
+    /// A call in a child of the process that started the run.
+    #[error("this run belongs to the process that started it: after a fork, the child starts its own")]
+    Forked,
     /// Something in a worker that should not happen.
     #[error("{0}")]
     Worker(String),
@@ -109,7 +123,7 @@ impl Engine {
             })
             .collect::<Result<Vec<_>, std::io::Error>>()?;
         let log = Arc::new(log);
-        let ticker = Some(Ticker::start(Arc::clone(&run), Arc::clone(&log))?);
+        let ticker = Some(Ticker::start(run.lives.clone(), Arc::clone(&log))?);
         let control = Control { log: Some(log), ticker, workers, phases: Vec::new(), reported: 0 };
         Ok(Self { run, process: std::process::id(), control: Mutex::new(control) })
     }
@@ -217,9 +231,7 @@ impl Engine {
         if self.process == std::process::id() {
             return Ok(());
         }
-        Err(EngineError::State(
-            "this run belongs to the process that started it: after a fork, the child starts its own",
-        ))
+        Err(EngineError::Forked)
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {

@@ -77,24 +77,26 @@ pub(super) fn now_ns() -> u64 {
     crate::clock::now_ns()
 }
 
-fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
     serde_json::from_str(json).map_err(|e| PyValueError::new_err(format!("{what} configuration: {e}")))
 }
 
-fn duration(seconds: f64) -> PyResult<Duration> {
+pub(super) fn duration(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|e| PyValueError::new_err(format!("{seconds} seconds: {e}")))
 }
 
-fn to_python(error: EngineError) -> PyErr {
+pub(super) fn to_python(error: EngineError) -> PyErr {
     let text = error.to_string();
     match error {
-        EngineError::Target(_) | EngineError::Connect(_) => PyValueError::new_err(text),
+        EngineError::Target(_) | EngineError::Connect(_) | EngineError::Sample { .. } | EngineError::Bodies(_) => {
+            PyValueError::new_err(text)
+        }
         EngineError::Log(_) | EngineError::Thread(_) => PyOSError::new_err(text),
         _ => PyRuntimeError::new_err(text),
     }
 }
 
-fn live_json(live: &LiveCopy, seconds: f64) -> String {
+pub(super) fn live_json(live: &LiveCopy, seconds: f64) -> String {
     let ended = live.ok + live.failed + live.cancelled;
     json!({
         "t_s": seconds,

@@ -2,6 +2,7 @@
 
 mod engine;
 mod record;
+mod sink;
 mod stats;
 mod table;
 
@@ -16,6 +17,8 @@ mod _core {
     use super::engine::{Bodies, Engine, now_ns};
     #[pymodule_export]
     use super::record::{RowReader, TextReader, read_rows, read_texts};
+    #[pymodule_export]
+    use super::sink::Sink;
     #[pymodule_export]
     use super::stats::summarise;
     #[pymodule_export]

@@ -1,0 +1,248 @@
+//! The sink: whoever makes the requests, the log and the report are the same.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use loadgen::engine::config::SinkConfig;
+use loadgen::engine::{Completion, Sink};
+use loadgen::record::{Failure, Finish};
+use loadgen::stats::{Options, Phase, Summary, summarise};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn sink(dir: &Path) -> Sink {
+    sink_with(dir, json!({}))
+}
+
+fn sink_with(dir: &Path, more: Value) -> Sink {
+    let mut config = json!({"dir": dir, "meta": {"id": "s"}});
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Sink::start(serde_json::from_value::<SinkConfig>(config).unwrap()).unwrap()
+}
+
+fn begin(sink: &Sink, more: Value) {
+    let mut phase = json!({
+        "name": "p", "load": {"kind": "concurrency", "n": 4}, "drain_timeout_s": 240, "stop_early": false
+    });
+    phase.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    sink.begin(serde_json::from_value(phase).unwrap(), 5).unwrap();
+}
+
+fn issue(sink: &Sink) -> u64 {
+    sink.issue(None, None).unwrap().unwrap().request
+}
+
+fn ok(sink: &Sink, request: u64) -> bool {
+    sink.complete(request, &Completion { tokens_out: Some(3), ..Completion::default() }, None)
+}
+
+fn end(sink: &Sink) -> Value {
+    sink.wait(PATIENCE).unwrap().expect("the phase ends")
+}
+
+fn counts(end: &Value) -> [u64; 4] {
+    ["issued", "ok", "failed", "cancelled"].map(|name| end["counts"][name].as_u64().unwrap())
+}
+
+fn summary(dir: &Path) -> Summary {
+    summarise(dir, &Options::default()).unwrap()
+}
+
+fn phase(dir: &Path) -> Phase {
+    summary(dir).phases.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_stream_and_a_failure_make_the_same_report_with_pythons_stamps() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"requests": 2, "order": "sequential"}));
+    let start = sink.start_phase().unwrap();
+    let first = sink.issue(None, None).unwrap().unwrap();
+    assert!((first.request, first.sample) == (0, 0) && first.planned_ns >= start);
+    assert!(sink.sent(0, None) && sink.chunk(0, Some(2), true, None) && sink.chunk(0, Some(1), true, None));
+    let second = issue(&sink);
+    assert!(sink.issue(None, None).unwrap().is_none(), "two requests were asked for");
+    assert!(sink.complete(0, &Completion { finish: Finish::Stop, tokens_in: Some(7), ..Completion::default() }, None));
+    let failed = Completion { failure: Failure::Http, status: 503, error: "busy", ..Completion::default() };
+    assert!(sink.complete(second, &failed, None));
+    let told = end(&sink);
+    assert_eq!(
+        (counts(&told), told["reason"].as_str(), told["name"].as_str()),
+        ([2, 1, 1, 0], Some("requests"), Some("p"))
+    );
+    sink.finish("complete", "").unwrap();
+
+    let phase = phase(dir.path());
+    assert_eq!((phase.counts.issued, phase.counts.ok, phase.counts.failed), (2, 1, 1));
+    assert_eq!(phase.trust.invariant_violations, 0);
+    let note = "2 requests carry stamps taken in Python";
+    assert!(phase.trust.notes.iter().any(|n| n.contains(note)), "{:?}", phase.trust.notes);
+    let report = serde_json::to_value(&phase).unwrap();
+    assert_eq!(report["metrics"]["ttft"]["count"], 1);
+    assert_eq!(report["tokens"]["output"], 3);
+    assert!(report.to_string().contains("busy"), "{report}");
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_is_counted_as_late_and_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"requests": 1}));
+    let request = issue(&sink);
+    assert!(ok(&sink, request));
+    assert!(!ok(&sink, request), "it has ended already");
+    assert!(!ok(&sink, 99) && !sink.chunk(99, None, true, None) && !sink.sent(99, None));
+    assert_eq!((sink.late(), counts(&end(&sink))), (3, [1, 1, 0, 0]));
+    sink.finish("complete", "").unwrap();
+    assert_eq!(summary(dir.path()).phases[0].counts.ok, 1);
+}
+
+#[test]
+fn a_stop_without_grace_cancels_what_is_in_flight() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"requests": 10}));
+    let requests = [issue(&sink), issue(&sink)];
+    assert!(ok(&sink, requests[0]));
+    sink.stop(Duration::ZERO);
+    let told = end(&sink);
+    assert_eq!((counts(&told), told["reason"].as_str()), ([2, 1, 0, 1], Some("stopped")));
+    assert!(sink.issue(None, None).unwrap().is_none());
+    assert!(!ok(&sink, requests[1]), "its row is written");
+    assert_eq!(sink.late(), 1);
+    sink.finish("interrupted", "SIGINT").unwrap();
+}
+
+#[test]
+fn a_drain_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"requests": 2, "drain_timeout_s": 0.0}));
+    issue(&sink);
+    issue(&sink);
+    assert_eq!(counts(&end(&sink)), [2, 0, 0, 2]);
+}
+
+#[test]
+fn a_phase_that_issues_no_more_and_has_nothing_in_flight_ends_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"load": {"kind": "burst", "n": 9}}));
+    let request = issue(&sink);
+    sink.end_issue();
+    assert!(sink.wait(Duration::ZERO).unwrap().is_none(), "one is in flight");
+    ok(&sink, request);
+    let told = end(&sink);
+    assert_eq!((counts(&told), told["reason"].as_str()), ([1, 1, 0, 0], Some("plan")));
+}
+
+#[test]
+fn the_duration_counts_from_the_phases_start_and_by_the_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"duration_s": 3600.0}));
+    let start = sink.start_phase().unwrap();
+    assert_eq!(sink.issue(None, Some(start)).unwrap().unwrap().planned_ns, start);
+    ok(&sink, 0);
+    sink.end_issue();
+    assert_eq!(end(&sink)["reason"], "plan");
+
+    begin(&sink, json!({"name": "short", "duration_s": 1e-9}));
+    sink.start_phase().unwrap();
+    assert!(sink.issue(None, None).unwrap().is_none());
+    assert_eq!(end(&sink)["reason"], "duration");
+}
+
+#[test]
+fn a_strategy_that_only_waits_does_not_outlast_the_duration() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"duration_s": 0.001}));
+    sink.start_phase().unwrap();
+    assert_eq!(end(&sink)["reason"], "duration");
+}
+
+#[test]
+fn a_warm_up_hands_over_and_keeps_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"name": "w", "type": "warmup", "drain": false, "requests": 2}));
+    let warm = [issue(&sink), issue(&sink)];
+    assert_eq!(end(&sink)["counts"], Value::Null, "two are in flight");
+    begin(&sink, json!({"requests": 1}));
+    let measured = issue(&sink);
+    assert_eq!(measured, 2);
+    assert!(ok(&sink, warm[0]) && ok(&sink, measured));
+    assert_eq!(counts(&end(&sink)), [1, 1, 0, 0]);
+    sink.finish("complete", "").unwrap();
+    let found: Vec<[u64; 4]> = summary(dir.path())
+        .phases
+        .iter()
+        .map(|p| [p.counts.issued, p.counts.ok, p.counts.failed, p.counts.cancelled])
+        .collect();
+    assert_eq!(found, [[2, 1, 0, 1], [1, 1, 0, 0]], "what was left at the end is cancelled");
+}
+
+#[test]
+fn a_sample_of_ones_own_is_taken_and_one_that_is_not_there_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"requests": 1}));
+    let error = sink.issue(Some(5), None).unwrap_err().to_string();
+    assert_eq!(error, "sample 5 of a phase that has 5: the last one is 4");
+    assert_eq!(sink.issue(Some(4), None).unwrap().unwrap().sample, 4);
+}
+
+#[test]
+fn calls_out_of_turn_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    assert!(sink.issue(None, None).unwrap_err().to_string().contains("begin one first"));
+    assert!(sink.wait(Duration::ZERO).unwrap_err().to_string().contains("begin one first"));
+    begin(&sink, json!({}));
+    let again = serde_json::from_value(json!({"name": "q", "load": {"kind": "burst", "n": 1}, "drain_timeout_s": 1}));
+    assert!(sink.begin(again.unwrap(), 5).unwrap_err().to_string().contains("still running"));
+    sink.finish("complete", "").unwrap();
+    sink.finish("complete", "").unwrap();
+    assert!(sink.issue(None, None).unwrap().is_none(), "a finished run issues nothing");
+}
+
+#[test]
+fn threads_that_issue_together_make_exactly_the_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"requests": 2_000}));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(issued) = sink.issue(None, None).unwrap() {
+                    sink.sent(issued.request, None);
+                    assert!(sink.chunk(issued.request, None, true, None) && ok(&sink, issued.request));
+                }
+            });
+        }
+    });
+    assert_eq!(counts(&end(&sink)), [2_000, 2_000, 0, 0]);
+    sink.finish("complete", "").unwrap();
+    let phase = phase(dir.path());
+    assert_eq!((phase.counts.ok, phase.trust.invariant_violations), (2_000, 0));
+}
+
+#[test]
+fn an_abandoned_sink_leaves_a_readable_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink_with(dir.path(), json!({"save_responses": true}));
+    begin(&sink, json!({"requests": 5}));
+    let request = issue(&sink);
+    sink.complete(request, &Completion { text: "forty-two", ..Completion::default() }, None);
+    issue(&sink);
+    drop(sink);
+    let summary = summary(dir.path());
+    assert_eq!((summary.status.as_str(), summary.reason.as_deref()), ("interrupted", Some("abandoned")));
+    assert_eq!((summary.phases[0].counts.ok, summary.phases[0].counts.cancelled), (1, 1));
+    let answers = std::fs::read(dir.path().join("answers.log")).unwrap();
+    assert!(answers.windows(9).any(|w| w == b"forty-two"));
+}
