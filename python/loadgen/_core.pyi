@@ -58,6 +58,58 @@ class Engine:
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
 
+    def start_ns(self, timeout: float = 0.0) -> int | None:
+        """Wait up to ``timeout`` seconds for the newest phase's start, when its connections are there; that moment."""
+
+    def issue(self, sample: int | None = None) -> int | None:
+        """Send one request of a phase whose load is ``manual``, now.
+
+        Args:
+            sample: Index of the sample; ``None`` for the next one of the phase's order.
+
+        Returns:
+            The request's number in the session, or ``None`` when the phase takes no more.
+
+        Raises:
+            ValueError: If there is no such sample.
+            RuntimeError: If the newest phase isn't a manual one.
+        """
+
+    def end_issue(self) -> None:
+        """Issue nothing more: the manual phase drains and ends."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while completions wait; the engine closes it."""
+
+    def take_completions(
+        self,
+    ) -> list[
+        tuple[
+            int,
+            int,
+            int,
+            str,
+            str,
+            int,
+            str,
+            int | None,
+            int | None,
+            int,
+            int | None,
+            int | None,
+            int,
+            str | None,
+            str | None,
+            str | None,
+        ]
+    ]:
+        """Return the requests that have ended since the last call, of phases whose ``completions`` aren't ``none``.
+
+        Each is request, phase, sample, failure (``none`` for a good one), detail, status, finish, tokens in, tokens out;
+        the moments planned, sent, first token, done in monotonic nanoseconds; text, reasoning, error. None is ever lost,
+        and what a drained phase brought is there before ``wait`` tells its end.
+        """
+
     def finish(self, status: str = "complete", reason: str = "") -> None:
         """End the workers and close the log, which keeps how the run ended. May be called again."""
 
@@ -68,12 +120,12 @@ class Sink:
     A stamp that is given (``ns``) counts instead, between the stamp before it and the call. Any thread may call.
 
     Args:
-        config: ``SinkConfig`` of ``rust/src/engine/config.rs``.
+        config: ``RunConfig`` of ``rust/src/engine/config.rs``; its URL isn't looked at.
     """
 
     def __new__(cls, config: str) -> Sink: ...
-    def begin(self, phase: str, samples: int) -> None:
-        """Start a phase over so many samples; its load begins with ``start`` or the first ``issue``."""
+    def begin(self, phase: str, bodies: Bodies) -> None:
+        """Start a phase (``PhaseConfig``), whose load begins with ``start`` or the first ``issue``."""
 
     def start(self) -> int:
         """Begin the phase's load, if that hasn't happened; return the moment."""
@@ -85,6 +137,9 @@ class Sink:
             sample: The sample to send in place of the one whose turn it is.
             planned_ns: When it should have started, if that isn't now.
         """
+
+    def body(self, request: int) -> bytes | None:
+        """Return the body of a request in flight, the very bytes that the engine would send."""
 
     def sent(self, request: int, ns: int | None = None) -> bool:
         """The request is about to be sent. Returns whether it is in flight."""

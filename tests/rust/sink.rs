@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use loadgen::engine::config::SinkConfig;
-use loadgen::engine::{Completion, Sink};
+use loadgen::engine::config::RunConfig;
+use loadgen::engine::{Bodies, Ending, Sink};
 use loadgen::record::{Failure, Finish};
 use loadgen::stats::{Options, Phase, Summary, summarise};
 use serde_json::{Value, json};
@@ -17,9 +18,12 @@ fn sink(dir: &Path) -> Sink {
 }
 
 fn sink_with(dir: &Path, more: Value) -> Sink {
-    let mut config = json!({"dir": dir, "meta": {"id": "s"}});
+    let mut config = json!({
+        "url": "python:issuer", "timeout_s": 60, "connect_timeout_s": 5, "stall_timeout_s": 60, "workers": 1,
+        "dir": dir, "meta": {"id": "s"}
+    });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    Sink::start(serde_json::from_value::<SinkConfig>(config).unwrap()).unwrap()
+    Sink::start(serde_json::from_value::<RunConfig>(config).unwrap()).unwrap()
 }
 
 fn begin(sink: &Sink, more: Value) {
@@ -27,7 +31,12 @@ fn begin(sink: &Sink, more: Value) {
         "name": "p", "load": {"kind": "concurrency", "n": 4}, "drain_timeout_s": 240, "stop_early": false
     });
     phase.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    sink.begin(serde_json::from_value(phase).unwrap(), 5).unwrap();
+    sink.begin(serde_json::from_value(phase).unwrap(), bodies()).unwrap();
+}
+
+fn bodies() -> Arc<Bodies> {
+    let all: Vec<String> = (0..5).map(|i| format!(r#"{{"prompt":"{i}"}}"#)).collect();
+    Arc::new(Bodies::new(all.iter().map(|b| b.as_bytes()), vec![11; 5]).unwrap())
 }
 
 fn issue(sink: &Sink) -> u64 {
@@ -35,7 +44,7 @@ fn issue(sink: &Sink) -> u64 {
 }
 
 fn ok(sink: &Sink, request: u64) -> bool {
-    sink.complete(request, &Completion { tokens_out: Some(3), ..Completion::default() }, None)
+    sink.complete(request, &Ending { tokens_out: Some(3), ..Ending::default() }, None)
 }
 
 fn end(sink: &Sink) -> Value {
@@ -65,8 +74,8 @@ fn a_stream_and_a_failure_make_the_same_report_with_pythons_stamps() {
     assert!(sink.sent(0, None) && sink.chunk(0, Some(2), true, None) && sink.chunk(0, Some(1), true, None));
     let second = issue(&sink);
     assert!(sink.issue(None, None).unwrap().is_none(), "two requests were asked for");
-    assert!(sink.complete(0, &Completion { finish: Finish::Stop, tokens_in: Some(7), ..Completion::default() }, None));
-    let failed = Completion { failure: Failure::Http, status: 503, error: "busy", ..Completion::default() };
+    assert!(sink.complete(0, &Ending { finish: Finish::Stop, tokens_in: Some(7), ..Ending::default() }, None));
+    let failed = Ending { failure: Failure::Http, status: 503, error: "busy", ..Ending::default() };
     assert!(sink.complete(second, &failed, None));
     let told = end(&sink);
     assert_eq!(
@@ -192,8 +201,41 @@ fn a_sample_of_ones_own_is_taken_and_one_that_is_not_there_named() {
     let sink = sink(dir.path());
     begin(&sink, json!({"requests": 1}));
     let error = sink.issue(Some(5), None).unwrap_err().to_string();
-    assert_eq!(error, "sample 5 of a phase that has 5: the last one is 4");
+    assert_eq!(error, "sample 5 of 5: they are counted from 0");
     assert_eq!(sink.issue(Some(4), None).unwrap().unwrap().sample, 4);
+}
+
+#[test]
+fn a_body_is_what_the_engine_would_send_by_the_phases_own_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    let body = |sink: &Sink, request| sink.body(request).map(|b| String::from_utf8(b).unwrap());
+    begin(&sink, json!({"order": "sequential", "unique_prompts": true, "seed": 10}));
+    issue(&sink);
+    let streamed = r#"{"stream":true,"stream_options":{"include_usage":true},"prompt":"#;
+    assert_eq!(body(&sink, 0).unwrap(), format!(r##"{streamed}"#a.0 0"}}"##));
+    ok(&sink, 0);
+    assert_eq!(body(&sink, 0), None, "it has ended");
+    sink.end_issue();
+    end(&sink);
+    begin(&sink, json!({"name": "q", "order": "sequential", "request": {"stream": false}}));
+    issue(&sink);
+    assert_eq!(body(&sink, 1).unwrap(), r#"{"prompt":"0"}"#);
+}
+
+#[test]
+fn what_an_issuer_tells_is_kept_without_the_phases_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink_with(dir.path(), json!({"api_key": "canary-key"}));
+    begin(&sink, json!({"requests": 1, "request": {"headers": [["x-token", "canary-header"]]}}));
+    let request = issue(&sink);
+    let error = "refused canary-key and canary-header";
+    sink.complete(request, &Ending { failure: Failure::Body, error, ..Ending::default() }, None);
+    end(&sink);
+    sink.finish("complete", "").unwrap();
+    let log = std::fs::read(dir.path().join("run.log")).unwrap();
+    let holds = |what: &str| log.windows(what.len()).any(|w| w == what.as_bytes());
+    assert!(holds("refused") && !holds("canary"));
 }
 
 #[test]
@@ -204,7 +246,7 @@ fn calls_out_of_turn_are_refused() {
     assert!(sink.wait(Duration::ZERO).unwrap_err().to_string().contains("begin one first"));
     begin(&sink, json!({}));
     let again = serde_json::from_value(json!({"name": "q", "load": {"kind": "burst", "n": 1}, "drain_timeout_s": 1}));
-    assert!(sink.begin(again.unwrap(), 5).unwrap_err().to_string().contains("still running"));
+    assert!(sink.begin(again.unwrap(), bodies()).unwrap_err().to_string().contains("still running"));
     sink.finish("complete", "").unwrap();
     sink.finish("complete", "").unwrap();
     assert!(sink.issue(None, None).unwrap().is_none(), "a finished run issues nothing");
@@ -237,7 +279,7 @@ fn an_abandoned_sink_leaves_a_readable_log() {
     let sink = sink_with(dir.path(), json!({"save_responses": true}));
     begin(&sink, json!({"requests": 5}));
     let request = issue(&sink);
-    sink.complete(request, &Completion { text: "forty-two", ..Completion::default() }, None);
+    sink.complete(request, &Ending { text: "forty-two", ..Ending::default() }, None);
     issue(&sink);
     drop(sink);
     let summary = summary(dir.path());

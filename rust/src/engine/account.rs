@@ -1,13 +1,11 @@
 //! What a run's control side keeps, whoever makes its requests: the log, the ticker, the phases and their documents.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::bodies::Bodies;
-use super::config::PhaseConfig;
-use super::phase::{Phase, SharedPhase, StopReason};
+use super::config::RunConfig;
+use super::phase::{Phase, SharedPhase, StopReason, Ways};
 use super::run::EngineError;
 use super::ticker::Ticker;
 use crate::clock::{Anchor, now_ns};
@@ -24,11 +22,11 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Create the run's log in `dir`. `meta` is what a later report must know of the run.
-    pub(super) fn open(dir: &Path, meta: &Value, keep_answers: bool) -> Result<Self, EngineError> {
-        let session = meta.get("id").and_then(Value::as_str).unwrap_or("run").to_owned();
-        let header = LogHeader { anchor: Anchor::now(), session, meta: meta.clone() };
-        let log = Arc::new(LogWriter::create(dir, &header, keep_answers)?);
+    /// Create the run's log.
+    pub(super) fn open(run: &RunConfig) -> Result<Self, EngineError> {
+        let session = run.meta.get("id").and_then(Value::as_str).unwrap_or("run").to_owned();
+        let header = LogHeader { anchor: Anchor::now(), session, meta: run.meta.clone() };
+        let log = Arc::new(LogWriter::create(&run.dir, &header, run.save_responses || run.keep_uncounted)?);
         Ok(Self { log: Some(log), ticker: None, phases: Vec::new(), reported: 0 })
     }
 
@@ -44,22 +42,22 @@ impl Account {
     }
 
     /// Start a phase that `workers` workers will run. The one before must have stopped issuing.
-    pub(super) fn begin(
-        &mut self,
-        config: PhaseConfig,
-        bodies: Arc<Bodies>,
-        workers: u16,
-    ) -> Result<SharedPhase, EngineError> {
+    pub(super) fn begin(&mut self, ways: Ways, workers: u16) -> Result<SharedPhase, EngineError> {
         if self.phases.len() > self.reported {
             return Err(EngineError::State("a phase is still running: wait for its end first"));
         }
         let log = self.log()?;
         let first_id = self.phases.last().map_or(0, |p| p.first_id + p.claimed());
         let index = u16::try_from(self.phases.len()).map_err(|_| EngineError::State("65,536 phases at most"))?;
+        if ways.settings.keep_answers() {
+            log.keep_answers()?;
+        }
+        let mut told = json!(ways.config);
+        told["request"] = ways.settings.account();
         log.meta(&json!({
-            "event": "phase_start", "phase": index, "ns": now_ns(), "first_id": first_id, "config": config
+            "event": "phase_start", "phase": index, "ns": now_ns(), "first_id": first_id, "config": told
         }))?;
-        let phase = Arc::new(Phase::new(index, first_id, config, bodies, workers));
+        let phase = Arc::new(Phase::new(index, first_id, ways, workers));
         self.phases.push(Arc::clone(&phase));
         self.ticker.iter().for_each(|ticker| ticker.watch(index));
         Ok(phase)
@@ -77,9 +75,9 @@ impl Account {
         self.reported = self.phases.len();
     }
 
-    /// When the latest phase started, once it has.
-    pub(super) fn started(&self) -> Option<u64> {
-        self.phases.last().and_then(|p| p.started())
+    /// The latest phase, whether it runs or not.
+    pub(super) fn latest(&self) -> Option<&SharedPhase> {
+        self.phases.last()
     }
 
     /// The latest phase issues nothing more; what is in flight may go on for `grace`.

@@ -72,14 +72,6 @@ impl Bodies {
         Ok(all)
     }
 
-    /// So many bodies that somebody else holds and sends.
-    pub fn held_elsewhere(count: u64) -> Result<Self, BodiesError> {
-        let bodies = usize::try_from(count).unwrap_or(usize::MAX);
-        let count = u32::try_from(count).map_err(|_| BodiesError::TooMany { bodies })?;
-        let count = NonZeroU32::new(count).ok_or(BodiesError::Empty)?;
-        Ok(Self { count, bytes: Vec::new(), ends: Vec::new(), holes: Vec::new() })
-    }
-
     /// How many there are.
     pub fn count(&self) -> NonZeroU32 {
         self.count

@@ -2,15 +2,18 @@
 
 mod account;
 mod bodies;
+mod completions;
 pub mod config;
 mod connection;
 mod flight;
 mod issue;
+mod manual;
 mod multiplexed;
 mod phase;
 mod reception;
 mod request;
 mod run;
+mod settings;
 mod sink;
 mod ticker;
 mod timer;
@@ -18,6 +21,7 @@ mod usage;
 mod worker;
 
 pub use bodies::{Bodies, BodiesError};
+pub use completions::{Completion, Texts};
 pub use phase::StopReason;
 pub use run::{Engine, EngineError};
-pub use sink::{Completion, Issued, Sink};
+pub use sink::{Ending, Issued, Sink};

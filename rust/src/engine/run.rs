@@ -1,5 +1,6 @@
 //! A run: its workers, its log, and the phases one after the other.
 
+use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -8,16 +9,20 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::{Barrier, mpsc};
 
-use super::bodies::{Bodies, BodiesError};
+use super::account::{Account, tell_end, tell_run_end};
+use super::bodies::Bodies;
+use super::completions::{Completion, Taker};
 use super::config::{PhaseConfig, RunConfig};
-use super::phase::{Phase, SharedPhase, StopReason};
-use super::ticker::Ticker;
-use super::worker::{Begin, work};
-use crate::clock::{Anchor, now_ns};
-use crate::http::{ConnectConfigError, Connector, RequestTemplate, Target, TargetError, TlsOptions};
-use crate::record::{Backlog, LogError, LogHeader, LogWriter};
+use super::manual::{Gate, Orders};
+use super::phase::{SharedPhase, StopReason, Ways};
+use super::settings::{Settings, UsageRefusals};
+use super::worker::{Command, work};
+use crate::clock::now_ns;
+use crate::http::{ConnectConfigError, Connector, Target, TargetError, TlsOptions};
+use crate::record::{Backlog, LogError};
+use crate::schedule::Load;
 use crate::series::{LiveCopy, LiveShard};
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::Arc;
 
 /// Why a run could not start or go on.
 #[derive(Debug, Error)]
@@ -32,23 +37,15 @@ pub enum EngineError {
     /// The run log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A thread could not be started.
+    /// A thread, or the descriptor that tells of completions.
     #[error("a thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
     /// A phase was begun while another was issuing, or on a run that has finished.
     #[error("{0}")]
     State(&'static str),
-    /// A sample that the phase doesn't have.
-    #[error("sample {sample} of a phase that has {samples}: the last one is {}", samples - 1)]
-    Sample {
-        /// The one asked for.
-        sample: u64,
-        /// How many there are.
-        samples: u64,
-    },
-    /// A phase with nothing to send, or with too much.
-    #[error(transparent)]
-    Bodies(#[from] BodiesError),
+    /// Something that was asked of a phase can't be done.
+    #[error("{0}")]
+    Phase(String),
     /// A call in a child of the process that started the run.
     #[error("this run belongs to the process that started it: after a fork, the child starts its own")]
     Forked,
@@ -60,13 +57,11 @@ pub enum EngineError {
 /// What all workers of a run may look at.
 pub(super) struct RunShared {
     pub(super) config: RunConfig,
-    pub(super) template: RequestTemplate,
+    target: Target,
     pub(super) connector: Connector,
     pub(super) lives: Vec<Arc<LiveShard>>,
     pub(super) backlog: Backlog,
-    pub(super) timeout_ns: u64,
-    pub(super) stall_timeout_ns: u64,
-    asks_usage: AtomicBool,
+    pub(super) usage_refusals: UsageRefusals,
     failure: Mutex<Option<String>>,
 }
 
@@ -74,23 +69,20 @@ pub(super) struct RunShared {
 pub struct Engine {
     run: Arc<RunShared>,
     process: u32,
+    completions: Taker,
     /// What the control side changes: never touched by a worker, never held while waiting.
     control: Mutex<Control>,
 }
 
 struct Control {
-    log: Option<Arc<LogWriter>>,
-    ticker: Option<Ticker>,
-    workers: Vec<(mpsc::UnboundedSender<Begin>, JoinHandle<()>)>,
-    phases: Vec<SharedPhase>,
-    reported: usize,
+    account: Account,
+    workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<()>)>,
 }
 
 impl Engine {
     /// Create the run's log and start its workers. Nothing is sent yet.
     pub fn start(config: RunConfig) -> Result<Self, EngineError> {
         let target = Target::parse(&config.url, config.api.path(), config.http2)?;
-        let template = RequestTemplate::new(&target, &config.headers, config.api_key.as_deref(), config.stream)?;
         let tls = TlsOptions {
             cacert: config.cacert.clone(),
             cert: config.cert.clone(),
@@ -99,63 +91,85 @@ impl Engine {
         };
         let connect_timeout = Duration::from_secs_f64(config.connect_timeout_s);
         let connector = Connector::new(&target, &tls, config.proxy.as_deref(), connect_timeout)?;
-        let template = template.through(&connector);
-        let session = config.meta.get("id").and_then(Value::as_str).unwrap_or("run").to_owned();
-        let header = LogHeader { anchor: Anchor::now(), session, meta: config.meta.clone() };
-        let log = LogWriter::create(&config.dir, &header, config.reads_text())?;
+        let mut account = Account::open(&config)?;
+        let log = account.log()?;
         let run = Arc::new(RunShared {
-            template,
+            target,
             connector,
             lives: (0..config.workers).map(|_| Arc::default()).collect(),
             backlog: log.backlog(),
-            timeout_ns: seconds(config.timeout_s),
-            stall_timeout_ns: seconds(config.stall_timeout_s),
-            asks_usage: AtomicBool::new(config.stream && config.include_usage),
+            usage_refusals: UsageRefusals::default(),
             failure: Mutex::new(None),
             config,
         });
+        let (completions, teller) = Taker::new()?;
         let workers = (0..run.config.workers)
             .map(|id| {
                 let (sender, commands) = mpsc::unbounded_channel();
-                let (run, shard) = (Arc::clone(&run), log.shard(id));
+                let (run, shard, teller) = (Arc::clone(&run), log.shard(id), teller.clone());
                 let thread = std::thread::Builder::new().name(format!("loadgen-{id}"));
-                Ok((sender, thread.spawn(move || work(id, run, shard, commands))?))
+                Ok((sender, thread.spawn(move || work(id, run, shard, teller, commands))?))
             })
             .collect::<Result<Vec<_>, std::io::Error>>()?;
-        let log = Arc::new(log);
-        let ticker = Some(Ticker::start(run.lives.clone(), Arc::clone(&log))?);
-        let control = Control { log: Some(log), ticker, workers, phases: Vec::new(), reported: 0 };
-        Ok(Self { run, process: std::process::id(), control: Mutex::new(control) })
+        account.tick(run.lives.clone())?;
+        let control = Control { account, workers };
+        Ok(Self { run, process: std::process::id(), completions, control: Mutex::new(control) })
     }
 
     /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
     pub fn begin(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(), EngineError> {
         self.check_process()?;
+        let (ways, orders) = self.ways(config, bodies)?;
         let mut control = self.control();
-        if control.phases.len() > control.reported {
-            return Err(EngineError::State("a phase is still running: wait for its end first"));
-        }
-        let log = control.log.as_ref().ok_or(EngineError::State("the run has finished"))?;
-        let first_id = control.phases.last().map_or(0, |p| p.first_id + p.claimed());
-        let index = u16::try_from(control.phases.len()).map_err(|_| EngineError::State("65,536 phases at most"))?;
-        log.meta(&json!({
-            "event": "phase_start", "phase": index, "ns": now_ns(), "first_id": first_id, "config": config
-        }))?;
-        let phase = Arc::new(Phase::new(index, first_id, config, bodies, self.run.config.workers));
-        control.phases.push(Arc::clone(&phase));
-        control.ticker.iter().for_each(|ticker| ticker.watch(index));
+        let phase = control.account.begin(ways, self.run.config.workers)?;
         let barrier = Arc::new(Barrier::new(usize::from(self.run.config.workers)));
+        let mut orders = orders.into_iter();
         for (worker, _) in &control.workers {
+            let (phase, barrier, orders) = (Arc::clone(&phase), Arc::clone(&barrier), orders.next());
             // A closed channel means that the worker failed; `wait` reports that.
-            let _ = worker.send(Begin { phase: Arc::clone(&phase), barrier: Arc::clone(&barrier) });
+            let _ = worker.send(Command::Begin { phase, barrier, orders });
         }
         Ok(())
+    }
+
+    /// Send one request of a manual phase now, of this sample or of the order's next: its index in the session. `None`
+    /// when the phase takes no more: its limits are reached, or it was stopped.
+    pub fn issue(&self, sample: Option<u64>) -> Result<Option<u64>, EngineError> {
+        self.check_process()?;
+        let phase = self.manual()?;
+        phase.check_sample(sample)?;
+        phase.issue(sample).map_err(|gone| EngineError::Worker(self.run.failure().unwrap_or_else(|| gone.to_string())))
+    }
+
+    /// Nothing more will be issued in the manual phase: it drains and ends.
+    pub fn end_issue(&self) -> Result<(), EngineError> {
+        self.check_process()?;
+        self.manual()?.stop(StopReason::Plan);
+        Ok(())
+    }
+
+    /// Wait up to `timeout` for the newest phase's start, when its connections are there: that moment, in monotonic
+    /// nanoseconds. A manual phase also starts with its first request.
+    pub fn start_ns(&self, timeout: Duration) -> Option<u64> {
+        let phase = self.control().account.latest().cloned();
+        phase.and_then(|phase| phase.wait_started(timeout))
+    }
+
+    /// A descriptor that is readable while completions wait. It is the engine's, and closed with it.
+    pub fn completions_fd(&self) -> RawFd {
+        self.completions.fd()
+    }
+
+    /// Requests that have ended since the last call, of phases that ask for it: in the order in which each worker ended
+    /// them, none of them lost. What a drained phase brought is there before `wait` tells its end.
+    pub fn take_completions(&self) -> Vec<Completion> {
+        self.completions.take()
     }
 
     /// Wait up to `timeout` for the current phase's end; what became of it, or `None` while it runs.
     pub fn wait(&self, timeout: Duration) -> Result<Option<Value>, EngineError> {
         self.check_process()?;
-        let (phase, log) = self.current()?;
+        let (phase, log) = self.control().account.current()?;
         let over = phase.wait(timeout);
         if let Some(failure) = self.run.failure() {
             return Err(EngineError::Worker(failure));
@@ -163,14 +177,10 @@ impl Engine {
         if !over {
             return Ok(None);
         }
-        let mut end = self.phase_end(&phase);
-        log.meta(&end)?;
-        log.sync()?;
-        let mut control = self.control();
-        control.reported = control.phases.len();
-        if let Some(fields) = end.as_object_mut() {
-            fields.insert("name".into(), phase.config.name.clone().into());
-        }
+        let settings = &phase.settings;
+        let usage_refused = settings.wants_usage() && self.run.usage_refusals.has(settings.api);
+        let end = tell_end(&phase, &log, json!({"usage_refused": usage_refused}))?;
+        self.control().account.reported();
         Ok(Some(end))
     }
 
@@ -178,16 +188,13 @@ impl Engine {
     pub fn live(&self) -> (LiveCopy, f64) {
         let mut copy = LiveCopy::default();
         self.run.lives.iter().for_each(|live| live.add_to(&mut copy));
-        let started = self.control().phases.last().and_then(|p| p.started());
+        let started = self.control().account.latest().and_then(|p| p.started());
         (copy, started.map_or(0.0, |s| now_ns().saturating_sub(s) as f64 / 1e9))
     }
 
     /// Stop issuing; what is in flight may go on for `grace`.
     pub fn stop(&self, grace: Duration) {
-        if let Some(phase) = self.control().phases.last() {
-            phase.stop(StopReason::Stopped);
-            phase.cancel_at(now_ns().saturating_add(grace.as_nanos() as u64));
-        }
+        self.control().account.stop(grace);
     }
 
     /// End the run: cancel what is left in flight, close the log. Again and again does no harm.
@@ -195,16 +202,10 @@ impl Engine {
     /// `status` and `reason` are what the log says of the run's end.
     pub fn finish(&self, status: &str, reason: &str) -> Result<(), EngineError> {
         self.check_process()?;
-        let (log, ticker, workers) = {
+        let (log, workers) = {
             let mut control = self.control();
-            for phase in &control.phases {
-                // Without a stop each request that is cancelled would only make room for the plan's next.
-                phase.stop(StopReason::Stopped);
-                phase.cancel_at(0);
-            }
-            (control.log.take(), control.ticker.take(), std::mem::take(&mut control.workers))
+            (control.account.close(), std::mem::take(&mut control.workers))
         };
-        drop(ticker);
         for (sender, thread) in workers {
             drop(sender);
             if thread.join().is_err() {
@@ -212,53 +213,41 @@ impl Engine {
             }
         }
         let Some(log) = log else { return Ok(()) };
-        log.meta(&json!({"event": "run_end", "ns": now_ns(), "status": status, "reason": reason}))?;
-        let log = Arc::try_unwrap(log).map_err(|_| EngineError::State("the log is still in use"))?;
-        log.finish()?;
+        tell_run_end(log, status, reason, json!({}))?;
         self.run.failure().map_or(Ok(()), |failure| Err(EngineError::Worker(failure)))
     }
 
-    fn current(&self) -> Result<(SharedPhase, Arc<LogWriter>), EngineError> {
-        let control = self.control();
-        let begin = EngineError::State("no phase is running: begin one first");
-        let phase = control.phases.get(control.reported).ok_or(begin)?;
-        let log = control.log.as_ref().ok_or(EngineError::State("the run has finished"))?;
-        Ok((Arc::clone(phase), Arc::clone(log)))
+    /// What a phase is made of, and each worker's orders where it is a manual one.
+    fn ways(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(Ways, Vec<Orders>), EngineError> {
+        let RunShared { config: run, target, connector, .. } = &*self.run;
+        let settings = Settings::new(run, target, connector, &config)?;
+        let (gate, orders) = match config.load {
+            Load::Manual if config.max_concurrency.is_some() => {
+                let why = "max_concurrency on a manual load: whoever issues decides how many are in flight";
+                return Err(EngineError::Phase(why.to_owned()));
+            }
+            Load::Manual => {
+                let (gate, orders) = Gate::new(run.workers);
+                (Some(gate), orders)
+            }
+            _ => (None, Vec::new()),
+        };
+        Ok((Ways { config, settings, bodies, gate }, orders))
+    }
+
+    fn manual(&self) -> Result<SharedPhase, EngineError> {
+        let phase = self.control().account.latest().filter(|phase| phase.is_manual()).cloned();
+        phase.ok_or(EngineError::State("only a phase whose load is manual is issued from outside: begin one first"))
     }
 
     /// After a fork the child has this object, but none of its threads.
     fn check_process(&self) -> Result<(), EngineError> {
-        if self.process == std::process::id() {
-            return Ok(());
-        }
-        Err(EngineError::Forked)
+        if self.process == std::process::id() { Ok(()) } else { Err(EngineError::Forked) }
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
         // A poisoned lock means that a caller panicked between two steps; closing the log is still worth trying.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn phase_end(&self, phase: &Phase) -> Value {
-        let (tally, end_ns) = phase.tally();
-        let counts = tally.map(|t| {
-            json!({
-                "issued": t.issued, "ok": t.ok, "failed": t.failed, "cancelled": t.cancelled,
-                "reconnects": t.reconnects,
-            })
-        });
-        json!({
-            "event": "phase_end",
-            "phase": phase.index,
-            "ns": now_ns(),
-            "start_ns": phase.started(),
-            "issue_end_ns": phase.issue_end_ns(),
-            "end_ns": end_ns,
-            "reason": phase.reason().map_or("requests", StopReason::name),
-            "counts": counts,
-            "usage_refused": self.run.config.stream && self.run.config.include_usage && !self.run.asks_usage(),
-            "never_issued": phase.never_issued(),
-        })
     }
 }
 
@@ -267,7 +256,8 @@ impl Drop for Engine {
         if self.check_process().is_err() {
             // The threads that these would be joined with are in the other process.
             if let Ok(mut control) = self.control.try_lock() {
-                std::mem::forget((control.log.take(), control.ticker.take(), std::mem::take(&mut control.workers)));
+                control.account.forget();
+                std::mem::forget(std::mem::take(&mut control.workers));
             }
             return;
         }
@@ -277,29 +267,6 @@ impl Drop for Engine {
 }
 
 impl RunShared {
-    /// Whether requests still ask for usage in the stream.
-    #[inline]
-    pub(super) fn asks_usage(&self) -> bool {
-        // Relaxed: pairs with `refuse_usage`; a request that asks once more is asked again.
-        self.asks_usage.load(Ordering::Relaxed)
-    }
-
-    /// The server does not know `stream_options`.
-    pub(super) fn refuse_usage(&self) {
-        // Relaxed: pairs with `asks_usage`.
-        self.asks_usage.store(false, Ordering::Relaxed);
-    }
-
-    /// What every body opens with.
-    #[inline]
-    pub(super) fn opening(&self, ask_usage: bool) -> &'static [u8] {
-        match (self.config.stream, ask_usage) {
-            (true, true) => br#"{"stream":true,"stream_options":{"include_usage":true},"#,
-            (true, false) => br#"{"stream":true,"#,
-            (false, _) => b"{",
-        }
-    }
-
     /// Something that should not happen did: the run ends with it. The first one stays.
     pub(super) fn fail(&self, what: String) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
@@ -308,8 +275,4 @@ impl RunShared {
     fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-fn seconds(s: f64) -> u64 {
-    (s * 1e9) as u64
 }

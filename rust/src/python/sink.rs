@@ -2,11 +2,13 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
-use super::engine::{duration, live_json, parse, to_python};
-use crate::engine::config::{PhaseConfig, SinkConfig};
-use crate::engine::{self, Completion, Issued};
+use super::engine::{Bodies, duration, live_json, parse, to_python};
+use crate::engine::config::{PhaseConfig, RunConfig};
+use crate::engine::{self, Ending, Issued};
 use crate::record::{Failure, Finish};
+use crate::sync::Arc;
 
 /// A run whose requests Python makes.
 ///
@@ -18,13 +20,14 @@ pub(super) struct Sink(engine::Sink);
 impl Sink {
     #[new]
     fn new(py: Python<'_>, config: &str) -> PyResult<Self> {
-        let config: SinkConfig = parse("run", config)?;
+        let config: RunConfig = parse("run", config)?;
         py.detach(|| engine::Sink::start(config)).map(Self).map_err(to_python)
     }
 
-    fn begin(&self, py: Python<'_>, phase: &str, samples: u64) -> PyResult<()> {
+    fn begin(&self, py: Python<'_>, phase: &str, bodies: &Bodies) -> PyResult<()> {
         let config: PhaseConfig = parse("phase", phase)?;
-        py.detach(|| self.0.begin(config, samples)).map_err(to_python)
+        let bodies = Arc::clone(&bodies.0);
+        py.detach(|| self.0.begin(config, bodies)).map_err(to_python)
     }
 
     fn start(&self) -> PyResult<u64> {
@@ -35,6 +38,10 @@ impl Sink {
     fn issue(&self, sample: Option<u64>, planned_ns: Option<u64>) -> PyResult<Option<(u64, u64, u64)>> {
         let issued = self.0.issue(sample, planned_ns).map_err(to_python)?;
         Ok(issued.map(|Issued { request, sample, planned_ns }| (request, sample, planned_ns)))
+    }
+
+    fn body<'py>(&self, py: Python<'py>, request: u64) -> Option<Bound<'py, PyBytes>> {
+        self.0.body(request).map(|body| PyBytes::new(py, &body))
     }
 
     #[pyo3(signature = (request, ns=None))]
@@ -70,8 +77,8 @@ impl Sink {
             PyValueError::new_err(format!("unknown failure {failure:?}: one of {known}"))
         })?;
         let finish = Finish::from_word(finish.as_bytes());
-        let completion = Completion { failure, status, finish, tokens_in, tokens_out, text, reasoning, error };
-        Ok(self.0.complete(request, &completion, ns))
+        let ending = Ending { failure, status, finish, tokens_in, tokens_out, text, reasoning, error };
+        Ok(self.0.complete(request, &ending, ns))
     }
 
     fn end_issue(&self) {

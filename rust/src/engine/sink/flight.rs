@@ -5,7 +5,7 @@ use crate::record::{Failure, Finish, Read, ReadList, Row, StampSource, Stamps, T
 
 /// How a request ended, as its issuer tells it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Completion<'a> {
+pub struct Ending<'a> {
     /// Class of failure; `None` is success.
     pub failure: Failure,
     /// HTTP status, 0 where there is none.
@@ -52,6 +52,11 @@ impl Flight {
         self.phase
     }
 
+    /// The sample it sends.
+    pub(super) fn sample(&self) -> u64 {
+        self.sample
+    }
+
     /// It is about to be sent.
     pub(super) fn sent(&mut self, now: u64, ns: Option<u64>) {
         self.stamps.sent = self.between(now, ns);
@@ -86,16 +91,16 @@ impl Flight {
     }
 
     /// The row it becomes at its end.
-    pub(super) fn end(&mut self, request: u64, completion: &Completion<'_>, now: u64, ns: Option<u64>) -> Row {
+    pub(super) fn end(&mut self, request: u64, ending: &Ending<'_>, now: u64, ns: Option<u64>) -> Row {
         self.stamps.done = self.between(now, ns);
-        if self.stamps.sent == UNSET && completion.failure != Failure::Cancelled {
+        if self.stamps.sent == UNSET && ending.failure != Failure::Cancelled {
             self.stamps.sent = self.stamps.issued;
         }
         if let Some(read) = self.newest.take() {
             self.reads.push(&read);
         }
         let streamed = self.chunks > 0;
-        let counted = completion.tokens_out.or(self.tokens.filter(|_| streamed));
+        let counted = ending.tokens_out.or(self.tokens.filter(|_| streamed));
         let (tokens_out, token_source) = match counted {
             Some(_) => (counted, TokenSource::Usage),
             None if streamed => (Some(self.chunks), TokenSource::Chunks),
@@ -106,11 +111,11 @@ impl Flight {
             phase: self.phase,
             sample: self.sample,
             stamps: self.stamps,
-            status: completion.status,
-            failure: completion.failure,
-            finish: completion.finish,
+            status: ending.status,
+            failure: ending.failure,
+            finish: ending.finish,
             streamed,
-            tokens_in: completion.tokens_in,
+            tokens_in: ending.tokens_in,
             tokens_out,
             token_source,
             events: self.chunks,
@@ -168,7 +173,7 @@ mod tests {
         assert_eq!(f.chunk(2_000, Some(2), false, None), Some(Gap { ns: 900, is_first: true }));
         assert_eq!(f.chunk(2_600, Some(1), true, None), Some(Gap { ns: 600, is_first: false }));
         assert_eq!(f.chunk(2_600, Some(4), true, None), Some(Gap { ns: 0, is_first: false }));
-        let row = f.end(7, &Completion { finish: Finish::Stop, ..Completion::default() }, 3_000, None);
+        let row = f.end(7, &Ending { finish: Finish::Stop, ..Ending::default() }, 3_000, None);
         let expected = Stamps {
             planned: 900,
             free: UNSET,
@@ -192,7 +197,7 @@ mod tests {
         let mut f = flight();
         f.chunk(2_000, Some(2), true, None);
         f.chunk(3_000, None, true, None);
-        let row = f.end(7, &Completion::default(), 3_000, None);
+        let row = f.end(7, &Ending::default(), 3_000, None);
         assert_eq!((row.tokens_out, row.token_source), (Some(2), TokenSource::Chunks));
         assert_eq!(row.stamps.sent, 1_000, "one that nobody called sent was sent when it was issued");
     }
@@ -204,7 +209,7 @@ mod tests {
         assert_eq!(f.stamps.sent, 1_000);
         f.chunk(2_000, None, true, Some(9_999));
         assert_eq!(f.stamps.first_token, 2_000);
-        let row = f.end(7, &Completion::default(), 2_500, Some(1_200));
+        let row = f.end(7, &Ending::default(), 2_500, Some(1_200));
         assert_eq!(row.stamps.done, 2_000);
     }
 
@@ -212,7 +217,7 @@ mod tests {
     fn an_answer_in_one_piece_has_no_first_token() {
         let mut f = flight();
         f.sent(1_100, None);
-        let row = f.end(7, &Completion { tokens_out: Some(5), ..Completion::default() }, 4_000, None);
+        let row = f.end(7, &Ending { tokens_out: Some(5), ..Ending::default() }, 4_000, None);
         assert_eq!((row.streamed, row.stamps.first_token, row.stamps.done), (false, UNSET, 4_000));
         assert_eq!((row.tokens_out, row.token_source), (Some(5), TokenSource::Usage));
     }

@@ -12,15 +12,18 @@ use serde_json::{Value, json};
 
 use super::account::{Account, tell_end, tell_run_end};
 use super::bodies::Bodies;
-use super::config::{PhaseConfig, SinkConfig};
+use super::config::{PhaseConfig, RunConfig};
 use super::flight::SWEEP_MS;
+use super::phase::Ways;
 use super::run::EngineError;
+use super::settings::Settings;
 use super::usage::thread_cpu_ns;
 use crate::clock::now_ns;
+use crate::http::{Connector, Target, TlsOptions};
 use crate::series::{LiveCopy, LiveShard};
 use crate::sync::Arc;
 
-pub use flight::Completion;
+pub use flight::Ending;
 pub use requests::Issued;
 use requests::Requests;
 
@@ -29,6 +32,9 @@ const COARSE_NS: u64 = 2_000_000;
 
 /// A run whose requests are made elsewhere. Every call may come from any thread.
 pub struct Sink {
+    run: RunConfig,
+    /// Nothing of ours goes there: it lets a phase have its settings, of which body, texts and secrets are used.
+    nowhere: (Target, Connector),
     shared: Arc<Shared>,
     process: u32,
     account: Mutex<Account>,
@@ -43,12 +49,14 @@ struct Shared {
 }
 
 impl Sink {
-    /// Create the run's log.
-    pub fn start(config: SinkConfig) -> Result<Self, EngineError> {
-        let mut account = Account::open(&config.dir, &config.meta, config.keeps_text())?;
+    /// Create the run's log. The run's URL is for whoever makes the requests; here it isn't looked at.
+    pub fn start(run: RunConfig) -> Result<Self, EngineError> {
+        let target = Target::parse("http://localhost", run.api.path(), false)?;
+        let connector = Connector::new(&target, &TlsOptions::default(), None, Duration::ZERO)?;
+        let mut account = Account::open(&run)?;
         let live = Arc::new(LiveShard::default());
         let log = account.log()?;
-        let requests = Requests::new(log.shard(0), Arc::clone(&live), log.backlog(), &config);
+        let requests = Requests::new(log.shard(0), Arc::clone(&live), log.backlog());
         account.tick(vec![Arc::clone(&live)])?;
         let (closing, closed) = (Mutex::new(false), Condvar::new());
         let shared = Arc::new(Shared { requests: Mutex::new(requests), live, closing, closed });
@@ -56,14 +64,15 @@ impl Sink {
         let thread =
             std::thread::Builder::new().name("loadgen-sweep".into()).spawn(move || sweeping.sweep_forever())?;
         let (account, sweeper) = (Mutex::new(account), Mutex::new(Some(thread)));
-        Ok(Self { shared, process: std::process::id(), account, sweeper })
+        Ok(Self { run, nowhere: (target, connector), shared, process: std::process::id(), account, sweeper })
     }
 
-    /// Start a phase over so many samples. The one before must have stopped issuing; what it has in flight goes on.
-    pub fn begin(&self, config: PhaseConfig, samples: u64) -> Result<(), EngineError> {
+    /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
+    pub fn begin(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(), EngineError> {
         self.check_process()?;
-        let bodies = Arc::new(Bodies::held_elsewhere(samples)?);
-        let phase = self.account().begin(config, bodies, 1)?;
+        let (target, connector) = &self.nowhere;
+        let settings = Settings::new(&self.run, target, connector, &config)?;
+        let phase = self.account().begin(Ways { config, settings, bodies, gate: None }, 1)?;
         self.requests().begin(phase);
         Ok(())
     }
@@ -80,6 +89,11 @@ impl Sink {
         self.requests().issue(now_ns(), sample, planned_ns)
     }
 
+    /// The body of a request in flight: the very bytes that the engine would send. `None` if it isn't in flight.
+    pub fn body(&self, request: u64) -> Option<Vec<u8>> {
+        self.requests().body(request)
+    }
+
     /// The request is about to be sent. False if it isn't in flight.
     pub fn sent(&self, request: u64, ns: Option<u64>) -> bool {
         self.requests().sent(now_ns(), request, ns)
@@ -92,8 +106,8 @@ impl Sink {
     }
 
     /// The request has ended. False if it wasn't in flight (any more): that is counted, and nothing else.
-    pub fn complete(&self, request: u64, completion: &Completion<'_>, ns: Option<u64>) -> bool {
-        self.requests().complete(now_ns(), request, completion, ns)
+    pub fn complete(&self, request: u64, ending: &Ending<'_>, ns: Option<u64>) -> bool {
+        self.requests().complete(now_ns(), request, ending, ns)
     }
 
     /// Nothing more will be issued in this phase: it drains and ends.
@@ -123,7 +137,7 @@ impl Sink {
     pub fn live(&self) -> (LiveCopy, f64) {
         let mut copy = LiveCopy::default();
         self.shared.live.add_to(&mut copy);
-        let started = self.account().started();
+        let started = self.account().latest().and_then(|p| p.started());
         (copy, started.map_or(0.0, |s| now_ns().saturating_sub(s) as f64 / 1e9))
     }
 

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::Completion;
+use super::Ending;
 use super::flight::Flight;
 use crate::clock::now_ns;
-use crate::engine::config::SinkConfig;
 use crate::engine::flight::SWEEP_MS;
 use crate::engine::phase::{SharedPhase, StopReason, Tally};
-use crate::engine::request::TEXTS_KEPT;
+use crate::engine::request::{TEXTS_KEPT, masked};
 use crate::engine::run::EngineError;
 use crate::record::{Backlog, Failure, Row, Shard, TextKind, TokenSource};
 use crate::schedule::SampleOrder;
@@ -33,8 +32,6 @@ pub(super) struct Requests {
     shard: Shard,
     live: Arc<LiveShard>,
     backlog: Backlog,
-    save_responses: bool,
-    keep_uncounted: bool,
     /// Those that issue or have something in flight; the current one last.
     phases: Vec<PhaseHere>,
     flights: HashMap<u64, Flight>,
@@ -55,19 +52,8 @@ struct PhaseHere {
 }
 
 impl Requests {
-    pub(super) fn new(shard: Shard, live: Arc<LiveShard>, backlog: Backlog, config: &SinkConfig) -> Self {
-        Self {
-            shard,
-            live,
-            backlog,
-            save_responses: config.save_responses,
-            keep_uncounted: config.keep_uncounted,
-            phases: Vec::new(),
-            flights: HashMap::new(),
-            issued: 0,
-            ended: 0,
-            late: 0,
-        }
+    pub(super) fn new(shard: Shard, live: Arc<LiveShard>, backlog: Backlog) -> Self {
+        Self { shard, live, backlog, phases: Vec::new(), flights: HashMap::new(), issued: 0, ended: 0, late: 0 }
     }
 
     /// A phase begins; what earlier ones have in flight stays theirs.
@@ -91,10 +77,7 @@ impl Requests {
     ) -> Result<Option<Issued>, EngineError> {
         let behind = self.backlog.is_behind();
         let here = self.current()?;
-        let samples = u64::from(here.shared.bodies.count().get());
-        if let Some(sample) = sample.filter(|s| *s >= samples) {
-            return Err(EngineError::Sample { sample, samples });
-        }
+        here.shared.check_sample(sample)?;
         let start = here.shared.start(now);
         let planned_ns = planned_ns.unwrap_or(now).clamp(start.min(now), now);
         if behind {
@@ -120,6 +103,13 @@ impl Requests {
             self.end_issue(now);
         }
         Ok(Some(issued))
+    }
+
+    /// The body of a request in flight.
+    pub(super) fn body(&self, request: u64) -> Option<Vec<u8>> {
+        let flight = self.flights.get(&request)?;
+        let phase = &self.phases.iter().find(|p| p.shared.index == flight.phase())?.shared;
+        Some(phase.pieces(flight.sample(), phase.settings.wants_usage(), &phase.marker(request)).concat())
     }
 
     /// The request is about to be sent.
@@ -155,12 +145,12 @@ impl Requests {
     }
 
     /// It has ended.
-    pub(super) fn complete(&mut self, now: u64, request: u64, completion: &Completion<'_>, ns: Option<u64>) -> bool {
+    pub(super) fn complete(&mut self, now: u64, request: u64, ending: &Ending<'_>, ns: Option<u64>) -> bool {
         let Some(flight) = self.flights.remove(&request) else {
             self.late += 1;
             return false;
         };
-        self.write_row(flight, request, completion, now, ns);
+        self.write_row(flight, request, ending, now, ns);
         self.count();
         true
     }
@@ -208,13 +198,13 @@ impl Requests {
         if over.is_empty() {
             return;
         }
-        let cancelled = Completion { failure: Failure::Cancelled, ..Completion::default() };
+        let cancelled = Ending { failure: Failure::Cancelled, ..Ending::default() };
         for (request, flight) in self.flights.extract_if(|_, f| over.contains(&f.phase())).collect::<Vec<_>>() {
             self.write_row(flight, request, &cancelled, now, None);
         }
     }
 
-    fn write_row(&mut self, mut flight: Flight, request: u64, end: &Completion<'_>, now: u64, ns: Option<u64>) {
+    fn write_row(&mut self, mut flight: Flight, request: u64, end: &Ending<'_>, now: u64, ns: Option<u64>) {
         let row = flight.end(request, end, now, ns);
         self.keep_texts(&row, end);
         self.shard.push(&row, &flight.reads, &[]);
@@ -231,14 +221,18 @@ impl Requests {
         }
     }
 
-    fn keep_texts(&mut self, row: &Row, end: &Completion<'_>) {
-        let here = self.phases.iter_mut().find(|p| p.shared.index == row.phase);
-        let mut keep = |kind, text: &str| self.shard.text(row.id, kind, text.as_bytes());
-        if !end.error.is_empty() && here.is_some_and(PhaseHere::keeps_text) {
+    fn keep_texts(&mut self, row: &Row, end: &Ending<'_>) {
+        let Self { phases, shard, .. } = self;
+        let Some(here) = phases.iter_mut().find(|p| p.shared.index == row.phase) else { return };
+        let keeps_error = !end.error.is_empty() && here.keeps_text();
+        let settings = &here.shared.settings;
+        let secrets = settings.template.secrets();
+        let mut keep = |kind, text: &str| shard.text(row.id, kind, &masked(secrets, text.as_bytes()));
+        if keeps_error {
             keep(TextKind::Error, end.error);
         }
         let uncounted = row.failure == Failure::None && row.token_source != TokenSource::Usage;
-        if self.save_responses || self.keep_uncounted && uncounted {
+        if settings.save_responses || settings.keep_uncounted && uncounted {
             let texts = [(TextKind::Reasoning, end.reasoning), (TextKind::Answer, end.text)];
             texts.into_iter().filter(|(_, text)| !text.is_empty()).for_each(|(kind, text)| keep(kind, text));
         }
