@@ -219,12 +219,12 @@ def report(
     """A whole report of a run with these phases, made by the same steps as a real one."""
     from loadgen import config as configs
     from loadgen.session import summary as summaries
-    from loadgen.session.phase import phases_of
+    from loadgen.session.phase import phases_of, plan_of
 
     options = {"requests": 10**6, **options} if not {"duration", "burst"} & set(options) else options
     config = configs.resolve(url, options)
     dataset = {"name": "gsm8k_test.jsonl", "sha256": "ab" * 32, "samples": samples, "note": None}
-    plan = phases_of(config, dataset)[-1]
+    plan = plan_of(phases_of(config)[-1], config, dataset)
     meta = {
         "id": "7f3a",
         "version": "0.1.0",

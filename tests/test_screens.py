@@ -18,7 +18,7 @@ import reports
 from loadgen.cli import ls, progress, show
 from loadgen.config import resolve
 from loadgen.report import figures, screen
-from loadgen.session.phase import PhasePlan, phases_of
+from loadgen.session.phase import PhasePlan, phases_of, plan_of
 from loadgen.session.result import SessionResult
 
 GOLDEN = Path(__file__).parent / "screens"
@@ -309,7 +309,8 @@ def test_a_result_prints_as_a_line() -> None:
 
 
 def live_phase(**given: Any) -> PhasePlan:
-    return phases_of(resolve("http://h", given), {"name": "d", "sha256": "0", "samples": 5})[-1]
+    config = resolve("http://h", given)
+    return plan_of(phases_of(config)[-1], config, {"name": "d", "sha256": "0", "samples": 5})
 
 
 PHASES = {
@@ -328,7 +329,7 @@ def test_the_live_view_fits_and_looks_as_agreed(width: int) -> None:
     lines = []
     for phase in PHASES.values():
         for live in (fake_core.LIVE, EMPTY):
-            lines += [progress.top_line(phase, live, width), progress.bottom_line(live, HISTORY, width)]
+            lines += [progress.top_line(phase, live, width), progress.bottom_line(phase, live, HISTORY, width)]
     assert all(cell_len(line) < width for line in lines)
     golden(f"live_{width}", "\n".join(line.rstrip() for line in lines) + "\n")
 

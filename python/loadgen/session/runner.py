@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -11,7 +12,8 @@ from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
 from loadgen.session import counting, machine, prepare, run_dir, summary
-from loadgen.session.phase import PhasePlan
+from loadgen.session.phase import PhaseConfig, PhasePlan, check, phases_of
+from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
 
 _POLL_S = 0.1
@@ -36,10 +38,19 @@ class Run:
     Args:
         config: The options.
         watcher: Sees the run go on.
+        phases: The phases in order; ``None`` takes those that the options ask for.
+
+    Raises:
+        ConfigError: If the phases don't go together.
     """
 
-    def __init__(self, config: Config, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, config: Config, watcher: Watcher | None = None, phases: Sequence[PhaseConfig] | None = None
+    ) -> None:
         self._config = config
+        self._listed = phases is not None
+        self._phases = list(phases) if phases is not None else phases_of(config)
+        check(self._phases)
         self._watcher = watcher
         self._engine: _core.Engine | None = None
         self._interrupt: str | None = None
@@ -70,20 +81,19 @@ class Run:
             LoadgenError: If nothing could be sent, or the engine itself failed.
             KeyboardInterrupt: If Python was interrupted; what completed is in the run's directory.
         """
-        config = self._config
-        machine.reserve_descriptors(config, machine.workers(config))
-        plan = prepare.plan(config)
+        config, phases = self._config, self._phases
+        workers = machine.workers(config, phases)
+        machine.reserve_descriptors(config, phases, workers)
+        plan = prepare.plan(config, phases, listed=self._listed)
         with prepare.target(config) as url:
-            model = prepare.model_of(config)
-            prompts = _core.Bodies(*prepare.bodies(plan, model))
-            phases = plan.phases
+            ready = prepare.prepare(plan)
             del plan  # the prompts are in the core now; don't hold them twice
             if self._interrupt is not None:
                 raise RunError(f"stopped before anything was sent ({self._interrupt})")
             with run_dir.create(config.out) as directory:
-                about = prepare.meta(config, directory.id, model)
-                engine = self._start(prepare.run_config(config, url, directory.path, about), directory)
-                problem = self._drive(engine, phases, prompts, directory.path)
+                about = prepare.meta(config, directory.id, prepare.only_model(ready))
+                engine = self._start(prepare.run_config(config, workers, url, directory.path, about), directory)
+                problem = self._drive(engine, ready, directory.path)
                 problem = problem or _count(directory.path, about["config"])
                 report = _report(directory.path, about["config"])
         if problem is not None:
@@ -103,13 +113,11 @@ class Run:
             raise ConfigError(f"can't start the run in {directory.path}: {error}") from None
         return self._engine
 
-    def _drive(
-        self, engine: _core.Engine, phases: list[PhasePlan], prompts: _core.Bodies, directory: Path
-    ) -> BaseException | None:
+    def _drive(self, engine: _core.Engine, phases: list[PreparedPhase], directory: Path) -> BaseException | None:
         """Run the phases and close the log; what went wrong is returned, as the report comes first."""
         problem: BaseException | None = None
         try:
-            self._run_phases(engine, phases, prompts, directory)
+            self._run_phases(engine, phases, directory)
         except KeyboardInterrupt as error:
             self.stop("interrupted", 0.0)
             problem = error
@@ -123,13 +131,12 @@ class Run:
         self._state, self._engine = "reporting", None
         return problem
 
-    def _run_phases(
-        self, engine: _core.Engine, phases: list[PhasePlan], prompts: _core.Bodies, directory: Path
-    ) -> None:
-        for phase in phases:
+    def _run_phases(self, engine: _core.Engine, phases: list[PreparedPhase], directory: Path) -> None:
+        for prepared in phases:
             if self._is_stopped():
                 return
-            engine.begin(phase.json(), prompts)
+            phase = prepared.plan
+            engine.begin(phase.json(), prepared.bodies)
             if self._is_stopped():  # it came between the look above and the phase's beginning
                 engine.stop(self._grace)
             if self._watcher is not None:

@@ -2,6 +2,7 @@
 
 mod engine;
 mod record;
+mod schedule;
 mod sink;
 mod stats;
 mod table;
@@ -17,6 +18,8 @@ mod _core {
     use super::engine::{Bodies, Engine, now_ns};
     #[pymodule_export]
     use super::record::{RowReader, TextReader, read_rows, read_texts};
+    #[pymodule_export]
+    use super::schedule::{Delays, Plan, SampleOrder};
     #[pymodule_export]
     use super::sink::Sink;
     #[pymodule_export]
