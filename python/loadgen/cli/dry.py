@@ -26,8 +26,8 @@ def show_plan(config: Config) -> int:
         The exit status, 0.
     """
     phases = phases_of(config)
-    made = plan(config, phases).phases
-    several = made[-1].plan.place is not None
+    several = bool(config.phases)
+    made = plan(config, phases, listed=several).phases
     click.echo(f"target     {plain(secret.shown_url(config.url))}{'' if several else f', {_asked(config)}'}")
     if not several:
         _show_prompts("prompts", made[-1])

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from loadgen.config import OPTIONS, Config
+from loadgen.config import OPTIONS, Config, PhaseOptions
 from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
 from loadgen.session import strategy as strategies
@@ -284,32 +284,47 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
 
 
 def phases_of(config: Config) -> list[PhaseConfig]:
-    """Return the phases of a run's options: a warm-up where one is asked for, and the measured one.
+    """Return the phases of a run's options: those listed, else a warm-up where one is asked for, and the measured one.
 
     Args:
         config: The run's options.
     """
+    if config.phases:
+        return [_listed(phase) for phase in config.phases]
     measured = strategies.of(config)
     phases = []
     if config.warmup is not None:
         requests = config.warmup if isinstance(config.warmup, int) else None
         limits = Limits(requests, None if requests is not None else config.warmup)
         phases.append(_phase(config, PhaseType.WARMUP, strategies.warmup_of(measured, requests), limits))
-    limits = Limits(config.requests, config.duration)
-    phases.append(_phase(config, PhaseType.PERFORMANCE, measured, limits))
+    phases.append(_phase(config, PhaseType.PERFORMANCE, measured, Limits(config.requests, config.duration)))
     return phases
 
 
-def _phase(config: Config, kind: PhaseType, load: PlannedStrategy, limits: Limits) -> PhaseConfig:
+def _phase(options: Config, kind: PhaseType, strategy: PlannedStrategy, limits: Limits) -> PhaseConfig:
     return PhaseConfig(
         name=kind.value,
         type=kind,
-        dataset=config.dataset,
-        strategy=load,
-        settings=PhaseSettings.of(config),
+        dataset=options.dataset,
+        strategy=strategy,
+        order=options.order,
+        settings=PhaseSettings.of(options),
         limits=limits,
-        drain=Drain(timeout=config.drain),
-        seed=config.seed,
+        drain=Drain(timeout=options.drain),
+        seed=options.seed,
+    )
+
+
+def _listed(phase: PhaseOptions) -> PhaseConfig:
+    options = phase.options
+    limits = Limits(options.requests, options.duration)
+    made = _phase(options, PhaseType(phase.type), strategies.of(options), limits)
+    return msgspec.structs.replace(
+        made,
+        name=phase.name,
+        settings=msgspec.structs.replace(made.settings, target_field=phase.target_field),
+        drain=Drain(phase.drains, options.drain),
+        scorer=phase.scorer,
     )
 
 

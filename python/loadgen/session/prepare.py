@@ -53,6 +53,7 @@ class PreparedPhase(msgspec.Struct, frozen=True):
 
     Args:
         config: The phase.
+        options: The run's options with the phase's settings in place of its own.
         plan: The phase in the engine's words.
         model: The model that it asks for.
         bodies: Its request bodies, held by the core; phases that send the same share them.
@@ -60,6 +61,7 @@ class PreparedPhase(msgspec.Struct, frozen=True):
     """
 
     config: PhaseConfig
+    options: Config
     plan: PhasePlan
     model: str
     bodies: _core.Bodies
@@ -133,7 +135,7 @@ def prepare(plan: Plan) -> list[PreparedPhase]:
         if told.place is not None:
             told = msgspec.structs.replace(told, meta={**told.meta, "model": model})
         kept = phase.dataset if phase.config.scorer is not None else None
-        ready.append(PreparedPhase(phase.config, told, model, shared[sent], kept))
+        ready.append(PreparedPhase(phase.config, options, told, model, shared[sent], kept))
     return ready
 
 
@@ -221,11 +223,14 @@ def meta(config: Config, run_id: str, model: str | None) -> dict[str, Any]:
     }
 
 
-def run_config(config: Config, workers: int, url: str, directory: Path, about: dict[str, Any]) -> str:
+def run_config(  # the run's parts, each made by another step
+    config: Config, phases: Sequence[PreparedPhase], workers: int, url: str, directory: Path, about: dict[str, Any]
+) -> str:
     """Return a run as the engine is told it (``RunConfig`` of ``rust/src/engine/config.rs``).
 
     Args:
         config: The options.
+        phases: The phases.
         workers: Worker threads.
         url: Where requests really go.
         directory: The run's directory.
@@ -242,7 +247,8 @@ def run_config(config: Config, workers: int, url: str, directory: Path, about: d
         "key": config.key,
         "proxy": config.proxy,
         "headers": [(header.name, header.value) for header in config.header],
-        "api_key": configs.api_key(config),
+        # A phase whose own headers authorise it does without.
+        "api_key": next((key for phase in phases if (key := configs.api_key(phase.options)) is not None), None),
         "timeout_s": config.timeout,
         "connect_timeout_s": config.connect_timeout,
         "stall_timeout_s": config.stall_timeout,

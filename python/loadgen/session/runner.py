@@ -60,7 +60,7 @@ class Run:
         run_id: str | None = None,
     ) -> None:
         self._config = config
-        self._listed = phases is not None
+        self._listed = phases is not None or bool(config.phases)
         self._phases = list(phases) if phases is not None else phases_of(config)
         check(self._phases)
         for phase in self._phases if desk is None else ():
@@ -147,7 +147,7 @@ class Run:
                 raise RunError(f"stopped before anything was sent ({self._interrupt})")
             with run_dir.create(config.out, self._id) as directory:
                 about = prepare.meta(config, directory.id, prepare.only_model(ready))
-                engine = self._start(prepare.run_config(config, workers, url, directory.path, about), directory)
+                engine = self._start(prepare.run_config(config, ready, workers, url, directory.path, about), directory)
                 problem = self._drive(engine, ready, directory.path)
                 problem = problem or _count(directory.path, about["config"])
                 report = _report(directory.path, about["config"])

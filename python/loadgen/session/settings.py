@@ -49,6 +49,7 @@ class PhaseSettings(msgspec.Struct, frozen=True, kw_only=True):
         stall_timeout: Longest silence within an answer, likewise.
         unique_prompts: Make each prompt differ, so that no prefix cache helps.
         prompt_field: The dataset's field that holds the prompt.
+        target_field: The field that holds the right answer, for an accuracy phase; ``None`` finds it.
         save_responses: Keep the answers' text; an accuracy phase always does.
         slo: Objectives for goodput, such as ``{"ttft": "200ms"}``.
         slo_from: Which times objectives judge.
@@ -68,6 +69,7 @@ class PhaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     stall_timeout: Duration | UnsetType = UNSET
     unique_prompts: bool | UnsetType = UNSET
     prompt_field: str | UnsetType | None = UNSET
+    target_field: str | None = None
     save_responses: bool | UnsetType = UNSET
     slo: Mapping[str, Duration] | Sequence[str] | str | UnsetType | None = UNSET
     slo_from: Literal["planned", "sent"] | UnsetType | None = UNSET

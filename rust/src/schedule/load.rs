@@ -70,7 +70,7 @@ impl Load {
         match self {
             Self::Concurrency { n: 0 } => Err(LoadError::Nothing("concurrency")),
             Self::Burst { n: 0 } => Err(LoadError::Nothing("a burst")),
-            Self::Concurrency { .. } | Self::Burst { .. } => Ok(()),
+            Self::Concurrency { .. } | Self::Burst { .. } | Self::Manual => Ok(()),
             Self::Rate { rate, arrival } => {
                 if !positive(*rate) {
                     return Err(LoadError::Rate(*rate));
