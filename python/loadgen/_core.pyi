@@ -92,11 +92,12 @@ class Engine:
     def start_ns(self, timeout: float = 0.0) -> int | None:
         """Wait up to ``timeout`` seconds for the newest phase's start, when its connections are there; that moment."""
 
-    def issue(self, sample: int | None = None) -> int | None:
+    def issue(self, sample: int | None = None, planned_ns: int | None = None) -> int | None:
         """Send one request of a phase whose load is ``manual``, now.
 
         Args:
             sample: Index of the sample; ``None`` for the next one of the phase's order.
+            planned_ns: When it should have been sent, if that isn't now.
 
         Returns:
             The request's number in the session, or ``None`` when the phase takes no more.

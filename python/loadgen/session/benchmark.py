@@ -45,7 +45,7 @@ class BenchmarkSession:
         publisher: Publishes the session's events; it stays the caller's, who closes it.
         session_id: What the session is called; ``None`` makes one up.
         on_sample_complete: Called on the loop with the result of each request of the phases without a handler.
-        **options: For a transport of the user's own, the run's options that aren't a phase's (``out``, ``tokenizer``, …).
+        **options: For a transport of the user's own: the run's options that aren't a phase's (``out``, ``tokenizer``).
 
     Raises:
         ConfigError: If an argument can't be used.

@@ -154,7 +154,9 @@ class Desk(ABC):
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError:
             work.close()
-            raise RunError("the event loop of the session was closed while it ran", "keep it until arun returns") from None
+            raise RunError(
+                "the event loop of the session was closed while it ran", "keep it until arun returns"
+            ) from None
         while True:
             try:
                 return future.result(_LOOK_S)

@@ -55,7 +55,7 @@ class NativeDesk(Desk):
         engine = self.core
 
         def claim(sample: int | None, planned_ns: int | None) -> int | None:
-            return engine.issue(sample)
+            return engine.issue(sample, planned_ns)
 
         # What an earlier strategy still has in flight occupies slots; what a plan has, only the engine knows.
         occupied = sum(earlier.in_flight for earlier in self._handed_over)
@@ -78,7 +78,9 @@ class NativeDesk(Desk):
 
 
 def _result(ended: tuple[Any, ...]) -> QueryResult:
-    request, _, sample, failure, detail, status, finish, tokens_in, tokens_out, *_, done_ns, text, reasoning, error = ended
+    request, _, sample, failure, detail, status, finish, tokens_in, tokens_out, *_, done_ns, text, reasoning, error = (
+        ended
+    )
     words = None if failure == "none" else error or (failure if detail == "none" else f"{failure}: {detail}")
     return QueryResult(
         id=request,

@@ -131,7 +131,7 @@ class PhaseIssuer:
             The request's id, or ``None`` where the phase is stopped and none can come.
         """
         if self._next < len(self._news):
-            request = self._news[self._next]
+            request = int(self._news[self._next])
             self._next += 1
             if self._next == len(self._news):
                 del self._news[:]

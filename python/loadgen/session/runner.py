@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,9 @@ from loadgen.session.strategy import is_planned
 if TYPE_CHECKING:
     from loadgen.session.desk import Desk
 
+Core: TypeAlias = _core.Engine | _core.Sink
+"""What carries a run out: the native engine, or the sink of an issuer of the user's own."""
+
 _POLL_S = 0.1
 
 
@@ -29,7 +32,7 @@ class Watcher(Protocol):
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """A phase has begun."""
 
-    def going(self, phase: PhasePlan, engine: _core.Engine | _core.Sink) -> None:
+    def going(self, phase: PhasePlan, engine: Core) -> None:
         """A phase is going on."""
 
     def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:
@@ -72,7 +75,7 @@ class Run:
         self._watcher = watcher
         self._desk = desk
         self._id = run_id
-        self._engine: _core.Engine | _core.Sink | None = None
+        self._engine: Core | None = None
         self._failure: tuple[str, BaseException | None] | None = None
         self._phase: PhasePlan | None = None
         self._skipped: PhasePlan | None = None
@@ -156,7 +159,7 @@ class Run:
             raise problem
         return SessionResult.of(directory.path, report)
 
-    def _start(self, told: str, directory: run_dir.RunDir) -> _core.Engine | _core.Sink:
+    def _start(self, told: str, directory: run_dir.RunDir) -> Core:
         # From here on an interrupt goes through the engine, so that nothing it began is left behind.
         self._state = "running"
         try:
@@ -169,9 +172,7 @@ class Run:
             raise ConfigError(f"can't start the run in {directory.path}: {error}") from None
         return self._engine
 
-    def _drive(
-        self, engine: _core.Engine | _core.Sink, phases: list[PreparedPhase], directory: Path
-    ) -> BaseException | None:
+    def _drive(self, engine: Core, phases: list[PreparedPhase], directory: Path) -> BaseException | None:
         """Run the phases and close the log; what went wrong is returned, as the report comes first."""
         problem: BaseException | None = None
         try:
@@ -196,9 +197,7 @@ class Run:
         self._state, self._engine = "reporting", None
         return problem
 
-    def _run_phases(
-        self, engine: _core.Engine | _core.Sink, phases: list[PreparedPhase], directory: Path
-    ) -> None:
+    def _run_phases(self, engine: Core, phases: list[PreparedPhase], directory: Path) -> None:
         for prepared in phases:
             if self._is_stopped():
                 return
@@ -223,7 +222,7 @@ class Run:
     def _is_stopped(self) -> bool:
         return self._interrupt is not None or self._failure is not None
 
-    def _wait(self, engine: _core.Engine | _core.Sink, phase: PhasePlan) -> dict[str, Any]:
+    def _wait(self, engine: Core, phase: PhasePlan) -> dict[str, Any]:
         while (end := engine.wait(_POLL_S)) is None:
             if self._watcher is not None:
                 self._watcher.going(phase, engine)

@@ -1,4 +1,4 @@
-"""The desk of a user's own transport: queries go out through it, and one receiver writes what comes back to the sink."""
+"""The desk of a user's own transport: queries go out through it, and one receiver tells the sink what comes back."""
 
 from __future__ import annotations
 

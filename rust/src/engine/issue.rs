@@ -130,9 +130,9 @@ async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReaso
 
 /// A load issued from outside: make what is asked for, as it is asked for, until nobody can ask any more.
 async fn obey(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Orders) {
-    while let Some(Order { index, sample, planned }) = orders.recv().await {
+    while let Some(Order { index, sample, planned, issued }) = orders.recv().await {
         let sample = sample.unwrap_or_else(|| phase.sample(index));
-        let stamps = Stamps { planned, issued: planned, ..Stamps::default() };
+        let stamps = Stamps { planned, issued, ..Stamps::default() };
         worker.note_issued(&phase, now_ns().saturating_sub(planned));
         send(&worker, &phase, Ticket { index, sample, stamps });
     }

@@ -133,12 +133,15 @@ impl Engine {
     }
 
     /// Send one request of a manual phase now, of this sample or of the order's next: its index in the session. `None`
-    /// when the phase takes no more: its limits are reached, or it was stopped.
-    pub fn issue(&self, sample: Option<u64>) -> Result<Option<u64>, EngineError> {
+    /// when the phase takes no more: its limits are reached, or it was stopped. `planned_ns` if the moment it should have
+    /// started is not now.
+    pub fn issue(&self, sample: Option<u64>, planned_ns: Option<u64>) -> Result<Option<u64>, EngineError> {
         self.check_process()?;
         let phase = self.manual()?;
         phase.check_sample(sample)?;
-        phase.issue(sample).map_err(|gone| EngineError::Worker(self.run.failure().unwrap_or_else(|| gone.to_string())))
+        phase
+            .issue(sample, planned_ns)
+            .map_err(|gone| EngineError::Worker(self.run.failure().unwrap_or_else(|| gone.to_string())))
     }
 
     /// Nothing more will be issued in the manual phase: it drains and ends.

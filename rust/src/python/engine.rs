@@ -73,9 +73,9 @@ impl Engine {
         Ok(py.detach(|| self.0.start_ns(timeout)))
     }
 
-    #[pyo3(signature = (sample=None))]
-    fn issue(&self, py: Python<'_>, sample: Option<u64>) -> PyResult<Option<u64>> {
-        py.detach(|| self.0.issue(sample)).map_err(to_python)
+    #[pyo3(signature = (sample=None, planned_ns=None))]
+    fn issue(&self, py: Python<'_>, sample: Option<u64>, planned_ns: Option<u64>) -> PyResult<Option<u64>> {
+        py.detach(|| self.0.issue(sample, planned_ns)).map_err(to_python)
     }
 
     fn end_issue(&self, py: Python<'_>) -> PyResult<()> {
