@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Literal, Self, final
+from typing import Literal, Self, TypeAlias, final
 
 from typing_extensions import CapsuleType
 
@@ -39,6 +39,25 @@ class Bodies:
 
     def __new__(cls, bodies: Sequence[bytes], holes: Sequence[int] | None = None) -> Bodies: ...
     def __len__(self) -> int: ...
+
+_Completion: TypeAlias = tuple[
+    int,
+    int,
+    int,
+    str,
+    str,
+    int,
+    str,
+    int | None,
+    int | None,
+    int,
+    int | None,
+    int | None,
+    int,
+    str | None,
+    str | None,
+    str | None,
+]
 
 @final
 class Delays:
@@ -113,32 +132,11 @@ class Engine:
     def fileno(self) -> int:
         """Return a descriptor that is readable while completions wait; the engine closes it."""
 
-    def take_completions(
-        self,
-    ) -> list[
-        tuple[
-            int,
-            int,
-            int,
-            str,
-            str,
-            int,
-            str,
-            int | None,
-            int | None,
-            int,
-            int | None,
-            int | None,
-            int,
-            str | None,
-            str | None,
-            str | None,
-        ]
-    ]:
+    def take_completions(self) -> list[_Completion]:
         """Return the requests that have ended since the last call, of phases whose ``completions`` aren't ``none``.
 
-        Each is request, phase, sample, failure (``none`` for a good one), detail, status, finish, tokens in, tokens out;
-        the moments planned, sent, first token, done in monotonic nanoseconds; text, reasoning, error. None is ever lost,
+        Each is request, phase, sample, failure (``none`` for a good one), detail, status, finish, tokens in and out;
+        the moments planned, sent, first token, done in monotonic nanoseconds; text, reasoning, error. None is lost,
         and what a drained phase brought is there before ``wait`` tells its end.
         """
 

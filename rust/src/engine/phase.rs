@@ -436,7 +436,7 @@ mod tests {
     fn what_is_issued_from_outside_has_the_sessions_numbers_and_ends_at_the_limit() {
         let (p, mut orders) = manual(r#","requests":2"#);
         assert_eq!(
-            [p.issue(Some(7)), p.issue(None, None), p.issue(None, None)],
+            [p.issue(Some(7), None), p.issue(None, None), p.issue(None, None)],
             [Ok(Some(100)), Ok(Some(101)), Ok(None)]
         );
         let taken: Vec<_> = std::iter::from_fn(|| orders.try_recv().ok()).map(|o| (o.index, o.sample)).collect();
