@@ -149,6 +149,30 @@ fn a_phase_that_issues_no_more_and_has_nothing_in_flight_ends_at_once() {
 }
 
 #[test]
+fn what_waits_for_a_slot_under_a_cap_is_not_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(
+        &sink,
+        json!({
+            "load": {"kind": "rate", "rate": 1e9, "arrival": {"kind": "constant"}}, "max_concurrency": 1, "requests": 2
+        }),
+    );
+    let start = sink.start_phase().unwrap();
+    let first = sink.issue(None, Some(start)).unwrap().unwrap().request;
+    std::thread::sleep(Duration::from_millis(10));
+    ok(&sink, first);
+    let second = sink.issue(None, Some(start)).unwrap().unwrap().request;
+    ok(&sink, second);
+    end(&sink);
+    sink.finish("complete", "").unwrap();
+    let report = serde_json::to_value(phase(dir.path())).unwrap();
+    let response = report["metrics"]["response_latency"]["max"].as_f64().unwrap();
+    let late = report["trust"]["send_lateness_us"]["max"].as_f64().unwrap() / 1e3;
+    assert!(response >= 10.0 && late < response - 9.0, "{response} ms from planned, {late} ms late");
+}
+
+#[test]
 fn the_duration_counts_from_the_phases_start_and_by_the_plan() {
     let dir = tempfile::tempdir().unwrap();
     let sink = sink(dir.path());

@@ -40,9 +40,9 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Issued at `now`.
-    pub(super) fn new(phase: u16, issued: &Issued, now: u64) -> Self {
-        let stamps = Stamps { planned: issued.planned_ns, issued: now, ..Stamps::default() };
+    /// Issued at `now`; under a cap, its slot was free at `free`.
+    pub(super) fn new(phase: u16, issued: &Issued, free: u64, now: u64) -> Self {
+        let stamps = Stamps { planned: issued.planned_ns, free, issued: now, ..Stamps::default() };
         let (reads, newest) = (ReadList::new(), None);
         Self { phase, sample: issued.sample, stamps, reads, newest, chunks: 0, tokens: Some(0) }
     }
@@ -162,7 +162,7 @@ mod tests {
     use crate::record::ReadIter;
 
     fn flight() -> Flight {
-        Flight::new(3, &Issued { request: 7, sample: 2, planned_ns: 900 }, 1_000)
+        Flight::new(3, &Issued { request: 7, sample: 2, planned_ns: 900 }, UNSET, 1_000)
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl Sink {
         let swept = sweeper.is_none_or(|thread| thread.join().is_ok());
         let Some(log) = log else { return Ok(()) };
         let late = self.requests().close(now_ns());
-        tell_run_end(log, status, reason, json!({"late": late}))?;
+        tell_run_end(log, status, reason, json!({"late_answers": late}))?;
         if swept { Ok(()) } else { Err(EngineError::Worker("the sweep panicked; rows may be missing".to_owned())) }
     }
 

@@ -9,7 +9,7 @@ use crate::engine::flight::SWEEP_MS;
 use crate::engine::phase::{SharedPhase, StopReason, Tally};
 use crate::engine::request::{TEXTS_KEPT, masked};
 use crate::engine::run::EngineError;
-use crate::record::{Backlog, Failure, Row, Shard, TextKind, TokenSource};
+use crate::record::{Backlog, Failure, Row, Shard, TextKind, TokenSource, UNSET};
 use crate::schedule::SampleOrder;
 use crate::series::LiveShard;
 use crate::sync::Arc;
@@ -47,6 +47,8 @@ struct PhaseHere {
     issuing: bool,
     closed: bool,
     in_flight: u64,
+    /// Under a cap: when the last slot of all became free; 0 if it never did.
+    freed_ns: u64,
     texts: u32,
     tally: Tally,
 }
@@ -94,9 +96,10 @@ impl Requests {
         let (phase, is_last) = (here.shared.index, here.shared.is_last(index));
         here.in_flight += 1;
         here.tally.issued += 1;
-        self.flights.insert(issued.request, Flight::new(phase, &issued, now));
+        let free = here.shared.config.max_concurrency.map(|_| here.freed_ns.clamp(planned_ns, now));
+        self.flights.insert(issued.request, Flight::new(phase, &issued, free.unwrap_or(UNSET), now));
         self.issued += 1;
-        self.live.issued(now - planned_ns);
+        self.live.issued(now - free.unwrap_or(planned_ns));
         if is_last {
             // Nobody need ask once more to learn that there is no more.
             self.current()?.shared.end(StopReason::Requests);
@@ -209,6 +212,7 @@ impl Requests {
         self.keep_texts(&row, end);
         self.shard.push(&row, &flight.reads, &[]);
         self.ended += 1;
+        self.free_slot(now);
         let current = self.phases.last().map(|p| p.shared.index);
         if current == Some(row.phase) {
             self.live.done(&row);
@@ -218,6 +222,16 @@ impl Requests {
             here.shared.learn(&row);
             here.done(&row);
             here.close_if_through(shard, now);
+        }
+    }
+
+    /// A flight has ended: if that made room under the current phase's cap, what waits for it may go from now on.
+    fn free_slot(&mut self, now: u64) {
+        let in_flight = self.flights.len();
+        if let Some(here) = self.phases.last_mut()
+            && here.shared.config.max_concurrency.is_some_and(|cap| in_flight + 1 == cap as usize)
+        {
+            here.freed_ns = now;
         }
     }
 
@@ -252,7 +266,16 @@ impl PhaseHere {
     fn new(shared: SharedPhase) -> Self {
         let config = &shared.config;
         let order = SampleOrder::new(config.order, shared.bodies.count(), config.seed);
-        Self { shared, order, issuing: true, closed: false, in_flight: 0, texts: 0, tally: Tally::default() }
+        Self {
+            shared,
+            order,
+            issuing: true,
+            closed: false,
+            in_flight: 0,
+            freed_ns: 0,
+            texts: 0,
+            tally: Tally::default(),
+        }
     }
 
     fn look(&self, now: u64, behind: bool) {
