@@ -96,7 +96,7 @@ class Stage:
             self._issuer.complete(request)
         if self._quiet:
             return
-        if self._task is not None and not self._task.done():
+        if self._task is not None:
             on_complete = getattr(self._strategy, "on_complete", None)  # a user's own may have none
             if on_complete is not None:
                 self._call(f"on_complete of phase {self.name}", on_complete, request)
