@@ -42,4 +42,7 @@ class Issuer(Protocol):
         """Wait for a time; at once where it has passed. ``False`` where the phase was stopped meanwhile."""
 
     async def completed(self) -> int | None:
-        """Wait for a completion and return its request's id; ``None`` where the phase is stopped and none can come."""
+        """Wait for a completion and return its request's id; ``None`` where the phase is stopped and none can come.
+
+        It returns whenever ``in_flight`` has gone down since the last call, whoever's request that was.
+        """

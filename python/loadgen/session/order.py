@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from collections.abc import Iterator
+from typing import ClassVar
 
 from loadgen import _core
 
@@ -32,8 +33,8 @@ class SampleOrder:
         self.seed = seed
         self._samples = _core.SampleOrder(self.name, n, seed)
 
-    def __iter__(self) -> Self:
-        return self
+    def __iter__(self) -> Iterator[int]:
+        return self._samples
 
     def __next__(self) -> int:
         return next(self._samples)

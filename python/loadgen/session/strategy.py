@@ -38,12 +38,13 @@ class LoadStrategy(Protocol):
         """
         ...
 
-    def on_complete(self, request: int) -> None:
+    def on_complete(self, request: int) -> None:  # noqa: ARG002  # for those who override it
         """Learn that a request has completed; an exception ends the phase.
 
         Args:
             request: Its id.
         """
+        return  # without a body a type checker takes it for abstract
 
 
 class _Planned:
@@ -190,7 +191,7 @@ class TimedIssueStrategy(_Planned):
         arrival = self.arrival.told()
         if self.stages is None:
             return {"kind": "rate", "rate": self.rate, "arrival": arrival}
-        return {"kind": "stages", "stages": msgspec.to_builtins(self.stages, builtin_types=()), "arrival": arrival}
+        return {"kind": "stages", "stages": [msgspec.to_builtins(stage) for stage in self.stages], "arrival": arrival}
 
     async def execute(self, issuer: Issuer) -> int:
         """Issue each request when it is due, until the plan ends or the issuer takes no more.
@@ -203,10 +204,8 @@ class TimedIssueStrategy(_Planned):
         self.late = issued = 0
         for offset in self.plan(issuer.seed).offsets():
             due = issuer.start_ns + offset
-            if not await self._slot(issuer):
-                break
-            free = issuer.now_ns()
-            if not await issuer.until(due):
+            free = await self._slot(issuer)
+            if free is None or not await issuer.until(due):
                 break
             late = issuer.now_ns() - max(due, free) > LATE_NS
             if issuer.issue(planned_ns=due) is None:
@@ -219,12 +218,14 @@ class TimedIssueStrategy(_Planned):
                 await asyncio.sleep(0)
         return issued
 
-    async def _slot(self, issuer: Issuer) -> bool:
-        """Wait until one more may be in flight; false where that can't be any more."""
+    async def _slot(self, issuer: Issuer) -> int | None:
+        """Wait until one more may be in flight: when that came, 0 without a wait; ``None`` where it can't come."""
+        free = 0
         while self.max_concurrency is not None and issuer.in_flight >= self.max_concurrency:
             if await issuer.completed() is None:
-                return False
-        return True
+                return None
+            free = issuer.now_ns()
+        return free
 
 
 class BurstStrategy(_Planned):

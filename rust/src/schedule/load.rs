@@ -70,7 +70,6 @@ impl Load {
         match self {
             Self::Concurrency { n: 0 } => Err(LoadError::Nothing("concurrency")),
             Self::Burst { n: 0 } => Err(LoadError::Nothing("a burst")),
-            Self::Concurrency { .. } | Self::Burst { .. } | Self::Manual => Ok(()),
             Self::Rate { rate, arrival } => {
                 if !positive(*rate) {
                     return Err(LoadError::Rate(*rate));
@@ -88,6 +87,7 @@ impl Load {
                 }
                 arrival.check()
             }
+            Self::Concurrency { .. } | Self::Burst { .. } | Self::Manual => Ok(()),
         }
     }
 }
