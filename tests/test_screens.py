@@ -26,6 +26,14 @@ RUN = Path("loadgen-runs/20261120T211405Z-7f3a")
 SLO = reports.GOODPUT
 OPEN: dict[str, Any] = {"rate": 50, "duration": 60, "slo": "ttft:300ms"}
 CLOSED: dict[str, Any] = {"concurrency": 8}
+LISTED: list[dict[str, Any]] = [
+    {"name": "warmup", "type": "warmup", "concurrency": 4, "requests": 50},
+    {"name": "low", "rate": 50, "duration": 60, "slo": "ttft:300ms"},
+    {"name": "a name that is much too long for a column", "concurrency": 8, "requests": 2990, "api": "completions",
+     "timeout": 30, "stall_timeout": 20},
+    {"name": "numbers", "type": "accuracy", "concurrency": 1, "requests": 6, "model": "other", "order": "sequential"},
+    {"name": "never", "burst": 10, "header": {"X-A": "canary"}},
+]  # fmt: skip
 HOSTILE = "\x1b[2Jevil[bold red]\x07\u202egnp.exe <script>"
 
 
@@ -99,6 +107,15 @@ CASES: dict[str, dict[str, Any]] = {
         reason="no request succeeded",
     ),
     "two_phases": reports.report(reports.phase("low"), reports.phase("high", failed=1), options=OPEN),
+    "phases": reports.report(
+        reports.phase("warmup", kind="warmup", trust=limited()),
+        reports.phase("low", goodput=SLO),
+        reports.phase("a name that is much too long for a column", failed=3, streamed=True, trust=limited()),
+        reports.phase("numbers", ok=6, kind="accuracy", reason="requests"),
+        options={"phases": LISTED},
+        status="interrupted",
+        reason="SIGTERM",
+    ),
     "own_percentiles": reports.report(
         reports.phase(percentiles=(1.0, 50.0, 99.99)), options={**CLOSED, "percentiles": "1,50,99.99"}
     ),

@@ -172,7 +172,7 @@ def top_line(phase: PhasePlan, live: dict[str, Any], width: int) -> str:
         (1, f"ok {figures.whole(live['ok'])}"),
         (1, f"failed {figures.whole(live['failed'])}"),
     ]
-    name = f" {phase.name[:_NAME]:<{_NAME}}"
+    name = _column(phase.name, phase)
     rest = _fitted(parts, width - len(name) - 1)
     room = width - len(name) - len(rest) - 4
     share = _share_done(phase, live, done)
@@ -190,7 +190,7 @@ def bottom_line(phase: PhasePlan, live: dict[str, Any], history: list[int], widt
         width: Columns of the terminal; the line never fills the last one.
     """
     parts = [(index, text) for index, text in enumerate(_times(live))]
-    name = f" {_place(phase, _NAME):<{_NAME}}" if width >= 60 else " "
+    name = _column(_place(phase, _NAME), phase) if width >= 60 else " "
     line = name + _fitted(parts, width - len(name) - 1)
     room = width - len(line) - len("   req/s by second") - 2
     if len(history) > 3 and room >= 8:
@@ -243,6 +243,11 @@ def _share_done(phase: PhasePlan, live: dict[str, Any], done: int) -> float | No
     shares = [live["t_s"] / seconds] if seconds else []
     shares += [done / total] if total else []
     return min(1.0, max(shares)) if shares else None
+
+
+def _column(text: str, phase: PhasePlan) -> str:
+    """Return the view's first column, wider where names are a user's own and may fill it."""
+    return f" {text[:_NAME]:<{_NAME if phase.place is None else _NAME + 2}}"
 
 
 def _place(phase: PhasePlan, room: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from loadgen.config import file, phases, secret, target
-from loadgen.config.check import check, check_target
+from loadgen.config.check import check, check_no_load, check_target
 from loadgen.config.options import DEFAULTS, OPTIONS, Config, Option, PhaseOptions, RunOptions
 from loadgen.errors import ConfigError
 
@@ -89,6 +89,7 @@ def resolve(
         config = check(config, raw.keys(), lambda name: spoken_as(name, speech))
     else:
         check_target(config, lambda name: spoken_as(name, speech))
+        check_no_load(config, lambda name: spoken_as(name, speech))
     api_key(config, called)
     return config
 
@@ -158,7 +159,11 @@ def api_key(config: Config, called: Any = None) -> str | None:
 
 
 def redacted(config: Config) -> dict[str, Any]:
-    """Return the options as they may be stored and shown: plain JSON values, no secrets, defaults included."""
+    """Return the options as they may be stored and shown: plain JSON values, no secrets, defaults included.
+
+    Args:
+        config: The options; their list of phases, if any, is left out.
+    """
     shown: dict[str, Any] = {"url": secret.shown_url(config.url)}
     for name in OPTIONS:
         value = getattr(config, name)
@@ -171,6 +176,4 @@ def redacted(config: Config) -> dict[str, Any]:
         shown[name] = (
             [list(item) if isinstance(item, tuple) else item for item in value] if isinstance(value, tuple) else value
         )
-    if config.phases:
-        shown["phases"] = [phases.stored(phase, redacted(phase.options)) for phase in config.phases]
     return shown

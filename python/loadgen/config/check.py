@@ -38,6 +38,24 @@ def check(config: Config, given: Collection[str], name: Name, *, invent: bool = 
     return config
 
 
+def check_no_load(config: Config, name: Name) -> None:
+    """Check that the options say no load, where the phases bring their own.
+
+    Args:
+        config: Options that are valid one by one.
+        name: How the user calls an option.
+
+    Raises:
+        ConfigError: If they do: no phase would have it.
+    """
+    for option in (*_LOADS, "max_concurrency", "requests", "duration", "warmup"):
+        if getattr(config, option) is not None:
+            raise ConfigError(
+                f"{name(option)} has no phase that takes it: each of the phases given brings its own load and end",
+                "say it in the phases",
+            )
+
+
 def _load(config: Config, name: Name, invent: bool) -> Config:
     import msgspec
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -293,7 +293,7 @@ class RunOptions(TypedDict, total=False):
     drain: float | str
     save_responses: bool
     out: str | os.PathLike[str] | None
-    phases: list[dict[str, Any]] | tuple[dict[str, Any], ...]
+    phases: Sequence[Any]  # mappings of these options, or PhaseConfig objects
 
 
 def _table() -> dict[str, Option]:

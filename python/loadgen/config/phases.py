@@ -61,25 +61,6 @@ def phases(given: Any, around: Around) -> tuple[PhaseOptions, ...]:
     return tuple(_phase(item, number, around) for number, item in enumerate(given, start=1))
 
 
-def stored(phase: PhaseOptions, redacted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a phase as it may be stored and shown: plain JSON values, no secrets, its defaults included.
-
-    Args:
-        phase: The phase.
-        redacted: Its options as they may be stored.
-    """
-    shown: dict[str, Any] = {"name": phase.name, "type": phase.type}
-    shown |= {name: redacted[name] for name in PER_PHASE}
-    drains = phase.type != "warmup" if phase.drains is None else phase.drains
-    shown["drain"] = redacted["drain"] if drains else False
-    if phase.scorer is not None:
-        is_plain = isinstance(phase.scorer, (str, dict))
-        shown["scorer"] = phase.scorer if is_plain else getattr(phase.scorer, "__name__", type(phase.scorer).__name__)
-    if phase.target_field is not None:
-        shown["target_field"] = phase.target_field
-    return shown
-
-
 def _phase(item: Any, number: int, around: Around) -> PhaseOptions:
     place = f"phase {number}{around.where}"
     raw = _keys(item, place)

@@ -45,7 +45,7 @@ def count(directory: Path, config: dict[str, Any]) -> None:
     Raises:
         RunError: If the tokenizer, the answers or the disk don't allow it; nothing is removed then.
     """
-    keeps = bool(config.get("save_responses"))
+    keeps = any(asked.get("save_responses") for asked in (config, *config.get("phases", ())))
     try:
         wanted = _without_usage(directory) if keeps else None
         found = _counted(directory, config["tokenizer"], wanted)

@@ -14,8 +14,25 @@ from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
 from loadgen.session import strategy as strategies
 from loadgen.session.order import SampleOrder, name_of
-from loadgen.session.settings import PhaseSettings, differing, request_of
+from loadgen.session.settings import PhaseSettings, differing, request_of, stored_settings
 from loadgen.session.strategy import LoadStrategy, PlannedStrategy, is_planned
+
+__all__ = [
+    "MOST",
+    "Drain",
+    "Limits",
+    "PhaseConfig",
+    "PhasePlan",
+    "PhaseSettings",
+    "PhaseType",
+    "check",
+    "load_of",
+    "most_in_flight",
+    "phases_of",
+    "plan_of",
+    "stored",
+    "words_of",
+]
 
 Order: TypeAlias = str | SampleOrder | type[SampleOrder]
 
@@ -133,6 +150,11 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError as error:
             raise ConfigError(f"phase {self.name}: {error}") from None
         _check_end(self)
+
+    @property
+    def drains(self) -> bool:
+        """Whether it waits for what is in flight at its end."""
+        return self.kind is not PhaseType.WARMUP if self.drain.enabled is None else self.drain.enabled
 
     @property
     def kind(self) -> PhaseType:
@@ -357,7 +379,7 @@ def plan_of(
         max_concurrency=cap,
         requests=None if load["kind"] == "burst" else phase.limits.samples,
         duration_s=phase.limits.duration_s,
-        drain=not warmup if phase.drain.enabled is None else phase.drain.enabled,
+        drain=phase.drains,
         drain_timeout_s=float(phase.drain.timeout),
         order=name_of(phase.order),
         # Another seed, so that the measured phase doesn't begin with the very prompts that the warm-up has sent.
@@ -369,3 +391,31 @@ def plan_of(
         completions="answers" if phase.handler is not None else "none" if is_planned(phase.strategy) else "ids",
         place=place,
     )
+
+
+def stored(phase: PhaseConfig, run: Config) -> dict[str, Any]:
+    """Return a phase as it may be stored and shown: plain JSON values, no secrets, defaults included.
+
+    Args:
+        phase: The phase.
+        run: The run's options.
+    """
+    source = phase.dataset.name if isinstance(phase.dataset, Dataset) else phase.dataset
+    shown = {
+        "name": phase.name,
+        "type": phase.kind.value,
+        "load": {**load_of(phase.strategy), "words": words_of(phase.strategy)},
+        "max_concurrency": getattr(phase.strategy, "max_concurrency", None),
+        "requests": phase.limits.samples,
+        "duration": phase.limits.duration_s,
+        "dataset": None if source is None else os.fspath(source),
+        "order": name_of(phase.order),
+        "seed": phase.seed,
+        "drain": float(phase.drain.timeout) if phase.drains else False,
+        **stored_settings(phase.options(run)),
+    }
+    if phase.kind is PhaseType.ACCURACY:
+        is_plain = phase.scorer is None or isinstance(phase.scorer, (str, dict))
+        shown["scorer"] = phase.scorer if is_plain else getattr(phase.scorer, "__name__", type(phase.scorer).__name__)
+        shown["target_field"] = phase.settings.target_field
+    return shown

@@ -18,6 +18,7 @@ from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
 from loadgen.session import machine, mock
 from loadgen.session.phase import PhaseConfig, PhasePlan, plan_of
+from loadgen.session.phase import stored as stored_phase
 
 
 class PlannedPhase(msgspec.Struct, frozen=True):
@@ -132,11 +133,16 @@ def prepare(plan: Plan) -> list[PreparedPhase]:
         sent = (id(phase.dataset), options.api, model, options.output_tokens, extra)
         if sent not in shared:
             shared[sent] = _core.Bodies(*bodies(phase, model))
-        if told.place is not None:
-            told = msgspec.structs.replace(told, meta={**told.meta, "model": model})
         kept = phase.dataset if phase.config.scorer is not None else None
         ready.append(PreparedPhase(phase.config, options, told, model, shared[sent], kept))
-    return ready
+    return ready if only_model(ready) is not None else [_with_its_model(phase) for phase in ready]
+
+
+def _with_its_model(phase: PreparedPhase) -> PreparedPhase:
+    """Have a phase's report name its model, where the run's can't."""
+    settings = {**phase.plan.meta["settings"], "model": phase.model}
+    meta = {**phase.plan.meta, "settings": settings}
+    return msgspec.structs.replace(phase, plan=msgspec.structs.replace(phase.plan, meta=meta))
 
 
 def only_model(phases: Sequence[PreparedPhase]) -> str | None:
@@ -205,21 +211,24 @@ def model_of(config: Config) -> str:
     return models.only(config, configs.api_key(config))
 
 
-def meta(config: Config, run_id: str, model: str | None) -> dict[str, Any]:
+def meta(config: Config, run_id: str, phases: Sequence[PreparedPhase]) -> dict[str, Any]:
     """Return what a run's log keeps of it: all that a report needs and the rows don't say, and no secret.
 
     Args:
         config: The options.
         run_id: The run's id.
-        model: The model asked for; ``None`` where its phases ask for several.
+        phases: The phases; where they were given as a list, the options are stored with it.
     """
+    stored = configs.redacted(config)
+    if any(prepared.plan.place is not None for prepared in phases):
+        stored["phases"] = [stored_phase(prepared.config, config) for prepared in phases]
     return {
         "id": run_id,
         "version": _core.__version__,
         "started_at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "model": model,
+        "model": only_model(phases),
         "environment": machine.environment(),
-        "config": configs.redacted(config),
+        "config": stored,
     }
 
 

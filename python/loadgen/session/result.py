@@ -262,6 +262,16 @@ class PhaseResult(msgspec.Struct, frozen=True):
         return dict(self.report.get("load") or {})
 
     @property
+    def order(self) -> str | None:
+        """How samples were drawn from the dataset; ``None`` where its log no longer tells."""
+        return (self.report.get("config") or {}).get("order")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its settings that differ from the run's options, by their words; empty unless phases were listed."""
+        return dict(self.report.get("settings") or {})
+
+    @property
     def failures(self) -> dict[str, Any]:
         """Failed requests by class."""
         return dict(self.report.get("failures") or {})

@@ -149,7 +149,7 @@ class Run:
             if self._interrupt is not None:
                 raise RunError(f"stopped before anything was sent ({self._interrupt})")
             with run_dir.create(config.out, self._id) as directory:
-                about = prepare.meta(config, directory.id, prepare.only_model(ready))
+                about = prepare.meta(config, directory.id, ready)
                 engine = self._start(prepare.run_config(config, ready, workers, url, directory.path, about), directory)
                 problem = self._drive(engine, ready, directory.path)
                 problem = problem or _count(directory.path, about["config"])

@@ -139,5 +139,15 @@ def differing(settings: Config, run: Config) -> dict[str, Any]:
         settings: The run's options with the phase's settings.
         run: The run's options.
     """
-    stored = configs.redacted(settings)
+    stored = stored_settings(settings)
     return {name: stored[name] for name in _OPTIONS.values() if getattr(settings, name) != getattr(run, name)}
+
+
+def stored_settings(settings: Config) -> dict[str, Any]:
+    """Return all of a phase's settings as they may be stored: by the options' words, no secrets.
+
+    Args:
+        settings: The run's options with the phase's settings.
+    """
+    stored = configs.redacted(settings)
+    return {name: stored[name] for name in _OPTIONS.values()}

@@ -88,6 +88,9 @@ def _stored_config(directory: Path) -> dict[str, Any] | None:
 def _options(directory: Path, config: dict[str, Any], percentiles: tuple[float, ...] | None) -> dict[str, Any]:
     wanted = list(percentiles if percentiles is not None else config.get("percentiles") or DEFAULTS["percentiles"])
     found = {"percentiles": wanted, "slo": config.get("slo"), "slo_from": config.get("slo_from")}
+    found["phases"] = {
+        phase["name"]: {"slo": phase["slo"] or {}, "slo_from": phase["slo_from"]} for phase in config.get("phases", ())
+    }
     found["token_counts"] = run_dir.counts(directory)
     return {name: value for name, value in found.items() if value}
 
@@ -137,7 +140,8 @@ def _phase(phase: dict[str, Any]) -> dict[str, Any]:
     meta = phase.pop("meta") or {}
     if isinstance(phase["config"], dict):
         phase["config"].pop("meta", None)
-    return {**phase, "load": meta.get("load"), "dataset": meta.get("dataset"), "seed": meta.get("seed")}
+    found = {**phase, "load": meta.get("load"), "dataset": meta.get("dataset"), "seed": meta.get("seed")}
+    return {**found, "settings": meta["settings"]} if "settings" in meta else found
 
 
 def _nothing_sent(summary: dict[str, Any]) -> str:
@@ -149,8 +153,30 @@ def _nothing_sent(summary: dict[str, Any]) -> str:
     return "no request was sent"
 
 
+def _problem(phase: dict[str, Any], summary: dict[str, Any], max_error_rate: float) -> str | None:
+    """Return why a measured phase makes its run a failed one; ``None`` where it doesn't."""
+    counts = phase["counts"]
+    judged = counts["ok"] + counts["failed"]
+    if counts["ok"] == 0:
+        return "no request succeeded" if counts["issued"] else _nothing_sent(summary)
+    if counts["failed"] / judged > max_error_rate:
+        return f"{counts['failed'] / judged:.1%} of the requests failed; {max_error_rate:.0%} are allowed"
+    return None
+
+
+def _said_of(phase: dict[str, Any], problem: str, listed: bool) -> str:
+    return f"phase {phase['name']}: {problem}" if listed else problem
+
+
+def _asked_phases(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the phases that the run was given as a list; none where its options made them."""
+    return list((summary.get("meta") or {}).get("config", {}).get("phases", ()))
+
+
 def verdict(summary: dict[str, Any], max_error_rate: float) -> tuple[str, str | None]:
     """Judge a run: whether it is complete, was interrupted or failed, and why.
+
+    Each phase but the warm-ups is judged by itself: the first that failed makes the run a failed one.
 
     Args:
         summary: The core's summary.
@@ -160,20 +186,14 @@ def verdict(summary: dict[str, Any], max_error_rate: float) -> tuple[str, str | 
         return "interrupted", summary.get("reason")
     if summary["status"] == "failed" and summary.get("reason"):
         return "failed", summary["reason"]
+    listed = len(_asked_phases(summary)) > 1  # else there is no need to say which phase
     for phase in summary["phases"]:
         if phase.get("reason") in _ENDED_EARLY:
-            return "failed", _ENDED_EARLY[phase["reason"]]
+            return "failed", _said_of(phase, _ENDED_EARLY[phase["reason"]], listed)
     for phase in summary["phases"]:
-        if phase["type"] == "warmup":
-            continue
-        counts = phase["counts"]
-        judged = counts["ok"] + counts["failed"]
-        if counts["ok"] == 0:
-            return "failed", "no request succeeded" if counts["issued"] else _nothing_sent(summary)
-        if counts["failed"] / judged > max_error_rate:
-            return "failed", (
-                f"{counts['failed'] / judged:.1%} of the requests failed; {max_error_rate:.0%} are allowed"
-            )
+        problem = None if phase["type"] == "warmup" else _problem(phase, summary, max_error_rate)
+        if problem is not None:
+            return "failed", _said_of(phase, problem, listed)
     if summary["status"] == "failed":
         return "failed", summary.get("reason")
     return "complete", None
