@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use loadgen::engine::config::RunConfig;
 use loadgen::engine::{Bodies, Ending, Sink};
+use loadgen::event::{EventReader, EventType, Frame};
 use loadgen::record::{Failure, Finish};
 use loadgen::stats::{Options, Phase, Summary, summarise};
 use serde_json::{Value, json};
@@ -311,4 +312,41 @@ fn an_abandoned_sink_leaves_a_readable_log() {
     assert_eq!((summary.phases[0].counts.ok, summary.phases[0].counts.cancelled), (1, 1));
     let answers = std::fs::read(dir.path().join("answers.log")).unwrap();
     assert!(answers.windows(9).any(|w| w == b"forty-two"));
+}
+
+#[test]
+fn its_events_tell_of_the_same_requests_as_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink_with(dir.path(), json!({"events": {"log": true, "publish": true, "chunks": true}}));
+    begin(&sink, json!({"requests": 4, "drain_timeout_s": 0.0}));
+    let requests: Vec<u64> = (0..3).map(|_| issue(&sink)).collect();
+    assert!(sink.chunk(requests[0], Some(1), true, None) && sink.chunk(requests[0], None, true, None));
+    ok(&sink, requests[0]);
+    sink.complete(requests[1], &Ending { failure: Failure::Body, ..Ending::default() }, None);
+    issue(&sink);
+    assert_eq!(counts(&end(&sink)), [4, 1, 1, 2]);
+    let queue = sink.event_queue().unwrap();
+    sink.finish("complete", "").unwrap();
+
+    let frames = queue.take(usize::MAX);
+    let kinds: Vec<EventType> = frames
+        .iter()
+        .flat_map(|frame| Frame::decode(frame).unwrap().iter().map(|r| r.unwrap().kind).collect::<Vec<_>>())
+        .collect();
+    let count = |kind| kinds.iter().filter(|k| **k == kind).count();
+    assert_eq!((kinds.first(), kinds.last()), (Some(&EventType::SessionStarted), Some(&EventType::SessionEnded)));
+    assert_eq!((count(EventType::SampleIssued), count(EventType::SampleComplete)), (4, 4));
+    assert_eq!((count(EventType::RecvFirst), count(EventType::RecvNonFirst)), (1, 1));
+    assert_eq!(count(EventType::ErrorClient), 1);
+    let at = |kind| kinds.iter().position(|k| *k == kind).unwrap();
+    assert!(
+        at(EventType::StopPerformanceTracking) > kinds.iter().rposition(|k| *k == EventType::SampleComplete).unwrap()
+    );
+    assert!(at(EventType::StartPerformanceTracking) < at(EventType::SampleIssued));
+    let (logged, mut reader) = (kinds.len(), EventReader::open(dir.path(), &[], 0).unwrap());
+    let mut found = 0;
+    while let Some(frame) = reader.next_frame().unwrap() {
+        found += Frame::decode(&frame).unwrap().iter().count();
+    }
+    assert_eq!(found, logged, "the log has them all");
 }

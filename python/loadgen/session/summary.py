@@ -133,6 +133,8 @@ def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
     }
     if summary.get("late_answers") is not None:
         run["late_answers"] = summary["late_answers"]
+    if summary.get("events") is not None:
+        run["events"] = summary["events"]
     return {"schema": SCHEMA, "run": run, "phases": phases}
 
 

@@ -9,6 +9,7 @@ use super::phase::{Phase, SharedPhase, StopReason, Ways};
 use super::run::EngineError;
 use super::ticker::Ticker;
 use crate::clock::{Anchor, now_ns};
+use crate::event::RunEvents;
 use crate::record::{LogHeader, LogWriter};
 use crate::series::LiveShard;
 use crate::sync::Arc;
@@ -24,7 +25,7 @@ pub(super) struct Account {
 impl Account {
     /// Create the run's log.
     pub(super) fn open(run: &RunConfig) -> Result<Self, EngineError> {
-        let session = run.meta.get("id").and_then(Value::as_str).unwrap_or("run").to_owned();
+        let session = session_of(run).to_owned();
         let header = LogHeader { anchor: Anchor::now(), session, meta: run.meta.clone() };
         let log = Arc::new(LogWriter::create(&run.dir, &header, run.save_responses || run.keep_uncounted)?);
         Ok(Self { log: Some(log), ticker: None, phases: Vec::new(), reported: 0 })
@@ -105,6 +106,11 @@ impl Account {
     }
 }
 
+/// What the session is called.
+pub(super) fn session_of(run: &RunConfig) -> &str {
+    run.meta.get("id").and_then(Value::as_str).unwrap_or("run")
+}
+
 /// Write what `phase` came to into the log, and return it with the phase's name. `more` is what else is to be said.
 pub(super) fn tell_end(phase: &Phase, log: &LogWriter, more: Value) -> Result<Value, EngineError> {
     let (tally, end_ns) = phase.tally();
@@ -132,9 +138,20 @@ pub(super) fn tell_end(phase: &Phase, log: &LogWriter, more: Value) -> Result<Va
     Ok(end)
 }
 
-/// Write how the run ended, and close its log. `more` is what else is to be said.
-pub(super) fn tell_run_end(log: Arc<LogWriter>, status: &str, reason: &str, more: Value) -> Result<(), EngineError> {
+/// Write how the run ended, and close its log. All sources of its `events` have flushed; `more` is what else is to be
+/// said.
+pub(super) fn tell_run_end(
+    log: Arc<LogWriter>,
+    status: &str,
+    reason: &str,
+    events: Option<&RunEvents>,
+    more: Value,
+) -> Result<(), EngineError> {
     let mut end = json!({"event": "run_end", "ns": now_ns(), "status": status, "reason": reason});
+    if let Some(events) = events {
+        events.end(status);
+        end["events"] = events.account(&log)?;
+    }
     add(&mut end, more);
     log.meta(&end)?;
     let log = Arc::try_unwrap(log).map_err(|_| EngineError::State("the log is still in use"))?;

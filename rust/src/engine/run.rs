@@ -9,15 +9,17 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::{Barrier, mpsc};
 
-use super::account::{Account, tell_end, tell_run_end};
+use super::account::{Account, session_of, tell_end, tell_run_end};
 use super::bodies::Bodies;
 use super::completions::{Completion, Taker};
-use super::config::{PhaseConfig, RunConfig};
+use super::config::{PhaseConfig, PhaseType, RunConfig};
+use super::events::flush_all;
 use super::manual::{Gate, Orders};
 use super::phase::{SharedPhase, StopReason, Ways};
 use super::settings::{Settings, UsageRefusals};
-use super::worker::{Command, work};
+use super::worker::{Command, Outfit, work};
 use crate::clock::now_ns;
+use crate::event::{EventQueue, EventsError, RunEvents};
 use crate::http::{ConnectConfigError, Connector, Target, TargetError, TlsOptions};
 use crate::record::{Backlog, LogError};
 use crate::schedule::Load;
@@ -37,6 +39,9 @@ pub enum EngineError {
     /// The run log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The events.
+    #[error(transparent)]
+    Events(#[from] EventsError),
     /// A thread, or the descriptor that tells of completions.
     #[error("no thread or descriptor could be had: {0}")]
     Thread(#[from] std::io::Error),
@@ -70,6 +75,7 @@ pub struct Engine {
     run: Arc<RunShared>,
     process: u32,
     completions: Taker,
+    events: Option<RunEvents>,
     /// What the control side changes: never touched by a worker, never held while waiting.
     control: Mutex<Control>,
 }
@@ -77,6 +83,12 @@ pub struct Engine {
 struct Control {
     account: Account,
     workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<()>)>,
+}
+
+impl Control {
+    fn senders(&self) -> Vec<mpsc::UnboundedSender<Command>> {
+        self.workers.iter().map(|(sender, _)| sender.clone()).collect()
+    }
 }
 
 impl Engine {
@@ -103,17 +115,25 @@ impl Engine {
             config,
         });
         let (completions, teller) = Taker::new()?;
+        let sources: Vec<u16> = (0..run.config.workers).collect();
+        let events = run.config.events.as_ref();
+        let events =
+            events.map(|config| RunEvents::start(config, log, session_of(&run.config), &sources)).transpose()?;
+        let (events, emitters) = events.unzip();
+        let mut emitters = emitters.into_iter().flatten();
         let workers = (0..run.config.workers)
             .map(|id| {
                 let (sender, commands) = mpsc::unbounded_channel();
-                let (run, shard, teller) = (Arc::clone(&run), log.shard(id), teller.clone());
+                let run = Arc::clone(&run);
+                let emitter = emitters.next();
+                let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), emitter };
                 let thread = std::thread::Builder::new().name(format!("loadgen-{id}"));
-                Ok((sender, thread.spawn(move || work(id, run, shard, teller, commands))?))
+                Ok((sender, thread.spawn(move || work(outfit, run, commands))?))
             })
             .collect::<Result<Vec<_>, std::io::Error>>()?;
         account.tick(run.lives.clone())?;
         let control = Control { account, workers };
-        Ok(Self { run, process: std::process::id(), completions, control: Mutex::new(control) })
+        Ok(Self { run, process: std::process::id(), completions, events, control: Mutex::new(control) })
     }
 
     /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
@@ -123,8 +143,13 @@ impl Engine {
         let mut control = self.control();
         let phase = control.account.begin(ways, self.run.config.workers)?;
         let barrier = Arc::new(Barrier::new(usize::from(self.run.config.workers)));
+        let workers = control.senders();
+        drop(control);
+        if let Some(events) = self.events.as_ref().filter(|_| phase.config.kind == PhaseType::Performance) {
+            events.start_tracking(phase.index, &phase.config.name, || flush_all(&workers));
+        }
         let mut orders = orders.into_iter();
-        for (worker, _) in &control.workers {
+        for worker in workers {
             let (phase, barrier, orders) = (Arc::clone(&phase), Arc::clone(&barrier), orders.next());
             // A closed channel means that the worker failed; `wait` reports that.
             let _ = worker.send(Command::Begin { phase, barrier, orders });
@@ -169,6 +194,11 @@ impl Engine {
         self.completions.take()
     }
 
+    /// Finished frames of events for a publisher; `None` unless they are asked for.
+    pub fn event_queue(&self) -> Option<Arc<EventQueue>> {
+        self.events.as_ref()?.queue()
+    }
+
     /// Wait up to `timeout` for the current phase's end; what became of it, or `None` while it runs.
     pub fn wait(&self, timeout: Duration) -> Result<Option<Value>, EngineError> {
         self.check_process()?;
@@ -179,6 +209,10 @@ impl Engine {
         }
         if !over {
             return Ok(None);
+        }
+        if let Some(events) = &self.events {
+            let workers = self.control().senders();
+            events.stop_tracking(phase.index, || flush_all(&workers));
         }
         let settings = &phase.settings;
         let usage_refused = settings.wants_usage() && self.run.usage_refusals.has(settings.api);
@@ -216,7 +250,7 @@ impl Engine {
             }
         }
         let Some(log) = log else { return Ok(()) };
-        tell_run_end(log, status, reason, json!({}))?;
+        tell_run_end(log, status, reason, self.events.as_ref(), json!({}))?;
         self.run.failure().map_or(Ok(()), |failure| Err(EngineError::Worker(failure)))
     }
 

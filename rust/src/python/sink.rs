@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::engine::{Bodies, duration, live_json, parse, to_python};
+use super::event::EventQueue;
 use crate::engine::config::{PhaseConfig, RunConfig};
 use crate::engine::{self, Ending, Issued};
 use crate::record::{Failure, Finish};
@@ -93,6 +94,10 @@ impl Sink {
         let timeout = duration(timeout)?;
         let end = py.detach(|| self.0.wait(timeout)).map_err(to_python)?;
         Ok(end.map(|end| end.to_string()))
+    }
+
+    fn event_queue(&self) -> Option<EventQueue> {
+        self.0.event_queue().map(EventQueue)
     }
 
     fn live(&self, py: Python<'_>) -> String {

@@ -87,7 +87,7 @@ impl Flight {
         self.chunks = self.chunks.saturating_add(1);
         self.tokens = self.tokens.zip(tokens).map(|(sum, more)| sum.saturating_add(more));
         self.note(Read { delta_ns, events: 1, chunks: 1, tokens: tokens.unwrap_or(0) }, is_first);
-        Some(Gap { ns: delta_ns, is_first })
+        Some(Gap { at: now, ns: delta_ns, is_first })
     }
 
     /// The row it becomes at its end.
@@ -152,6 +152,8 @@ impl Flight {
 /// The time between two pieces of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
+    /// The later one's moment.
+    pub(super) at: u64,
     pub(super) ns: u64,
     pub(super) is_first: bool,
 }
@@ -170,9 +172,9 @@ mod tests {
         let mut f = flight();
         f.sent(1_100, None);
         assert_eq!(f.chunk(1_500, Some(0), true, None), None, "a piece without tokens is but the first byte");
-        assert_eq!(f.chunk(2_000, Some(2), false, None), Some(Gap { ns: 900, is_first: true }));
-        assert_eq!(f.chunk(2_600, Some(1), true, None), Some(Gap { ns: 600, is_first: false }));
-        assert_eq!(f.chunk(2_600, Some(4), true, None), Some(Gap { ns: 0, is_first: false }));
+        assert_eq!(f.chunk(2_000, Some(2), false, None), Some(Gap { at: 2_000, ns: 900, is_first: true }));
+        assert_eq!(f.chunk(2_600, Some(1), true, None), Some(Gap { at: 2_600, ns: 600, is_first: false }));
+        assert_eq!(f.chunk(2_600, Some(4), true, None), Some(Gap { at: 2_600, ns: 0, is_first: false }));
         let row = f.end(7, &Ending { finish: Finish::Stop, ..Ending::default() }, 3_000, None);
         let expected = Stamps {
             planned: 900,

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::account::{Account, tell_end, tell_run_end};
+use super::account::{Account, session_of, tell_end, tell_run_end};
 use super::bodies::Bodies;
-use super::config::{PhaseConfig, RunConfig};
-use super::flight::SWEEP_MS;
+use super::config::{PhaseConfig, PhaseType, RunConfig};
 use super::phase::Ways;
 use super::run::EngineError;
 use super::settings::Settings;
 use super::usage::thread_cpu_ns;
 use crate::clock::now_ns;
+use crate::event::{EventQueue, RunEvents};
 use crate::http::{Connector, Target, TlsOptions};
 use crate::series::{LiveCopy, LiveShard};
 use crate::sync::Arc;
@@ -37,6 +37,7 @@ pub struct Sink {
     nowhere: (Target, Connector),
     shared: Arc<Shared>,
     process: u32,
+    events: Option<RunEvents>,
     account: Mutex<Account>,
     sweeper: Mutex<Option<JoinHandle<()>>>,
 }
@@ -56,7 +57,11 @@ impl Sink {
         let mut account = Account::open(&run)?;
         let live = Arc::new(LiveShard::default());
         let log = account.log()?;
-        let requests = Requests::new(log.shard(0), Arc::clone(&live), log.backlog());
+        let asked = run.events.as_ref();
+        let events = asked.map(|asked| RunEvents::start(asked, log, session_of(&run), &[0])).transpose()?;
+        let (events, emitters) = events.unzip();
+        let emitter = emitters.into_iter().flatten().next();
+        let requests = Requests::new(log.shard(0), Arc::clone(&live), log.backlog(), emitter);
         account.tick(vec![Arc::clone(&live)])?;
         let (closing, closed) = (Mutex::new(false), Condvar::new());
         let shared = Arc::new(Shared { requests: Mutex::new(requests), live, closing, closed });
@@ -64,7 +69,8 @@ impl Sink {
         let thread =
             std::thread::Builder::new().name("loadgen-sweep".into()).spawn(move || sweeping.sweep_forever())?;
         let (account, sweeper) = (Mutex::new(account), Mutex::new(Some(thread)));
-        Ok(Self { run, nowhere: (target, connector), shared, process: std::process::id(), account, sweeper })
+        let (nowhere, process) = ((target, connector), std::process::id());
+        Ok(Self { run, nowhere, shared, process, events, account, sweeper })
     }
 
     /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
@@ -73,6 +79,9 @@ impl Sink {
         let (target, connector) = &self.nowhere;
         let settings = Settings::new(&self.run, target, connector, &config)?;
         let phase = self.account().begin(Ways { config, settings, bodies, gate: None }, 1)?;
+        if let Some(events) = self.events.as_ref().filter(|_| phase.config.kind == PhaseType::Performance) {
+            events.start_tracking(phase.index, &phase.config.name, || self.requests().flush_events());
+        }
         self.requests().begin(phase);
         Ok(())
     }
@@ -128,9 +137,17 @@ impl Sink {
         if !phase.wait(timeout) {
             return Ok(None);
         }
+        if let Some(events) = &self.events {
+            events.stop_tracking(phase.index, || self.requests().flush_events());
+        }
         let end = tell_end(&phase, &log, json!({"usage_refused": false}))?;
         self.account().reported();
         Ok(Some(end))
+    }
+
+    /// Finished frames of events for a publisher; `None` unless they are asked for.
+    pub fn event_queue(&self) -> Option<Arc<EventQueue>> {
+        self.events.as_ref()?.queue()
     }
 
     /// What it shows at this moment, and the seconds since the current phase started.
@@ -164,7 +181,7 @@ impl Sink {
         let swept = sweeper.is_none_or(|thread| thread.join().is_ok());
         let Some(log) = log else { return Ok(()) };
         let late = self.requests().close(now_ns());
-        tell_run_end(log, status, reason, json!({"late_answers": late}))?;
+        tell_run_end(log, status, reason, self.events.as_ref(), json!({"late_answers": late}))?;
         if swept { Ok(()) } else { Err(EngineError::Worker("the sweep panicked; rows may be missing".to_owned())) }
     }
 
@@ -207,7 +224,8 @@ impl Shared {
     fn sweep_forever(&self) {
         let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         while !*closing {
-            let pause = Duration::from_millis(SWEEP_MS);
+            let now = now_ns();
+            let pause = Duration::from_nanos(self.requests().next_look_ns(now) - now);
             (closing, _) = self.closed.wait_timeout(closing, pause).unwrap_or_else(PoisonError::into_inner);
             self.requests().look(now_ns());
         }

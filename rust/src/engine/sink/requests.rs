@@ -9,6 +9,7 @@ use crate::engine::flight::SWEEP_MS;
 use crate::engine::phase::{SharedPhase, StopReason, Tally};
 use crate::engine::request::{TEXTS_KEPT, masked};
 use crate::engine::run::EngineError;
+use crate::event::Emitter;
 use crate::record::{Backlog, Failure, Row, Shard, TextKind, TokenSource, UNSET};
 use crate::schedule::SampleOrder;
 use crate::series::LiveShard;
@@ -32,6 +33,7 @@ pub(super) struct Requests {
     shard: Shard,
     live: Arc<LiveShard>,
     backlog: Backlog,
+    emitter: Option<Emitter>,
     /// Those that issue or have something in flight; the current one last.
     phases: Vec<PhaseHere>,
     flights: HashMap<u64, Flight>,
@@ -54,8 +56,18 @@ struct PhaseHere {
 }
 
 impl Requests {
-    pub(super) fn new(shard: Shard, live: Arc<LiveShard>, backlog: Backlog) -> Self {
-        Self { shard, live, backlog, phases: Vec::new(), flights: HashMap::new(), issued: 0, ended: 0, late: 0 }
+    pub(super) fn new(shard: Shard, live: Arc<LiveShard>, backlog: Backlog, emitter: Option<Emitter>) -> Self {
+        Self {
+            shard,
+            live,
+            backlog,
+            emitter,
+            phases: Vec::new(),
+            flights: HashMap::new(),
+            issued: 0,
+            ended: 0,
+            late: 0,
+        }
     }
 
     /// A phase begins; what earlier ones have in flight stays theirs.
@@ -99,6 +111,7 @@ impl Requests {
         let free = here.shared.config.max_concurrency.map(|_| here.freed_ns.clamp(planned_ns, now));
         self.flights.insert(issued.request, Flight::new(phase, &issued, free.unwrap_or(UNSET), now));
         self.issued += 1;
+        self.emitter.iter_mut().for_each(|e| e.issued(now, issued.request, phase, sample));
         self.live.issued(now - free.unwrap_or(planned_ns));
         if is_last {
             // Nobody need ask once more to learn that there is no more.
@@ -137,6 +150,9 @@ impl Requests {
         let gap = flight.chunk(now, tokens, is_output, ns);
         if flight.reads.bytes().len() > SPILL_BYTES {
             self.shard.spill(request, flight.phase(), &mut flight.reads);
+        }
+        if let (Some(emitter), Some(gap)) = (&mut self.emitter, gap) {
+            emitter.read(gap.at, request, flight.phase(), gap.is_first, 1, tokens.unwrap_or(0));
         }
         let is_current = self.phases.last().is_some_and(|p| p.shared.index == flight.phase());
         match gap.filter(|_| is_current) {
@@ -180,6 +196,18 @@ impl Requests {
         self.cancel(now);
         self.count();
         self.shard.flush_if_due(now);
+        self.emitter.iter_mut().for_each(|e| e.flush_if_due(now));
+    }
+
+    /// Send all events on their way.
+    pub(super) fn flush_events(&mut self) {
+        self.emitter.iter_mut().for_each(Emitter::flush);
+    }
+
+    /// When the next look is due: what is buffered of the events leaves in time, to the timer's millisecond.
+    pub(super) fn next_look_ns(&self, now: u64) -> u64 {
+        let sweep = now + SWEEP_MS * 1_000_000;
+        self.emitter.as_ref().and_then(Emitter::leaves_ns).map_or(sweep, |at| at.clamp(now, sweep))
     }
 
     /// Answers for requests that were not in flight (any more).
@@ -191,6 +219,7 @@ impl Requests {
     pub(super) fn close(&mut self, now: u64) -> u64 {
         self.look(now);
         self.shard.flush();
+        self.flush_events();
         self.late
     }
 
@@ -211,6 +240,7 @@ impl Requests {
         let row = flight.end(request, end, now, ns);
         self.keep_texts(&row, end);
         self.shard.push(&row, &flight.reads, &[]);
+        self.emitter.iter_mut().for_each(|e| e.ended(&row));
         self.ended += 1;
         self.free_slot(now);
         let current = self.phases.last().map(|p| p.shared.index);
