@@ -10,13 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loadgen._core import __version__
-    from loadgen.errors import ConfigError, DatasetError, LoadgenError, ReportError, RunError, TargetError
+    from loadgen.errors import ConfigError, DatasetError, EventError, LoadgenError, ReportError, RunError, TargetError
+    from loadgen.event import (
+        EventCodec,
+        EventPublisherService,
+        EventRecord,
+        EventType,
+        ManagedZMQContext,
+        MessageCodec,
+        MessagePublisher,
+        MessageSubscriber,
+        ZmqMessagePublisher,
+        ZmqMessageSubscriber,
+    )
     from loadgen.session import Metric, PhaseResult, PhaseType, SessionResult, arun, run
 
 __all__ = [
     "ConfigError",
     "DatasetError",
+    "EventCodec",
+    "EventError",
+    "EventPublisherService",
+    "EventRecord",
+    "EventType",
     "LoadgenError",
+    "ManagedZMQContext",
+    "MessageCodec",
+    "MessagePublisher",
+    "MessageSubscriber",
     "Metric",
     "PhaseResult",
     "PhaseType",
@@ -24,6 +45,8 @@ __all__ = [
     "RunError",
     "SessionResult",
     "TargetError",
+    "ZmqMessagePublisher",
+    "ZmqMessageSubscriber",
     "__version__",
     "arun",
     "run",
@@ -31,7 +54,27 @@ __all__ = [
 
 _ROOMS = {
     "loadgen._core": ("__version__",),
-    "loadgen.errors": ("ConfigError", "DatasetError", "LoadgenError", "ReportError", "RunError", "TargetError"),
+    "loadgen.errors": (
+        "ConfigError",
+        "DatasetError",
+        "EventError",
+        "LoadgenError",
+        "ReportError",
+        "RunError",
+        "TargetError",
+    ),
+    "loadgen.event": (
+        "EventCodec",
+        "EventPublisherService",
+        "EventRecord",
+        "EventType",
+        "ManagedZMQContext",
+        "MessageCodec",
+        "MessagePublisher",
+        "MessageSubscriber",
+        "ZmqMessagePublisher",
+        "ZmqMessageSubscriber",
+    ),
     "loadgen.session": ("Metric", "PhaseResult", "PhaseType", "SessionResult", "arun", "run"),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
