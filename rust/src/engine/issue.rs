@@ -1,4 +1,4 @@
-//! How a worker starts the requests of a phase: slots that never rest, or arrivals on a schedule.
+//! How a worker starts the requests of a phase: slots that never rest, arrivals on a schedule, or orders from outside.
 
 use std::rc::Rc;
 
@@ -6,6 +6,7 @@ use tokio::sync::Barrier;
 use tokio::task::{spawn_local, yield_now};
 
 use super::flight::guarded;
+use super::manual::{Order, Orders};
 use super::phase::StopReason;
 use super::request::{Request, Ticket};
 use super::timer::IssueTimer;
@@ -25,14 +26,19 @@ const AHEAD_AT_ONCE: usize = 32;
 const GROUP: u32 = 16;
 
 /// Run one phase on one worker: connect ahead, meet the others, issue to the end.
-pub(super) async fn run(worker: Rc<Worker>, phase: Rc<PhaseHere>, barrier: Arc<Barrier>) {
+pub(super) async fn run(worker: Rc<Worker>, phase: Rc<PhaseHere>, barrier: Arc<Barrier>, orders: Option<Orders>) {
+    if let Some(orders) = orders {
+        // What is asked for goes out at once, connected ahead or not.
+        spawn_local(obey(Rc::clone(&worker), Rc::clone(&phase), orders));
+    }
     connect_ahead(&worker, &phase).await;
     barrier.wait().await;
-    phase.shared.start(now_ns());
+    phase.shared.connected(now_ns());
     match phase.shared.config.load {
         // Fewer slots than workers: the others have them all.
         _ if slots(&worker, &phase) == Some(0) => phase.issued_last(&worker),
         Load::Concurrency { .. } => fill_slots(&worker, &phase),
+        Load::Manual => {}
         _ => {
             let task = spawn_local(arrivals(Rc::clone(&worker), Rc::clone(&phase)));
             phase.arrivals_by(task.abort_handle());
@@ -122,6 +128,17 @@ async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReaso
     }
 }
 
+/// A load issued from outside: make what is asked for, as it is asked for, until nobody can ask any more.
+async fn obey(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Orders) {
+    while let Some(Order { index, sample, planned }) = orders.recv().await {
+        let sample = sample.unwrap_or_else(|| phase.sample(index));
+        let stamps = Stamps { planned, issued: planned, ..Stamps::default() };
+        worker.note_issued(&phase, now_ns().saturating_sub(planned));
+        send(&worker, &phase, Ticket { index, sample, stamps });
+    }
+    phase.issued_last(&worker);
+}
+
 /// Start one arrival: its bytes go out now, the rest is a task of its own.
 fn send(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, ticket: Ticket) {
     worker.running.set(worker.running.get() + 1);
@@ -187,7 +204,7 @@ async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
     let wanted = wanted.min(config.requests.unwrap_or(u64::MAX).try_into().unwrap_or(usize::MAX));
     while worker.idle_connections() < wanted && !phase.shared.stopped() {
         let group = AHEAD_AT_ONCE.min(wanted - worker.idle_connections());
-        if !connect_group(worker, group).await {
+        if !connect_group(worker, phase, group).await {
             // The requests themselves will meet the failure, with a row each.
             return;
         }
@@ -195,16 +212,16 @@ async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
 }
 
 /// Open `n` connections side by side; false if any failed.
-async fn connect_group(worker: &Rc<Worker>, n: usize) -> bool {
+async fn connect_group(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, n: usize) -> bool {
     let tasks: Vec<_> = (0..n)
         .map(|_| {
-            let worker = Rc::clone(worker);
+            let (worker, phase) = (Rc::clone(worker), Rc::clone(phase));
             spawn_local(async move {
                 let flight = worker.flights.enter();
                 let connected = guarded(&flight, worker.run.connector.connect()).await;
                 worker.flights.leave(&flight);
                 match connected {
-                    Ok(Ok(stream)) => worker.keep_idle(worker.connection(stream)),
+                    Ok(Ok(stream)) => worker.keep_idle(Worker::connection(stream, &phase.shared)),
                     Ok(Err(_)) | Err(_) => return false,
                 }
                 true

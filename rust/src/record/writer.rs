@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::backlog::Backlog;
 use super::block::{BlockKind, FLAG_MORE, FileHeader, HEAD, Head, LogHeader, MAX_PAYLOAD, SESSION_WORKER};
+use super::events::EventLogState;
 use super::store::{LogFile, Syncing};
-use super::{LogError, Shard};
+use super::{EventCounts, EventShard, LogError, Shard};
 use crate::clock;
 
 /// While less than this waits to be written, buffers go back to their shard; a burst's buffers are freed.
@@ -39,10 +41,26 @@ pub(crate) struct Sealed {
     pub home: Sender<Vec<u8>>,
 }
 
+/// A full block of events, but for its checksums.
+#[derive(Debug)]
+pub(crate) struct SealedEvents {
+    pub head: Head,
+    /// Room for the head, then the payload.
+    pub bytes: Vec<u8>,
+    /// Where the buffer is used again.
+    pub home: Sender<Vec<u8>>,
+}
+
 #[derive(Debug)]
 pub(crate) enum Message {
     Block(Sealed),
+    Events(SealedEvents),
     Meta(Vec<u8>),
+    /// From here on there is a file for answers.
+    Answers(LogFile),
+    /// From here on there is a file for events.
+    EventFile(LogFile),
+    CountEvents(SyncSender<EventCounts>),
     Sync(SyncSender<Result<(), String>>),
     Finish,
 }
@@ -54,6 +72,8 @@ pub struct LogStats {
     pub bytes: u64,
     /// Bytes of `answers.log`.
     pub answer_bytes: u64,
+    /// Bytes of `events.log`.
+    pub event_bytes: u64,
     /// Rows written.
     pub rows: u64,
     /// Blocks written to `run.log`.
@@ -68,7 +88,11 @@ pub struct LogWriter {
     to_thread: Sender<Message>,
     thread: Option<JoinHandle<Result<LogStats, LogError>>>,
     backlog: Backlog,
-    keep_answers: bool,
+    dir: PathBuf,
+    header: FileHeader,
+    /// Whether there is a file for answers. Taken when a phase begins.
+    keeps_answers: Mutex<bool>,
+    events: EventLogState,
 }
 
 impl LogWriter {
@@ -78,26 +102,26 @@ impl LogWriter {
     /// [`LogError::Io`] when a file exists already or can't be made, [`LogError::Session`] for an id too long.
     pub fn create(dir: &Path, header: &LogHeader, keep_answers: bool) -> Result<Self, LogError> {
         let file_header = FileHeader::new(header)?;
-        let mut log = LogFile::create(&dir.join("run.log"))?;
-        let mut answers = if keep_answers { Some(LogFile::create(&dir.join("answers.log"))?) } else { None };
-        for file in std::iter::once(&mut log).chain(answers.as_mut()) {
-            file.append(&file_header.encode()).map_err(|e| LogError::io("write", file.path(), e))?;
+        let log = new_file(dir, "run.log", &file_header)?;
+        let writer = Self::start(dir, file_header, log)?;
+        if keep_answers {
+            writer.keep_answers()?;
         }
-        let writer = Self::start(dir, file_header.sync, log, answers)?;
         writer.meta(&serde_json::json!({"event": "run_start", "session": header.session, "meta": header.meta}))?;
         Ok(writer)
     }
 
-    fn start(dir: &Path, sync: u64, log: LogFile, answers: Option<LogFile>) -> Result<Self, LogError> {
-        let backlog = Backlog::new();
+    fn start(dir: &Path, header: FileHeader, log: LogFile) -> Result<Self, LogError> {
+        let (backlog, events) = (Backlog::new(), EventLogState::default());
         let (to_thread, messages) = channel();
-        let keep_answers = answers.is_some();
         let writing = Writing {
-            sync,
+            sync: header.sync,
             dir: dir.to_path_buf(),
             dir_synced: false,
             log,
-            answers,
+            answers: None,
+            event_file: None,
+            events: events.clone(),
             held: VecDeque::new(),
             held_bytes: 0,
             retry_ns: 0,
@@ -111,12 +135,50 @@ impl LogWriter {
             .name("loadgen-log".to_owned())
             .spawn(move || writing.run(&messages))
             .map_err(|e| LogError::Thread(e.to_string()))?;
-        Ok(Self { to_thread, thread: Some(thread), backlog, keep_answers })
+        let dir = dir.to_path_buf();
+        Ok(Self { to_thread, thread: Some(thread), backlog, dir, header, keeps_answers: Mutex::new(false), events })
     }
 
     /// The shard of one worker; at most one for each worker number.
     pub fn shard(&self, worker: u16) -> Shard {
-        Shard::new(worker, self.to_thread.clone(), self.backlog.clone(), self.keep_answers)
+        Shard::new(worker, self.to_thread.clone(), self.backlog.clone())
+    }
+
+    /// Create `answers.log` unless it is there already. Texts of answers that come before are not kept.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when the file exists already or can't be made.
+    pub fn keep_answers(&self) -> Result<(), LogError> {
+        // A poisoned lock means that another caller panicked; what it has or hasn't made is known all the same.
+        let mut keeps = self.keeps_answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*keeps {
+            self.send(Message::Answers(new_file(&self.dir, "answers.log", &self.header)?))?;
+            *keeps = true;
+        }
+        Ok(())
+    }
+
+    /// Create `events.log`. To be called once, before the first event.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when the file exists already or can't be made.
+    pub fn keep_events(&self) -> Result<(), LogError> {
+        self.send(Message::EventFile(new_file(&self.dir, "events.log", &self.header)?))
+    }
+
+    /// One source's share of `events.log`; at most one for each source. Without that file its events are missing.
+    pub fn event_shard(&self, source: u16) -> EventShard {
+        EventShard::new(source, self.to_thread.clone(), self.events.clone())
+    }
+
+    /// What has become of all events that were handed over so far.
+    ///
+    /// # Errors
+    /// [`LogError::Thread`] when the writer's thread is gone.
+    pub fn count_events(&self) -> Result<EventCounts, LogError> {
+        let (reply, answer) = sync_channel(1);
+        self.send(Message::CountEvents(reply))?;
+        answer.recv().map_err(|e| LogError::Thread(e.to_string()))
     }
 
     /// Append a META document, after everything this caller has submitted before.
@@ -186,6 +248,9 @@ struct Writing {
     dir_synced: bool,
     log: LogFile,
     answers: Option<LogFile>,
+    /// `None` also once it could not be written: then it has ended.
+    event_file: Option<LogFile>,
+    events: EventLogState,
     /// Blocks that the disk refused, oldest first.
     held: VecDeque<(Target, Head, Vec<u8>)>,
     held_bytes: usize,
@@ -204,15 +269,22 @@ impl Writing {
         while let Ok(message) = messages.recv() {
             match message {
                 Message::Block(sealed) => self.take_block(sealed),
+                Message::Events(sealed) => self.take_events(sealed),
                 Message::Meta(json) => self.take_meta(&json),
+                Message::Answers(file) => self.take_answers(file),
+                Message::EventFile(file) => self.event_file = Some(file),
                 Message::Sync(reply) => self.sync_beside(reply),
+                Message::CountEvents(reply) => self.count_events(&reply),
                 Message::Finish => {
                     // A worker that is still flushing is not forgotten.
                     for message in messages.try_iter() {
                         match message {
                             Message::Block(sealed) => self.take_block(sealed),
+                            Message::Events(sealed) => self.take_events(sealed),
                             Message::Meta(json) => self.take_meta(&json),
-                            Message::Sync(_) | Message::Finish => {}
+                            Message::Answers(file) => self.take_answers(file),
+                            Message::EventFile(file) => self.event_file = Some(file),
+                            Message::Sync(_) | Message::CountEvents(_) | Message::Finish => {}
                         }
                     }
                     break;
@@ -220,6 +292,12 @@ impl Writing {
             }
         }
         self.end()
+    }
+
+    fn take_answers(&mut self, file: LogFile) {
+        self.answers = Some(file);
+        // A new name in the directory.
+        self.dir_synced = false;
     }
 
     fn take_block(&mut self, sealed: Sealed) {
@@ -237,6 +315,35 @@ impl Writing {
         if target == Target::Log {
             self.keep_room();
         }
+    }
+
+    /// Events are observers: a file of theirs that can't be written ends, and the run goes on without.
+    fn take_events(&mut self, sealed: SealedEvents) {
+        let SealedEvents { mut head, mut bytes, home } = sealed;
+        head.payload_crc = crc32fast::hash(&bytes[HEAD..]);
+        bytes[..HEAD].copy_from_slice(&head.encode(self.sync));
+        let written = match self.event_file.as_mut().map(|file| file.append(&bytes)) {
+            Some(Ok(())) => true,
+            Some(Err(e)) => {
+                self.end_events(&e);
+                false
+            }
+            None => false,
+        };
+        if self.events.settle(head.rows, bytes.len(), written) < KEEP_BUFFERS_BELOW {
+            // The shard may be gone; then the buffer is simply freed.
+            let _ = home.send(bytes);
+        }
+    }
+
+    fn end_events(&mut self, error: &io::Error) {
+        self.events.fail(format!("events.log: {error}"));
+        self.stats.event_bytes = self.event_file.take().map_or(0, |file| file.length());
+    }
+
+    fn count_events(&self, reply: &SyncSender<EventCounts>) {
+        // Whoever asked may be gone.
+        let _ = reply.send(self.events.counts());
     }
 
     fn take_meta(&mut self, json: &[u8]) {
@@ -351,8 +458,12 @@ impl Writing {
             let dir = File::open(&self.dir);
             syncs.push(dir.map(|dir| Box::new(move || dir.sync_all()) as Syncing));
         }
+        let (events, sync_events) = (self.events.clone(), self.event_file.as_ref().map(LogFile::syncing));
         let (backlog, whole) = (self.backlog.clone(), self.held.is_empty() && !self.lost);
         move || {
+            if let Some(Err(e)) = sync_events.map(|sync| sync?()) {
+                events.fail(format!("events.log: {e}"));
+            }
             if let Err(e) = syncs.into_iter().try_for_each(|sync| sync?()) {
                 backlog.fail(format!("run.log: {e}"));
                 return Err(e.to_string());
@@ -369,6 +480,9 @@ impl Writing {
             self.lose(&head);
         }
         self.stats.bytes = self.log.length();
+        if let Some(file) = &self.event_file {
+            self.stats.event_bytes = file.length();
+        }
         self.stats.answer_bytes = self.answers.as_ref().map_or(0, LogFile::length);
         self.stats.writer_cpu_ns = thread_cpu_ns();
         match released.map_err(|e| e.to_string()).and(synced) {
@@ -376,6 +490,13 @@ impl Writing {
             Err(reason) => Err(LogError::Disk { reason, lost_rows: self.lost_rows }),
         }
     }
+}
+
+/// A file of the log with nothing but its header.
+fn new_file(dir: &Path, name: &str, header: &FileHeader) -> Result<LogFile, LogError> {
+    let mut file = LogFile::create(&dir.join(name))?;
+    file.append(&header.encode()).map_err(|e| LogError::io("write", file.path(), e))?;
+    Ok(file)
 }
 
 /// CPU time this thread has used.
@@ -395,7 +516,9 @@ mod tests {
 
     fn on_disk(disk: &SmallDisk) -> LogWriter {
         let log = LogFile::over(Box::new(disk.clone()), Path::new("run.log"));
-        LogWriter::start(&std::env::temp_dir(), 7, log, None).unwrap()
+        let anchor = crate::clock::Anchor::now();
+        let header = LogHeader { anchor, session: "7f3a".to_owned(), meta: serde_json::Value::Null };
+        LogWriter::start(&std::env::temp_dir(), FileHeader::new(&header).unwrap(), log).unwrap()
     }
 
     fn push(shard: &mut Shard, id: u64) {
