@@ -174,9 +174,9 @@ class ManagedZMQContext:
             self.close_socket(socket, timeout)
         self._all_taken = False
         ended = threading.Event()
-        # On a thread of its own, as nothing ends zmq_ctx_term before its sockets have lingered.
-        threading.Thread(target=self._end, args=(ended,), name="loadgen-zmq-end", daemon=True).start()
         try:
+            # On a thread of its own, as nothing ends zmq_ctx_term before its sockets have lingered.
+            threading.Thread(target=self._end, args=(ended,), name="loadgen-zmq-end", daemon=True).start()
             wait_at_most(ended, timeout + 0.5)
         finally:
             self._remove_files()

@@ -54,7 +54,8 @@ class FrameSender:
         self._added = self._added_bytes = self._refused = 0
         self._sent = self._sent_bytes = self._left = 0
         self._sends = 0
-        self._is_refusing = self._is_sending = self._is_closed = False
+        self._is_refusing = self._is_sending = self._is_closing = self._is_closed = False
+        self._closes_after: float | None = None
         self._greetings: set[bytes] = set()
         self._awaited: dict[bytes, asyncio.Future[bool]] = {}
 
@@ -125,7 +126,9 @@ class FrameSender:
             self._is_refusing = True
         finally:
             self._is_sending = False
-        if self._awaited or self._sends >= _SENDS_A_LOOK:
+        if self._closes_after is not None:
+            self.close(self._closes_after)
+        elif self._awaited or self._sends >= _SENDS_A_LOOK:
             self.look_for_subscribers()
 
     def look_for_subscribers(self) -> None:
@@ -210,8 +213,12 @@ class FrameSender:
         Args:
             linger: Seconds that ZMQ may go on delivering.
         """
-        if self._is_closed:
+        if self._is_closing:
             return
+        if self._is_sending:  # called from within a send, by a signal's handler, say
+            self._closes_after = linger
+            return
+        self._is_closing, self._closes_after = True, None
         self.pump()
         self._is_closed = True
         self._left = self._added - self._sent

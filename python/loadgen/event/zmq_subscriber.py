@@ -30,12 +30,13 @@ class ZmqMessageSubscriber(MessageSubscriber[T]):
             empty text for everything. The publisher never sends it anything else.
         rcvhwm: Frames kept here until they are received; 0 for no bound.
         linger: Seconds to go on at the end; a subscriber has nothing to deliver.
-        conflate: Keep only the newest frame. What it replaces counts as dropped.
+        conflate: Keep only the newest frame, of one topic. What it replaces counts as dropped. Its publisher can't be
+            asked to wait for it, as ZMQ conflates what it says of itself, too.
         from_start: Whether the publisher waits for this subscriber before its first message, so that whatever is
             lacking was dropped; else a source's records count from the first one that comes.
 
     Raises:
-        ValueError: If a topic is none, or ``rcvhwm`` is below 0.
+        ValueError: If a topic is none, ``rcvhwm`` is below 0, or several topics are to be conflated.
         ConfigError: If the address is none of this machine.
     """
 
@@ -56,18 +57,27 @@ class ZmqMessageSubscriber(MessageSubscriber[T]):
             raise ValueError(f"topics are a sequence of texts, and {topics!r} is one text")  # noqa: TRY004  one rule
         if rcvhwm < 0:
             raise ValueError(f"rcvhwm ({rcvhwm}) must be 0 (no mark) or more frames")
+        if conflate and len(topics) != 1:
+            raise ValueError(f"conflate keeps the newest frame of one topic, and these are {len(topics)}")
         self._ctx = ctx
         self._linger = linger
+        self._is_conflating = conflate
         self._waiter: asyncio.Future[None] | None = None
         self._greeting = GREETING + secrets.token_bytes(16)
         options = {"maxmsgsize": _LARGEST_FRAME, **({"conflate": 1} if conflate else {"rcvhwm": rcvhwm})}
         # The greeting last: who has seen it has seen the topics.
-        asked = (*map(subscription, topics), self._greeting)
+        asked = (*map(subscription, topics), *(() if conflate else (self._greeting,)))
         self._socket: Socket | None = ctx.connect(zmq.SUB, address, subscribe=asked, **options)
 
     @property
     def greeting(self) -> bytes:
-        """What tells its publisher that this very subscriber is connected: ``publisher.wait_for(greeting)``."""
+        """What tells its publisher that this very subscriber is connected: ``publisher.wait_for(greeting)``.
+
+        Raises:
+            EventError: Of one that conflates.
+        """
+        if self._is_conflating:
+            raise EventError("a subscriber that conflates can't be waited for", "wait for its first record")
         return self._greeting
 
     def receive(self, timeout: float | None = None) -> Sequence[T]:
