@@ -1,5 +1,6 @@
 """What the tests of events share: a codec, records, and waiting for what comes."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -51,3 +52,37 @@ def until(what: Callable[[], bool]) -> None:
 
 def event(kind: EventType, request: int | None = None, ns: int | None = None) -> EventRecord:
     return EventRecord(kind, _core.now_ns() if ns is None else ns, request)
+
+
+class HandQueue:
+    """An engine's queue of frames that a test fills by hand; its descriptor is readable while it holds any."""
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+        self._reads, self._writes = os.pipe()
+        self.dropped = 0
+
+    def put(self, *frames: bytes) -> None:
+        self._frames += frames
+        os.write(self._writes, b"!")
+
+    def fileno(self) -> int:
+        return self._reads
+
+    def take(self, limit: int = 256) -> list[bytes]:
+        taken, self._frames = self._frames[:limit], self._frames[limit:]
+        if taken and not self._frames:
+            os.read(self._reads, 4096)
+        return taken
+
+    def close(self) -> None:
+        os.close(self._reads)
+        os.close(self._writes)
+
+
+def frames_of(source: int, *records: EventRecord) -> list[bytes]:
+    """Return the frames that an engine's worker would make of records."""
+    batch = _core.EventBatch(source)
+    for record in records:
+        batch.publish(record.type, record.ns, record.request)
+    return batch.take()

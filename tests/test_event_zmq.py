@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -348,7 +349,7 @@ class Refusals:
     def __init__(self, publisher: ZmqMessagePublisher[Item]) -> None:
         self._real = publisher._sender._socket
         self.error: zmq.ZMQError | None = None
-        self.during = lambda: None
+        self.during: Callable[[], None] = lambda: None
         publisher._sender._socket = self  # type: ignore[assignment]
 
     def send(self, frame: bytes, flags: int) -> None:

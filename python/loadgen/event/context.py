@@ -171,7 +171,7 @@ class ManagedZMQContext:
         if self._sockets:
             self._check_use()
         for socket in list(self._sockets):
-            self.close_socket(socket, timeout)
+            self.close_socket(socket, 0 if socket.type == zmq.SUB else timeout)  # a subscriber has nothing to deliver
         self._all_taken = False
         ended = threading.Event()
         try:
