@@ -58,6 +58,9 @@ class Engine:
     def live(self) -> str:
         """Return what a progress line shows."""
 
+    def event_queue(self) -> EventQueue | None:
+        """Return the finished frames of events, for a publisher; ``None`` unless the run is asked to publish them."""
+
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
 

@@ -165,6 +165,9 @@ impl Emitter {
     }
 
     fn flush_batch(&mut self) {
+        if self.batch.buffered() == 0 {
+            return;
+        }
         let Outlets { log, publisher } = &mut self.outlets;
         self.batch.flush(|frame, records| {
             if let Some(log) = log {
@@ -179,6 +182,13 @@ impl Emitter {
         if let Some(publisher) = publisher {
             publisher.wake();
         }
+    }
+}
+
+impl Drop for Emitter {
+    fn drop(&mut self) {
+        // A worker that panics has told of what was before: it is not lost with it.
+        self.flush();
     }
 }
 

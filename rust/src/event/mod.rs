@@ -9,6 +9,7 @@ mod kind;
 mod queue;
 mod reader;
 mod ring;
+mod session;
 
 pub use batch::{Batch, BatchLimits};
 pub use decode::{FrameFault, Record, is_one_value};
@@ -18,3 +19,4 @@ pub use frame::{FRAME_HEAD, Frame, Records, SESSION_SOURCE};
 pub use kind::{EventType, TOPIC_BYTES, TYPES};
 pub use queue::{EventQueue, FrameSender, event_queue};
 pub use reader::EventReader;
+pub use session::{EventsConfig, EventsError, RunEvents};
