@@ -22,6 +22,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
         many: The flag may be given several times.
         shown: The default in words, where the plain value doesn't say it.
         stored: Whether the value may be stored with the run.
+        bare: What the flag alone says; its value then stands behind an equals sign.
     """
 
     read: Callable[[Any], Any]
@@ -31,6 +32,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     many: bool = False
     shown: str = ""
     stored: bool = True
+    bare: str = ""
 
 
 def _load(read: Callable[[Any], Any], metavar: str, words: str) -> Option:
@@ -186,6 +188,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         240.0
     )
     save_responses: Annotated[bool, _report(values.flag, "", "Keep the answers' text.")] = False
+    events: Annotated[
+        Literal["requests", "chunks"] | None,
+        Option(
+            read=values.events,
+            metavar="chunks",
+            group="Results",
+            bare="requests",
+            help="Keep what happens to each request, as it happens, in events.log; =chunks also each chunk of answers.",
+        ),
+    ] = None
     out: Annotated[
         str | None, _report(values.path, "DIR", "Directory of the run.", shown="loadgen-runs/<UTC>-<id>")
     ] = None
@@ -241,6 +253,7 @@ class RunOptions(TypedDict, total=False):
     grace: float | str
     drain: float | str
     save_responses: bool
+    events: bool | Literal["requests", "chunks"] | None
     out: str | os.PathLike[str] | None
 
 
