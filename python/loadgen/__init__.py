@@ -24,8 +24,20 @@ if TYPE_CHECKING:
         ZmqMessageSubscriber,
     )
     from loadgen.session import Metric, PhaseResult, PhaseType, SessionResult, arun, run
+    from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
+    from loadgen.session.order import SampleOrder, Sequential, Single, WithoutReplacement, WithReplacement
+    from loadgen.session.plan import Plan
+    from loadgen.session.strategy import (
+        BurstStrategy,
+        ConcurrencyStrategy,
+        LoadStrategy,
+        TimedIssueStrategy,
+        create_load_strategy,
+    )
 
 __all__ = [
+    "BurstStrategy",
+    "ConcurrencyStrategy",
     "ConfigError",
     "DatasetError",
     "EventCodec",
@@ -33,6 +45,7 @@ __all__ = [
     "EventPublisherService",
     "EventRecord",
     "EventType",
+    "LoadStrategy",
     "LoadgenError",
     "ManagedZMQContext",
     "MessageCodec",
@@ -41,15 +54,27 @@ __all__ = [
     "Metric",
     "PhaseResult",
     "PhaseType",
+    "Plan",
     "ReportError",
     "RunError",
+    "SampleOrder",
+    "Sequential",
     "SessionResult",
+    "Single",
     "TargetError",
+    "TimedIssueStrategy",
+    "WithReplacement",
+    "WithoutReplacement",
     "ZmqMessagePublisher",
     "ZmqMessageSubscriber",
     "__version__",
     "arun",
+    "constant_delays",
+    "create_load_strategy",
+    "gamma_delays",
+    "poisson_delays",
     "run",
+    "uniform_delays",
 ]
 
 _ROOMS = {
@@ -76,6 +101,16 @@ _ROOMS = {
         "ZmqMessageSubscriber",
     ),
     "loadgen.session": ("Metric", "PhaseResult", "PhaseType", "SessionResult", "arun", "run"),
+    "loadgen.session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
+    "loadgen.session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
+    "loadgen.session.plan": ("Plan",),
+    "loadgen.session.strategy": (
+        "BurstStrategy",
+        "ConcurrencyStrategy",
+        "LoadStrategy",
+        "TimedIssueStrategy",
+        "create_load_strategy",
+    ),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 

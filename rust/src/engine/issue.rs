@@ -26,11 +26,7 @@ const AHEAD_AT_ONCE: usize = 32;
 const GROUP: u32 = 16;
 
 /// Run one phase on one worker: connect ahead, meet the others, issue to the end.
-pub(super) async fn run(worker: Rc<Worker>, phase: Rc<PhaseHere>, barrier: Arc<Barrier>, orders: Option<Orders>) {
-    if let Some(orders) = orders {
-        // What is asked for goes out at once, connected ahead or not.
-        spawn_local(obey(Rc::clone(&worker), Rc::clone(&phase), orders));
-    }
+pub(super) async fn run(worker: Rc<Worker>, phase: Rc<PhaseHere>, barrier: Arc<Barrier>) {
     connect_ahead(&worker, &phase).await;
     barrier.wait().await;
     phase.shared.connected(now_ns());
@@ -128,8 +124,15 @@ async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReaso
     }
 }
 
-/// A load issued from outside: make what is asked for, as it is asked for, until nobody can ask any more.
-async fn obey(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Orders) {
+/// A load issued from outside: from now on, connected ahead or not, what is asked for goes out at once. It occupies a slot
+/// until nobody can ask any more, so that the worker doesn't end before what it was asked for is made.
+pub(super) fn obey(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, orders: Orders) {
+    worker.running.set(worker.running.get() + 1);
+    spawn_local(make_orders(Rc::clone(worker), Rc::clone(phase), orders));
+}
+
+async fn make_orders(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Orders) {
+    let _guard = PanicGuard(Rc::clone(&worker));
     while let Some(Order { index, sample, planned }) = orders.recv().await {
         let sample = sample.unwrap_or_else(|| phase.sample(index));
         let stamps = Stamps { planned, issued: planned, ..Stamps::default() };
@@ -137,6 +140,7 @@ async fn obey(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Orders) {
         send(&worker, &phase, Ticket { index, sample, stamps });
     }
     phase.issued_last(&worker);
+    worker.slot_ended(&phase);
 }
 
 /// Start one arrival: its bytes go out now, the rest is a task of its own.

@@ -43,7 +43,7 @@ pub enum EngineError {
     #[error(transparent)]
     Events(#[from] EventsError),
     /// A thread, or the descriptor that tells of completions.
-    #[error("a thread could not be started: {0}")]
+    #[error("no thread or descriptor could be had: {0}")]
     Thread(#[from] std::io::Error),
     /// A phase was begun while another was issuing, or on a run that has finished.
     #[error("{0}")]

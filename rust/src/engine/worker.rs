@@ -162,7 +162,10 @@ impl Worker {
         let here = Rc::new(PhaseHere::new(phase));
         self.phases.borrow_mut().retain(|p| p.in_flight.get() > 0 || p.issuing.get());
         self.phases.borrow_mut().push(Rc::clone(&here));
-        spawn_local(issue::run(Rc::clone(self), here, barrier, orders));
+        if let Some(orders) = orders {
+            issue::obey(self, &here, orders);
+        }
+        spawn_local(issue::run(Rc::clone(self), here, barrier));
     }
 
     /// Wrap a connected stream; its first request is likely one of `phase`.
