@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from loadgen.config import RunOptions
+    from loadgen.event import EventPublisherService
 
 Handler = Callable[[QueryResult], object]
 
@@ -54,7 +55,7 @@ class BenchmarkSession:
     def __init__(
         self,
         issuer: HttpIssuer | SampleIssuer,
-        publisher: Any = None,
+        publisher: EventPublisherService | None = None,
         *,
         session_id: str | None = None,
         on_sample_complete: Handler | None = None,
@@ -165,7 +166,9 @@ class BenchmarkSession:
             raise
 
     def _desk(self, loop: asyncio.AbstractEventLoop) -> Desk:
-        return NativeDesk(loop) if isinstance(self._issuer, HttpIssuer) else SinkDesk(loop, self._issuer)
+        if isinstance(self._issuer, HttpIssuer):
+            return NativeDesk(loop, self._publisher)
+        return SinkDesk(loop, self._issuer, self._publisher)
 
     def _handled(self, phases: Sequence[PhaseConfig]) -> list[PhaseConfig]:
         handled = []

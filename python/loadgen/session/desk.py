@@ -12,12 +12,15 @@ import concurrent.futures
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loadgen import _core
 from loadgen.errors import RunError
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.stage import Failed, Stage
+
+if TYPE_CHECKING:
+    from loadgen.event import EventPublisherService
 
 _T = TypeVar("_T")
 
@@ -30,10 +33,13 @@ class Desk(ABC):
 
     Args:
         loop: The loop of whoever awaits the session.
+        publisher: Publishes the core's events, if anybody does.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, publisher: EventPublisherService | None = None) -> None:
         self._loop = loop
+        self._publisher = publisher
+        self._queue: _core.EventQueue | None = None
         self._failed: Failed | None = None
         self._stage: Stage | None = None
         self._handed_over: set[Stage] = set()
@@ -77,7 +83,7 @@ class Desk(ABC):
         """
         self._failed = failed
         self._open(told)
-        self._on_loop(self._listen())
+        self._on_loop(self._enlist())
         return self.core
 
     def begun(self, phase: PreparedPhase) -> None:
@@ -94,6 +100,11 @@ class Desk(ABC):
         """Do the loop's part of the end of the phase: it has drained, or hands over what it has in flight."""
         self._on_loop(self._leave())
 
+    @property
+    def publishes(self) -> bool:
+        """Whether somebody will take the core's events."""
+        return self._publisher is not None
+
     def stop(self, grace: float) -> None:
         """Issue nothing more. From any thread.
 
@@ -104,8 +115,13 @@ class Desk(ABC):
             self._loop.call_soon_threadsafe(self._stop, grace)
 
     def close(self) -> None:
-        """Do the loop's part of the run's end."""
+        """Do the loop's part of the run's end, before the core's."""
         self._on_loop(self._close())
+
+    def finished(self) -> None:
+        """Let the publisher have the last events, once the core has told of the run's end."""
+        if self._publisher is not None and self._queue is not None:
+            self._on_loop(self._discharge(self._publisher, self._queue))
 
     def stop_phase(self) -> None:
         """Issue nothing more in the current phase. From any thread."""
@@ -133,6 +149,16 @@ class Desk(ABC):
         await self._begin(stage, phase)
         if self._stopping is not None:  # it came before there was a stage to tell
             stage.stop(now=self._stopping == 0)
+
+    async def _enlist(self) -> None:
+        self._queue = self.core.event_queue()
+        if self._publisher is not None and self._queue is not None:
+            self._publisher.start()
+            self._publisher.attach(self._queue)
+        await self._listen()
+
+    async def _discharge(self, publisher: EventPublisherService, queue: _core.EventQueue) -> None:
+        publisher.detach(queue)
 
     async def _leave(self) -> None:
         await self._hear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadgen import _core
 from loadgen.session.desk import Desk
@@ -12,6 +12,9 @@ from loadgen.session.prepare import PreparedPhase
 from loadgen.session.query import QueryResult, Usage
 from loadgen.session.stage import Stage
 
+if TYPE_CHECKING:
+    from loadgen.event import EventPublisherService
+
 _START_S = 60.0
 """Longest wait for a phase's connections; after that its start is when the strategy begins."""
 
@@ -19,8 +22,8 @@ _START_S = 60.0
 class NativeDesk(Desk):
     """Hears of completions by the engine's descriptor; issues through the engine where a strategy has no plan."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop, publisher: EventPublisherService | None = None) -> None:
+        super().__init__(loop, publisher)
         self._engine: _core.Engine | None = None
         self._stages: list[Stage] = []
         self._start_ns = 0

@@ -233,7 +233,14 @@ def meta(config: Config, run_id: str, phases: Sequence[PreparedPhase]) -> dict[s
 
 
 def run_config(  # the run's parts, each made by another step
-    config: Config, phases: Sequence[PreparedPhase], workers: int, url: str, directory: Path, about: dict[str, Any]
+    config: Config,
+    phases: Sequence[PreparedPhase],
+    workers: int,
+    url: str,
+    directory: Path,
+    about: dict[str, Any],
+    *,
+    publish: bool = False,
 ) -> str:
     """Return a run as the engine is told it (``RunConfig`` of ``rust/src/engine/config.rs``).
 
@@ -244,6 +251,7 @@ def run_config(  # the run's parts, each made by another step
         url: Where requests really go.
         directory: The run's directory.
         about: What the log keeps of the run.
+        publish: Whether somebody will take the engine's ``event_queue()``.
     """
     told = {
         "url": url,
@@ -265,6 +273,14 @@ def run_config(  # the run's parts, each made by another step
         "dir": str(directory),
         "save_responses": config.save_responses,
         "keep_uncounted": config.tokenizer is not None,
+        "events": _events(config, publish),
         "meta": about,
     }
     return msgspec.json.encode(told).decode()
+
+
+def _events(config: Config, publish: bool) -> dict[str, Any] | None:
+    """Return which events the engine tells, and to whom (``EventsConfig`` of ``rust/src/event/session.rs``)."""
+    if config.events is None and not publish:
+        return None
+    return {"log": config.events is not None, "publish": publish, "chunks": config.events == "chunks"}

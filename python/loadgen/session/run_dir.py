@@ -15,7 +15,7 @@ from loadgen.errors import ConfigError, ReportError
 
 RUNS = Path("loadgen-runs")
 LOG, REPORT, LOCK = "run.log", "report.json", ".lock"
-ANSWERS, COUNTS = "answers.log", "tokens.bin"
+ANSWERS, COUNTS, EVENTS = "answers.log", "tokens.bin", "events.log"
 
 
 class RunDir:
@@ -212,7 +212,7 @@ def write(path: Path, content: bytes) -> None:
         raise
 
 
-_OURS = (LOG, REPORT, ANSWERS, COUNTS, LOCK)
+_OURS = (LOG, REPORT, ANSWERS, COUNTS, EVENTS, LOCK)
 _HALF = (f".{REPORT}.", f".{COUNTS}.")
 
 

@@ -150,7 +150,9 @@ class Run:
                 raise RunError(f"stopped before anything was sent ({self._interrupt})")
             with run_dir.create(config.out, self._id) as directory:
                 about = prepare.meta(config, directory.id, ready)
-                engine = self._start(prepare.run_config(config, ready, workers, url, directory.path, about), directory)
+                publish = self._desk is not None and self._desk.publishes
+                told = prepare.run_config(config, ready, workers, url, directory.path, about, publish=publish)
+                engine = self._start(told, directory)
                 problem = self._drive(engine, ready, directory.path)
                 problem = problem or _count(directory.path, about["config"])
                 report = _report(directory.path, about["config"])
@@ -192,6 +194,11 @@ class Run:
             engine.finish(*self._outcome(problem))
         except (OSError, RuntimeError) as error:
             problem = problem or _broken(error)
+        try:
+            if self._desk is not None:
+                self._desk.finished()
+        except (OSError, RuntimeError) as error:
+            problem = problem or error
         if self._failure is not None:
             problem = self._failure[1] or problem
         self._state, self._engine = "reporting", None

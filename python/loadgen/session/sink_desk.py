@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +15,9 @@ from loadgen.session.phase_issuer import PhaseIssuer
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk
 from loadgen.session.stage import Stage
+
+if TYPE_CHECKING:
+    from loadgen.event import EventPublisherService
 
 _TURN_S = 0.025
 """How often the loop tells the sink that it has its turn, for the report's trust section."""
@@ -29,10 +32,16 @@ class SinkDesk(Desk):
     Args:
         loop: The loop of whoever awaits the session.
         issuer: The transport.
+        publisher: Publishes the sink's events, if anybody does.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, issuer: SampleIssuer) -> None:
-        super().__init__(loop)
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        issuer: SampleIssuer,
+        publisher: EventPublisherService | None = None,
+    ) -> None:
+        super().__init__(loop, publisher)
         self._issuer = issuer
         self._sink: _core.Sink | None = None
         self._receiver: asyncio.Task[None] | None = None
