@@ -266,7 +266,7 @@ def test_a_drain_whose_answers_never_come_ends_in_its_time(here: Path) -> None:
 def test_what_a_callback_raises_ends_the_phase_and_is_raised_after_the_report(
     here: Path, who: str, native: bool
 ) -> None:
-    calls = []
+    calls: list[None] = []
 
     def fail(*_: object) -> None:
         calls.append(None)
@@ -280,7 +280,7 @@ def test_what_a_callback_raises_ends_the_phase_and_is_raised_after_the_report(
 
     own = Own(raising if who == "strategy" else all_of_it)
     if who == "on_complete":
-        own.on_complete = fail  # type: ignore[method-assign]
+        own.on_complete = fail  # type: ignore[assignment, method-assign]
     first = phase(
         strategy=own, limits=Limits(samples=1000), handler=fail if who == "handler" else None, settings=_short()
     )
@@ -385,7 +385,7 @@ def test_a_receiver_that_breaks_ends_the_run_with_its_error(here: Path, item: An
 
 
 def test_failures_have_their_class_and_words(here: Path) -> None:
-    ends = [{"error": "busy", "status": 503}, {"error": "odd"}, {"error": "slow", "failure": "timeout"}, {}]
+    ends: list[dict[str, Any]] = [{"error": "busy", "status": 503}, {"error": "odd"}, {"error": "slow", "failure": "timeout"}, {}]
 
     def answer(issuer: Script, query: Query) -> None:
         issuer.tell(QueryResult(query.id, **ends[query.id % 4]))
@@ -582,7 +582,7 @@ def test_misuse_is_told_with_the_way_out(here: Path) -> None:
     with pytest.raises(ConfigError, match="must be a plain function, not async"):
         BenchmarkSession(HttpIssuer("mock:")).run([phase(handler=handler)])
     with pytest.raises(ConfigError, match=r"issue\(\) of Async is async"):
-        BenchmarkSession(Async())
+        BenchmarkSession(Async())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"object is no issuer: it has no issue\(\)"):
         BenchmarkSession(object())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="session_id 'a/b'"):
@@ -622,7 +622,7 @@ def test_the_sinks_own_errors_reach_python(tmp_path: Path) -> None:
     sink = _core.Sink(told)
     with pytest.raises(RuntimeError, match="begin one first"):
         sink.issue()
-    with pytest.raises(ValueError, match="unknown failure \"odd\": one of none, connect"):
+    with pytest.raises(ValueError, match='unknown failure "odd": one of none, connect'):
         sink.complete(0, "odd")
     assert (sink.complete(0), sink.late, sink.body(0)) == (False, 1, None)
     sink.finish()

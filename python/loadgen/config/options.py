@@ -45,11 +45,11 @@ def _prompts(read: Callable[[Any], Any], metavar: str, words: str, shown: str = 
     return Option(read=read, metavar=metavar, help=words, group="Prompts", shown=shown, per_phase=True)
 
 
-def _wire(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: bool) -> Option:
+def _wire(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: Any) -> Option:
     return Option(read=read, metavar=metavar, help=words, group="Connection", shown=shown, **more)
 
 
-def _report(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: bool) -> Option:
+def _report(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: Any) -> Option:
     return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, **more)
 
 

@@ -186,6 +186,8 @@ def _config(issuer: HttpIssuer | SampleIssuer, options: RunOptions) -> Config:
     if isinstance(issuer, HttpIssuer) and options:
         raise ConfigError(f"{', '.join(options)} given to the session", "give the options to its HttpIssuer")
     given = issuer.options if isinstance(issuer, HttpIssuer) else options
+    if "phases" in given:
+        raise ConfigError("phases given to the session", "give them to run() or arun()")
     for name in given:
         if name in OPTIONS and OPTIONS[name].group in _OF_A_PHASE:
             raise ConfigError(f"{name} given to the session", "each phase has its own: give it to its PhaseConfig")

@@ -139,7 +139,7 @@ class PhaseIssuer:
             return request
         if self._stopped and self.in_flight == 0:
             return None
-        waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
             return await waiter
