@@ -4,15 +4,17 @@ import asyncio
 import os
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from event_support import WAIT_S, Contexts
 from loadgen import _core
 from loadgen.errors import ConfigError, RunError
+from loadgen.event import EventCodec, EventPublisherService, EventRecord, EventType, ZmqMessageSubscriber
 from loadgen.session import summary
 from loadgen.session.benchmark import BenchmarkSession
 from loadgen.session.http_issuer import HttpIssuer
@@ -23,7 +25,7 @@ from loadgen.session.result import SessionResult
 from loadgen.session.settings import PhaseSettings
 from loadgen.session.strategy import BurstStrategy, ConcurrencyStrategy, TimedIssueStrategy
 
-pytest_plugins = ["surface_fixtures"]
+pytest_plugins = ["event_fixtures", "surface_fixtures"]
 
 Answer = Callable[["Script", Query], None]
 
@@ -385,7 +387,12 @@ def test_a_receiver_that_breaks_ends_the_run_with_its_error(here: Path, item: An
 
 
 def test_failures_have_their_class_and_words(here: Path) -> None:
-    ends: list[dict[str, Any]] = [{"error": "busy", "status": 503}, {"error": "odd"}, {"error": "slow", "failure": "timeout"}, {}]
+    ends: list[dict[str, Any]] = [
+        {"error": "busy", "status": 503},
+        {"error": "odd"},
+        {"error": "slow", "failure": "timeout"},
+        {},
+    ]
 
     def answer(issuer: Script, query: Query) -> None:
         issuer.tell(QueryResult(query.id, **ends[query.id % 4]))
@@ -520,6 +527,44 @@ def test_a_strategy_of_ones_own_drives_the_engine_exactly(here: Path) -> None:
     assert all(row.planned_ns == rows[0].planned_ns for row in rows), "planned as the strategy said"
     assert sorted(own.completed) == [0, 1, 2, 3]
     assert result.phase("a").strategy == "Own"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_publisher_is_told_of_every_request_and_of_the_sessions_start_and_end(
+    here: Path, contexts: Contexts, native: bool
+) -> None:
+    ctx = contexts()
+
+    async def main() -> tuple[SessionResult, list[EventRecord]]:
+        service = EventPublisherService(ctx)
+        subscriber = ZmqMessageSubscriber(ctx, service.address, EventCodec(), from_start=True)
+        assert await service.await_for(subscriber.greeting, WAIT_S)
+        issuer = HttpIssuer("mock:?error_rate=0.2", max_error_rate=1) if native else Script()
+        session = BenchmarkSession(issuer, service, session_id="told")
+        result = await session.arun([warmup(), phase("a", settings=_short()), phase("b", strategy=Own(all_of_it))])
+        records: list[EventRecord] = []
+        while not records or records[-1].type is not EventType.SESSION_ENDED:
+            records += await subscriber.areceive(WAIT_S)
+        service.close()
+        subscriber.close()
+        assert subscriber.stats.dropped == 0
+        return result, records
+
+    result, records = asyncio.run(main())
+    count = Counter(record.type for record in records)
+    phases = [found.counts for found in result.phases]
+    assert count[EventType.SAMPLE_ISSUED] == count[EventType.SAMPLE_COMPLETE] == 60
+    assert count[EventType.ERROR_CLIENT] == sum(found.failed for found in phases)
+    tracking = [EventType.SESSION_START_PERFORMANCE_TRACKING, EventType.SESSION_STOP_PERFORMANCE_TRACKING]
+    of_session = [record.type for record in records if record.type.topic.startswith("session.")]
+    assert of_session == [
+        EventType.SESSION_STARTED,
+        *tracking,
+        *tracking,
+        EventType.SESSION_STOP_LOADGEN,
+        EventType.SESSION_ENDED,
+    ]
+    assert records[0].session == "told"
 
 
 def test_a_session_runs_in_a_thread_and_changes_no_signal_handler(here: Path) -> None:
