@@ -385,19 +385,6 @@ class RowReader:
     def __iter__(self) -> RowReader: ...
     def __next__(self) -> dict[str, tuple[str, bytes, bytes | None]]: ...
 
-def read_events(dir: str | PathLike[str], topics: Sequence[str] | None = None, *, offset: int = 0) -> EventReader:
-    """Open the ``events.log`` of a run.
-
-    Args:
-        dir: The run's directory.
-        topics: Topics such as ``sample.issued``, or categories such as ``error.``; without any all.
-        offset: Where to start: 0, or an earlier reader's ``offset``.
-
-    Raises:
-        OSError: If there is no such log, or it can't be read.
-        ValueError: If it is no log, or a topic is none.
-    """
-
 @final
 class SampleOrder:
     """Iterates over sample indices without end.
@@ -414,6 +401,19 @@ class SampleOrder:
 
     def __iter__(self) -> SampleOrder: ...
     def __next__(self) -> int: ...
+
+def read_events(dir: str | PathLike[str], topics: Sequence[str] | None = None, *, offset: int = 0) -> EventReader:
+    """Open the ``events.log`` of a run.
+
+    Args:
+        dir: The run's directory.
+        topics: Topics such as ``sample.issued``, or categories such as ``error.``; without any all.
+        offset: Where to start: 0, or an earlier reader's ``offset``.
+
+    Raises:
+        OSError: If there is no such log, or it can't be read.
+        ValueError: If it is no log, or a topic is none.
+    """
 
 def read_rows(
     dir: str | PathLike[str],
