@@ -23,7 +23,18 @@ if TYPE_CHECKING:
         ZmqMessagePublisher,
         ZmqMessageSubscriber,
     )
-    from loadgen.session import Metric, PhaseResult, PhaseType, SessionResult, arun, run
+    from loadgen.session import (
+        Drain,
+        Limits,
+        Metric,
+        PhaseConfig,
+        PhaseResult,
+        PhaseSettings,
+        PhaseType,
+        SessionResult,
+        arun,
+        run,
+    )
     from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
     from loadgen.session.order import SampleOrder, Sequential, Single, WithoutReplacement, WithReplacement
     from loadgen.session.plan import Plan
@@ -40,11 +51,13 @@ __all__ = [
     "ConcurrencyStrategy",
     "ConfigError",
     "DatasetError",
+    "Drain",
     "EventCodec",
     "EventError",
     "EventPublisherService",
     "EventRecord",
     "EventType",
+    "Limits",
     "LoadStrategy",
     "LoadgenError",
     "ManagedZMQContext",
@@ -52,7 +65,9 @@ __all__ = [
     "MessagePublisher",
     "MessageSubscriber",
     "Metric",
+    "PhaseConfig",
     "PhaseResult",
+    "PhaseSettings",
     "PhaseType",
     "Plan",
     "ReportError",
@@ -100,7 +115,18 @@ _ROOMS = {
         "ZmqMessagePublisher",
         "ZmqMessageSubscriber",
     ),
-    "loadgen.session": ("Metric", "PhaseResult", "PhaseType", "SessionResult", "arun", "run"),
+    "loadgen.session": (
+        "Drain",
+        "Limits",
+        "Metric",
+        "PhaseConfig",
+        "PhaseResult",
+        "PhaseSettings",
+        "PhaseType",
+        "SessionResult",
+        "arun",
+        "run",
+    ),
     "loadgen.session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
     "loadgen.session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
     "loadgen.session.plan": ("Plan",),
