@@ -1,6 +1,6 @@
 """Counts the records of a stream of events until its session has ended: the subscriber of `events.py`, by itself.
 
-usage: event_counter.py ADDRESS
+usage: event_counter.py ADDRESS RCVHWM
 
 Prints its greeting, then one JSON object: how many records came, how many are missing, and the 99th percentile of their
 age in nanoseconds where their stamps are of this machine's clock.
@@ -35,12 +35,12 @@ class _Counting(MessageCodec[int]):
         return (self.decode(payload),)
 
 
-def main(address: str) -> None:
+def main(address: str, rcvhwm: str) -> None:
     ages: list[int] = []
     ended = False
     with (
         ManagedZMQContext() as context,
-        ZmqMessageSubscriber(context, address, _Counting(), from_start=True, rcvhwm=10_000) as subscriber,
+        ZmqMessageSubscriber(context, address, _Counting(), from_start=True, rcvhwm=int(rcvhwm)) as subscriber,
     ):
         print(subscriber.greeting.hex(), flush=True)
         while not ended:

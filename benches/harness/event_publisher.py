@@ -1,6 +1,6 @@
-"""Publishes events as fast as it can, or at a rate, and says what that cost: the publisher of `events.py`, by itself.
+"""Publishes events, as fast as it can (rate 0) or at a rate, and says what that cost: `events.py`'s publisher.
 
-usage: event_publisher.py DIRECTORY GREETING SEND_THRESHOLD EVENTS [RATE]
+usage: event_publisher.py DIRECTORY GREETING SEND_THRESHOLD EVENTS RATE SNDHWM
 
 Prints one JSON object. CPU is that of the whole process, so of the caller, the loop and ZMQ's own threads, until
 everything was delivered; that of the bare loop that calls is told beside it.
@@ -19,11 +19,11 @@ _TICK_S = 0.001
 _ISSUED = int(EventType.SAMPLE_ISSUED)
 
 
-def main(directory: str, greeting: str, threshold: str, events: str, rate: str = "0") -> None:
+def main(directory: str, greeting: str, threshold: str, events: str, rate: str, sndhwm: str) -> None:
     count = int(events)
     context = ManagedZMQContext(directory)
     service = EventPublisherService(
-        context, isolated_event_loop=True, send_threshold=int(threshold), max_bytes=1 << 20, sndhwm=10_000
+        context, isolated_event_loop=True, send_threshold=int(threshold), max_bytes=1 << 20, sndhwm=int(sndhwm)
     )
     if not service.wait_for(bytes.fromhex(greeting), 30.0):
         sys.exit("the subscriber did not come")

@@ -16,7 +16,7 @@ from loadgen import config as configs
 from loadgen.config import Config
 from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
-from loadgen.session import machine, mock
+from loadgen.session import machine, mock, scoring
 from loadgen.session.phase import PhaseConfig, PhasePlan, plan_of
 from loadgen.session.phase import stored as stored_phase
 
@@ -103,6 +103,7 @@ def _prompts(phase: PhaseConfig, options: Config, known: dict[tuple[Any, ...], D
         "output_tokens": options.output_tokens,
         "tokenizer": options.tokenizer,
         "seed": phase.seed if phase.dataset is None else 0,
+        "targets": None if phase.scorer is None else scoring.targets_of(phase.scorer, phase.settings.target_field),
     }
     path = None if phase.dataset is None else os.fspath(phase.dataset)
     key = (path and os.path.realpath(path), *wanted.values())

@@ -11,7 +11,7 @@ import msgspec
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
-from loadgen.session import counting, machine, prepare, run_dir, summary
+from loadgen.session import counting, machine, prepare, run_dir, scoring, summary
 from loadgen.session.phase import PhaseConfig, PhasePlan, check, phases_of
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
@@ -81,6 +81,7 @@ class Run:
         self._skipped: PhasePlan | None = None
         self._interrupt: str | None = None
         self._grace = 0.0
+        self._begun = 0
         self._state: Literal["preparing", "running", "reporting"] = "preparing"
 
     @property
@@ -154,7 +155,9 @@ class Run:
                 told = prepare.run_config(config, ready, workers, url, directory.path, about, publish=publish)
                 engine = self._start(told, directory)
                 problem = self._drive(engine, ready, directory.path)
-                problem = problem or _count(directory.path, about["config"])
+                if problem is None or self._failure is not None:  # the user's own has raised; the log is whole
+                    settled = self._settle(ready, directory.path, about["config"])
+                    problem = problem or settled
                 report = _report(directory.path, about["config"])
         if problem is not None:
             problem.add_note(f"what completed is reported in {directory.path}")
@@ -211,6 +214,7 @@ class Run:
             phase = prepared.plan
             engine.begin(phase.json(), prepared.bodies)
             self._phase = phase
+            self._begun += 1
             if self._is_stopped():  # it came between the look above and the phase's beginning
                 engine.stop(self._grace)
             if self._desk is not None:
@@ -225,6 +229,18 @@ class Run:
                 self._watcher.ended(phase, end)
             if end["reason"] in ("early", "disk", "stopped") and phase is not self._skipped:
                 return
+
+    def _settle(self, phases: list[PreparedPhase], directory: Path, config: dict[str, Any]) -> RunError | None:
+        """Score and count what the answers were kept for; what went wrong is returned, as the report comes first."""
+        problem: RunError | None = None
+        for index, phase in enumerate(phases[: self._begun]):
+            if phase.dataset is not None:
+                try:
+                    scoring.score_phase(directory, index, phase.dataset.samples, phase.config.scorer)
+                except RunError as error:
+                    problem = problem or error
+        keeps = any(phase.config.options(self._config).save_responses for phase in phases)
+        return problem or _count(directory, config, keeps=keeps)
 
     def _is_stopped(self) -> bool:
         return self._interrupt is not None or self._failure is not None
@@ -250,11 +266,11 @@ def _broken(error: Exception) -> RunError:
     return RunError(f"the engine broke down: {error}")
 
 
-def _count(directory: Path, config: dict[str, Any]) -> RunError | None:
+def _count(directory: Path, config: dict[str, Any], *, keeps: bool) -> RunError | None:
     """Count what the server didn't; what went wrong is returned, as the report comes first."""
     if counting.is_owed(directory, config):
         try:
-            counting.count(directory, config)
+            counting.count(directory, config, keeps=keeps)
         except RunError as error:
             return error
     return None
