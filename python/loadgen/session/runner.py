@@ -213,8 +213,8 @@ class Run:
                 return
             phase = prepared.plan
             engine.begin(phase.json(), prepared.bodies)
-            self._phase = phase
             self._begun += 1
+            self._phase = phase
             if self._is_stopped():  # it came between the look above and the phase's beginning
                 engine.stop(self._grace)
             if self._desk is not None:
