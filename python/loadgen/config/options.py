@@ -22,6 +22,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
         many: The flag may be given several times.
         shown: The default in words, where the plain value doesn't say it.
         stored: Whether the value may be stored with the run.
+        bare: What the flag alone says; its value then stands behind an equals sign.
         per_phase: A phase may have its own; what stands beside ``phases`` is the default of all.
     """
 
@@ -32,6 +33,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     many: bool = False
     shown: str = ""
     stored: bool = True
+    bare: str = ""
     per_phase: bool = False
 
 
@@ -43,12 +45,30 @@ def _prompts(read: Callable[[Any], Any], metavar: str, words: str, shown: str = 
     return Option(read=read, metavar=metavar, help=words, group="Prompts", shown=shown, per_phase=True)
 
 
-def _wire(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: bool) -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Connection", shown=shown, **more)
+def _wire(
+    read: Callable[[Any], Any],
+    metavar: str,
+    words: str,
+    shown: str = "",
+    *,
+    many: bool = False,
+    per_phase: bool = False,
+) -> Option:
+    return Option(
+        read=read, metavar=metavar, help=words, group="Connection", shown=shown, many=many, per_phase=per_phase
+    )
 
 
-def _report(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: bool) -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, **more)
+def _report(
+    read: Callable[[Any], Any],
+    metavar: str,
+    words: str,
+    shown: str = "",
+    *,
+    many: bool = False,
+    per_phase: bool = False,
+) -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, many=many, per_phase=per_phase)
 
 
 class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +255,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         240.0
     )
     save_responses: Annotated[bool, _report(values.flag, "", "Keep the answers' text.", per_phase=True)] = False
+    events: Annotated[
+        Literal["requests", "chunks"] | None,
+        Option(
+            read=values.events,
+            metavar="chunks",
+            group="Results",
+            bare="requests",
+            help="Keep what happens to each request, as it happens, in events.log; =chunks also each chunk of answers.",
+        ),
+    ] = None
     out: Annotated[
         str | None, _report(values.path, "DIR", "Directory of the run.", shown="loadgen-runs/<UTC>-<id>")
     ] = None
@@ -292,6 +322,7 @@ class RunOptions(TypedDict, total=False):
     grace: float | str
     drain: float | str
     save_responses: bool
+    events: bool | Literal["requests", "chunks"] | None
     out: str | os.PathLike[str] | None
     phases: Sequence[Any]  # mappings of these options, or PhaseConfig objects
 
