@@ -202,6 +202,8 @@ def model_of(config: Config) -> str:
     """
     if config.model is not None:
         return config.model
+    if config.url.startswith("python:"):
+        return config.url.removeprefix("python:")  # an issuer of the user's own makes of it what it likes
     if config.url.startswith("mock:"):
         names = mock.config_of_url(config.url).get("models") or ["mock"]
         return str(names[0])

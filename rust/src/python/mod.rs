@@ -4,6 +4,7 @@ mod engine;
 mod event;
 mod record;
 mod schedule;
+mod sink;
 mod stats;
 mod table;
 
@@ -22,6 +23,8 @@ mod _core {
     use super::record::{RowReader, TextReader, read_rows, read_texts};
     #[pymodule_export]
     use super::schedule::{Delays, Plan, SampleOrder};
+    #[pymodule_export]
+    use super::sink::Sink;
     #[pymodule_export]
     use super::stats::summarise;
     #[pymodule_export]
