@@ -1,13 +1,19 @@
 //! The only importer of atomics, so that a loom build can put its own in their place.
 
 #[cfg(not(loadgen_loom))]
-pub use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+pub use std::{
+    hint::spin_loop as pause,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+    },
 };
 
 #[cfg(loadgen_loom)]
-pub use loom::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+pub use loom::{
+    hint::spin_loop as pause,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+    },
 };
