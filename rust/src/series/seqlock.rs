@@ -5,13 +5,12 @@
 //! never undefined behaviour; the sequence number tells it to throw that away. Odd means that the writer is inside.
 
 use super::orders::{SeqOrders, fence_at};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, own};
 
 /// Change the data under `seq`. Only its one writer calls this.
 #[inline(always)]
 pub fn write<R>(seq: &AtomicU64, orders: &SeqOrders, change: impl FnOnce() -> R) -> R {
-    // Relaxed: the writer's own last value.
-    let even = seq.load(Ordering::Relaxed);
+    let even = own(seq);
     // Relaxed: the fence below orders it before the data.
     seq.store(even.wrapping_add(1), Ordering::Relaxed);
     // Release fence: pairs with the Acquire fence in `read`.

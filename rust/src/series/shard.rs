@@ -6,7 +6,7 @@ use super::bounds::Bounds;
 use super::orders::SeqOrders;
 use super::region::Region;
 use super::stats::{self, COUNT, STAT_WORDS, Stats};
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering, own};
 
 /// Words of a mapped region that one shard or one entry has.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Counter {
     pub fn add(&self, n: u64) {
         let cell = &self.0.get()[COUNT];
         // Relaxed: single writer, so a load and a store do; pairs with the Relaxed load in `count`. It orders nothing.
-        cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        cell.store(own(cell).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// Set it to a total that is counted elsewhere.
@@ -87,7 +87,7 @@ pub fn record(cells: &[AtomicU64], bounds: &Bounds, value: u64, orders: &SeqOrde
 pub fn count_bucket(buckets: &[AtomicU64], index: usize) {
     let cell = &buckets[index];
     // Relaxed: single writer; what the statistics publish next (Release, in `seqlock::write`) makes it visible too.
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    cell.store(own(cell).wrapping_add(1), Ordering::Relaxed);
 }
 
 /// The sum of a counter's shards.

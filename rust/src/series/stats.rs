@@ -2,7 +2,7 @@
 
 use super::orders::SeqOrders;
 use super::seqlock;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, own};
 
 /// Words that a shard's statistics take: 128 bytes, so that no two shards share a pair of cache lines.
 pub(super) const STAT_WORDS: usize = 16;
@@ -93,7 +93,7 @@ impl Stats {
 #[inline(always)]
 pub fn record(cells: &[AtomicU64], value: u64, below: bool, above: bool, orders: &SeqOrders) {
     seqlock::write(&cells[SEQ], orders, || {
-        let mut stats = load(cells);
+        let mut stats = from_words(cells, own);
         stats.add(value, below, above);
         store(cells, &stats);
     });
@@ -114,7 +114,12 @@ pub fn clear(cells: &[AtomicU64], orders: &SeqOrders) {
 #[inline(always)]
 pub(super) fn load(cells: &[AtomicU64]) -> Stats {
     // Relaxed, all of them: data of the seqlock, whose fences order them.
-    let word = |at: usize| cells[at].load(Ordering::Relaxed);
+    from_words(cells, |cell| cell.load(Ordering::Relaxed))
+}
+
+#[inline(always)]
+fn from_words(cells: &[AtomicU64], load: impl Fn(&AtomicU64) -> u64) -> Stats {
+    let word = |at: usize| load(&cells[at]);
     let wide = |at: usize| u128::from(word(at)) | u128::from(word(at + 1)) << 64;
     Stats {
         count: word(COUNT),
