@@ -11,6 +11,7 @@ from pathlib import Path
 # From the bottom: a room may use those below it, never its own level or one above.
 LEVELS = (
     ("clock", "sync"),
+    ("bell",),
     ("record", "series", "event"),
     ("policy", "http", "endpoint", "schedule"),
     ("mock", "engine", "sim", "stats"),

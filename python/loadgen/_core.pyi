@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Literal, Self, final
+from typing import Literal, Self, TypeAlias, final
 
 from typing_extensions import CapsuleType
 
@@ -36,6 +36,25 @@ class Bodies:
     def __new__(cls, bodies: Sequence[bytes], holes: Sequence[int] | None = None) -> Bodies: ...
     def __len__(self) -> int: ...
 
+_Completion: TypeAlias = tuple[
+    int,
+    int,
+    int,
+    str,
+    str,
+    int,
+    str,
+    int | None,
+    int | None,
+    int,
+    int | None,
+    int | None,
+    int,
+    str | None,
+    str | None,
+    str | None,
+]
+
 @final
 class Engine:
     """The load engine of one run: it creates ``run.log`` in the run's directory and starts its workers.
@@ -56,6 +75,37 @@ class Engine:
 
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
+
+    def start_ns(self, timeout: float = 0.0) -> int | None:
+        """Wait up to ``timeout`` seconds for the newest phase's start, when its connections are there; that moment."""
+
+    def issue(self, sample: int | None = None) -> int | None:
+        """Send one request of a phase whose load is ``manual``, now.
+
+        Args:
+            sample: Index of the sample; ``None`` for the next one of the phase's order.
+
+        Returns:
+            The request's number in the session, or ``None`` when the phase takes no more.
+
+        Raises:
+            ValueError: If there is no such sample.
+            RuntimeError: If the newest phase isn't a manual one.
+        """
+
+    def end_issue(self) -> None:
+        """Issue nothing more: the manual phase drains and ends."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while completions wait; the engine closes it."""
+
+    def take_completions(self) -> list[_Completion]:
+        """Return the requests that have ended since the last call, of phases whose ``completions`` aren't ``none``.
+
+        Each is request, phase, sample, failure (``none`` for a good one), detail, status, finish, tokens in and out;
+        the moments planned, sent, first token, done in monotonic nanoseconds; text, reasoning, error. None is lost,
+        and what a drained phase brought is there before ``wait`` tells its end.
+        """
 
     def finish(self, status: str = "complete", reason: str = "") -> None:
         """End the workers and close the log, which keeps how the run ended. May be called again."""

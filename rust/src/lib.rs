@@ -3,6 +3,7 @@
 //! Data flows one way: `schedule` and `http` and `endpoint` serve `engine`; `engine` writes rows to `record`;
 //! `stats` reads them back; `python` is the only module that knows of Python.
 
+pub mod bell;
 pub mod clock;
 pub mod endpoint;
 pub mod engine;

@@ -2,101 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "shared with tests that need more of it")]
 mod support;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use loadgen::engine::config::{PhaseConfig, RunConfig};
-use loadgen::engine::{Bodies, Engine};
-use loadgen::record::{
-    Attempt, AttemptKind, BlockKind, Detail, Failure, LogReader, Row, RowBlock, TextKind, TextReader, TokenSource,
-    UNSET, WhichLog,
-};
+use loadgen::record::{AttemptKind, Detail, Failure, TextKind, TextReader, TokenSource, UNSET, WhichLog};
 use serde_json::{Value, json};
+use support::run::{PATIENCE, Run, assert_ordered, closed, read};
 use support::{Latch, Reply, Server, answer, chat, stream};
-
-/// Long enough for any machine; a test that reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Run {
-    engine: Engine,
-    dir: tempfile::TempDir,
-}
-
-impl Run {
-    fn new(url: &str, more: Value) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = json!({
-            "url": url, "timeout_s": 30.0, "connect_timeout_s": 5.0, "stall_timeout_s": 20.0, "workers": 1,
-            "stream": false, "dir": dir.path(), "meta": {"id": "test"},
-        });
-        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let config: RunConfig = serde_json::from_value(config).unwrap();
-        Self { engine: Engine::start(config).unwrap(), dir }
-    }
-
-    fn begin(&self, phase: Value) {
-        let mut config = json!({"name": "main", "drain_timeout_s": 30.0});
-        config.as_object_mut().unwrap().extend(phase.as_object().unwrap().clone());
-        let config: PhaseConfig = serde_json::from_value(config).unwrap();
-        self.engine.begin(config, bodies()).unwrap();
-    }
-
-    fn wait(&self) -> Value {
-        self.engine.wait(PATIENCE).unwrap().expect("the phase ends in time")
-    }
-
-    fn phase(&self, phase: Value) -> Value {
-        self.begin(phase);
-        self.wait()
-    }
-
-    /// End the run and read its rows, in the order of their ids.
-    fn rows(self) -> Vec<(Row, Vec<Attempt>)> {
-        self.engine.finish("complete", "").unwrap();
-        read(self.dir.path())
-    }
-}
-
-fn bodies() -> Arc<Bodies> {
-    let all: Vec<String> = (0..3).map(|i| format!(r#"{{"model":"m","prompt":"p{i}"}}"#)).collect();
-    let holes = all.iter().map(|b| (b.len() - 4) as u32).collect();
-    Arc::new(Bodies::new(all.iter().map(|b| b.as_bytes()), holes).unwrap())
-}
-
-fn read(dir: &Path) -> Vec<(Row, Vec<Attempt>)> {
-    let mut log = LogReader::open(dir).unwrap();
-    let mut rows = Vec::new();
-    while let Some(block) = log.next_block().unwrap() {
-        if block.kind != BlockKind::Rows {
-            continue;
-        }
-        let mut block = RowBlock::new(&block).unwrap();
-        while let Some(view) = block.next_row().unwrap() {
-            let attempts = view.attempts().map(Result::unwrap).collect();
-            rows.push((view.row, attempts));
-        }
-    }
-    assert_eq!(log.damaged(), 0);
-    rows.sort_by_key(|(row, _)| row.id);
-    rows
-}
-
-fn closed(n: u32, requests: u64) -> Value {
-    json!({"load": {"kind": "concurrency", "n": n}, "requests": requests})
-}
-
-fn assert_ordered(row: &Row) {
-    let s = row.stamps;
-    let set: Vec<u64> = [s.planned, s.issued, s.sent, s.first_byte, s.first_token, s.last_token, s.done]
-        .into_iter()
-        .filter(|&t| t != UNSET)
-        .collect();
-    assert!(set.is_sorted(), "{s:?}");
-}
 
 #[test]
 fn a_closed_loop_sends_each_request_once_and_keeps_its_connections() {
@@ -563,6 +479,20 @@ fn http_2_shares_connections_as_far_as_the_server_lets_it() {
     }
     // Five requests need three connections of two streams; those that connect at the same time each bring one.
     assert!((3..=4).contains(&connections.load(Ordering::SeqCst)));
+}
+
+#[test]
+fn a_phase_after_another_on_the_same_http_2_connection_is_read_by_its_own_settings() {
+    let (url, connections) = h2_server(2, H2Fault::None);
+    let run = Run::new(&url, json!({"http2": true, "stream": true}));
+    run.phase(closed(1, 2));
+    let own = json!({"name": "b", "load": {"kind": "concurrency", "n": 1}, "requests": 1,
+        "request": {"save_responses": true, "api": "completions"}});
+    assert_eq!(run.phase(own)["counts"]["ok"], 1);
+    run.engine.finish("complete", "").unwrap();
+    let mut texts = TextReader::open(run.dir.path(), WhichLog::Answers).unwrap();
+    assert_eq!(texts.next_text().unwrap(), Some((2, TextKind::Answer, b"w0w1".to_vec())));
+    assert_eq!((texts.next_text().unwrap(), connections.load(Ordering::SeqCst)), (None, 1));
 }
 
 #[test]

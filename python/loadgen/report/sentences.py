@@ -57,9 +57,15 @@ def title(result: SessionResult) -> str:
     """Return what was run, in one line."""
     config = result.report["run"]["config"]
     parts = [plain(str(result.report["run"].get("model") or config["url"]))]
-    if "api" in config:  # else the log's description of the run is damaged
-        parts.append(f"{config['api']}, {'streamed' if config['stream'] else 'not streamed'}")
     phases = [phase for phase in result.phases if phase.type != "warmup"]
+    # Phases may differ; without any, or where the log's description is damaged, there is the run's or nothing.
+    requests = [_request(phase, config) for phase in phases] or [config]
+    said = [
+        f"{request['api']}, {'streamed' if request['stream'] else 'not streamed'}"
+        for request in requests
+        if "api" in request
+    ]
+    parts.append(" and ".join(dict.fromkeys(said)))
     if len(phases) == 1:
         asked = (phases[0].report.get("config") or {}).get("duration_s")
         # A load that ran its time is named by it; one that ended before, by how long it really took.
@@ -197,21 +203,28 @@ def _tokens(phase: PhaseResult) -> str:
     return f"{', '.join(parts)} ({source}{more})"
 
 
+def _request(phase: PhaseResult, config: dict[str, Any]) -> dict[str, Any]:
+    """Return how the requests of a phase were made: the phase's own account, over the run's options."""
+    own = (phase.report.get("config") or {}).get("request") or {}
+    return config | {name.removesuffix("_s"): value for name, value in own.items()}
+
+
 def _failures(phase: PhaseResult, config: dict[str, Any]) -> list[str]:
     details = phase.report["failure_details"]
-    lines = [_failure(detail, config) for detail in details[:_KINDS]]
+    request = _request(phase, config)
+    lines = [_failure(detail, request) for detail in details[:_KINDS]]
     rest = sum(detail["count"] for detail in details[_KINDS:])
     if rest:
         lines.append(f"{figures.whole(rest)} more, of {_many(len(details) - _KINDS, 'other kind')}: see report.json")
     return lines
 
 
-def _failure(detail: dict[str, Any], config: dict[str, Any]) -> str:
+def _failure(detail: dict[str, Any], request: dict[str, Any]) -> str:
     more = plain(str(detail["words"]))
     if detail["class"] == "stall":
-        more = f"no byte for {figures.clock(config['stall_timeout'])}"
+        more = f"no byte for {figures.clock(request['stall_timeout'])}"
     elif detail["class"] == "timeout":
-        more = f"after {figures.clock(config['timeout'])}"
+        more = f"after {figures.clock(request['timeout'])}"
     words = said(detail)
     text = f"{figures.whole(detail['count'])} × {failure_words(detail['class'])}"
     text += (f" ({more})" if more else "") + (f": {words}" if words and words != more else "")

@@ -1,9 +1,9 @@
 //! The APIs that can be spoken.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Which API a request speaks.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
     /// `/v1/chat/completions`
@@ -14,6 +14,9 @@ pub enum Api {
 }
 
 impl Api {
+    /// Every API; `ALL[api as usize]` is that API.
+    pub const ALL: [Self; 2] = [Self::Chat, Self::Completions];
+
     /// The path that a base URL is completed with.
     pub fn path(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::endpoint::Api;
 use crate::schedule::{Load, Order};
 
-/// One run: the target, how to speak to it, where its log goes.
+/// One run: the target, how to speak to it unless a phase says otherwise, where its log goes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
@@ -82,6 +82,39 @@ pub enum PhaseType {
     Accuracy,
 }
 
+/// What whoever waits for a phase's requests is told of each one that ends.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Completions {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its row, and why it failed.
+    Ids,
+    /// The answer's text as well.
+    Answers,
+}
+
+/// How a phase's requests differ from the run's: what is absent is as there.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestConfig {
+    /// The API spoken.
+    pub api: Option<Api>,
+    /// Ask for a stream of server-sent events.
+    pub stream: Option<bool>,
+    /// Ask for `stream_options.include_usage` until a server refuses it.
+    pub include_usage: Option<bool>,
+    /// Further request headers, instead of the run's. The API key stays.
+    pub headers: Option<Vec<(String, String)>>,
+    /// Seconds for a whole request.
+    pub timeout_s: Option<f64>,
+    /// Seconds between bytes, from the first byte on.
+    pub stall_timeout_s: Option<f64>,
+    /// Keep the answers' text in `answers.log`.
+    pub save_responses: Option<bool>,
+}
+
 /// One phase of a run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -116,19 +149,18 @@ pub struct PhaseConfig {
     /// Put a different marker into every prompt, so that no server's prefix cache helps.
     #[serde(default)]
     pub unique_prompts: bool,
+    /// How its requests are made. The log has what came of it and the run's, without headers.
+    #[serde(default, skip_serializing)]
+    pub request: RequestConfig,
+    /// What [`super::Engine::take_completions`] tells of its requests.
+    #[serde(default)]
+    pub completions: Completions,
     /// Stop when the first answers are all 401, 403, 404 or refused connections.
     #[serde(default = "yes")]
     pub stop_early: bool,
     /// What the report must know of the phase (dataset, load in words, SLOs): stored in the log as it is.
     #[serde(default)]
     pub meta: serde_json::Value,
-}
-
-impl RunConfig {
-    /// Whether answers are read as text at all.
-    pub(crate) fn reads_text(&self) -> bool {
-        self.save_responses || self.keep_uncounted
-    }
 }
 
 fn yes() -> bool {

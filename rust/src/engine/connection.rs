@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flight::Verdict;
+use super::phase::Phase;
 use super::reception::{Aids, Reception};
 use crate::clock::now_ns;
 use crate::http::{Fault, Progress, ResponseParser, Sink, Stream};
@@ -52,10 +53,10 @@ impl Connection {
         Self { stream, parser, reception, out: Vec::new(), written: 0, kept: false }
     }
 
-    /// Forget the last request. `out` is for the caller to fill next.
-    pub(super) fn reset(&mut self, streamed: bool) {
+    /// Forget the last request; the next is one of `phase`. `out` is for the caller to fill next.
+    pub(super) fn reset(&mut self, phase: &Phase) {
         self.parser.reset();
-        self.reception.reset(streamed);
+        self.reception.reset(phase);
         self.out.clear();
         self.written = 0;
     }

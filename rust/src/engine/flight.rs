@@ -30,6 +30,8 @@ pub(super) struct Flight {
     /// Index of the request's phase.
     pub(super) phase: Cell<u16>,
     deadline: Cell<u64>,
+    /// Nanoseconds of silence after the first byte that end it.
+    stall_ns: Cell<u64>,
     /// The newest byte; 0 until the first.
     last_byte: Cell<u64>,
     /// When `[DONE]` was seen; 0 until then.
@@ -41,10 +43,11 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// A request starts now and may last until `deadline`.
-    pub(super) fn start(&self, phase: u16, deadline: u64) {
+    /// A request starts now and may last until `deadline`, and fall silent for less than `stall_ns`.
+    pub(super) fn start(&self, phase: u16, deadline: u64, stall_ns: u64) {
         self.phase.set(phase);
         self.deadline.set(deadline);
+        self.stall_ns.set(stall_ns);
         self.last_byte.set(0);
         self.finished.set(0);
         self.verdict.set(None);
@@ -94,7 +97,7 @@ impl Flight {
     }
 
     /// End it if its time is up: `cancel` says whether its phase wants it gone.
-    fn judge(&self, now: u64, stall_ns: u64, cancel: bool) {
+    fn judge(&self, now: u64, cancel: bool) {
         if self.verdict.get().is_some() {
             return;
         }
@@ -106,7 +109,7 @@ impl Flight {
             Verdict::Failed(Failure::Cancelled)
         } else if now >= self.deadline.get() {
             Verdict::Failed(Failure::Timeout)
-        } else if heard != 0 && now.saturating_sub(heard) >= stall_ns {
+        } else if heard != 0 && now.saturating_sub(heard) >= self.stall_ns.get() {
             Verdict::Failed(Failure::Stall)
         } else {
             return;
@@ -129,7 +132,7 @@ impl Flights {
     /// Take an idle one, or make one, and watch it.
     pub(super) fn enter(&self) -> Rc<Flight> {
         let flight = self.idle.borrow_mut().pop().unwrap_or_default();
-        flight.start(0, u64::MAX);
+        flight.start(0, u64::MAX, u64::MAX);
         let mut live = self.live.borrow_mut();
         flight.at.set(live.len());
         live.push(Rc::clone(&flight));
@@ -149,9 +152,9 @@ impl Flights {
     }
 
     /// Judge every one; `cancel(phase)` says whether that phase wants its requests gone.
-    pub(super) fn sweep(&self, now: u64, stall_ns: u64, cancel: impl Fn(u16) -> bool) {
+    pub(super) fn sweep(&self, now: u64, cancel: impl Fn(u16) -> bool) {
         for flight in self.live.borrow().iter() {
-            flight.judge(now, stall_ns, cancel(flight.phase.get()));
+            flight.judge(now, cancel(flight.phase.get()));
         }
     }
 }
@@ -178,9 +181,9 @@ mod tests {
     fn judged(set: impl Fn(&Flight), now: u64, cancel: bool) -> Option<Verdict> {
         let flights = Flights::default();
         let flight = flights.enter();
-        flight.start(3, 1_000);
+        flight.start(3, 1_000, STALL);
         set(&flight);
-        flights.sweep(now, STALL, |phase| cancel && phase == 3);
+        flights.sweep(now, |phase| cancel && phase == 3);
         flight.verdict()
     }
 
@@ -197,16 +200,28 @@ mod tests {
     }
 
     #[test]
+    fn each_request_has_its_own_patience() {
+        let flights = Flights::default();
+        let [short, long] = [flights.enter(), flights.enter()];
+        short.start(0, 1_000, 50);
+        long.start(1, 1_000, 500);
+        short.heard(100);
+        long.heard(100);
+        flights.sweep(200, |_| false);
+        assert_eq!((short.verdict(), long.verdict()), (Some(Verdict::Failed(Failure::Stall)), None));
+    }
+
+    #[test]
     fn a_finished_answer_whose_connection_stays_open_is_let_go() {
         let finished = |f: &Flight| {
-            f.start(3, u64::MAX);
+            f.start(3, u64::MAX, STALL);
             f.finish(500);
         };
         assert_eq!(judged(finished, 500 + LINGER_NS - 1, false), None);
         assert_eq!(judged(finished, 500 + LINGER_NS, false), Some(Verdict::Lingered));
         assert_eq!(judged(finished, 501, true), Some(Verdict::Lingered), "complete beats cancelled");
         let overdue = |f: &Flight| {
-            f.start(3, 501);
+            f.start(3, 501, STALL);
             f.finish(500);
         };
         assert_eq!(judged(overdue, 501, false), Some(Verdict::Lingered), "and timed out");
@@ -215,7 +230,7 @@ mod tests {
     #[test]
     fn cancelling_reaches_only_the_phase_it_names() {
         assert_eq!(judged(|_| (), 1, true), Some(Verdict::Failed(Failure::Cancelled)));
-        assert_eq!(judged(|f| f.start(4, 1_000), 1, true), None);
+        assert_eq!(judged(|f| f.start(4, 1_000, STALL), 1, true), None);
     }
 
     #[test]
@@ -224,7 +239,7 @@ mod tests {
         let all: Vec<_> = (0..4).map(|_| flights.enter()).collect();
         flights.leave(&all[1]);
         flights.leave(&all[3]);
-        flights.sweep(1, STALL, |_| true);
+        flights.sweep(1, |_| true);
         let ended: Vec<bool> = all.iter().map(|f| f.verdict().is_some()).collect();
         assert_eq!(ended, [true, false, true, false]);
     }
@@ -234,7 +249,7 @@ mod tests {
         let flights = Flights::default();
         let flight = flights.enter();
         flights.leave(&flight);
-        flights.sweep(u64::MAX, 1, |_| true);
+        flights.sweep(u64::MAX, |_| true);
         assert_eq!(flight.verdict(), None);
     }
 }

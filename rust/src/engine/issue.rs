@@ -1,4 +1,4 @@
-//! How a worker starts the requests of a phase: slots that never rest, or arrivals on a schedule.
+//! How a worker starts the requests of a phase: slots that never rest, arrivals on a schedule, or orders from outside.
 
 use std::rc::Rc;
 
@@ -6,6 +6,7 @@ use tokio::sync::Barrier;
 use tokio::task::{spawn_local, yield_now};
 
 use super::flight::guarded;
+use super::manual::{Order, Orders};
 use super::phase::StopReason;
 use super::request::{Request, Ticket};
 use super::timer::IssueTimer;
@@ -28,11 +29,12 @@ const GROUP: u32 = 16;
 pub(super) async fn run(worker: Rc<Worker>, phase: Rc<PhaseHere>, barrier: Arc<Barrier>) {
     connect_ahead(&worker, &phase).await;
     barrier.wait().await;
-    phase.shared.start(now_ns());
+    phase.shared.connected(now_ns());
     match phase.shared.config.load {
         // Fewer slots than workers: the others have them all.
         _ if slots(&worker, &phase) == Some(0) => phase.issued_last(&worker),
         Load::Concurrency { .. } => fill_slots(&worker, &phase),
+        Load::Manual => {}
         _ => {
             let task = spawn_local(arrivals(Rc::clone(&worker), Rc::clone(&phase)));
             phase.arrivals_by(task.abort_handle());
@@ -122,6 +124,25 @@ async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReaso
     }
 }
 
+/// A load issued from outside: from now on, connected ahead or not, what is asked for goes out at once. It occupies a slot
+/// until nobody can ask any more, so that the worker doesn't end before what it was asked for is made.
+pub(super) fn obey(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, orders: Orders) {
+    worker.running.set(worker.running.get() + 1);
+    spawn_local(make_orders(Rc::clone(worker), Rc::clone(phase), orders));
+}
+
+async fn make_orders(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Orders) {
+    let _guard = PanicGuard(Rc::clone(&worker));
+    while let Some(Order { index, sample, planned }) = orders.recv().await {
+        let sample = sample.unwrap_or_else(|| phase.sample(index));
+        let stamps = Stamps { planned, issued: planned, ..Stamps::default() };
+        worker.note_issued(&phase, now_ns().saturating_sub(planned));
+        send(&worker, &phase, Ticket { index, sample, stamps });
+    }
+    phase.issued_last(&worker);
+    worker.slot_ended(&phase);
+}
+
 /// Start one arrival: its bytes go out now, the rest is a task of its own.
 fn send(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, ticket: Ticket) {
     worker.running.set(worker.running.get() + 1);
@@ -187,7 +208,7 @@ async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
     let wanted = wanted.min(config.requests.unwrap_or(u64::MAX).try_into().unwrap_or(usize::MAX));
     while worker.idle_connections() < wanted && !phase.shared.stopped() {
         let group = AHEAD_AT_ONCE.min(wanted - worker.idle_connections());
-        if !connect_group(worker, group).await {
+        if !connect_group(worker, phase, group).await {
             // The requests themselves will meet the failure, with a row each.
             return;
         }
@@ -195,16 +216,16 @@ async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
 }
 
 /// Open `n` connections side by side; false if any failed.
-async fn connect_group(worker: &Rc<Worker>, n: usize) -> bool {
+async fn connect_group(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, n: usize) -> bool {
     let tasks: Vec<_> = (0..n)
         .map(|_| {
-            let worker = Rc::clone(worker);
+            let (worker, phase) = (Rc::clone(worker), Rc::clone(phase));
             spawn_local(async move {
                 let flight = worker.flights.enter();
                 let connected = guarded(&flight, worker.run.connector.connect()).await;
                 worker.flights.leave(&flight);
                 match connected {
-                    Ok(Ok(stream)) => worker.keep_idle(worker.connection(stream)),
+                    Ok(Ok(stream)) => worker.keep_idle(Worker::connection(stream, &phase.shared)),
                     Ok(Err(_)) | Err(_) => return false,
                 }
                 true

@@ -1,20 +1,24 @@
 //! The engine: workers that share nothing take requests from one plan, make them, and write what happened.
 
 mod bodies;
+mod completions;
 pub mod config;
 mod connection;
 mod flight;
 mod issue;
+mod manual;
 mod multiplexed;
 mod phase;
 mod reception;
 mod request;
 mod run;
+mod settings;
 mod ticker;
 mod timer;
 mod usage;
 mod worker;
 
 pub use bodies::{Bodies, BodiesError};
+pub use completions::{Completion, Texts};
 pub use phase::StopReason;
 pub use run::{Engine, EngineError};

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::bodies::Bodies;
 use super::config::PhaseConfig;
+use super::manual::{Gate, WorkerGone};
+use super::settings::Settings;
 use crate::record::{Failure, Row};
 use crate::schedule::{Arrivals, Load};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -65,16 +67,19 @@ pub struct Tally {
 }
 
 /// One phase of a run.
-#[derive(Debug)]
 pub struct Phase {
     /// Its index in the session.
     pub index: u16,
     /// What was asked for.
     pub config: PhaseConfig,
+    /// How its requests are made.
+    pub settings: Settings,
     /// What it sends.
     pub bodies: Arc<Bodies>,
     /// Session-wide index of its first request.
     pub first_id: u64,
+    /// Where requests of a manual load come in; no other load has one.
+    gate: Option<Gate>,
     start_ns: OnceLock<u64>,
     next: AtomicU64,
     reason: AtomicU32,
@@ -88,6 +93,18 @@ pub struct Phase {
     changed: Condvar,
 }
 
+/// What a phase is made of.
+pub struct Ways {
+    /// What was asked for.
+    pub config: PhaseConfig,
+    /// How its requests are made.
+    pub settings: Settings,
+    /// What it sends.
+    pub bodies: Arc<Bodies>,
+    /// Where requests of a manual load come in.
+    pub gate: Option<Gate>,
+}
+
 /// What the end of a phase is decided on; touched once per worker and phase.
 #[derive(Debug)]
 struct Open {
@@ -98,12 +115,15 @@ struct Open {
 
 impl Phase {
     /// A phase that `workers` workers will run.
-    pub fn new(index: u16, first_id: u64, config: PhaseConfig, bodies: Arc<Bodies>, workers: u16) -> Self {
+    pub fn new(index: u16, first_id: u64, ways: Ways, workers: u16) -> Self {
+        let Ways { config, settings, bodies, gate } = ways;
         Self {
             index,
             config,
+            settings,
             bodies,
             first_id,
+            gate,
             start_ns: OnceLock::new(),
             next: AtomicU64::new(0),
             reason: AtomicU32::new(0),
@@ -121,6 +141,21 @@ impl Phase {
     /// The moment it starts: `now` of the first worker that asks once all are connected.
     pub fn start(&self, now: u64) -> u64 {
         *self.start_ns.get_or_init(|| now)
+    }
+
+    /// All workers are connected: it starts at `now` at the latest.
+    pub fn connected(&self, now: u64) {
+        self.start(now);
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Wait for its start; `None` when `timeout` came first.
+    pub fn wait_started(&self, timeout: Duration) -> Option<u64> {
+        let guard = self.lock();
+        let waited = self.changed.wait_timeout_while(guard, timeout, |_| self.started().is_none());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.started()
     }
 
     /// Its start, once it has started.
@@ -148,6 +183,29 @@ impl Phase {
         Some(index)
     }
 
+    /// Whether its requests are asked for from outside.
+    pub fn is_manual(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// Ask a worker for one request now, of this sample or of the order's next; its index in the session. `None` when the
+    /// phase takes no more, or takes none from outside.
+    pub fn issue(&self, sample: Option<u64>) -> Result<Option<u64>, WorkerGone> {
+        let Some(gate) = &self.gate else { return Ok(None) };
+        let passed = gate.pass(sample, |now| {
+            if now.saturating_sub(self.start(now)) >= self.duration_ns() {
+                self.end(StopReason::Duration);
+                return None;
+            }
+            self.claim()
+        })?;
+        if passed.is_none_or(|index| self.is_last(index)) {
+            // Whatever ended the claims has left its reason, but for the last request of all.
+            self.stop(StopReason::Requests);
+        }
+        Ok(passed.map(|index| self.first_id + index))
+    }
+
     /// Whether `index` is the last that can be claimed.
     pub fn is_last(&self, index: u64) -> bool {
         self.config.requests == Some(index + 1)
@@ -165,11 +223,15 @@ impl Phase {
         let _ = self.reason.compare_exchange(0, reason as u32, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Stop issuing at once: what is claimed and not yet due stays unsent. The first reason stays.
+    /// Stop issuing at once: what is claimed and not yet due stays unsent, but for what somebody outside was promised. The
+    /// first reason stays.
     pub fn stop(&self, reason: StopReason) {
         self.end(reason);
         // Relaxed: pairs with the load in `stopped`.
         self.stopped.store(true, Ordering::Relaxed);
+        if let Some(gate) = &self.gate {
+            gate.close();
+        }
     }
 
     /// Whether it was stopped.
@@ -307,12 +369,23 @@ pub type SharedPhase = Arc<Phase>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::manual::Orders;
+    use crate::engine::settings::tests::settings;
     use crate::record::Detail;
+    use serde_json::json;
 
     fn phase(json: &str, workers: u16) -> Phase {
         let config: PhaseConfig = serde_json::from_str(json).unwrap();
-        let bodies = Bodies::new([br#"{"a":1}"#.as_slice()].into_iter(), vec![]).unwrap();
-        Phase::new(0, 0, config, Arc::new(bodies), workers)
+        let bodies = Arc::new(Bodies::new([br#"{"a":1}"#.as_slice()].into_iter(), vec![]).unwrap());
+        let settings = settings(json!({}), json!({}));
+        Phase::new(0, 100, Ways { config, settings, bodies, gate: None }, workers)
+    }
+
+    /// A phase that is issued from outside, and its only worker's orders.
+    fn manual(limits: &str) -> (Phase, Orders) {
+        let load = format!(r#"{{"name":"p","load":{{"kind":"manual"}},"drain_timeout_s":1{limits}}}"#);
+        let (gate, mut orders) = Gate::new(1);
+        (Phase { gate: Some(gate), ..phase(&load, 1) }, orders.remove(0))
     }
 
     fn closed(requests: u64) -> Phase {
@@ -332,6 +405,34 @@ mod tests {
         assert_eq!([p.claim(), p.claim(), p.claim(), p.claim()], [Some(0), Some(1), Some(2), None]);
         assert_eq!(p.reason(), Some(StopReason::Requests));
         assert_eq!(p.claimed(), 3);
+    }
+
+    #[test]
+    fn what_is_issued_from_outside_has_the_sessions_numbers_and_ends_at_the_limit() {
+        let (p, mut orders) = manual(r#","requests":2"#);
+        assert_eq!([p.issue(Some(7)), p.issue(None), p.issue(None)], [Ok(Some(100)), Ok(Some(101)), Ok(None)]);
+        let taken: Vec<_> = std::iter::from_fn(|| orders.try_recv().ok()).map(|o| (o.index, o.sample)).collect();
+        assert_eq!(taken, [(0, Some(7)), (1, None)]);
+        assert!(orders.is_closed(), "the last request closes the gate: nobody need say that it was the last");
+        assert_eq!((p.reason(), p.claimed(), p.never_issued()), (Some(StopReason::Requests), 2, 0));
+    }
+
+    #[test]
+    fn nothing_is_issued_from_outside_once_the_phase_has_stopped_or_its_time_is_over() {
+        let (p, orders) = manual("");
+        assert_eq!(p.issue(None), Ok(Some(100)));
+        p.stop(StopReason::Stopped);
+        assert_eq!((p.issue(None), p.reason()), (Ok(None), Some(StopReason::Stopped)));
+        assert!(!orders.is_empty() && orders.is_closed(), "what was promised is still made");
+        let (p, orders) = manual(r#","duration_s":0"#);
+        assert_eq!((p.issue(None), p.reason()), (Ok(None), Some(StopReason::Duration)));
+        assert!(orders.is_empty() && orders.is_closed());
+    }
+
+    #[test]
+    fn a_phase_with_a_plan_takes_nothing_from_outside() {
+        let p = closed(3);
+        assert_eq!((p.issue(None), p.stopped()), (Ok(None), false));
     }
 
     #[test]

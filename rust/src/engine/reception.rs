@@ -1,8 +1,9 @@
 //! An answer as it comes in, over whatever protocol: decoded, counted, stamped.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::flight::Flight;
+use super::phase::Phase;
 use crate::endpoint::Answer;
 use crate::record::{Read, ReadList, Shard, Stamps, UNSET};
 use crate::series::LiveShard;
@@ -18,12 +19,24 @@ pub(super) struct Aids<'a> {
     pub(super) flight: &'a Flight,
     pub(super) request: u64,
     pub(super) phase: u16,
+    /// The phase that the live counters belong to.
+    pub(super) current: &'a Cell<u16>,
+}
+
+impl Aids<'_> {
+    /// The live counters, unless the request is of an earlier phase.
+    #[inline]
+    fn live(&self) -> Option<&LiveShard> {
+        (self.current.get() == self.phase).then_some(self.live)
+    }
 }
 
 /// One answer's decoder and what it has brought so far. Reused from request to request.
 pub(super) struct Reception {
     /// The decoder.
     pub(super) answer: Answer,
+    /// The phase whose settings the decoder has.
+    phase: u16,
     /// Bytes received.
     pub(super) bytes_in: u64,
     reads: ReadList,
@@ -32,14 +45,18 @@ pub(super) struct Reception {
 }
 
 impl Reception {
-    /// Around a decoder.
-    pub(super) fn new(answer: Answer) -> Self {
-        Self { answer, bytes_in: 0, reads: ReadList::new(), newest: None }
+    /// For answers to requests of `phase`.
+    pub(super) fn new(phase: &Phase) -> Self {
+        Self { answer: phase.settings.answer(), phase: phase.index, bytes_in: 0, reads: ReadList::new(), newest: None }
     }
 
-    /// Forget the last answer.
-    pub(super) fn reset(&mut self, streamed: bool) {
-        self.answer.reset(streamed);
+    /// Forget the last answer; the next is to a request of `phase`.
+    pub(super) fn reset(&mut self, phase: &Phase) {
+        if self.phase != phase.index {
+            // Another API, other secrets: nothing that the old decoder has learned is worth a mistake.
+            (self.answer, self.phase) = (phase.settings.answer(), phase.index);
+        }
+        self.answer.reset(phase.settings.stream);
         self.bytes_in = 0;
         self.reads.clear();
         self.newest = None;
@@ -82,10 +99,14 @@ impl Reception {
         if stamps.first_token == UNSET {
             stamps.first_token = now;
             read.delta_ns = now.saturating_sub(stamps.sent);
-            aids.live.first(read.delta_ns, tally.chunks);
+            if let Some(live) = aids.live() {
+                live.first(read.delta_ns, tally.chunks);
+            }
         } else {
             read.delta_ns = now.saturating_sub(stamps.last_token);
-            aids.live.gap(read.delta_ns, tally.chunks);
+            if let Some(live) = aids.live() {
+                live.gap(read.delta_ns, tally.chunks);
+            }
         }
         stamps.last_token = now;
         if tally.output && stamps.first_output == UNSET {

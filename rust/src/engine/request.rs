@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::completions::{Completion, Texts};
+use super::config::Completions;
 use super::connection::{Broken, Connection, Ended};
 use super::flight::{Flight, Verdict, guarded};
 use super::multiplexed::{self, Shared};
 use super::reception::{Aids, Reception};
+use super::settings::Settings;
 use super::worker::{PhaseHere, Worker};
 use crate::clock::now_ns;
 use crate::http::{Fault, Secrets, Stream};
@@ -57,6 +60,7 @@ macro_rules! aids {
             flight: &$request.flight,
             request: $request.id(),
             phase: $request.phase.shared.index,
+            current: &$request.worker.current,
         }
     };
 }
@@ -71,7 +75,8 @@ struct Close {
 impl Request {
     /// For `ticket`; its time-out starts now.
     pub(super) fn new(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, flight: &Rc<Flight>, ticket: Ticket) -> Self {
-        flight.start(phase.shared.index, ticket.stamps.issued.saturating_add(worker.run.timeout_ns));
+        let Settings { timeout_ns, stall_timeout_ns, .. } = phase.shared.settings;
+        flight.start(phase.shared.index, ticket.stamps.issued.saturating_add(timeout_ns), stall_timeout_ns);
         Self {
             worker: Rc::clone(worker),
             phase: Rc::clone(phase),
@@ -102,7 +107,7 @@ impl Request {
         loop {
             if slot.is_none() {
                 match self.connect().await {
-                    Ok(stream) => *slot = Some(self.worker.connection(stream)),
+                    Ok(stream) => *slot = Some(Worker::connection(stream, &self.phase.shared)),
                     Err(close) => return self.write_row(None, close),
                 }
             }
@@ -128,7 +133,7 @@ impl Request {
 
     async fn make_multiplexed(mut self) -> u64 {
         let worker = Rc::clone(&self.worker);
-        let mut reception = worker.multiplexed.take_reception().unwrap_or_else(|| worker.reception());
+        let mut reception = worker.multiplexed.take_reception().unwrap_or_else(|| Reception::new(&self.phase.shared));
         let done = loop {
             let connection = match worker.multiplexed.with_room() {
                 Some(connection) => connection,
@@ -140,8 +145,8 @@ impl Request {
             let used = connection.used.replace(true);
             let body = self.body();
             self.bytes_out += body.len() as u64;
-            reception.reset(worker.run.config.stream);
-            let request = worker.run.template.h2_request(body.len());
+            reception.reset(&self.phase.shared);
+            let request = self.settings().template.h2_request(body.len());
             let aids = aids!(self);
             let exchange = multiplexed::exchange(&connection, request, body, &mut reception, &aids, &mut self.stamps);
             let ended = match guarded(&self.flight, exchange).await {
@@ -169,12 +174,11 @@ impl Request {
     /// Whether this end asks for one more attempt, and of which kind.
     fn another(&mut self, stale: bool, close: &Close, reception: &Reception) -> Option<AttemptKind> {
         if stale {
-            self.worker.live.reconnected();
-            self.phase.reconnected();
+            self.worker.note_reconnected(&self.phase);
             return Some(AttemptKind::Reconnect);
         }
         if self.refuses_usage(close, reception) {
-            self.worker.run.refuse_usage();
+            self.worker.run.usage_refusals.note(self.settings().api);
             return Some(AttemptKind::Retry);
         }
         None
@@ -208,16 +212,26 @@ impl Request {
         self.phase.shared.first_id + self.ticket.index
     }
 
+    fn settings(&self) -> &Settings {
+        &self.phase.shared.settings
+    }
+
+    /// Whether the next attempt asks for usage in the stream.
+    fn asks_usage(&self) -> bool {
+        let settings = self.settings();
+        settings.wants_usage() && !self.worker.run.usage_refusals.has(settings.api)
+    }
+
     fn render(&mut self, connection: &mut Connection) {
-        connection.reset(self.worker.run.config.stream);
-        self.asked_usage = self.worker.run.asks_usage();
+        connection.reset(&self.phase.shared);
+        self.asked_usage = self.asks_usage();
         let marker = self.marker();
-        self.worker.run.template.render(&self.pieces(&marker), &mut connection.out);
+        self.settings().template.render(&self.pieces(&marker), &mut connection.out);
         self.bytes_out += connection.out.len() as u64;
     }
 
     fn body(&mut self) -> Bytes {
-        self.asked_usage = self.worker.run.asks_usage();
+        self.asked_usage = self.asks_usage();
         let marker = self.marker();
         self.pieces(&marker).concat().into()
     }
@@ -225,7 +239,7 @@ impl Request {
     /// The body: what the engine opens it with, the sample's, and a marker in the sample's hole.
     fn pieces<'a>(&'a self, marker: &'a str) -> [&'a [u8]; 4] {
         let (before, after) = self.phase.shared.bodies.parts(self.ticket.sample as usize);
-        [self.worker.run.opening(self.asked_usage), before, marker.as_bytes(), after]
+        [self.settings().opening(self.asked_usage), before, marker.as_bytes(), after]
     }
 
     /// What makes a prompt unlike every other; empty unless asked for.
@@ -262,7 +276,7 @@ impl Request {
         Attempt { kind: self.kind, node: 0, sent, first_byte, done, status, outcome }
     }
 
-    fn write_row(&mut self, reception: Option<&mut Reception>, close: Close) -> u64 {
+    fn write_row(&mut self, mut reception: Option<&mut Reception>, close: Close) -> u64 {
         if self.stamps.done == UNSET {
             self.stamps.done = self.flight.ended_at();
         }
@@ -285,7 +299,10 @@ impl Request {
         if !self.attempts.is_empty() {
             self.attempts.push(self.attempt(row.status, row.failure));
         }
-        self.keep(&row, reception, &close);
+        self.keep(&row, reception.as_deref_mut(), &close);
+        if self.phase.shared.config.completions != Completions::None {
+            self.tell(&row, reception.as_deref(), &close);
+        }
         self.worker.note_done(&self.phase, &row);
         self.phase.shared.learn(&row);
         // A finished answer whose connection was waited for is done before its slot is free.
@@ -295,7 +312,7 @@ impl Request {
     /// Hand everything to the log.
     fn keep(&self, row: &Row, reception: Option<&mut Reception>, close: &Close) {
         let mut shard = self.worker.shard.borrow_mut();
-        let secrets = self.worker.run.template.secrets();
+        let secrets = self.settings().template.secrets();
         let mut keep_text = |kind, bytes: &[u8]| shard.text(row.id, kind, &masked(secrets, bytes));
         if !close.text.is_empty() && row.failure != Failure::None && self.phase.keeps_text(TEXTS_KEPT) {
             keep_text(TextKind::Error, close.text.as_bytes());
@@ -321,9 +338,26 @@ impl Request {
 
     /// Whether the answer's text is asked for: every one, or for a tokenizer those that it will have to count.
     fn keeps_answer(&self, row: &Row) -> bool {
-        let config = &self.worker.run.config;
+        let settings = self.settings();
         let uncounted = row.failure == Failure::None && row.token_source != TokenSource::Usage;
-        config.save_responses || config.keep_uncounted && uncounted
+        settings.save_responses || settings.keep_uncounted && uncounted
+    }
+
+    /// Tell whoever waits for this request. The log has it already: who learns of it finds it there.
+    fn tell(&self, row: &Row, reception: Option<&Reception>, close: &Close) {
+        let secrets = self.settings().template.secrets();
+        let words = |bytes: &[u8]| String::from_utf8_lossy(&masked(secrets, bytes)).into_owned().into_boxed_str();
+        let mut texts = Texts::default();
+        let failed = row.failure != Failure::None;
+        if failed && !close.text.is_empty() {
+            texts.error = Some(words(close.text.as_bytes()));
+        }
+        if let (Completions::Answers, Some(reception)) = (self.phase.shared.config.completions, reception) {
+            let (text, reasoning) = (reception.answer.text(), reception.answer.reasoning());
+            texts.text = (!failed || !text.is_empty()).then(|| words(text));
+            texts.reasoning = (!reasoning.is_empty()).then(|| words(reasoning));
+        }
+        self.worker.tell(Completion { row: row.clone(), texts });
     }
 }
 

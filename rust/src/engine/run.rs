@@ -1,5 +1,6 @@
 //! A run: its workers, its log, and the phases one after the other.
 
+use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,15 +10,19 @@ use thiserror::Error;
 use tokio::sync::{Barrier, mpsc};
 
 use super::bodies::Bodies;
+use super::completions::{Completion, Taker};
 use super::config::{PhaseConfig, RunConfig};
-use super::phase::{Phase, SharedPhase, StopReason};
+use super::manual::{Gate, Orders};
+use super::phase::{Phase, SharedPhase, StopReason, Ways};
+use super::settings::{Settings, UsageRefusals};
 use super::ticker::Ticker;
-use super::worker::{Begin, work};
+use super::worker::{Command, work};
 use crate::clock::{Anchor, now_ns};
-use crate::http::{ConnectConfigError, Connector, RequestTemplate, Target, TargetError, TlsOptions};
+use crate::http::{ConnectConfigError, Connector, Target, TargetError, TlsOptions};
 use crate::record::{Backlog, LogError, LogHeader, LogWriter};
+use crate::schedule::Load;
 use crate::series::{LiveCopy, LiveShard};
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::Arc;
 
 /// Why a run could not start or go on.
 #[derive(Debug, Error)]
@@ -32,12 +37,15 @@ pub enum EngineError {
     /// The run log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A thread could not be started.
-    #[error("a thread could not be started: {0}")]
+    /// A thread, or the descriptor that tells of completions.
+    #[error("no thread or descriptor could be had: {0}")]
     Thread(#[from] std::io::Error),
     /// A phase was begun while another was issuing, or on a run that has finished.
     #[error("{0}")]
     State(&'static str),
+    /// Something that was asked of a phase can't be done.
+    #[error("{0}")]
+    Phase(String),
     /// Something in a worker that should not happen.
     #[error("{0}")]
     Worker(String),
@@ -46,13 +54,11 @@ pub enum EngineError {
 /// What all workers of a run may look at.
 pub(super) struct RunShared {
     pub(super) config: RunConfig,
-    pub(super) template: RequestTemplate,
+    target: Target,
     pub(super) connector: Connector,
     pub(super) lives: Vec<Arc<LiveShard>>,
     pub(super) backlog: Backlog,
-    pub(super) timeout_ns: u64,
-    pub(super) stall_timeout_ns: u64,
-    asks_usage: AtomicBool,
+    pub(super) usage_refusals: UsageRefusals,
     failure: Mutex<Option<String>>,
 }
 
@@ -60,6 +66,7 @@ pub(super) struct RunShared {
 pub struct Engine {
     run: Arc<RunShared>,
     process: u32,
+    completions: Taker,
     /// What the control side changes: never touched by a worker, never held while waiting.
     control: Mutex<Control>,
 }
@@ -67,7 +74,7 @@ pub struct Engine {
 struct Control {
     log: Option<Arc<LogWriter>>,
     ticker: Option<Ticker>,
-    workers: Vec<(mpsc::UnboundedSender<Begin>, JoinHandle<()>)>,
+    workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<()>)>,
     phases: Vec<SharedPhase>,
     reported: usize,
 }
@@ -76,7 +83,6 @@ impl Engine {
     /// Create the run's log and start its workers. Nothing is sent yet.
     pub fn start(config: RunConfig) -> Result<Self, EngineError> {
         let target = Target::parse(&config.url, config.api.path(), config.http2)?;
-        let template = RequestTemplate::new(&target, &config.headers, config.api_key.as_deref(), config.stream)?;
         let tls = TlsOptions {
             cacert: config.cacert.clone(),
             cert: config.cert.clone(),
@@ -85,38 +91,37 @@ impl Engine {
         };
         let connect_timeout = Duration::from_secs_f64(config.connect_timeout_s);
         let connector = Connector::new(&target, &tls, config.proxy.as_deref(), connect_timeout)?;
-        let template = template.through(&connector);
         let session = config.meta.get("id").and_then(Value::as_str).unwrap_or("run").to_owned();
         let header = LogHeader { anchor: Anchor::now(), session, meta: config.meta.clone() };
-        let log = LogWriter::create(&config.dir, &header, config.reads_text())?;
+        let log = LogWriter::create(&config.dir, &header, config.save_responses || config.keep_uncounted)?;
         let run = Arc::new(RunShared {
-            template,
+            target,
             connector,
             lives: (0..config.workers).map(|_| Arc::default()).collect(),
             backlog: log.backlog(),
-            timeout_ns: seconds(config.timeout_s),
-            stall_timeout_ns: seconds(config.stall_timeout_s),
-            asks_usage: AtomicBool::new(config.stream && config.include_usage),
+            usage_refusals: UsageRefusals::default(),
             failure: Mutex::new(None),
             config,
         });
+        let (completions, teller) = Taker::new()?;
         let workers = (0..run.config.workers)
             .map(|id| {
                 let (sender, commands) = mpsc::unbounded_channel();
-                let (run, shard) = (Arc::clone(&run), log.shard(id));
+                let (run, shard, teller) = (Arc::clone(&run), log.shard(id), teller.clone());
                 let thread = std::thread::Builder::new().name(format!("loadgen-{id}"));
-                Ok((sender, thread.spawn(move || work(id, run, shard, commands))?))
+                Ok((sender, thread.spawn(move || work(id, run, shard, teller, commands))?))
             })
             .collect::<Result<Vec<_>, std::io::Error>>()?;
         let log = Arc::new(log);
         let ticker = Some(Ticker::start(Arc::clone(&run), Arc::clone(&log))?);
         let control = Control { log: Some(log), ticker, workers, phases: Vec::new(), reported: 0 };
-        Ok(Self { run, process: std::process::id(), control: Mutex::new(control) })
+        Ok(Self { run, process: std::process::id(), completions, control: Mutex::new(control) })
     }
 
     /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
     pub fn begin(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(), EngineError> {
         self.check_process()?;
+        let (ways, orders) = self.ways(config, bodies)?;
         let mut control = self.control();
         if control.phases.len() > control.reported {
             return Err(EngineError::State("a phase is still running: wait for its end first"));
@@ -124,18 +129,62 @@ impl Engine {
         let log = control.log.as_ref().ok_or(EngineError::State("the run has finished"))?;
         let first_id = control.phases.last().map_or(0, |p| p.first_id + p.claimed());
         let index = u16::try_from(control.phases.len()).map_err(|_| EngineError::State("65,536 phases at most"))?;
+        if ways.settings.keep_answers() {
+            log.keep_answers()?;
+        }
+        let mut told = json!(ways.config);
+        told["request"] = ways.settings.account();
         log.meta(&json!({
-            "event": "phase_start", "phase": index, "ns": now_ns(), "first_id": first_id, "config": config
+            "event": "phase_start", "phase": index, "ns": now_ns(), "first_id": first_id, "config": told
         }))?;
-        let phase = Arc::new(Phase::new(index, first_id, config, bodies, self.run.config.workers));
+        let phase = Arc::new(Phase::new(index, first_id, ways, self.run.config.workers));
         control.phases.push(Arc::clone(&phase));
         control.ticker.iter().for_each(|ticker| ticker.watch(index));
         let barrier = Arc::new(Barrier::new(usize::from(self.run.config.workers)));
+        let mut orders = orders.into_iter();
         for (worker, _) in &control.workers {
+            let (phase, barrier, orders) = (Arc::clone(&phase), Arc::clone(&barrier), orders.next());
             // A closed channel means that the worker failed; `wait` reports that.
-            let _ = worker.send(Begin { phase: Arc::clone(&phase), barrier: Arc::clone(&barrier) });
+            let _ = worker.send(Command::Begin { phase, barrier, orders });
         }
         Ok(())
+    }
+
+    /// Send one request of a manual phase now, of this sample or of the order's next: its index in the session. `None`
+    /// when the phase takes no more: its limits are reached, or it was stopped.
+    pub fn issue(&self, sample: Option<u64>) -> Result<Option<u64>, EngineError> {
+        self.check_process()?;
+        let phase = self.manual()?;
+        let count = u64::from(phase.bodies.count().get());
+        if let Some(sample) = sample.filter(|&sample| sample >= count) {
+            return Err(EngineError::Phase(format!("sample {sample} of {count}: they are counted from 0")));
+        }
+        phase.issue(sample).map_err(|gone| EngineError::Worker(self.run.failure().unwrap_or_else(|| gone.to_string())))
+    }
+
+    /// Nothing more will be issued in the manual phase: it drains and ends.
+    pub fn end_issue(&self) -> Result<(), EngineError> {
+        self.check_process()?;
+        self.manual()?.stop(StopReason::Plan);
+        Ok(())
+    }
+
+    /// Wait up to `timeout` for the newest phase's start, when its connections are there: that moment, in monotonic
+    /// nanoseconds. A manual phase also starts with its first request.
+    pub fn start_ns(&self, timeout: Duration) -> Option<u64> {
+        let phase = self.control().phases.last().cloned();
+        phase.and_then(|phase| phase.wait_started(timeout))
+    }
+
+    /// A descriptor that is readable while completions wait. It is the engine's, and closed with it.
+    pub fn completions_fd(&self) -> RawFd {
+        self.completions.fd()
+    }
+
+    /// Requests that have ended since the last call, of phases that ask for it: in the order in which each worker ended
+    /// them, none of them lost. What a drained phase brought is there before `wait` tells its end.
+    pub fn take_completions(&self) -> Vec<Completion> {
+        self.completions.take()
     }
 
     /// Wait up to `timeout` for the current phase's end; what became of it, or `None` while it runs.
@@ -204,6 +253,29 @@ impl Engine {
         self.run.failure().map_or(Ok(()), |failure| Err(EngineError::Worker(failure)))
     }
 
+    /// What a phase is made of, and each worker's orders where it is a manual one.
+    fn ways(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(Ways, Vec<Orders>), EngineError> {
+        let RunShared { config: run, target, connector, .. } = &*self.run;
+        let settings = Settings::new(run, target, connector, &config)?;
+        let (gate, orders) = match config.load {
+            Load::Manual if config.max_concurrency.is_some() => {
+                let why = "max_concurrency on a manual load: whoever issues decides how many are in flight";
+                return Err(EngineError::Phase(why.to_owned()));
+            }
+            Load::Manual => {
+                let (gate, orders) = Gate::new(run.workers);
+                (Some(gate), orders)
+            }
+            _ => (None, Vec::new()),
+        };
+        Ok((Ways { config, settings, bodies, gate }, orders))
+    }
+
+    fn manual(&self) -> Result<SharedPhase, EngineError> {
+        let phase = self.control().phases.last().filter(|phase| phase.is_manual()).cloned();
+        phase.ok_or(EngineError::State("only a phase whose load is manual is issued from outside: begin one first"))
+    }
+
     fn current(&self) -> Result<(SharedPhase, Arc<LogWriter>), EngineError> {
         let control = self.control();
         let begin = EngineError::State("no phase is running: begin one first");
@@ -244,7 +316,7 @@ impl Engine {
             "end_ns": end_ns,
             "reason": phase.reason().map_or("requests", StopReason::name),
             "counts": counts,
-            "usage_refused": self.run.config.stream && self.run.config.include_usage && !self.run.asks_usage(),
+            "usage_refused": phase.settings.wants_usage() && self.run.usage_refusals.has(phase.settings.api),
             "never_issued": phase.never_issued(),
         })
     }
@@ -265,29 +337,6 @@ impl Drop for Engine {
 }
 
 impl RunShared {
-    /// Whether requests still ask for usage in the stream.
-    #[inline]
-    pub(super) fn asks_usage(&self) -> bool {
-        // Relaxed: pairs with `refuse_usage`; a request that asks once more is asked again.
-        self.asks_usage.load(Ordering::Relaxed)
-    }
-
-    /// The server does not know `stream_options`.
-    pub(super) fn refuse_usage(&self) {
-        // Relaxed: pairs with `asks_usage`.
-        self.asks_usage.store(false, Ordering::Relaxed);
-    }
-
-    /// What every body opens with.
-    #[inline]
-    pub(super) fn opening(&self, ask_usage: bool) -> &'static [u8] {
-        match (self.config.stream, ask_usage) {
-            (true, true) => br#"{"stream":true,"stream_options":{"include_usage":true},"#,
-            (true, false) => br#"{"stream":true,"#,
-            (false, _) => b"{",
-        }
-    }
-
     /// Something that should not happen did: the run ends with it. The first one stays.
     pub(super) fn fail(&self, what: String) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
@@ -296,8 +345,4 @@ impl RunShared {
     fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-fn seconds(s: f64) -> u64 {
-    (s * 1e9) as u64
 }

@@ -8,27 +8,32 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Barrier, Notify, mpsc};
 use tokio::task::{AbortHandle, spawn_local};
 
+use super::completions::{Completion, Teller};
 use super::connection::{Connection, READ_BYTES};
 use super::flight::{Flights, SWEEP_MS};
 use super::issue;
+use super::manual::Orders;
 use super::multiplexed::Multiplexed;
-use super::phase::{SharedPhase, StopReason, Tally};
+use super::phase::{Phase, SharedPhase, StopReason, Tally};
 use super::reception::Reception;
 use super::run::RunShared;
 use super::usage::thread_cpu_ns;
 use crate::clock::now_ns;
-use crate::endpoint::{Answer, AnswerOptions};
 use crate::http::{Limits, ResponseParser, Stream};
 use crate::record::{Failure, ReadList, Row, Shard};
 use crate::schedule::SampleOrder;
 use crate::series::LiveShard;
 use crate::sync::Arc;
 
-/// What the session tells a worker: start this phase, and meet the other workers at the barrier when connected.
-/// A closed channel means: cancel what is in flight and end.
-pub(super) struct Begin {
-    pub(super) phase: SharedPhase,
-    pub(super) barrier: Arc<Barrier>,
+/// What the session tells a worker. A closed channel means: cancel what is in flight and end.
+pub(super) enum Command {
+    /// Start this phase, and meet the other workers at the barrier when connected.
+    Begin {
+        phase: SharedPhase,
+        barrier: Arc<Barrier>,
+        /// The requests asked for from outside, of a manual load.
+        orders: Option<Orders>,
+    },
 }
 
 /// Everything that a worker's tasks share. Lives on one thread.
@@ -36,6 +41,9 @@ pub(super) struct Worker {
     pub(super) id: u16,
     pub(super) run: Arc<RunShared>,
     pub(super) live: Arc<LiveShard>,
+    /// The newest phase, which the live counters belong to.
+    pub(super) current: Cell<u16>,
+    completed: Teller,
     pub(super) shard: RefCell<Shard>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) flights: Flights,
@@ -70,11 +78,17 @@ pub(super) struct PhaseHere {
 }
 
 /// The thread's main function.
-pub(super) fn work(id: u16, run: Arc<RunShared>, shard: Shard, commands: mpsc::UnboundedReceiver<Begin>) {
+pub(super) fn work(
+    id: u16,
+    run: Arc<RunShared>,
+    shard: Shard,
+    completed: Teller,
+    commands: mpsc::UnboundedReceiver<Command>,
+) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime {
         Ok(runtime) => {
-            runtime.block_on(Worker::new(id, run, shard).obey(commands));
+            runtime.block_on(Worker::new(id, run, shard, completed).obey(commands));
             // A name that is still being looked up must not hold the end back.
             runtime.shutdown_background();
         }
@@ -83,12 +97,14 @@ pub(super) fn work(id: u16, run: Arc<RunShared>, shard: Shard, commands: mpsc::U
 }
 
 impl Worker {
-    fn new(id: u16, run: Arc<RunShared>, shard: Shard) -> Rc<Self> {
+    fn new(id: u16, run: Arc<RunShared>, shard: Shard, completed: Teller) -> Rc<Self> {
         let live = Arc::clone(&run.lives[id as usize]);
         Rc::new(Self {
             id,
             run,
             live,
+            current: Cell::new(0),
+            completed,
             shard: RefCell::new(shard),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             flights: Flights::default(),
@@ -105,14 +121,12 @@ impl Worker {
         })
     }
 
-    async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Begin>) {
+    async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let sweeper = spawn_local(Rc::clone(&self).sweep_forever());
-        while let Some(Begin { phase, barrier }) = commands.recv().await {
-            self.live.clear();
-            let here = Rc::new(PhaseHere::new(phase));
-            self.phases.borrow_mut().retain(|p| p.in_flight.get() > 0 || p.issuing.get());
-            self.phases.borrow_mut().push(Rc::clone(&here));
-            spawn_local(issue::run(Rc::clone(&self), here, barrier));
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Begin { phase, barrier, orders } => self.begin(phase, barrier, orders),
+            }
         }
         self.quitting.set(true);
         while self.running.get() > 0 {
@@ -123,16 +137,21 @@ impl Worker {
         self.flush();
     }
 
-    /// Wrap a connected stream.
-    pub(super) fn connection(&self, stream: Stream) -> Box<Connection> {
-        Box::new(Connection::new(stream, ResponseParser::new(Limits::default()), self.reception()))
+    fn begin(self: &Rc<Self>, phase: SharedPhase, barrier: Arc<Barrier>, orders: Option<Orders>) {
+        self.live.clear();
+        self.current.set(phase.index);
+        let here = Rc::new(PhaseHere::new(phase));
+        self.phases.borrow_mut().retain(|p| p.in_flight.get() > 0 || p.issuing.get());
+        self.phases.borrow_mut().push(Rc::clone(&here));
+        if let Some(orders) = orders {
+            issue::obey(self, &here, orders);
+        }
+        spawn_local(issue::run(Rc::clone(self), here, barrier));
     }
 
-    /// A decoder of answers.
-    pub(super) fn reception(&self) -> Reception {
-        let options = AnswerOptions { keep_text: self.run.config.reads_text(), limits: Limits::default() };
-        let secrets = self.run.template.secrets().clone();
-        Reception::new(Answer::new(self.run.config.api, options).with_secrets(secrets))
+    /// Wrap a connected stream; its first request is likely one of `phase`.
+    pub(super) fn connection(stream: Stream, phase: &Phase) -> Box<Connection> {
+        Box::new(Connection::new(stream, ResponseParser::new(Limits::default()), Reception::new(phase)))
     }
 
     /// The most recently used idle connection.
@@ -160,6 +179,19 @@ impl Worker {
         self.live.issued(late_ns);
         phase.in_flight.set(phase.in_flight.get() + 1);
         phase.count(|t| t.issued += 1);
+    }
+
+    /// Tell whoever waits for it that a request has ended.
+    pub(super) fn tell(&self, completion: Completion) {
+        self.completed.tell(completion);
+    }
+
+    /// A kept-alive connection was replaced for a request.
+    pub(super) fn note_reconnected(&self, phase: &PhaseHere) {
+        if self.is_current(phase) {
+            self.live.reconnected();
+        }
+        phase.count(|t| t.reconnects += 1);
     }
 
     /// A request ended, and its row is written.
@@ -191,12 +223,11 @@ impl Worker {
     }
 
     fn is_current(&self, phase: &PhaseHere) -> bool {
-        self.phases.borrow().last().is_some_and(|p| p.shared.index == phase.shared.index)
+        self.current.get() == phase.shared.index
     }
 
     /// Every [`SWEEP_MS`]: time-outs, ends of phases, the log's age, and how long the loop went without a turn.
     async fn sweep_forever(self: Rc<Self>) {
-        let stall_ns = self.run.stall_timeout_ns;
         let mut last = now_ns();
         loop {
             tokio::time::sleep(Duration::from_millis(SWEEP_MS)).await;
@@ -209,7 +240,7 @@ impl Worker {
             for phase in self.phases.borrow().iter() {
                 phase.look(&self, now, behind);
             }
-            self.flights.sweep(now, stall_ns, |index| self.is_cancelled(index, now));
+            self.flights.sweep(now, |index| self.is_cancelled(index, now));
             self.count_shard().flush_if_due(now);
         }
     }
@@ -286,11 +317,6 @@ impl PhaseHere {
         *self.arrivals.borrow_mut() = Some(handle);
     }
 
-    /// A kept-alive connection was replaced.
-    pub(super) fn reconnected(&self) {
-        self.count(|t| t.reconnects += 1);
-    }
-
     /// Whether the words of one more failure are to be kept, of at most `limit`.
     pub(super) fn keeps_text(&self, limit: u32) -> bool {
         let kept = self.texts.get();
@@ -310,7 +336,8 @@ impl PhaseHere {
             // A schedule ends by itself; slots that are all busy don't. A sweep later, nothing due is left unsent.
             self.shared.stop(StopReason::Duration);
         }
-        if self.shared.stopped() {
+        // Orders that were let through before a stop still go out: then their end is the phase's.
+        if self.shared.stopped() && !self.shared.is_manual() {
             if let Some(task) = self.arrivals.borrow_mut().take() {
                 task.abort();
             }

@@ -97,6 +97,13 @@ impl Target {
         })
     }
 
+    /// This target of the API at `from`, for the one at `to`: only the path's end differs.
+    pub fn with_api(&self, from: &str, to: &str) -> Self {
+        let (path, query) = self.path.split_at(self.path.find('?').unwrap_or(self.path.len()));
+        let base = path.strip_suffix(after_v1(from)).unwrap_or(path);
+        Self { path: format!("{base}{}{query}", after_v1(to)), ..self.clone() }
+    }
+
     /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         self.tls
@@ -238,7 +245,7 @@ fn host_and_port(host: &str) -> Result<(String, Option<u16>), TargetError> {
 fn full_path(given: &str, api_path: &str) -> String {
     let (path, query) = given.split_at(given.find('?').unwrap_or(given.len()));
     let path = path.trim_end_matches('/');
-    let after_v1 = api_path.strip_prefix("/v1").unwrap_or(api_path);
+    let after_v1 = after_v1(api_path);
     if path.ends_with(after_v1) {
         format!("{path}{query}")
     } else if path.ends_with("/v1") {
@@ -246,6 +253,11 @@ fn full_path(given: &str, api_path: &str) -> String {
     } else {
         format!("{path}{api_path}{query}")
     }
+}
+
+/// The part of an API's path that every base URL lacks.
+fn after_v1(api_path: &str) -> &str {
+    api_path.strip_prefix("/v1").unwrap_or(api_path)
 }
 
 /// Percent-decoding; what is not a valid escape stays as it is.

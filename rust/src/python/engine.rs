@@ -1,14 +1,16 @@
 //! `Bodies` and `Engine` for Python.
 
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PySequenceMethods, PyString, PyTuple};
 use serde_json::json;
 
 use crate::engine::config::{PhaseConfig, RunConfig};
-use crate::engine::{self, EngineError};
+use crate::engine::{self, Completion, EngineError};
+use crate::record::UNSET;
 use crate::series::{HistogramCopy, LiveCopy};
 use crate::sync::Arc;
 
@@ -65,10 +67,64 @@ impl Engine {
         Ok(())
     }
 
+    #[pyo3(signature = (timeout=0.0))]
+    fn start_ns(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<u64>> {
+        let timeout = duration(timeout)?;
+        Ok(py.detach(|| self.0.start_ns(timeout)))
+    }
+
+    #[pyo3(signature = (sample=None))]
+    fn issue(&self, py: Python<'_>, sample: Option<u64>) -> PyResult<Option<u64>> {
+        py.detach(|| self.0.issue(sample)).map_err(to_python)
+    }
+
+    fn end_issue(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.0.end_issue()).map_err(to_python)
+    }
+
+    fn fileno(&self) -> RawFd {
+        self.0.completions_fd()
+    }
+
+    fn take_completions<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        let ended = py.detach(|| self.0.take_completions());
+        ended.iter().map(|completion| completion_tuple(py, completion)).collect()
+    }
+
     #[pyo3(signature = (status="complete", reason=""))]
     fn finish(&self, py: Python<'_>, status: &str, reason: &str) -> PyResult<()> {
         py.detach(|| self.0.finish(status, reason)).map_err(to_python)
     }
+}
+
+/// The fields of one completion in the order that `_core.pyi` declares.
+fn completion_tuple<'py>(py: Python<'py>, completion: &Completion) -> PyResult<Bound<'py, PyTuple>> {
+    let Completion { row, texts } = completion;
+    let stamp = |ns: u64| (ns != UNSET).then_some(ns);
+    let word = |word: &str| PyString::intern(py, word).into_any();
+    let first = (
+        row.id,
+        row.phase,
+        row.sample,
+        word(row.failure.name()),
+        word(row.detail.name()),
+        row.status,
+        word(row.finish.name()),
+        row.tokens_in,
+        row.tokens_out,
+    );
+    let rest = (
+        row.stamps.planned,
+        stamp(row.stamps.sent),
+        stamp(row.stamps.first_token),
+        row.stamps.done,
+        texts.text.as_deref(),
+        texts.reasoning.as_deref(),
+        texts.error.as_deref(),
+    );
+    // Tuples of Rust end at twelve.
+    let all = first.into_pyobject(py)?.as_sequence().concat(rest.into_pyobject(py)?.as_sequence())?;
+    Ok(all.cast_into::<PyTuple>()?)
 }
 
 /// Monotonic nanoseconds on the engine's clock.
@@ -88,7 +144,7 @@ fn duration(seconds: f64) -> PyResult<Duration> {
 fn to_python(error: EngineError) -> PyErr {
     let text = error.to_string();
     match error {
-        EngineError::Target(_) | EngineError::Connect(_) => PyValueError::new_err(text),
+        EngineError::Target(_) | EngineError::Connect(_) | EngineError::Phase(_) => PyValueError::new_err(text),
         EngineError::Log(_) | EngineError::Thread(_) => PyOSError::new_err(text),
         _ => PyRuntimeError::new_err(text),
     }

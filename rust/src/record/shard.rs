@@ -44,7 +44,6 @@ pub struct Shard {
     born_ns: u64,
     log_seq: u32,
     answers_seq: u32,
-    keep_answers: bool,
     to_writer: Sender<Message>,
     home: Sender<Vec<u8>>,
     returned: Receiver<Vec<u8>>,
@@ -52,7 +51,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(worker: u16, to_writer: Sender<Message>, backlog: Backlog, keep_answers: bool) -> Self {
+    pub(crate) fn new(worker: u16, to_writer: Sender<Message>, backlog: Backlog) -> Self {
         let (home, returned) = channel();
         Self {
             worker,
@@ -67,7 +66,6 @@ impl Shard {
             born_ns: 0,
             log_seq: 0,
             answers_seq: 0,
-            keep_answers,
             to_writer,
             home,
             returned,
@@ -91,12 +89,9 @@ impl Shard {
         reads.clear();
     }
 
-    /// Keep a text. Those of answers go to `answers.log`, or nowhere when answers are not kept.
+    /// Keep a text. Those of answers go to `answers.log`; see [`super::LogWriter::keep_answers`].
     pub fn text(&mut self, request: u64, kind: TextKind, bytes: &[u8]) {
         let target = if kind.is_of_answer() { Target::Answers } else { Target::Log };
-        if target == Target::Answers && !self.keep_answers {
-            return;
-        }
         let mut pieces = bytes.chunks(MAX_PAYLOAD / 2).peekable();
         // An empty text is one empty piece.
         let mut piece = pieces.next().unwrap_or_default();

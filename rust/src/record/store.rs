@@ -1,5 +1,6 @@
 //! One log file being appended to: whole blocks or nothing, whatever the disk does.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -62,6 +63,12 @@ pub(crate) struct LogFile {
     length: u64,
     /// Room is reserved up to here; `None` where the file system can't.
     reserved: Option<u64>,
+}
+
+impl fmt::Debug for LogFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LogFile({}, {} bytes)", self.path.display(), self.length)
+    }
 }
 
 impl LogFile {

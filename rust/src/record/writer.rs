@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::backlog::Backlog;
@@ -43,6 +44,8 @@ pub(crate) struct Sealed {
 pub(crate) enum Message {
     Block(Sealed),
     Meta(Vec<u8>),
+    /// From here on there is a file for answers.
+    Answers(LogFile),
     Sync(SyncSender<Result<(), String>>),
     Finish,
 }
@@ -68,7 +71,10 @@ pub struct LogWriter {
     to_thread: Sender<Message>,
     thread: Option<JoinHandle<Result<LogStats, LogError>>>,
     backlog: Backlog,
-    keep_answers: bool,
+    dir: PathBuf,
+    header: FileHeader,
+    /// Whether there is a file for answers. Taken when a phase begins.
+    keeps_answers: Mutex<bool>,
 }
 
 impl LogWriter {
@@ -78,26 +84,24 @@ impl LogWriter {
     /// [`LogError::Io`] when a file exists already or can't be made, [`LogError::Session`] for an id too long.
     pub fn create(dir: &Path, header: &LogHeader, keep_answers: bool) -> Result<Self, LogError> {
         let file_header = FileHeader::new(header)?;
-        let mut log = LogFile::create(&dir.join("run.log"))?;
-        let mut answers = if keep_answers { Some(LogFile::create(&dir.join("answers.log"))?) } else { None };
-        for file in std::iter::once(&mut log).chain(answers.as_mut()) {
-            file.append(&file_header.encode()).map_err(|e| LogError::io("write", file.path(), e))?;
+        let log = new_file(dir, "run.log", &file_header)?;
+        let writer = Self::start(dir, file_header, log)?;
+        if keep_answers {
+            writer.keep_answers()?;
         }
-        let writer = Self::start(dir, file_header.sync, log, answers)?;
         writer.meta(&serde_json::json!({"event": "run_start", "session": header.session, "meta": header.meta}))?;
         Ok(writer)
     }
 
-    fn start(dir: &Path, sync: u64, log: LogFile, answers: Option<LogFile>) -> Result<Self, LogError> {
+    fn start(dir: &Path, header: FileHeader, log: LogFile) -> Result<Self, LogError> {
         let backlog = Backlog::new();
         let (to_thread, messages) = channel();
-        let keep_answers = answers.is_some();
         let writing = Writing {
-            sync,
+            sync: header.sync,
             dir: dir.to_path_buf(),
             dir_synced: false,
             log,
-            answers,
+            answers: None,
             held: VecDeque::new(),
             held_bytes: 0,
             retry_ns: 0,
@@ -111,12 +115,27 @@ impl LogWriter {
             .name("loadgen-log".to_owned())
             .spawn(move || writing.run(&messages))
             .map_err(|e| LogError::Thread(e.to_string()))?;
-        Ok(Self { to_thread, thread: Some(thread), backlog, keep_answers })
+        let dir = dir.to_path_buf();
+        Ok(Self { to_thread, thread: Some(thread), backlog, dir, header, keeps_answers: Mutex::new(false) })
     }
 
     /// The shard of one worker; at most one for each worker number.
     pub fn shard(&self, worker: u16) -> Shard {
-        Shard::new(worker, self.to_thread.clone(), self.backlog.clone(), self.keep_answers)
+        Shard::new(worker, self.to_thread.clone(), self.backlog.clone())
+    }
+
+    /// Create `answers.log` unless it is there already. Texts of answers that come before are not kept.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when the file exists already or can't be made.
+    pub fn keep_answers(&self) -> Result<(), LogError> {
+        // A poisoned lock means that another caller panicked; what it has or hasn't made is known all the same.
+        let mut keeps = self.keeps_answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*keeps {
+            self.send(Message::Answers(new_file(&self.dir, "answers.log", &self.header)?))?;
+            *keeps = true;
+        }
+        Ok(())
     }
 
     /// Append a META document, after everything this caller has submitted before.
@@ -205,6 +224,7 @@ impl Writing {
             match message {
                 Message::Block(sealed) => self.take_block(sealed),
                 Message::Meta(json) => self.take_meta(&json),
+                Message::Answers(file) => self.take_answers(file),
                 Message::Sync(reply) => self.sync_beside(reply),
                 Message::Finish => {
                     // A worker that is still flushing is not forgotten.
@@ -212,6 +232,7 @@ impl Writing {
                         match message {
                             Message::Block(sealed) => self.take_block(sealed),
                             Message::Meta(json) => self.take_meta(&json),
+                            Message::Answers(file) => self.take_answers(file),
                             Message::Sync(_) | Message::Finish => {}
                         }
                     }
@@ -220,6 +241,12 @@ impl Writing {
             }
         }
         self.end()
+    }
+
+    fn take_answers(&mut self, file: LogFile) {
+        self.answers = Some(file);
+        // A new name in the directory.
+        self.dir_synced = false;
     }
 
     fn take_block(&mut self, sealed: Sealed) {
@@ -378,6 +405,13 @@ impl Writing {
     }
 }
 
+/// A file of the log with nothing but its header.
+fn new_file(dir: &Path, name: &str, header: &FileHeader) -> Result<LogFile, LogError> {
+    let mut file = LogFile::create(&dir.join(name))?;
+    file.append(&header.encode()).map_err(|e| LogError::io("write", file.path(), e))?;
+    Ok(file)
+}
+
 /// CPU time this thread has used.
 fn thread_cpu_ns() -> u64 {
     let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -395,7 +429,9 @@ mod tests {
 
     fn on_disk(disk: &SmallDisk) -> LogWriter {
         let log = LogFile::over(Box::new(disk.clone()), Path::new("run.log"));
-        LogWriter::start(&std::env::temp_dir(), 7, log, None).unwrap()
+        let anchor = crate::clock::Anchor::now();
+        let header = LogHeader { anchor, session: "7f3a".to_owned(), meta: serde_json::Value::Null };
+        LogWriter::start(&std::env::temp_dir(), FileHeader::new(&header).unwrap(), log).unwrap()
     }
 
     fn push(shard: &mut Shard, id: u64) {

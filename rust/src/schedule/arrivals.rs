@@ -22,10 +22,10 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// The arrivals of `load`; `None` where the load has no schedule (closed loop).
+    /// The arrivals of `load`; `None` where the load has no schedule (closed loop, or issued from outside).
     pub fn new(load: &Load, seed: u64) -> Option<Self> {
         let (arrival, stages) = match load {
-            Load::Concurrency { .. } => return None,
+            Load::Concurrency { .. } | Load::Manual => return None,
             Load::Rate { rate, arrival } => (*arrival, vec![Stage { from: *rate, to: *rate, seconds: f64::INFINITY }]),
             Load::Stages { stages, arrival } => (*arrival, stages.clone()),
             Load::Burst { n } => return Some(Self::burst(*n)),

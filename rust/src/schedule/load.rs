@@ -30,6 +30,8 @@ pub enum Load {
         /// Requests.
         n: u64,
     },
+    /// Nothing by itself: somebody outside asks for each request.
+    Manual,
 }
 
 /// The spread of the gaps between arrivals; every one has the mean `1 / rate`.

@@ -49,7 +49,8 @@ impl PhaseOutline {
 
     /// Whether the plan had moments of its own; `None` when the log no longer tells.
     pub fn is_open_loop(&self) -> Option<bool> {
-        Some(self.config.get("load")?.get("kind")?.as_str()? != "concurrency")
+        let kind = self.config.get("load")?.get("kind")?.as_str()?;
+        Some(!matches!(kind, "concurrency" | "manual"))
     }
 }
 

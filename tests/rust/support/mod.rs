@@ -1,5 +1,7 @@
 //! A server that answers as a test scripts it, on threads of its own, and counts what it saw.
 
+pub mod run;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -40,6 +42,8 @@ impl Latch {
 /// What the server saw.
 #[derive(Default)]
 pub struct Seen {
+    /// Request lines and headers, in lower case.
+    pub heads: Mutex<Vec<String>>,
     pub bodies: Mutex<Vec<String>>,
     pub connections: AtomicUsize,
     pub in_flight: AtomicUsize,
@@ -96,11 +100,12 @@ impl Drop for Server {
 fn serve(mut stream: TcpStream, seen: &Seen, script: &Script) {
     stream.set_nodelay(true).unwrap();
     let mut buffer = Vec::new();
-    while let Some(body) = read_request(&mut stream, &mut buffer) {
+    while let Some((head, body)) = read_request(&mut stream, &mut buffer) {
         let now = seen.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         seen.most_in_flight.fetch_max(now, Ordering::SeqCst);
         let n = {
             let mut bodies = seen.bodies.lock().unwrap();
+            seen.heads.lock().unwrap().push(head);
             bodies.push(body.clone());
             bodies.len() - 1
         };
@@ -124,8 +129,8 @@ fn serve(mut stream: TcpStream, seen: &Seen, script: &Script) {
     }
 }
 
-/// The body of the next request, or nothing when the client has gone.
-fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
+/// Head and body of the next request, or nothing when the client has gone.
+fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, String)> {
     loop {
         if let Some(head) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             let text = String::from_utf8_lossy(&buffer[..head]).to_lowercase();
@@ -133,7 +138,7 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> 
             if buffer.len() >= head + 4 + length {
                 let body = String::from_utf8_lossy(&buffer[head + 4..head + 4 + length]).into_owned();
                 buffer.drain(..head + 4 + length);
-                return Some(body);
+                return Some((text, body));
             }
         }
         let mut chunk = [0; 4096];

@@ -1,0 +1,76 @@
+//! Requests that have ended, for somebody outside who waits for them: told one by one, never lost, taken in batches.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+use crate::bell::Bell;
+use crate::record::Row;
+use crate::sync::Arc;
+
+/// One request that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// As it stands in the log.
+    pub row: Row,
+    /// What was said.
+    pub texts: Texts,
+}
+
+/// The words of one request's end, secrets masked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    /// The answer, of phases that ask for answers: empty where a good answer held no text, `None` where a bad one did.
+    pub text: Option<Box<str>>,
+    /// Its reasoning, where there was any.
+    pub reasoning: Option<Box<str>>,
+    /// Why it failed, where there is more to say than the class.
+    pub error: Option<Box<str>>,
+}
+
+/// A worker's end.
+#[derive(Clone, Debug)]
+pub(super) struct Teller {
+    sender: Sender<Completion>,
+    bell: Arc<Bell>,
+}
+
+impl Teller {
+    /// A request has ended.
+    pub(super) fn tell(&self, completion: Completion) {
+        // The taker outlives the workers, but for an engine that is dropped: then nobody waits any more.
+        if self.sender.send(completion).is_ok() {
+            self.bell.ring();
+        }
+    }
+}
+
+/// The other end, for one taker at a time.
+#[derive(Debug)]
+pub(super) struct Taker {
+    receiver: Mutex<Receiver<Completion>>,
+    bell: Arc<Bell>,
+}
+
+impl Taker {
+    /// Both ends.
+    pub(super) fn new() -> io::Result<(Self, Teller)> {
+        let (sender, receiver) = channel();
+        let bell = Arc::new(Bell::new()?);
+        Ok((Self { receiver: Mutex::new(receiver), bell: Arc::clone(&bell) }, Teller { sender, bell }))
+    }
+
+    /// Readable while something waits.
+    pub(super) fn fd(&self) -> RawFd {
+        self.bell.fd()
+    }
+
+    /// All that wait, in the order of each worker.
+    pub(super) fn take(&self) -> Vec<Completion> {
+        // A poisoned lock means that another taker panicked; what is in the channel is whole.
+        let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bell.hush();
+        receiver.try_iter().collect()
+    }
+}
