@@ -11,12 +11,32 @@ pub use std::{
 
 #[cfg(loadgen_loom)]
 pub use loom::{
+    cell::UnsafeCell,
     hint::spin_loop as pause,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
     },
 };
+
+/// A cell whose content is reached through a pointer, as loom's is: that one knows who reaches it when.
+#[cfg(not(loadgen_loom))]
+#[derive(Debug, Default)]
+pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loadgen_loom))]
+impl<T> UnsafeCell<T> {
+    /// Around `value`.
+    pub const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    /// Lend the content for reading and writing. Using the pointer is unsafe: nobody else may at the same time.
+    #[inline]
+    pub fn with_mut<R>(&self, use_it: impl FnOnce(*mut T) -> R) -> R {
+        use_it(self.0.get())
+    }
+}
 
 /// What a cell holds, as the one thread that ever stores into it asks: its own last value.
 ///

@@ -44,7 +44,8 @@ impl Bounds {
 
     /// How many buckets there are.
     pub fn buckets(&self) -> usize {
-        self.rule(self.high) / HALF * HALF + HALF
+        // Octave 0 has two halves, whether or not the upper one is reached.
+        (self.rule(self.high) / HALF + 1).max(2) * HALF
     }
 
     /// The bucket of `value`, or of the nearer end.
