@@ -23,7 +23,7 @@ use crate::event::{EventQueue, EventsError, RunEvents};
 use crate::http::{ConnectConfigError, Connector, Target, TargetError, TlsOptions};
 use crate::record::{Backlog, LogError, LogHeader, LogWriter};
 use crate::schedule::Load;
-use crate::series::{LiveCopy, LiveShard};
+use crate::series::{self, Live, LiveCopy, Segment, SeriesError};
 use crate::sync::Arc;
 
 /// Why a run could not start or go on.
@@ -39,6 +39,9 @@ pub enum EngineError {
     /// The run log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The live metrics: not even private memory could be had.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
     /// The events.
     #[error(transparent)]
     Events(#[from] EventsError),
@@ -61,7 +64,7 @@ pub(super) struct RunShared {
     pub(super) config: RunConfig,
     target: Target,
     pub(super) connector: Connector,
-    pub(super) lives: Vec<Arc<LiveShard>>,
+    pub(super) live: Live,
     pub(super) backlog: Backlog,
     pub(super) usage_refusals: UsageRefusals,
     failure: Mutex<Option<String>>,
@@ -109,7 +112,7 @@ impl Engine {
         let run = Arc::new(RunShared {
             target,
             connector,
-            lives: (0..config.workers).map(|_| Arc::default()).collect(),
+            live: Live::start(&header.session, config.workers, &series::directories())?,
             backlog: log.backlog(),
             usage_refusals: UsageRefusals::default(),
             failure: Mutex::new(None),
@@ -126,7 +129,8 @@ impl Engine {
                 let (sender, commands) = mpsc::unbounded_channel();
                 let run = Arc::clone(&run);
                 let emitter = emitters.next();
-                let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), emitter };
+                let turns = Arc::clone(&run.live.turns()[usize::from(id)]);
+                let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), turns, emitter };
                 let thread = std::thread::Builder::new().name(format!("loadgen-{id}"));
                 Ok((sender, thread.spawn(move || work(outfit, run, commands))?))
             })
@@ -156,6 +160,9 @@ impl Engine {
         log.meta(&json!({
             "event": "phase_start", "phase": index, "ns": now_ns(), "first_id": first_id, "config": told
         }))?;
+        // Who has left a phase on every worker writes none of its live metrics any more.
+        control.phases.iter().filter(|p| p.tally().0.is_some()).for_each(|p| self.run.live.over(p.index));
+        let lives = self.run.live.begin(index, ways.config.kind == PhaseType::Warmup)?;
         let phase = Arc::new(Phase::new(index, first_id, ways, self.run.config.workers));
         control.phases.push(Arc::clone(&phase));
         control.ticker.iter().for_each(|ticker| ticker.watch(index));
@@ -166,10 +173,10 @@ impl Engine {
             events.start_tracking(index, &phase.config.name, || flush_all(&workers));
         }
         let mut orders = orders.into_iter();
-        for worker in workers {
+        for (worker, live) in workers.into_iter().zip(lives) {
             let (phase, barrier, orders) = (Arc::clone(&phase), Arc::clone(&barrier), orders.next());
             // A closed channel means that the worker failed; `wait` reports that.
-            let _ = worker.send(Command::Begin { phase, barrier, orders });
+            let _ = worker.send(Command::Begin { phase, barrier, live, orders });
         }
         Ok(())
     }
@@ -244,10 +251,14 @@ impl Engine {
 
     /// The sum over all workers at this moment, and the seconds since the current phase started.
     pub fn live(&self) -> (LiveCopy, f64) {
-        let mut copy = LiveCopy::default();
-        self.run.lives.iter().for_each(|live| live.add_to(&mut copy));
+        let copy = self.run.live.copy();
         let started = self.control().phases.last().and_then(|p| p.started());
         (copy, started.map_or(0.0, |s| now_ns().saturating_sub(s) as f64 / 1e9))
+    }
+
+    /// The live metrics, as they are shared with other processes.
+    pub fn segment(&self) -> Arc<Segment> {
+        Arc::clone(self.run.live.segment())
     }
 
     /// Stop issuing; what is in flight may go on for `grace`.
@@ -279,6 +290,7 @@ impl Engine {
                 self.run.fail("a worker panicked; its last rows may be missing".to_owned());
             }
         }
+        self.run.live.finish(status == "complete");
         let Some(log) = log else { return Ok(()) };
         let mut end = json!({"event": "run_end", "ns": now_ns(), "status": status, "reason": reason});
         if let Some(events) = &self.events {
