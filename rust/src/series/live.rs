@@ -363,3 +363,121 @@ impl LiveCopy {
         self.issued.saturating_sub(self.ok + self.failed + self.cancelled)
     }
 }
+
+#[cfg(all(test, not(loadgen_loom)))]
+mod tests {
+    use super::*;
+    use crate::record::Stamps;
+    use crate::series::{Detail, Reader};
+
+    fn live(workers: u16) -> (tempfile::TempDir, Live) {
+        let outer = tempfile::tempdir().unwrap();
+        let live = Live::start("a/run", workers, &[outer.path().join("loadgen")]).unwrap();
+        (outer, live)
+    }
+
+    fn row(failure: Failure) -> Row {
+        let stamps = Stamps {
+            planned: 1_000_000,
+            sent: 3_000_000,
+            first_token: 7_000_000,
+            done: 9_000_000,
+            ..Stamps::default()
+        };
+        Row { failure, stamps, tokens_out: Some(5), connect_ns: 2_000, ..Row::default() }
+    }
+
+    #[test]
+    fn what_workers_count_is_the_phases_and_seen_by_others() {
+        let (_outer, live) = live(2);
+        let shards = live.begin(0, false).unwrap();
+        assert_eq!(shards.len(), 2);
+        (0..3).for_each(|_| shards[0].issued(300));
+        shards[1].issued(5_000);
+        shards[0].first(4_000_000, 1);
+        shards[0].gap(1_000_000, 2);
+        shards[0].done(&row(Failure::None));
+        shards[1].done(&row(Failure::Http));
+        shards[0].done(&row(Failure::Cancelled));
+        shards[1].reconnected();
+        let copy = live.copy();
+        assert_eq!((copy.issued, copy.ok, copy.failed, copy.cancelled, copy.in_flight()), (4, 1, 1, 1, 1));
+        assert_eq!((copy.tokens, copy.chunks, copy.reconnects, live.in_flight()), (15, 3, 1, 1));
+        assert_eq!(copy.late.stats.min(), Some(300));
+
+        let mut reader = Reader::attach(live.segment().path().unwrap()).unwrap();
+        assert_eq!(reader.id(), "a-run");
+        let seen = reader.snapshot(&Detail::default()).unwrap();
+        let max = |name: &str| seen.series.iter().find(|s| s.name == name).unwrap().max;
+        assert_eq!(max("latency"), Some(6_000_000));
+        assert_eq!(max("response_latency"), Some(8_000_000));
+        assert_eq!(max("response_ttft"), Some(6_000_000));
+        assert_eq!(max("failed_latency"), Some(6_000_000));
+        assert_eq!(max("connect"), Some(2_000));
+        assert_eq!(seen.counters.iter().find(|c| c.name == "ok").unwrap().value, 1);
+    }
+
+    #[test]
+    fn a_request_counts_in_the_phase_that_it_is_of() {
+        let (_outer, live) = live(1);
+        let warmup = live.begin(0, true).unwrap();
+        warmup[0].issued(0);
+        let performance = live.begin(1, false).unwrap();
+        performance[0].issued(0);
+        warmup[0].done(&row(Failure::None));
+        assert_eq!((live.copy().ok, live.copy().issued, live.in_flight()), (0, 1, 1));
+        let seen = live.segment().snapshot(&Detail { phase: Some(0), ..Detail::default() });
+        assert_eq!(seen.counters.iter().find(|c| c.name == "ok").unwrap().value, 1);
+    }
+
+    #[test]
+    fn more_phases_than_there_is_room_for_take_the_place_of_the_oldest_warm_up_that_is_over() {
+        let (_outer, live) = live(1);
+        let phases = |live: &Live| {
+            let seen = live.segment().snapshot(&Detail::default());
+            let ok = seen.counters.iter().filter(|c| c.name == "ok");
+            ok.map(|c| (c.phase.unwrap(), c.value)).collect::<Vec<_>>()
+        };
+        for phase in 0..SETS as u16 {
+            live.begin(phase, phase == 1).unwrap()[0].done(&row(Failure::None));
+        }
+        live.over(0);
+        live.over(1);
+        live.begin(100, false).unwrap();
+        live.begin(101, false).unwrap();
+        live.begin(102, false).unwrap();
+        let seen = phases(&live);
+        assert_eq!((seen[0], seen[1], seen[2]), ((101, 0), (100, 0), (2, 1)), "the warm-up's first, then the oldest");
+        assert_eq!((seen.len(), seen[SETS]), (SETS + 1, (102, 0)), "none over: a set of its own");
+    }
+
+    #[test]
+    fn a_set_that_the_segment_refuses_is_kept_apart_and_said() {
+        let (_outer, live) = live(1);
+        live.segment().register(&[spec("ttft", "ns", "", Kind::Counter, Some(0), 1)]).unwrap();
+        live.begin(0, false).unwrap()[0].issued(1);
+        assert_eq!(live.copy().issued, 1);
+        assert!(live.segment().notes()[0].contains("ttft is registered already"), "{:?}", live.segment().notes());
+    }
+
+    #[test]
+    fn the_first_word_on_how_a_run_ended_stands() {
+        let (_outer, live) = live(1);
+        let path = live.segment().path().unwrap().to_path_buf();
+        live.finish(false);
+        live.finish(true);
+        assert_eq!((live.segment().state(), path.exists()), (State::Interrupted, false));
+    }
+
+    #[test]
+    fn a_stall_is_told_once_and_cpu_as_it_stands() {
+        let (_outer, live) = live(1);
+        let turns = &live.turns()[0];
+        turns.loop_turn(100, 7);
+        turns.loop_turn(250, 3);
+        assert_eq!((turns.cpu_ns(), turns.take_stall_ns(), turns.take_stall_ns()), (250, 7, 0));
+        let seen = live.segment().snapshot(&Detail::default());
+        let values: Vec<_> = seen.counters.iter().map(|c| (c.name.as_str(), c.value)).collect();
+        assert_eq!(values, [("worker_cpu", 250), ("loop_stalled", 10)]);
+    }
+}

@@ -11,16 +11,18 @@ mod error;
 mod hdr;
 mod header;
 mod live;
-pub mod orders;
+#[cfg(all(test, loadgen_loom))]
+mod model;
+mod orders;
 mod owner;
 mod place;
 mod reader;
 mod region;
 mod segment;
-pub mod seqlock;
-pub mod shard;
+mod seqlock;
+mod shard;
 mod snapshot;
-pub mod stats;
+mod stats;
 
 pub use bins::Bins;
 pub use bounds::{Bounds, DIGITS};
@@ -34,3 +36,4 @@ pub use reader::Reader;
 pub use segment::{Registered, Segment};
 pub use shard::{Counter, Merged, Series};
 pub use snapshot::{CounterStat, Detail, SeriesStat, Snapshot};
+pub use stats::Stats;

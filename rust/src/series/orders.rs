@@ -3,7 +3,7 @@
 //! Two protocols carry everything. A *seqlock* (`seqlock.rs`) guards what is more than a word: a shard's statistics, and
 //! an entry that is being given to another phase. A *publication* makes known that something is ready: entries of the
 //! directory, and the last state of a run. Code takes its orderings from the `SOUND` constants, which the compiler
-//! folds away; the loom models (`tests/rust/loom_series.rs`) take each of the `weakened` ones, and must fail with it.
+//! folds away; the loom models (`model.rs`) take each of the `weakened` ones, and must fail with it.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
