@@ -12,27 +12,62 @@ if TYPE_CHECKING:
     from loadgen._core import __version__
     from loadgen.errors import ConfigError, DatasetError, LoadgenError, ReportError, RunError, TargetError
     from loadgen.session import Metric, PhaseResult, PhaseType, SessionResult, arun, run
+    from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
+    from loadgen.session.order import SampleOrder, Sequential, Single, WithoutReplacement, WithReplacement
+    from loadgen.session.plan import Plan
+    from loadgen.session.strategy import (
+        BurstStrategy,
+        ConcurrencyStrategy,
+        LoadStrategy,
+        TimedIssueStrategy,
+        create_load_strategy,
+    )
 
 __all__ = [
+    "BurstStrategy",
+    "ConcurrencyStrategy",
     "ConfigError",
     "DatasetError",
+    "LoadStrategy",
     "LoadgenError",
     "Metric",
     "PhaseResult",
     "PhaseType",
+    "Plan",
     "ReportError",
     "RunError",
+    "SampleOrder",
+    "Sequential",
     "SessionResult",
+    "Single",
     "TargetError",
+    "TimedIssueStrategy",
+    "WithReplacement",
+    "WithoutReplacement",
     "__version__",
     "arun",
+    "constant_delays",
+    "create_load_strategy",
+    "gamma_delays",
+    "poisson_delays",
     "run",
+    "uniform_delays",
 ]
 
 _ROOMS = {
     "loadgen._core": ("__version__",),
     "loadgen.errors": ("ConfigError", "DatasetError", "LoadgenError", "ReportError", "RunError", "TargetError"),
     "loadgen.session": ("Metric", "PhaseResult", "PhaseType", "SessionResult", "arun", "run"),
+    "loadgen.session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
+    "loadgen.session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
+    "loadgen.session.plan": ("Plan",),
+    "loadgen.session.strategy": (
+        "BurstStrategy",
+        "ConcurrencyStrategy",
+        "LoadStrategy",
+        "TimedIssueStrategy",
+        "create_load_strategy",
+    ),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 

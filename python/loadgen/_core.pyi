@@ -10,12 +10,15 @@ from typing_extensions import CapsuleType
 __all__ = [
     "Bodies",
     "Counter",
+    "Delays",
     "Engine",
     "EventBatch",
     "EventQueue",
     "EventReader",
     "MockServer",
+    "Plan",
     "RowReader",
+    "SampleOrder",
     "Segment",
     "SegmentReader",
     "Series",
@@ -67,6 +70,34 @@ _Completion: TypeAlias = tuple[
     str | None,
     str | None,
 ]
+
+@final
+class Delays:
+    """Iterates over the delays of an open loop in nanoseconds, at least 1, without end.
+
+    They add up to the due times of the plan with the same load and seed. ``OverflowError`` after 584 years of them.
+
+    Args:
+        kind: ``constant``, ``poisson``, ``gamma`` or ``uniform``.
+        rate: Mean arrivals a second, above 0 and at most 1e9.
+        seed: The same seed gives the same delays.
+        burstiness: Shape of gamma delays.
+        low: Shortest uniform delay, in mean delays.
+        high: Longest uniform delay, in mean delays; ``low + high`` is 2.
+    """
+
+    def __new__(
+        cls,
+        kind: str,
+        rate: float,
+        seed: int = 0,
+        *,
+        burstiness: float | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> Delays: ...
+    def __iter__(self) -> Delays: ...
+    def __next__(self) -> int: ...
 
 @final
 class Engine:
@@ -246,6 +277,29 @@ def summarise(dir: str | PathLike[str], options: str) -> str:
     """Derive a summary from the ``run.log`` of a run's directory."""
 
 @final
+class Plan:
+    """What a phase sends when: the code that the engine's workers run.
+
+    Args:
+        load: ``Load`` of ``rust/src/schedule/load.rs``.
+        order: ``sequential``, ``without_replacement``, ``with_replacement`` or ``single``.
+        samples: How many samples there are.
+        seed: Seed of arrivals and order.
+    """
+
+    def __new__(cls, load: str, order: str, samples: int, seed: int = 0) -> Plan: ...
+    @property
+    def length(self) -> int | None:
+        """How many requests it has, ``None`` where it has no end; stages are walked to theirs at each call."""
+
+    def block(self, start: int, count: int) -> tuple[bytes | None, bytes]:
+        """Return offsets and samples of ``count`` requests from ``start``, fewer where the plan ends before.
+
+        Both are little-endian u64; offsets are nanoseconds after the phase's start, ``None`` for a closed loop. A
+        random process is walked up to ``start``, some 20 ns for each request skipped; going back starts at 0 again.
+        """
+
+@final
 class RowReader:
     """Iterates over a log's rows, a batch of columns at a time: ``{name: (format, data, validity)}``.
 
@@ -255,6 +309,23 @@ class RowReader:
 
     def __iter__(self) -> RowReader: ...
     def __next__(self) -> dict[str, tuple[str, bytes, bytes | None]]: ...
+
+@final
+class SampleOrder:
+    """Iterates over sample indices without end.
+
+    Args:
+        kind: ``sequential``, ``without_replacement``, ``with_replacement`` or ``single``.
+        n: How many samples there are, at least 1.
+        seed: The same seed gives the same order.
+    """
+
+    def __new__(cls, kind: str, n: int, seed: int = 0) -> SampleOrder: ...
+    def sample(self, i: int) -> int:
+        """Return the sample of request ``i``, wherever the iteration stands."""
+
+    def __iter__(self) -> SampleOrder: ...
+    def __next__(self) -> int: ...
 
 def read_events(dir: str | PathLike[str], topics: Sequence[str] | None = None, *, offset: int = 0) -> EventReader:
     """Open the ``events.log`` of a run.

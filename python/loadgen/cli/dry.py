@@ -34,7 +34,9 @@ def show_plan(config: Config) -> int:
     for phase in made.phases:
         ends = [f"{figures.whole(phase.requests)} requests"] if phase.requests is not None else []
         ends += [figures.clock(phase.duration_s)] if phase.duration_s is not None else []
-        click.echo(f"phase      {phase.name}: {phase.load.words}{', until ' + ' or '.join(ends) if ends else ''}")
+        click.echo(
+            f"phase      {phase.name}: {phase.meta['load']['words']}{', until ' + ' or '.join(ends) if ends else ''}"
+        )
     click.echo(f"workers    {workers}")
     if config.slo:
         click.echo(f"objectives {', '.join(f'{name} ≤ {limit:g} ms' for name, limit in config.slo.items())}")

@@ -82,7 +82,7 @@ class PlainView(View):
 
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """Say what begins, and where its log is."""
-        _put(self._out, f"{phase.name}: {phase.load.words}, run in {directory}\n")
+        _put(self._out, f"{phase.name}: {phase.meta['load']['words']}, run in {directory}\n")
         self._due = time.monotonic() + _LINE_S
 
     def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
@@ -230,17 +230,14 @@ def _so_far(phase: PhasePlan, live: dict[str, Any]) -> str:
 
 
 def _requests(phase: PhasePlan) -> int | None:
-    from loadgen.session.load import Burst
-
-    return phase.load.n if isinstance(phase.load, Burst) else phase.requests
+    burst: int | None = phase.load["n"] if phase.load["kind"] == "burst" else None
+    return phase.requests if burst is None else burst
 
 
 def _share_done(phase: PhasePlan, live: dict[str, Any], done: int) -> float | None:
-    from loadgen.session.load import Stages
-
     seconds = phase.duration_s
-    if seconds is None and isinstance(phase.load, Stages):
-        seconds = sum(stage.seconds for stage in phase.load.stages)
+    if seconds is None and phase.load["kind"] == "stages":
+        seconds = sum(stage["seconds"] for stage in phase.load["stages"])
     total = _requests(phase)
     shares = [live["t_s"] / seconds] if seconds else []
     shares += [done / total] if total else []

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from loadgen.config import Config
-from loadgen.session import load as loads
-from loadgen.session.load import Load
+from loadgen.session import strategy as strategies
+from loadgen.session.strategy import BurstStrategy, PlannedStrategy
 
 
 class PhaseType(enum.Enum):
@@ -29,7 +29,7 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
     Args:
         name: Unique in the run.
         kind: What it is for.
-        load: When requests start.
+        load: When requests start: a strategy's ``load()``.
         max_concurrency: At most this many in flight, on top of an open loop.
         requests: Stop after this many.
         duration_s: Stop after this many seconds.
@@ -44,7 +44,7 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
 
     name: str
     kind: PhaseType
-    load: Load
+    load: dict[str, Any]
     max_concurrency: int | None
     requests: int | None
     duration_s: float | None
@@ -68,7 +68,7 @@ def phases_of(config: Config, dataset: dict[str, Any]) -> list[PhasePlan]:
         config: The run's options.
         dataset: Name, sha256 and number of samples, for the report.
     """
-    measured = loads.of(config)
+    measured = strategies.of(config)
     plans = []
     if config.warmup is not None:
         requests = config.warmup if isinstance(config.warmup, int) else None
@@ -77,25 +77,30 @@ def phases_of(config: Config, dataset: dict[str, Any]) -> list[PhasePlan]:
                 config,
                 dataset,
                 PhaseType.WARMUP,
-                loads.warmup_of(measured, requests),
+                strategies.warmup_of(measured, requests),
                 requests,
                 None if requests is not None else config.warmup,
             )
         )
-    requests = None if isinstance(measured, loads.Burst) else config.requests
+    requests = None if isinstance(measured, BurstStrategy) else config.requests
     plans.append(_plan(config, dataset, PhaseType.PERFORMANCE, measured, requests, config.duration))
     return plans
 
 
 def _plan(
-    config: Config, dataset: dict[str, Any], kind: PhaseType, load: Load, requests: int | None, duration: float | None
+    config: Config,
+    dataset: dict[str, Any],
+    kind: PhaseType,
+    strategy: PlannedStrategy,
+    requests: int | None,
+    duration: float | None,
 ) -> PhasePlan:
     warmup = kind is PhaseType.WARMUP
     return PhasePlan(
         name=kind.value,
         kind=kind,
-        load=load,
-        max_concurrency=config.max_concurrency if not isinstance(load, loads.Concurrency) else None,
+        load=strategy.load(),
+        max_concurrency=strategy.max_concurrency,
         requests=requests,
         duration_s=duration,
         drain=not warmup,
@@ -106,7 +111,7 @@ def _plan(
         unique_prompts=config.unique_prompts,
         stop_early=True,
         meta={
-            "load": {**msgspec.to_builtins(load), "words": load.words, "max_concurrency": config.max_concurrency},
+            "load": {**strategy.load(), "words": strategy.words, "max_concurrency": config.max_concurrency},
             "dataset": dataset,
             "seed": config.seed,
         },

@@ -3,6 +3,7 @@
 mod engine;
 mod event;
 mod record;
+mod schedule;
 mod series;
 mod stats;
 mod table;
@@ -20,6 +21,8 @@ mod _core {
     use super::event::{EventBatch, EventQueue, EventReader, read_events};
     #[pymodule_export]
     use super::record::{RowReader, TextReader, read_rows, read_texts};
+    #[pymodule_export]
+    use super::schedule::{Delays, Plan, SampleOrder};
     #[pymodule_export]
     use super::series::{
         Counter, Segment, SegmentReader, Series, clean_segments, read_hdr, segment_directories, segments,
