@@ -302,6 +302,40 @@ fn other_files_are_refused_by_what_they_are() {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+    #[test]
+    fn whatever_a_file_claims_attaching_to_it_neither_panics_nor_hangs(
+        changes in prop::collection::vec(
+            (prop_oneof![0usize..24, 512usize..576, 8704usize..8740, 0usize..16000],
+             prop_oneof![Just(0u64), Just(u64::MAX), 0u64..300, (0u32..64).prop_map(|bit| 1 << bit), any::<u64>()]),
+            1..5,
+        ),
+        cut in prop_oneof![4 => Just(0usize), 1 => 0usize..200_000],
+    ) {
+        let (_outer, dir) = private();
+        let segment = create(&dir);
+        let bounds = Kind::Series(Bounds::new(1_000, 1_000_000).unwrap());
+        let set = segment.register(&[Spec { kind: bounds, ..times("a", Some(0), 2) }, counter("b", None, 1)]).unwrap();
+        set[0].series()[1].record(5_000);
+        let mut bytes = fs::read(segment.path().unwrap()).unwrap();
+        for (word, value) in changes {
+            let at = word * 8 % (bytes.len() - 8);
+            bytes[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+        }
+        bytes.truncate(bytes.len().saturating_sub(cut));
+        let path = dir.join("changed.series");
+        fs::write(&path, &bytes).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        if let Ok(mut reader) = Reader::attach(&path) {
+            let seen = reader.snapshot(&Detail::default());
+            prop_assert!(seen.is_err() || seen.is_ok_and(|seen| seen.series.len() + seen.counters.len() <= 256));
+            let _ = reader.merged("a", None).map(|merged| merged.to_hdr());
+        }
+        clean(&[dir]);
+    }
+}
+
 #[test]
 fn files_that_another_may_have_written_are_not_read() {
     let (_outer, dir) = private();
