@@ -52,13 +52,13 @@ def _encode(encoder: msgspec.msgpack.Encoder, buffer: bytearray, ns: int) -> Non
 @pytest.mark.benchmark(group="one event, 10,000 a round")
 def test_record(benchmark: BenchmarkFixture) -> None:
     batch, ns = _core.EventBatch(32_768), _core.now_ns()
-    benchmark.pedantic(_record, (batch, ns), rounds=ROUNDS, warmup_rounds=5)
+    benchmark.pedantic(_record, (batch, ns), rounds=ROUNDS, warmup_rounds=5)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.benchmark(group="one event, 10,000 a round")
 def test_msgspec(benchmark: BenchmarkFixture) -> None:
     encoder, buffer, ns = msgspec.msgpack.Encoder(), bytearray(64), _core.now_ns()
-    benchmark.pedantic(_encode, (encoder, buffer, ns), rounds=ROUNDS, warmup_rounds=5)
+    benchmark.pedantic(_encode, (encoder, buffer, ns), rounds=ROUNDS, warmup_rounds=5)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.benchmark(group="one event, 10,000 a round")
@@ -67,4 +67,4 @@ def test_the_loop_alone(benchmark: BenchmarkFixture) -> None:
         for _ in range(1_000_000, 1_000_000 + CALLS):
             pass
 
-    benchmark.pedantic(loop, rounds=ROUNDS, warmup_rounds=5)
+    benchmark.pedantic(loop, rounds=ROUNDS, warmup_rounds=5)  # type: ignore[no-untyped-call]

@@ -81,9 +81,10 @@ def test_what_is_no_event_is_refused_and_leaves_nothing_behind() -> None:
     for wrong in (-1, 2**64):
         with pytest.raises(OverflowError):
             batch.record(ISSUED, wrong, 1)
-    for wrong in ("1", 1.0, None):
+    no_ints: list[Any] = ["1", 1.0, None]
+    for no_int in no_ints:
         with pytest.raises(TypeError):
-            batch.record(ISSUED, 1, wrong)  # type: ignore[arg-type]
+            batch.record(ISSUED, 1, no_int)
     for data in (b"", b"\x01\x01", b"\xdd\xff\xff\xff\xff", b"\xc1"):
         with pytest.raises(ValueError, match="exactly one MessagePack value"):
             batch.publish(ISSUED, 1, data=data)

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from loadgen._core import __version__
     from loadgen.errors import ConfigError, DatasetError, LoadgenError, ReportError, RunError, TargetError
-    from loadgen.session import Metric, PhaseResult, PhaseType, SessionResult, arun, run
+    from loadgen.session import (
+        Drain,
+        Limits,
+        Metric,
+        PhaseConfig,
+        PhaseResult,
+        PhaseSettings,
+        PhaseType,
+        SessionResult,
+        arun,
+        run,
+    )
     from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
     from loadgen.session.order import SampleOrder, Sequential, Single, WithoutReplacement, WithReplacement
     from loadgen.session.plan import Plan
@@ -28,10 +39,14 @@ __all__ = [
     "ConcurrencyStrategy",
     "ConfigError",
     "DatasetError",
+    "Drain",
+    "Limits",
     "LoadStrategy",
     "LoadgenError",
     "Metric",
+    "PhaseConfig",
     "PhaseResult",
+    "PhaseSettings",
     "PhaseType",
     "Plan",
     "ReportError",
@@ -57,7 +72,18 @@ __all__ = [
 _ROOMS = {
     "loadgen._core": ("__version__",),
     "loadgen.errors": ("ConfigError", "DatasetError", "LoadgenError", "ReportError", "RunError", "TargetError"),
-    "loadgen.session": ("Metric", "PhaseResult", "PhaseType", "SessionResult", "arun", "run"),
+    "loadgen.session": (
+        "Drain",
+        "Limits",
+        "Metric",
+        "PhaseConfig",
+        "PhaseResult",
+        "PhaseSettings",
+        "PhaseType",
+        "SessionResult",
+        "arun",
+        "run",
+    ),
     "loadgen.session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
     "loadgen.session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
     "loadgen.session.plan": ("Plan",),

@@ -5,17 +5,23 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from loadgen.errors import ConfigError, ReportError
 
 RUNS = Path("loadgen-runs")
 LOG, REPORT, LOCK = "run.log", "report.json", ".lock"
 ANSWERS, COUNTS = "answers.log", "tokens.bin"
+SCORES = "scores-"
+"""How the names of files with a phase's scores begin."""
+WIDTHS = {"C": "B", "S": "H", "I": "I", "L": "Q"}
+"""The formats of a log's columns as Python's own modules name them."""
 
 
 class RunDir:
@@ -203,11 +209,25 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         OSError: If the disk refuses.
     """
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Give a private file to write to, which takes its name when all of it is on the disk, and else is gone.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -217,11 +237,16 @@ def write(path: Path, content: bytes) -> None:
 
 
 _OURS = (LOG, REPORT, ANSWERS, COUNTS, LOCK)
-_HALF = (f".{REPORT}.", f".{COUNTS}.")
+_HALF = (f".{REPORT}.", f".{COUNTS}.", f".{SCORES}")
+_SCORED = re.compile(rf"{SCORES}[0-9]+\.jsonl")
 
 
 def _files(path: Path) -> list[Path]:
-    return [file for file in path.iterdir() if (file.name in _OURS or file.name.startswith(_HALF)) and _is_file(file)]
+    return [file for file in path.iterdir() if _is_ours(file.name) and _is_file(file)]
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or name.startswith(_HALF) or _SCORED.fullmatch(name) is not None
 
 
 def size(path: Path) -> int:

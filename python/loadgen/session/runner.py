@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -10,8 +11,9 @@ import msgspec
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
-from loadgen.session import counting, machine, prepare, run_dir, summary
-from loadgen.session.phase import PhasePlan
+from loadgen.session import counting, machine, prepare, run_dir, scoring, summary
+from loadgen.session.phase import PhaseConfig, PhasePlan, check, phases_of
+from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
 
 _POLL_S = 0.1
@@ -36,14 +38,24 @@ class Run:
     Args:
         config: The options.
         watcher: Sees the run go on.
+        phases: The phases in order; ``None`` takes those that the options ask for.
+
+    Raises:
+        ConfigError: If the phases don't go together.
     """
 
-    def __init__(self, config: Config, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, config: Config, watcher: Watcher | None = None, phases: Sequence[PhaseConfig] | None = None
+    ) -> None:
         self._config = config
+        self._listed = phases is not None or bool(config.phases)
+        self._phases = list(phases) if phases is not None else phases_of(config)
+        check(self._phases)
         self._watcher = watcher
         self._engine: _core.Engine | None = None
         self._interrupt: str | None = None
         self._grace = 0.0
+        self._begun = 0
         self._state: Literal["preparing", "running", "reporting"] = "preparing"
 
     @property
@@ -70,21 +82,20 @@ class Run:
             LoadgenError: If nothing could be sent, or the engine itself failed.
             KeyboardInterrupt: If Python was interrupted; what completed is in the run's directory.
         """
-        config = self._config
-        machine.reserve_descriptors(config, machine.workers(config))
-        plan = prepare.plan(config)
+        config, phases = self._config, self._phases
+        workers = machine.workers(config, phases)
+        machine.reserve_descriptors(config, phases, workers)
+        plan = prepare.plan(config, phases, listed=self._listed)
         with prepare.target(config) as url:
-            model = prepare.model_of(config)
-            prompts = _core.Bodies(*prepare.bodies(plan, model))
-            phases = plan.phases
+            ready = prepare.prepare(plan)
             del plan  # the prompts are in the core now; don't hold them twice
             if self._interrupt is not None:
                 raise RunError(f"stopped before anything was sent ({self._interrupt})")
             with run_dir.create(config.out) as directory:
-                about = prepare.meta(config, directory.id, model)
-                engine = self._start(prepare.run_config(config, url, directory.path, about), directory)
-                problem = self._drive(engine, phases, prompts, directory.path)
-                problem = problem or _count(directory.path, about["config"])
+                about = prepare.meta(config, directory.id, ready)
+                engine = self._start(prepare.run_config(config, ready, workers, url, directory.path, about), directory)
+                problem = self._drive(engine, ready, directory.path)
+                problem = problem or self._settle(ready, directory.path, about["config"])
                 report = _report(directory.path, about["config"])
         if problem is not None:
             raise problem
@@ -103,13 +114,11 @@ class Run:
             raise ConfigError(f"can't start the run in {directory.path}: {error}") from None
         return self._engine
 
-    def _drive(
-        self, engine: _core.Engine, phases: list[PhasePlan], prompts: _core.Bodies, directory: Path
-    ) -> BaseException | None:
+    def _drive(self, engine: _core.Engine, phases: list[PreparedPhase], directory: Path) -> BaseException | None:
         """Run the phases and close the log; what went wrong is returned, as the report comes first."""
         problem: BaseException | None = None
         try:
-            self._run_phases(engine, phases, prompts, directory)
+            self._run_phases(engine, phases, directory)
         except KeyboardInterrupt as error:
             self.stop("interrupted", 0.0)
             problem = error
@@ -123,13 +132,13 @@ class Run:
         self._state, self._engine = "reporting", None
         return problem
 
-    def _run_phases(
-        self, engine: _core.Engine, phases: list[PhasePlan], prompts: _core.Bodies, directory: Path
-    ) -> None:
-        for phase in phases:
+    def _run_phases(self, engine: _core.Engine, phases: list[PreparedPhase], directory: Path) -> None:
+        for prepared in phases:
             if self._is_stopped():
                 return
-            engine.begin(phase.json(), prompts)
+            phase = prepared.plan
+            engine.begin(phase.json(), prepared.bodies)
+            self._begun += 1
             if self._is_stopped():  # it came between the look above and the phase's beginning
                 engine.stop(self._grace)
             if self._watcher is not None:
@@ -139,6 +148,18 @@ class Run:
                 self._watcher.ended(phase, end)
             if end["reason"] in ("early", "disk", "stopped"):
                 return
+
+    def _settle(self, phases: list[PreparedPhase], directory: Path, config: dict[str, Any]) -> RunError | None:
+        """Score and count what the answers were kept for; what went wrong is returned, as the report comes first."""
+        problem: RunError | None = None
+        for index, phase in enumerate(phases[: self._begun]):
+            if phase.dataset is not None:
+                try:
+                    scoring.score_phase(directory, index, phase.dataset.samples, phase.config.scorer)
+                except RunError as error:
+                    problem = problem or error
+        keeps = any(phase.config.options(self._config).save_responses for phase in phases)
+        return problem or _count(directory, config, keeps=keeps)
 
     def _is_stopped(self) -> bool:
         return self._interrupt is not None
@@ -162,11 +183,11 @@ def _broken(error: Exception) -> RunError:
     return RunError(f"the engine broke down: {error}")
 
 
-def _count(directory: Path, config: dict[str, Any]) -> RunError | None:
+def _count(directory: Path, config: dict[str, Any], *, keeps: bool) -> RunError | None:
     """Count what the server didn't; what went wrong is returned, as the report comes first."""
     if counting.is_owed(directory, config):
         try:
-            counting.count(directory, config)
+            counting.count(directory, config, keeps=keeps)
         except RunError as error:
             return error
     return None
