@@ -175,6 +175,7 @@ impl Engine {
         let mut orders = orders.into_iter();
         for (worker, live) in workers.into_iter().zip(lives) {
             let (phase, barrier, orders) = (Arc::clone(&phase), Arc::clone(&barrier), orders.next());
+            let live = Box::new(live);
             // A closed channel means that the worker failed; `wait` reports that.
             let _ = worker.send(Command::Begin { phase, barrier, live, orders });
         }
