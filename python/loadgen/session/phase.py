@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -286,6 +286,7 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
         stop_early: Stop when the first answers are all refusals.
         meta: What the report must know of the phase.
         request: How its requests differ from the run's; it may hold secrets.
+        completions: What Python is told of each request's end.
         place: Its number and how many there are, where a session was given as a list of phases; not the engine's.
     """
 
@@ -303,6 +304,7 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
     stop_early: bool
     meta: dict[str, Any]
     request: dict[str, Any] | None = None
+    completions: Literal["none", "ids", "answers"] = "none"
     place: tuple[int, int] | None = None
 
     @property
@@ -316,6 +318,8 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
         del told["place"]
         if self.request is None:
             del told["request"]
+        if self.completions == "none":
+            del told["completions"]
         return msgspec.json.encode(told).decode()
 
     def __repr__(self) -> str:
@@ -412,6 +416,7 @@ def plan_of(
         stop_early=True,
         meta=meta,
         request=request_of(settings, run),
+        completions="answers" if phase.handler is not None else "none" if is_planned(phase.strategy) else "ids",
         place=place,
     )
 

@@ -266,6 +266,11 @@ class PhaseResult(msgspec.Struct, frozen=True):
         return Metric(name, self.report["metrics"].get(name))
 
     @property
+    def strategy(self) -> str:
+        """The load strategy in words."""
+        return str((self.report.get("load") or {}).get("words", ""))
+
+    @property
     def load(self) -> dict[str, Any]:
         """The load that was asked for."""
         return dict(self.report.get("load") or {})
@@ -415,6 +420,21 @@ class SessionResult(msgspec.Struct, frozen=True):
     def accuracy_results(self) -> list[PhaseResult]:
         """Results of the accuracy phases."""
         return [phase for phase in self.phases if phase.type == "accuracy"]
+
+    @property
+    def start_ns(self) -> int | None:
+        """When its first phase began, on the run's monotonic clock; ``None`` where none did."""
+        return min((phase.start_ns for phase in self.phases if phase.start_ns is not None), default=None)
+
+    @property
+    def end_ns(self) -> int | None:
+        """When its last phase was over, what it had in flight included; ``None`` where none ended."""
+        return max((phase.end_ns for phase in self.phases if phase.end_ns is not None), default=None)
+
+    @property
+    def late_answers(self) -> int:
+        """Answers of an issuer of the user's own to requests that were not in flight any more; they count nowhere."""
+        return int(self.report["run"].get("late_answers") or 0)
 
     @property
     def environment(self) -> dict[str, Any]:

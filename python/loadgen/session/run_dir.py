@@ -17,7 +17,7 @@ from loadgen.errors import ConfigError, ReportError
 
 RUNS = Path("loadgen-runs")
 LOG, REPORT, LOCK = "run.log", "report.json", ".lock"
-ANSWERS, COUNTS = "answers.log", "tokens.bin"
+ANSWERS, COUNTS, EVENTS = "answers.log", "tokens.bin", "events.log"
 SCORES = "scores-"
 """How the names of files with a phase's scores begin."""
 WIDTHS = {"C": "B", "S": "H", "I": "I", "L": "Q"}
@@ -61,11 +61,12 @@ class RunDir:
                     return
 
 
-def create(out: str | None) -> RunDir:
+def create(out: str | None, run_id: str | None = None) -> RunDir:
     """Make a run's directory, with nobody's but the user's access, and lock it.
 
     Args:
         out: Where; ``None`` for a new one below ``loadgen-runs``.
+        run_id: What the run is called; ``None`` makes a name up.
 
     Returns:
         The directory, open.
@@ -73,7 +74,8 @@ def create(out: str | None) -> RunDir:
     Raises:
         ConfigError: If it can't be made or written, or holds a run already.
     """
-    path, run_id = (Path(out), _new_id(None)) if out is not None else _fresh()
+    run_id = run_id or _new_id(RUNS if out is None else None)
+    path = Path(out) if out is not None else RUNS / f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{run_id}"
     try:
         made = not path.exists()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -95,12 +97,6 @@ def create(out: str | None) -> RunDir:
         directory.close()
         raise ConfigError(f"{path} holds a run already", "name another directory, or remove that run")
     return directory
-
-
-def _fresh() -> tuple[Path, str]:
-    now = dt.datetime.now(dt.UTC)
-    run_id = _new_id(RUNS)
-    return RUNS / f"{now:%Y%m%dT%H%M%SZ}-{run_id}", run_id
 
 
 def _new_id(runs: Path | None) -> str:
@@ -236,7 +232,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-_OURS = (LOG, REPORT, ANSWERS, COUNTS, LOCK)
+_OURS = (LOG, REPORT, ANSWERS, COUNTS, EVENTS, LOCK)
 _HALF = (f".{REPORT}.", f".{COUNTS}.", f".{SCORES}")
 _SCORED = re.compile(rf"{SCORES}[0-9]+\.jsonl")
 

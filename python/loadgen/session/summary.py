@@ -131,6 +131,8 @@ def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "anchor": summary["anchor"],
         "log": {"bytes": summary["log_bytes"], "format": summary["format"], "lost": summary["lost"]},
     }
+    if summary.get("late_answers") is not None:
+        run["late_answers"] = summary["late_answers"]
     if summary.get("events") is not None:
         run["events"] = summary["events"]
     return {"schema": SCHEMA, "run": run, "phases": phases}
@@ -202,6 +204,8 @@ def verdict(summary: dict[str, Any], max_error_rate: float) -> tuple[str, str | 
     """
     if summary["status"] == "interrupted":
         return "interrupted", summary.get("reason")
+    if summary["status"] == "failed" and summary.get("reason"):
+        return "failed", summary["reason"]
     listed = len(_asked_phases(summary)) > 1  # else there is no need to say which phase
     for phase in summary["phases"]:
         if phase.get("reason") in _ENDED_EARLY:
