@@ -478,7 +478,7 @@ def now_ns() -> int:
 
 @final
 class Segment:
-    """The live metrics of a run of this process, in a file of shared memory that other processes of this user may look into.
+    """The live metrics of a run of this process, in shared memory that other processes of this user may look into.
 
     The file is removed with the object; who has attached keeps what it saw.
     """
@@ -487,7 +487,7 @@ class Segment:
     def create(
         run: str, directories: Sequence[str | PathLike[str]] | None = None, *, reserve: int = 4_194_304
     ) -> Segment:
-        """Make a segment; without any shared memory it is memory of this process alone. ``notes`` says what went otherwise.
+        """Make a segment; without shared memory it is this process's own. ``notes`` says what went otherwise.
 
         Args:
             run: The run's id, which names the file: 1 to 64 letters, digits, ``.``, ``_`` and ``-``.
@@ -526,9 +526,9 @@ class Segment:
         *,
         phase: int | None = None,
         low: int = 1_000,
-        high: int = 3_600_000_000_000,
+        high: int = ...,
     ) -> Series:
-        """Register a series, which tells values from ``low`` to ``high`` apart to three digits. Raises as ``counter``."""
+        """Register a series, which tells values from ``low`` to ``high`` (an hour) apart. Raises as ``counter``."""
 
     def begin(self, phase: int) -> None:
         """Say that a phase begins now."""
@@ -552,9 +552,7 @@ class Segment:
     def notes(self) -> list[str]:
         """What went otherwise than wanted, in sentences."""
 
-    def snapshot(
-        self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None
-    ) -> str:
+    def snapshot(self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None) -> str:
         """Return all counters and series at this moment (``Snapshot`` of ``rust/src/series/snapshot.rs``).
 
         Args:
@@ -575,7 +573,7 @@ class Segment:
 
 @final
 class SegmentReader:
-    """The live metrics of a run of any process of this user. Nothing is written; every look is checked before it is believed."""
+    """The live metrics of a run of any process of this user, each look checked before it is believed."""
 
     @property
     def path(self) -> Path:
@@ -593,9 +591,7 @@ class SegmentReader:
     def state(self) -> str:
         """How the run stands: ``live``, ``draining``, ``complete`` or ``interrupted``."""
 
-    def snapshot(
-        self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None
-    ) -> str:
+    def snapshot(self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None) -> str:
         """As ``Segment.snapshot``. Raises as ``Segment.attach``, if the file was cut or damaged since."""
 
     def hdr(self, name: str, phase: int | None = None) -> bytes:
