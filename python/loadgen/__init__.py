@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loadgen._core import __version__
-    from loadgen.errors import ConfigError, DatasetError, LoadgenError, ReportError, RunError, TargetError
+    from loadgen.errors import ConfigError, DatasetError, EventError, LoadgenError, ReportError, RunError, TargetError
+    from loadgen.event import (
+        EventCodec,
+        EventPublisherService,
+        EventRecord,
+        EventType,
+        ManagedZMQContext,
+        MessageCodec,
+        MessagePublisher,
+        MessageSubscriber,
+        ZmqMessagePublisher,
+        ZmqMessageSubscriber,
+    )
     from loadgen.session import Metric, PhaseResult, PhaseType, SessionResult, arun, run
     from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
     from loadgen.session.order import SampleOrder, Sequential, Single, WithoutReplacement, WithReplacement
@@ -29,7 +41,16 @@ __all__ = [
     "ConfigError",
     "DatasetError",
     "LoadStrategy",
+    "EventCodec",
+    "EventError",
+    "EventPublisherService",
+    "EventRecord",
+    "EventType",
     "LoadgenError",
+    "ManagedZMQContext",
+    "MessageCodec",
+    "MessagePublisher",
+    "MessageSubscriber",
     "Metric",
     "PhaseResult",
     "PhaseType",
@@ -44,6 +65,8 @@ __all__ = [
     "TimedIssueStrategy",
     "WithReplacement",
     "WithoutReplacement",
+    "ZmqMessagePublisher",
+    "ZmqMessageSubscriber",
     "__version__",
     "arun",
     "constant_delays",
@@ -56,7 +79,27 @@ __all__ = [
 
 _ROOMS = {
     "loadgen._core": ("__version__",),
-    "loadgen.errors": ("ConfigError", "DatasetError", "LoadgenError", "ReportError", "RunError", "TargetError"),
+    "loadgen.errors": (
+        "ConfigError",
+        "DatasetError",
+        "EventError",
+        "LoadgenError",
+        "ReportError",
+        "RunError",
+        "TargetError",
+    ),
+    "loadgen.event": (
+        "EventCodec",
+        "EventPublisherService",
+        "EventRecord",
+        "EventType",
+        "ManagedZMQContext",
+        "MessageCodec",
+        "MessagePublisher",
+        "MessageSubscriber",
+        "ZmqMessagePublisher",
+        "ZmqMessageSubscriber",
+    ),
     "loadgen.session": ("Metric", "PhaseResult", "PhaseType", "SessionResult", "arun", "run"),
     "loadgen.session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
     "loadgen.session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),

@@ -10,6 +10,9 @@ __all__ = [
     "Bodies",
     "Delays",
     "Engine",
+    "EventBatch",
+    "EventQueue",
+    "EventReader",
     "MockServer",
     "Plan",
     "RowReader",
@@ -20,6 +23,7 @@ __all__ = [
     "arrow_rows_schema",
     "mock_faults",
     "now_ns",
+    "read_events",
     "read_rows",
     "read_texts",
     "row_columns",
@@ -104,6 +108,9 @@ class Engine:
     def live(self) -> str:
         """Return what a progress line shows."""
 
+    def event_queue(self) -> EventQueue | None:
+        """Return the finished frames of events, for a publisher; ``None`` unless the run is asked to publish them."""
+
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
 
@@ -140,6 +147,94 @@ class Engine:
 
     def finish(self, status: str = "complete", reason: str = "") -> None:
         """End the workers and close the log, which keeps how the run ended. May be called again."""
+
+@final
+class EventBatch:
+    """Buffers the events of one source by topic until a flush is due. Any thread may use it.
+
+    Args:
+        source: Who records: a number of the recorder's own, from 32768 up in Python.
+        send_threshold: A flush is due with so many events over all topics; 1 means no batching.
+        max_age_ns: Or when the oldest one is this old; what makes time pass is the next event, or the caller's look
+            at `oldest_ns`.
+        max_bytes: Or with so many bytes.
+
+    Raises:
+        ValueError: If ``send_threshold`` or ``max_bytes`` is 0.
+    """
+
+    def __new__(
+        cls, source: int, *, send_threshold: int = 1_000, max_age_ns: int = 10_000_000, max_bytes: int = 65_536
+    ) -> EventBatch: ...
+    def record(self, kind: int, request: int, ns: int, /) -> bool:
+        """Add a mark: what happened to which request, and when. ``True``: a flush is due.
+
+        Raises:
+            ValueError: If ``kind`` is no event type.
+        """
+
+    def publish(
+        self,
+        kind: int,
+        ns: int,
+        request: int | None = None,
+        session: str | None = None,
+        conversation: str | None = None,
+        turn: int | None = None,
+        data: bytes | None = None,
+        finish_reason: str | None = None,
+    ) -> bool:
+        """Add any event; ``data`` is one MessagePack value. ``True``: a flush is due.
+
+        Raises:
+            ValueError: If ``kind`` is no event type, or ``data`` not exactly one value.
+        """
+
+    def take(self) -> list[bytes]:
+        """Return what is buffered as frames, in the order in which they must be sent, and forget it."""
+
+    @property
+    def buffered(self) -> int:
+        """Events that are buffered."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Their bytes, without the heads of frames."""
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """The earliest stamp among them."""
+
+@final
+class EventQueue:
+    """A run's finished frames on their way to whoever publishes them."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while frames wait."""
+
+    def take(self, limit: int = 256) -> list[bytes]:
+        """Take up to ``limit`` frames; those of the session come after everything that happened before them."""
+
+    @property
+    def dropped(self) -> int:
+        """Events that found no room in the bounded rings so far."""
+
+    def dropped_by_source(self) -> dict[int, int]:
+        """Return them for each source that lost any."""
+
+@final
+class EventReader:
+    """Iterates over the whole frames of an event log."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
+    @property
+    def offset(self) -> int:
+        """Where to go on reading later."""
+
+    @property
+    def damaged(self) -> int:
+        """Bytes passed over because no frame could be made of them; an unfinished end is none of them."""
 
 @final
 class MockServer:
@@ -222,6 +317,19 @@ class SampleOrder:
 
     def __iter__(self) -> SampleOrder: ...
     def __next__(self) -> int: ...
+
+def read_events(dir: str | PathLike[str], topics: Sequence[str] | None = None, *, offset: int = 0) -> EventReader:
+    """Open the ``events.log`` of a run.
+
+    Args:
+        dir: The run's directory.
+        topics: Topics such as ``sample.issued``, or categories such as ``error.``; without any all.
+        offset: Where to start: 0, or an earlier reader's ``offset``.
+
+    Raises:
+        OSError: If there is no such log, or it can't be read.
+        ValueError: If it is no log, or a topic is none.
+    """
 
 def read_rows(
     dir: str | PathLike[str],

@@ -1,6 +1,7 @@
 //! The bindings: the only importer of pyo3, and thin.
 
 mod engine;
+mod event;
 mod record;
 mod schedule;
 mod stats;
@@ -15,6 +16,8 @@ mod mock;
 mod _core {
     #[pymodule_export]
     use super::engine::{Bodies, Engine, now_ns};
+    #[pymodule_export]
+    use super::event::{EventBatch, EventQueue, EventReader, read_events};
     #[pymodule_export]
     use super::record::{RowReader, TextReader, read_rows, read_texts};
     #[pymodule_export]
