@@ -158,6 +158,19 @@ def about_run(result: SessionResult) -> list[Sentence]:
         places = f"{_many(lost['blocks'], 'place')} of the run log can't be read; " if lost["blocks"] else ""
         rows = f"{_many(lost['rows'], 'finished request')} {'is' if lost['rows'] == 1 else 'are'} missing"
         found.append(Sentence("lost", f"{places}{rows}", "yellow"))
+    return found + _events(result.report["run"].get("events"))
+
+
+def _events(events: dict[str, Any] | None) -> list[Sentence]:
+    """Return what the event log misses, and what found no room on its way to a publisher."""
+    if not events:
+        return []
+    missing, dropped, found = events["missing"], events["dropped"], []
+    if missing:
+        why = f" ({plain(events['error'])})" if events["error"] else ""
+        found.append(Sentence("lost", f"{_many(missing, 'event')} of events.log could not be kept{why}", "yellow"))
+    if dropped:
+        found.append(Sentence("lost", f"{_many(dropped, 'event')} not published: the publisher was too slow", "yellow"))
     return found
 
 
