@@ -171,9 +171,27 @@ fn what_happens_to_a_request_stands_in_its_events() {
         ("sample.recv_non_first", 3, 70_000, phase_2, None),
         ("sample.recv_non_first", 3, 70_000, phase_2, None),
         ("sample.recv_non_first", 3, 70_000, phase_2, None),
-        ("sample.complete", 4, 70_000, b"\x85\xa5phase\x02\xa7outcome\xa2ok\xaatokens_out\x09\xa4sent\x01\xaalast_token\x03", Some("stop")),
-        ("sample.complete", 5, 1, b"\x85\xa5phase\x01\xa7outcome\xa4http\xaatokens_out\xc0\xa4sent\xc0\xaalast_token\xc0", None),
-        ("sample.complete", 6, 2, b"\x85\xa5phase\x00\xa7outcome\xa9cancelled\xaatokens_out\xc0\xa4sent\xc0\xaalast_token\xc0", None),
+        (
+            "sample.complete",
+            4,
+            70_000,
+            b"\x85\xa5phase\x02\xa7outcome\xa2ok\xaatokens_out\x09\xa4sent\x01\xaalast_token\x03",
+            Some("stop"),
+        ),
+        (
+            "sample.complete",
+            5,
+            1,
+            b"\x85\xa5phase\x01\xa7outcome\xa4http\xaatokens_out\xc0\xa4sent\xc0\xaalast_token\xc0",
+            None,
+        ),
+        (
+            "sample.complete",
+            6,
+            2,
+            b"\x85\xa5phase\x00\xa7outcome\xa9cancelled\xaatokens_out\xc0\xa4sent\xc0\xaalast_token\xc0",
+            None,
+        ),
     ];
     assert_eq!(told, expected);
 }

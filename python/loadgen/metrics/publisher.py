@@ -271,7 +271,7 @@ class MetricsPublisher:
             if self._final is None:  # taking it, or telling what is pending, may have ended it all
                 self._send(snapshot)
                 self._ticks += 1
-        except Exception:  # the edge of a task: whatever it was, the next tick comes
+        except Exception:  # noqa: BLE001  the edge of a task: whatever it was, the next tick comes
             self._failed += 1
             _log.warning("a snapshot could not be published", exc_info=self._failed == 1)
         if self._final is None:

@@ -188,7 +188,9 @@ def pending_of(stats: Sequence[CounterStat | SeriesStat]) -> int:
     for stat in stats:
         if isinstance(stat, CounterStat):
             sums[stat.name] = sums.get(stat.name, 0) + stat.value
-    ended = sums["completed"] if "completed" in sums else sum(sums.get(name, 0) for name in ("ok", "failed", "cancelled"))
+    ended = (
+        sums["completed"] if "completed" in sums else sum(sums.get(name, 0) for name in ("ok", "failed", "cancelled"))
+    )
     return max(0, sums.get("issued", 0) - ended)
 
 

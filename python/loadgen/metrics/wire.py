@@ -1,4 +1,4 @@
-"""Snapshots on the wire: one topic, one frame each, so that whoever wants only the newest can have ZMQ keep that one."""
+"""Snapshots on the wire: one topic and one frame each, so that ZMQ can keep the newest alone."""
 
 from __future__ import annotations
 
