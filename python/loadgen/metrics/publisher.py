@@ -115,6 +115,7 @@ class MetricsPublisher:
         self._repeats_until = 0.0
         self._has_lingered = threading.Event()
         self._is_closed = False
+        self._pid = os.getpid()
         self._latest: MetricsSnapshot | None = None
         try:
             self._settle(isolated_event_loop)
@@ -185,7 +186,10 @@ class MetricsPublisher:
         Raises:
             ValueError: If the state isn't a last one.
             MetricsError: If there is no snapshot to be had.
+            EventError: After a fork, in the child.
         """
+        if self._pid != os.getpid():
+            raise EventError("metrics can't be published after a fork", "make a publisher in the child")
         if not state.is_last:
             raise ValueError(f"a final snapshot is complete or interrupted, not {state.value}")
         with self._ending:
@@ -222,6 +226,8 @@ class MetricsPublisher:
 
         On the thread of its event loop it doesn't wait: see :meth:`aclose`.
         """
+        if self._pid != os.getpid():
+            return  # a child has neither its thread nor its socket
         with self._ending:
             if self._is_closed:
                 return
@@ -229,7 +235,7 @@ class MetricsPublisher:
         try:
             if self._outcome is not None and not self._home.is_here():
                 self._home.tell(self._leave_unheard)
-                wait_at_most(self._has_lingered, self._linger + self._period)
+                wait_at_most(self._has_lingered, self._linger + 2 * _REPEATED_S)
         finally:
             self._end()
 
@@ -240,7 +246,7 @@ class MetricsPublisher:
             return
         assert self._transport is not None, "it is made with the publisher"
         while self._outcome is not None and not self._has_lingered.is_set() and self._transport.has_subscribers:
-            await asyncio.sleep(min(_REPEATED_S, self._period) / 10)
+            await asyncio.sleep(_REPEATED_S / 10)
         self.close()
 
     def _end(self) -> None:
@@ -307,7 +313,7 @@ class MetricsPublisher:
         now = loop.time()
         self._repeats_until = now + self._linger
         is_published = self._repeated(snapshot, problems)
-        self._again(self._repeat, now + min(self._period, _REPEATED_S))
+        self._again(self._repeat, now + _REPEATED_S)
         return snapshot, is_published
 
     def _repeat(self, due: float) -> None:
@@ -319,7 +325,7 @@ class MetricsPublisher:
         if loop.time() >= self._repeats_until:
             self._has_lingered.set()
         else:
-            self._again(self._repeat, due + min(self._period, _REPEATED_S))
+            self._again(self._repeat, due + _REPEATED_S)
 
     def _leave_unheard(self) -> None:
         """Let whoever closes it go when nobody listens."""
