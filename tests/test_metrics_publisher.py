@@ -364,9 +364,7 @@ def test_a_private_file_holds_the_snapshot(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["kept"]
 
 
-def test_file_and_directory_are_on_the_disk_before_it_returns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_and_directory_are_on_the_disk_before_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
