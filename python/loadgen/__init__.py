@@ -23,10 +23,25 @@ if TYPE_CHECKING:
         ZmqMessagePublisher,
         ZmqMessageSubscriber,
     )
-    from loadgen.session import Metric, PhaseResult, PhaseType, SessionResult, arun, run
+    from loadgen.session import (
+        Drain,
+        Limits,
+        Metric,
+        PhaseConfig,
+        PhaseResult,
+        PhaseSettings,
+        PhaseType,
+        SessionResult,
+        arun,
+        run,
+    )
+    from loadgen.session.benchmark import BenchmarkSession
     from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
+    from loadgen.session.http_issuer import HttpIssuer
     from loadgen.session.order import SampleOrder, Sequential, Single, WithoutReplacement, WithReplacement
+    from loadgen.session.phase_issuer import PhaseIssuer
     from loadgen.session.plan import Plan
+    from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk, Usage
     from loadgen.session.strategy import (
         BurstStrategy,
         ConcurrencyStrategy,
@@ -36,33 +51,45 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BenchmarkSession",
     "BurstStrategy",
     "ConcurrencyStrategy",
     "ConfigError",
     "DatasetError",
-    "LoadStrategy",
+    "Drain",
     "EventCodec",
     "EventError",
     "EventPublisherService",
     "EventRecord",
     "EventType",
+    "HttpIssuer",
+    "Limits",
+    "LoadStrategy",
     "LoadgenError",
     "ManagedZMQContext",
     "MessageCodec",
     "MessagePublisher",
     "MessageSubscriber",
     "Metric",
+    "PhaseConfig",
+    "PhaseIssuer",
     "PhaseResult",
+    "PhaseSettings",
     "PhaseType",
     "Plan",
+    "Query",
+    "QueryResult",
     "ReportError",
     "RunError",
+    "SampleIssuer",
     "SampleOrder",
     "Sequential",
     "SessionResult",
     "Single",
+    "StreamChunk",
     "TargetError",
     "TimedIssueStrategy",
+    "Usage",
     "WithReplacement",
     "WithoutReplacement",
     "ZmqMessagePublisher",
@@ -100,10 +127,25 @@ _ROOMS = {
         "ZmqMessagePublisher",
         "ZmqMessageSubscriber",
     ),
-    "loadgen.session": ("Metric", "PhaseResult", "PhaseType", "SessionResult", "arun", "run"),
+    "loadgen.session": (
+        "Drain",
+        "Limits",
+        "Metric",
+        "PhaseConfig",
+        "PhaseResult",
+        "PhaseSettings",
+        "PhaseType",
+        "SessionResult",
+        "arun",
+        "run",
+    ),
+    "loadgen.session.benchmark": ("BenchmarkSession",),
     "loadgen.session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
+    "loadgen.session.http_issuer": ("HttpIssuer",),
     "loadgen.session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
+    "loadgen.session.phase_issuer": ("PhaseIssuer",),
     "loadgen.session.plan": ("Plan",),
+    "loadgen.session.query": ("Query", "QueryResult", "SampleIssuer", "StreamChunk", "Usage"),
     "loadgen.session.strategy": (
         "BurstStrategy",
         "ConcurrencyStrategy",
