@@ -10,7 +10,6 @@ from loadgen.event import EventCodec, EventRecord
 from loadgen.event.frame import unpack
 from loadgen.session import SessionResult, summary
 
-
 PATIENCE_S = 60.0
 BODIES = [b'{"model":"mock","prompt":"p","messages":[{"role":"user","content":"hi"}]}']
 

@@ -1,4 +1,4 @@
-"""What the tests of metrics share: snapshots made by hand, a clock that only moves when told, a transport that keeps."""
+"""What the tests of metrics share: snapshots made by hand, a clock that only moves by waiting, a transport."""
 
 import asyncio
 import selectors

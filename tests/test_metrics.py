@@ -173,7 +173,7 @@ def test_what_the_core_says_is_taken_as_it_is() -> None:
     }  # fmt: skip
     found = of_core(json.dumps(said), 9, missing=2)
     assert found == MetricsSnapshot(
-        9, 5, SessionState.DRAINING, 3, None, [CounterStat("issued", 3)], "a", 6, 4, None, False, 2
+        9, 5, SessionState.DRAINING, 3, None, [CounterStat("issued", 3)], "a", 6, 4, alive=False, missing=2
     )
 
 
@@ -216,7 +216,7 @@ def test_a_run_is_found_by_what_names_it(place: list[Path], tmp_path: Path) -> N
         assert one.path is not None
         for named in ("b0b1", "b0b", directory, f"{directory}/", one.path):
             assert attach(named, directories=place).run == "b0b1"
-        with pytest.raises(MetricsError, match="2 runs.*begin with b0: "):
+        with pytest.raises(MetricsError, match=r"2 runs.*begin with b0: "):
             attach("b0", directories=place)
         with pytest.raises(MetricsError, match="begins with 'c'"):
             attach("c", directories=place)
@@ -325,11 +325,11 @@ def test_what_the_python_package_writes_is_read_here() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"no histogram", b"\x1c\x84\x93\x14\0\0\0\x09\1\2"])
 def test_other_bytes_are_no_histogram(data: bytes) -> None:
-    with pytest.raises(ValueError, match="HDR|histogram"):
+    with pytest.raises(ValueError, match=r"HDR|histogram"):
         read_hdr(data)
 
 
-# --- imports
+# --- what a look brings along
 
 
 def test_a_look_needs_neither_zmq_nor_an_event_loop() -> None:

@@ -234,11 +234,11 @@ def test_what_fails_is_counted_and_the_next_comes(
 
     keeper: Any = Keeper()
     keeper.then = RuntimeError("no way") if how == "raises" else MetricExportResult.FAILURE
-    with caplog.at_level(logging.WARNING, "loadgen.metrics"):
-        with OpenTelemetryExport(registry, keeper, interval=0.1) as export:
-            until(lambda: export.exported.failed >= 2)
-            keeper.then = None
-            until(lambda: export.exported.done >= 1)
+    caplog.set_level(logging.WARNING, "loadgen.metrics")
+    with OpenTelemetryExport(registry, keeper, interval=0.1) as export:
+        until(lambda: export.exported.failed >= 2)
+        keeper.then = None
+        until(lambda: export.exported.done >= 1)
     assert "could not be exported" in caplog.text
 
 

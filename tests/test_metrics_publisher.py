@@ -1,4 +1,4 @@
-"""The publisher: snapshots off the hot threads, and final numbers that arrive by two ways that don't need each other."""
+"""The publisher: snapshots off the hot threads, and final numbers that arrive, by two ways."""
 
 import asyncio
 import errno
@@ -81,22 +81,20 @@ def test_a_reader_that_comes_late_or_sleeps_gets_the_final_one(
 def test_one_that_does_not_conflate_sees_nothing_live_after_complete(
     registry: MetricsRegistry, ctx: ManagedZMQContext
 ) -> None:
-    with MetricsPublisher(registry, refresh_hz=1000, sndhwm=1000, linger=0.1) as publisher:
-        with MetricsSnapshotSubscriber(ctx, publisher.address, conflate=False) as subscriber:
-            assert subscriber.receive(WAIT_S) is not None
-            publisher.publish_final()
-            seen: list[MetricsSnapshot] = []
-            until(lambda: bool(seen.append(found) if (found := subscriber.receive(0.0)) else False) or _done(publisher))
-            while (found := subscriber.receive(0.05)) is not None:
-                seen.append(found)
+    with (
+        MetricsPublisher(registry, refresh_hz=1000, sndhwm=1000, linger=0.1) as publisher,
+        MetricsSnapshotSubscriber(ctx, publisher.address, conflate=False, rcvhwm=0) as subscriber,
+    ):
+        assert subscriber.receive(WAIT_S) is not None
+        publisher.publish_final()
+        until(publisher._has_lingered.is_set)
+        seen: list[MetricsSnapshot] = []
+        while (found := subscriber.receive(0.2)) is not None:
+            seen.append(found)
     states = [item.state for item in seen]
     assert states == sorted(states, key=[LIVE, COMPLETE].index)
     assert states.count(COMPLETE) >= 2  # it is repeated
     assert [item.sequence for item in seen] == sorted(item.sequence for item in seen)
-
-
-def _done(publisher: MetricsPublisher) -> bool:
-    return publisher._has_lingered.is_set()
 
 
 def test_without_a_subscriber_closing_waits_for_nobody(registry: MetricsRegistry, tmp_path: Path) -> None:
@@ -405,7 +403,7 @@ def test_a_corrupt_snapshot_is_dropped_and_counted(ctx: ManagedZMQContext, conte
 
 
 def test_nothing_live_follows_complete_over_10_000_publishers(paused: PausedLoop) -> None:
-    """Each ends at a moment of its own: between ticks, within one, from another callback, twice, or while sends fail."""
+    """Each ends at a moment of its own: between ticks, within one, from a callback, twice, or while sends fail."""
     chance = random.Random(20_260_101)
 
     async def one(number: int) -> list[SessionState]:

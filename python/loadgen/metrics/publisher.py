@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import os
 import threading
@@ -78,7 +77,7 @@ class MetricsPublisher:
         EventError: If no event loop runs here where one is needed, or the address can't be listened at.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the contract's knobs, each by its name
         self,
         source: SnapshotSource,
         ctx: ManagedZMQContext | None = None,
@@ -244,10 +243,13 @@ class MetricsPublisher:
         if not self._home.is_here():
             await asyncio.to_thread(self.close)
             return
-        assert self._transport is not None, "it is made with the publisher"
-        while self._outcome is not None and not self._has_lingered.is_set() and self._transport.has_subscribers:
+        while self._lingers():  # noqa: ASYNC110  nothing tells of a subscriber that leaves
             await asyncio.sleep(_REPEATED_S / 10)
         self.close()
+
+    def _lingers(self) -> bool:
+        assert self._transport is not None, "it is made with the publisher"
+        return self._outcome is not None and not self._has_lingered.is_set() and self._transport.has_subscribers
 
     def _end(self) -> None:
         try:
