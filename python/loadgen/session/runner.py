@@ -155,7 +155,7 @@ class Run:
                 publish = self._desk is not None and self._desk.publishes
                 told = prepare.run_config(config, ready, workers, url, directory.path, about, publish=publish)
                 engine = self._start(told, directory)
-                show(directory.id, engine.segment())
+                show(directory.id, engine)
                 problem = self._drive(engine, ready, directory.path)
                 problem = problem or self._settle(ready, directory.path, about["config"])
                 report = _report(directory.path, about["config"])

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import MetricsError
 from loadgen.metrics import MetricsRegistry, MetricsSnapshot, SessionState
 
-Show = Callable[[str, _core.Segment], None]
+
+class Measured(Protocol):
+    """Whatever keeps live metrics of its run: the core's engine, or its sink."""
+
+    def segment(self) -> _core.Segment:
+        """Return the run's live metrics."""
+
+
+Show = Callable[[str, Measured], None]
 
 
 @contextmanager
@@ -21,13 +30,13 @@ def served(config: Config) -> Iterator[Show]:
         config: The options.
 
     Yields:
-        What to tell the run's id and segment to, once they are there; until then a scrape is told to come again.
+        What to tell the run's id and its engine to, once they are there; until then a scrape is told to come again.
 
     Raises:
         ConfigError: If it can't listen there.
     """
     if config.metrics_port is None:
-        yield lambda _run, _segment: None
+        yield lambda _run, _engine: None
         return
     from loadgen.metrics import PrometheusEndpoint  # brings http.server, which most runs never need
 
@@ -42,8 +51,8 @@ class _Awaited:
     def __init__(self) -> None:
         self._registry: MetricsRegistry | None = None
 
-    def show(self, run: str, segment: _core.Segment) -> None:
-        self._registry = MetricsRegistry.of(run, segment)
+    def show(self, run: str, engine: Measured) -> None:
+        self._registry = MetricsRegistry.of(run, engine.segment())
 
     def _there(self) -> MetricsRegistry:
         if self._registry is None:
