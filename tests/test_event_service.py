@@ -1,7 +1,6 @@
 """The events' service: when batches leave, in which order, from which thread, and what becomes of them at the end."""
 
 import asyncio
-import functools
 import logging
 import os
 import threading
@@ -565,7 +564,8 @@ def test_a_runs_events_reach_a_subscriber_and_agree_with_its_report(
         service.attach(queue)
         return engine
 
-    monkeypatch.setattr(prepare, "run_config", functools.partial(prepare.run_config, publish=True))
+    run_config = prepare.run_config
+    monkeypatch.setattr(prepare, "run_config", lambda *told, publish: run_config(*told, publish=True))
     monkeypatch.setattr(_core, "Engine", attached)
     result = loadgen.run(
         "mock:?error_rate=0.2",
