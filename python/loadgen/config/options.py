@@ -267,13 +267,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     metrics_port: Annotated[
         int | None,
-        _report(
-            values.port, "PORT", "Serve live metrics to Prometheus at http://127.0.0.1:PORT/metrics.", stored=False
-        ),
+        _report(values.port, "PORT", "Serve live metrics to Prometheus at http://127.0.0.1:PORT/metrics."),
     ] = None
     metrics_host: Annotated[
         str,
-        _report(values.host, "HOST", "Serve them at this address instead.", shown="127.0.0.1", stored=False),
+        _report(values.host, "HOST", "Serve them at this address instead.", shown="127.0.0.1"),
     ] = "127.0.0.1"
     out: Annotated[
         str | None, _report(values.path, "DIR", "Directory of the run.", shown="loadgen-runs/<UTC>-<id>")
