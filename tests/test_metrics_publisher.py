@@ -332,6 +332,29 @@ def test_publishing_the_final_one_again_changes_nothing(paused: PausedLoop, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_publishing_it_from_within_itself_is_refused_and_hangs_nobody(paused: PausedLoop) -> None:
+    kept, refused = Kept(), list[EventError]()
+
+    def pending() -> int:
+        if publisher.failed_ticks == 0 and not refused:
+            with pytest.raises(EventError, match="within itself") as found:
+                publisher.publish_final()
+            refused.append(found.value)
+        return 0
+
+    async def ends() -> None:
+        nonlocal publisher
+        publisher = MetricsPublisher(
+            Source(), transport=lambda: kept, pending=pending, linger=0, isolated_event_loop=False
+        )
+        publisher.publish_final()
+        publisher.close()
+
+    publisher: MetricsPublisher
+    paused.run_until_complete(ends())
+    assert (len(refused), kept.states) == (1, [COMPLETE])
+
+
 def test_only_a_last_state_is_final(registry: MetricsRegistry) -> None:
     with MetricsPublisher(registry) as publisher, pytest.raises(ValueError, match="not draining"):
         publisher.publish_final(SessionState.DRAINING)
@@ -411,16 +434,23 @@ def test_nothing_live_follows_complete_over_10_000_publishers(paused: PausedLoop
         kept, source = Kept(lambda _: chance.random() < fails), Source()
         source.fails = lambda _: chance.random() < fails / 2
         period = chance.choice([0.01, 0.1, 0.25, 2.0])
+        how, within = number % 5, list[Callable[[], object]]()
+
+        def pending() -> int:
+            if within and chance.random() < 0.5:
+                within.pop()()
+            return 0
+
         publisher = MetricsPublisher(
             source,
             transport=lambda: kept,
             refresh_hz=1 / period,
+            pending=pending,
             linger=chance.choice([0.0, period / 2, 3 * period, 10.0]),
             isolated_event_loop=False,
         )
         end: Callable[[], object] = lambda: _ended(publisher, source)  # noqa: E731  a call to be placed anywhere
         moment = chance.uniform(0, 4 * period)
-        how = number % 4
         if how == 0:  # a timer of its own, perhaps at the very moment of a tick
             asyncio.get_running_loop().call_later(chance.choice([moment, period, 2 * period]), end)
         elif how == 1:  # within a tick, from the send
@@ -429,6 +459,9 @@ def test_nothing_live_follows_complete_over_10_000_publishers(paused: PausedLoop
         elif how == 2:  # the source says that it ended before the publisher is told
             asyncio.get_running_loop().call_later(moment, setattr, source, "state", COMPLETE)
             asyncio.get_running_loop().call_later(moment + chance.uniform(0, period), end)
+        elif how == 3:  # within a tick, while its snapshot is taken
+            within.append(end)
+            asyncio.get_running_loop().call_later(5 * period, lambda: (within.clear(), end()))
         else:  # twice
             asyncio.get_running_loop().call_later(moment, end)
             asyncio.get_running_loop().call_later(moment + chance.uniform(0, period), end)

@@ -108,7 +108,8 @@ class MetricsPublisher:
         self._home = Home()
         self._timer: asyncio.Handle | None = None
         self._ticks = self._failed = 0
-        self._ending = threading.Lock()
+        self._ending = threading.RLock()
+        self._is_ending = False
         self._outcome: FinalPublished | None = None
         self._final: MetricsSnapshot | None = None
         self._repeats_until = 0.0
@@ -185,7 +186,7 @@ class MetricsPublisher:
         Raises:
             ValueError: If the state isn't a last one.
             MetricsError: If there is no snapshot to be had.
-            EventError: After a fork, in the child.
+            EventError: After a fork, in the child; or from within itself.
         """
         if self._pid != os.getpid():
             raise EventError("metrics can't be published after a fork", "make a publisher in the child")
@@ -193,7 +194,13 @@ class MetricsPublisher:
             raise ValueError(f"a final snapshot is complete or interrupted, not {state.value}")
         with self._ending:
             if self._outcome is None:
-                self._outcome = self._publish_final(state)
+                if self._is_ending:  # by this very thread: from a transport's send, or from what tells what is pending
+                    raise EventError("the final snapshot is being published", "don't publish it from within itself")
+                self._is_ending = True
+                try:
+                    self._outcome = self._publish_final(state)
+                finally:
+                    self._is_ending = False
             return self._outcome
 
     def _publish_final(self, state: SessionState) -> FinalPublished:
