@@ -334,6 +334,7 @@ def test_publishing_the_final_one_again_changes_nothing(paused: PausedLoop, tmp_
 
 def test_publishing_it_from_within_itself_is_refused_and_hangs_nobody(paused: PausedLoop) -> None:
     kept, refused = Kept(), list[EventError]()
+    publisher: MetricsPublisher
 
     def pending() -> int:
         if publisher.failed_ticks == 0 and not refused:
@@ -350,7 +351,6 @@ def test_publishing_it_from_within_itself_is_refused_and_hangs_nobody(paused: Pa
         publisher.publish_final()
         publisher.close()
 
-    publisher: MetricsPublisher
     paused.run_until_complete(ends())
     assert (len(refused), kept.states) == (1, [COMPLETE])
 
@@ -461,7 +461,8 @@ def test_nothing_live_follows_complete_over_10_000_publishers(paused: PausedLoop
             asyncio.get_running_loop().call_later(moment + chance.uniform(0, period), end)
         elif how == 3:  # within a tick, while its snapshot is taken
             within.append(end)
-            asyncio.get_running_loop().call_later(5 * period, lambda: (within.clear(), end()))
+            asyncio.get_running_loop().call_later(5 * period, within.clear)
+            asyncio.get_running_loop().call_later(5 * period, end)
         else:  # twice
             asyncio.get_running_loop().call_later(moment, end)
             asyncio.get_running_loop().call_later(moment + chance.uniform(0, period), end)
