@@ -1,7 +1,8 @@
 //! An answer as it comes in, over whatever protocol: decoded, counted, stamped.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
+use super::events::WorkerEvents;
 use super::flight::Flight;
 use super::phase::Phase;
 use crate::endpoint::Answer;
@@ -19,16 +20,7 @@ pub(super) struct Aids<'a> {
     pub(super) flight: &'a Flight,
     pub(super) request: u64,
     pub(super) phase: u16,
-    /// The phase that the live counters belong to.
-    pub(super) current: &'a Cell<u16>,
-}
-
-impl Aids<'_> {
-    /// The live counters, unless the request is of an earlier phase.
-    #[inline]
-    fn live(&self) -> Option<&LiveShard> {
-        (self.current.get() == self.phase).then_some(self.live)
-    }
+    pub(super) events: Option<&'a WorkerEvents>,
 }
 
 /// One answer's decoder and what it has brought so far. Reused from request to request.
@@ -95,18 +87,18 @@ impl Reception {
         if tally.chunks == 0 || !self.answer.outcome().streamed {
             return;
         }
+        let first = stamps.first_token == UNSET;
+        if let Some(events) = aids.events {
+            events.tell(|e| e.read(now, aids.request, aids.phase, first, tally.chunks, tally.tokens));
+        }
         let mut read = Read { delta_ns: 0, events: tally.events, chunks: tally.chunks, tokens: tally.tokens };
-        if stamps.first_token == UNSET {
+        if first {
             stamps.first_token = now;
             read.delta_ns = now.saturating_sub(stamps.sent);
-            if let Some(live) = aids.live() {
-                live.first(read.delta_ns, tally.chunks);
-            }
+            aids.live.first(read.delta_ns, tally.chunks);
         } else {
             read.delta_ns = now.saturating_sub(stamps.last_token);
-            if let Some(live) = aids.live() {
-                live.gap(read.delta_ns, tally.chunks);
-            }
+            aids.live.gap(read.delta_ns, tally.chunks);
         }
         stamps.last_token = now;
         if tally.output && stamps.first_output == UNSET {

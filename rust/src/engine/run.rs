@@ -11,17 +11,19 @@ use tokio::sync::{Barrier, mpsc};
 
 use super::bodies::Bodies;
 use super::completions::{Completion, Taker};
-use super::config::{PhaseConfig, RunConfig};
+use super::config::{PhaseConfig, PhaseType, RunConfig};
+use super::events::flush_all;
 use super::manual::{Gate, Orders};
 use super::phase::{Phase, SharedPhase, StopReason, Ways};
 use super::settings::{Settings, UsageRefusals};
 use super::ticker::Ticker;
-use super::worker::{Command, work};
+use super::worker::{Command, Outfit, work};
 use crate::clock::{Anchor, now_ns};
+use crate::event::{EventQueue, EventsError, RunEvents};
 use crate::http::{ConnectConfigError, Connector, Target, TargetError, TlsOptions};
 use crate::record::{Backlog, LogError, LogHeader, LogWriter};
 use crate::schedule::Load;
-use crate::series::{LiveCopy, LiveShard};
+use crate::series::{self, Live, LiveCopy, Segment, SeriesError};
 use crate::sync::Arc;
 
 /// Why a run could not start or go on.
@@ -37,6 +39,12 @@ pub enum EngineError {
     /// The run log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The live metrics: not even private memory could be had.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
+    /// The events.
+    #[error(transparent)]
+    Events(#[from] EventsError),
     /// A thread, or the descriptor that tells of completions.
     #[error("no thread or descriptor could be had: {0}")]
     Thread(#[from] std::io::Error),
@@ -56,7 +64,7 @@ pub(super) struct RunShared {
     pub(super) config: RunConfig,
     target: Target,
     pub(super) connector: Connector,
-    pub(super) lives: Vec<Arc<LiveShard>>,
+    pub(super) live: Live,
     pub(super) backlog: Backlog,
     pub(super) usage_refusals: UsageRefusals,
     failure: Mutex<Option<String>>,
@@ -67,6 +75,7 @@ pub struct Engine {
     run: Arc<RunShared>,
     process: u32,
     completions: Taker,
+    events: Option<RunEvents>,
     /// What the control side changes: never touched by a worker, never held while waiting.
     control: Mutex<Control>,
 }
@@ -77,6 +86,12 @@ struct Control {
     workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<()>)>,
     phases: Vec<SharedPhase>,
     reported: usize,
+}
+
+impl Control {
+    fn senders(&self) -> Vec<mpsc::UnboundedSender<Command>> {
+        self.workers.iter().map(|(sender, _)| sender.clone()).collect()
+    }
 }
 
 impl Engine {
@@ -97,25 +112,33 @@ impl Engine {
         let run = Arc::new(RunShared {
             target,
             connector,
-            lives: (0..config.workers).map(|_| Arc::default()).collect(),
+            live: Live::start(&header.session, config.workers, &series::directories())?,
             backlog: log.backlog(),
             usage_refusals: UsageRefusals::default(),
             failure: Mutex::new(None),
             config,
         });
         let (completions, teller) = Taker::new()?;
+        let sources: Vec<u16> = (0..run.config.workers).collect();
+        let events = run.config.events.as_ref();
+        let events = events.map(|config| RunEvents::start(config, &log, &header.session, &sources)).transpose()?;
+        let (events, emitters) = events.unzip();
+        let mut emitters = emitters.into_iter().flatten();
         let workers = (0..run.config.workers)
             .map(|id| {
                 let (sender, commands) = mpsc::unbounded_channel();
-                let (run, shard, teller) = (Arc::clone(&run), log.shard(id), teller.clone());
+                let run = Arc::clone(&run);
+                let emitter = emitters.next();
+                let turns = Arc::clone(&run.live.turns()[usize::from(id)]);
+                let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), turns, emitter };
                 let thread = std::thread::Builder::new().name(format!("loadgen-{id}"));
-                Ok((sender, thread.spawn(move || work(id, run, shard, teller, commands))?))
+                Ok((sender, thread.spawn(move || work(outfit, run, commands))?))
             })
             .collect::<Result<Vec<_>, std::io::Error>>()?;
         let log = Arc::new(log);
         let ticker = Some(Ticker::start(Arc::clone(&run), Arc::clone(&log))?);
         let control = Control { log: Some(log), ticker, workers, phases: Vec::new(), reported: 0 };
-        Ok(Self { run, process: std::process::id(), completions, control: Mutex::new(control) })
+        Ok(Self { run, process: std::process::id(), completions, events, control: Mutex::new(control) })
     }
 
     /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
@@ -137,15 +160,23 @@ impl Engine {
         log.meta(&json!({
             "event": "phase_start", "phase": index, "ns": now_ns(), "first_id": first_id, "config": told
         }))?;
+        // Who has left a phase on every worker writes none of its live metrics any more.
+        control.phases.iter().filter(|p| p.tally().0.is_some()).for_each(|p| self.run.live.over(p.index));
+        let lives = self.run.live.begin(index, ways.config.kind == PhaseType::Warmup)?;
         let phase = Arc::new(Phase::new(index, first_id, ways, self.run.config.workers));
         control.phases.push(Arc::clone(&phase));
         control.ticker.iter().for_each(|ticker| ticker.watch(index));
         let barrier = Arc::new(Barrier::new(usize::from(self.run.config.workers)));
+        let workers = control.senders();
+        drop(control);
+        if let Some(events) = self.events.as_ref().filter(|_| phase.config.kind == PhaseType::Performance) {
+            events.start_tracking(index, &phase.config.name, || flush_all(&workers));
+        }
         let mut orders = orders.into_iter();
-        for (worker, _) in &control.workers {
+        for (worker, live) in workers.into_iter().zip(lives) {
             let (phase, barrier, orders) = (Arc::clone(&phase), Arc::clone(&barrier), orders.next());
             // A closed channel means that the worker failed; `wait` reports that.
-            let _ = worker.send(Command::Begin { phase, barrier, orders });
+            let _ = worker.send(Command::Begin { phase, barrier, live, orders });
         }
         Ok(())
     }
@@ -187,6 +218,11 @@ impl Engine {
         self.completions.take()
     }
 
+    /// Finished frames of events for a publisher; `None` unless they are asked for.
+    pub fn event_queue(&self) -> Option<Arc<EventQueue>> {
+        self.events.as_ref()?.queue()
+    }
+
     /// Wait up to `timeout` for the current phase's end; what became of it, or `None` while it runs.
     pub fn wait(&self, timeout: Duration) -> Result<Option<Value>, EngineError> {
         self.check_process()?;
@@ -197,6 +233,10 @@ impl Engine {
         }
         if !over {
             return Ok(None);
+        }
+        if let Some(events) = &self.events {
+            let workers = self.control().senders();
+            events.stop_tracking(phase.index, || flush_all(&workers));
         }
         let mut end = self.phase_end(&phase);
         log.meta(&end)?;
@@ -211,10 +251,14 @@ impl Engine {
 
     /// The sum over all workers at this moment, and the seconds since the current phase started.
     pub fn live(&self) -> (LiveCopy, f64) {
-        let mut copy = LiveCopy::default();
-        self.run.lives.iter().for_each(|live| live.add_to(&mut copy));
+        let copy = self.run.live.copy();
         let started = self.control().phases.last().and_then(|p| p.started());
         (copy, started.map_or(0.0, |s| now_ns().saturating_sub(s) as f64 / 1e9))
+    }
+
+    /// The live metrics, as they are shared with other processes.
+    pub fn segment(&self) -> Arc<Segment> {
+        Arc::clone(self.run.live.segment())
     }
 
     /// Stop issuing; what is in flight may go on for `grace`.
@@ -246,8 +290,14 @@ impl Engine {
                 self.run.fail("a worker panicked; its last rows may be missing".to_owned());
             }
         }
+        self.run.live.finish(status == "complete");
         let Some(log) = log else { return Ok(()) };
-        log.meta(&json!({"event": "run_end", "ns": now_ns(), "status": status, "reason": reason}))?;
+        let mut end = json!({"event": "run_end", "ns": now_ns(), "status": status, "reason": reason});
+        if let Some(events) = &self.events {
+            events.end(status);
+            end["events"] = events.account(&log)?;
+        }
+        log.meta(&end)?;
         let log = Arc::try_unwrap(log).map_err(|_| EngineError::State("the log is still in use"))?;
         log.finish()?;
         self.run.failure().map_or(Ok(()), |failure| Err(EngineError::Worker(failure)))

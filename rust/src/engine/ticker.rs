@@ -10,7 +10,6 @@ use super::run::RunShared;
 use super::usage::{process_cpu_ns, steal_ticks, throttled_ns};
 use crate::clock::now_ns;
 use crate::record::LogWriter;
-use crate::series::LiveCopy;
 use crate::sync::Arc;
 
 /// The thread that writes a tick into the log each second.
@@ -57,18 +56,17 @@ impl Drop for Ticker {
 
 /// Write one tick; false when the log takes no more.
 fn tick(run: &RunShared, log: &LogWriter, phase: u16) -> bool {
-    let mut live = LiveCopy::default();
-    run.lives.iter().for_each(|l| l.add_to(&mut live));
+    let turns = run.live.turns();
     log.meta(&json!({
         "event": "tick",
         "ns": now_ns(),
         "phase": phase,
         "cpu_ns": process_cpu_ns(),
-        "worker_cpu_ns": run.lives.iter().map(|l| l.cpu_ns()).collect::<Vec<_>>(),
-        "loop_stall_ns": run.lives.iter().map(|l| l.take_stall_ns()).collect::<Vec<_>>(),
+        "worker_cpu_ns": turns.iter().map(|turns| turns.cpu_ns()).collect::<Vec<_>>(),
+        "loop_stall_ns": turns.iter().map(|turns| turns.take_stall_ns()).collect::<Vec<_>>(),
         "steal_ticks": steal_ticks(),
         "throttled_ns": throttled_ns(),
-        "in_flight": live.in_flight(),
+        "in_flight": run.live.in_flight(),
     }))
     .is_ok()
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -10,6 +11,7 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use super::completions::{Completion, Teller};
 use super::connection::{Connection, READ_BYTES};
+use super::events::WorkerEvents;
 use super::flight::{Flights, SWEEP_MS};
 use super::issue;
 use super::manual::Orders;
@@ -19,10 +21,11 @@ use super::reception::Reception;
 use super::run::RunShared;
 use super::usage::thread_cpu_ns;
 use crate::clock::now_ns;
+use crate::event::Emitter;
 use crate::http::{Limits, ResponseParser, Stream};
 use crate::record::{Failure, ReadList, Row, Shard};
 use crate::schedule::SampleOrder;
-use crate::series::LiveShard;
+use crate::series::{LiveShard, LoopTurns};
 use crate::sync::Arc;
 
 /// What the session tells a worker. A closed channel means: cancel what is in flight and end.
@@ -31,19 +34,31 @@ pub(super) enum Command {
     Begin {
         phase: SharedPhase,
         barrier: Arc<Barrier>,
+        live: LiveShard,
         /// The requests asked for from outside, of a manual load.
         orders: Option<Orders>,
     },
+    /// Send all buffered events on their way, and say so.
+    FlushEvents(SyncSender<()>),
+}
+
+/// What a worker starts with.
+pub(super) struct Outfit {
+    pub(super) id: u16,
+    pub(super) shard: Shard,
+    pub(super) completed: Teller,
+    pub(super) turns: Arc<LoopTurns>,
+    /// Where its events go, if anybody asks for them.
+    pub(super) emitter: Option<Emitter>,
 }
 
 /// Everything that a worker's tasks share. Lives on one thread.
 pub(super) struct Worker {
     pub(super) id: u16,
     pub(super) run: Arc<RunShared>,
-    pub(super) live: Arc<LiveShard>,
-    /// The newest phase, which the live counters belong to.
-    pub(super) current: Cell<u16>,
+    turns: Arc<LoopTurns>,
     completed: Teller,
+    pub(super) events: Option<Rc<WorkerEvents>>,
     pub(super) shard: RefCell<Shard>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) flights: Flights,
@@ -67,6 +82,7 @@ pub(super) struct Worker {
 /// A phase as one worker runs it.
 pub(super) struct PhaseHere {
     pub(super) shared: SharedPhase,
+    pub(super) live: LiveShard,
     order: RefCell<SampleOrder>,
     issuing: Cell<bool>,
     closed: Cell<bool>,
@@ -78,17 +94,12 @@ pub(super) struct PhaseHere {
 }
 
 /// The thread's main function.
-pub(super) fn work(
-    id: u16,
-    run: Arc<RunShared>,
-    shard: Shard,
-    completed: Teller,
-    commands: mpsc::UnboundedReceiver<Command>,
-) {
+pub(super) fn work(outfit: Outfit, run: Arc<RunShared>, commands: mpsc::UnboundedReceiver<Command>) {
+    let id = outfit.id;
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime {
         Ok(runtime) => {
-            runtime.block_on(Worker::new(id, run, shard, completed).obey(commands));
+            runtime.block_on(Worker::new(outfit, run).obey(commands));
             // A name that is still being looked up must not hold the end back.
             runtime.shutdown_background();
         }
@@ -97,14 +108,14 @@ pub(super) fn work(
 }
 
 impl Worker {
-    fn new(id: u16, run: Arc<RunShared>, shard: Shard, completed: Teller) -> Rc<Self> {
-        let live = Arc::clone(&run.lives[id as usize]);
+    fn new(outfit: Outfit, run: Arc<RunShared>) -> Rc<Self> {
+        let Outfit { id, shard, completed, turns, emitter } = outfit;
         Rc::new(Self {
             id,
             run,
-            live,
-            current: Cell::new(0),
+            turns,
             completed,
+            events: emitter.map(WorkerEvents::new),
             shard: RefCell::new(shard),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             flights: Flights::default(),
@@ -123,9 +134,17 @@ impl Worker {
 
     async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let sweeper = spawn_local(Rc::clone(&self).sweep_forever());
+        let timer = self.events.clone().map(|events| spawn_local(events.leave_in_time()));
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Begin { phase, barrier, orders } => self.begin(phase, barrier, orders),
+                Command::Begin { phase, barrier, live, orders } => {
+                    self.begin(PhaseHere::new(phase, live), barrier, orders);
+                }
+                Command::FlushEvents(reply) => {
+                    self.events.iter().for_each(|events| events.flush());
+                    // Whoever asked may no longer wait.
+                    let _ = reply.try_send(());
+                }
             }
         }
         self.quitting.set(true);
@@ -133,14 +152,13 @@ impl Worker {
             self.idle.notified().await;
         }
         sweeper.abort();
+        timer.iter().for_each(|timer| timer.abort());
         self.pool.borrow_mut().clear();
         self.flush();
     }
 
-    fn begin(self: &Rc<Self>, phase: SharedPhase, barrier: Arc<Barrier>, orders: Option<Orders>) {
-        self.live.clear();
-        self.current.set(phase.index);
-        let here = Rc::new(PhaseHere::new(phase));
+    fn begin(self: &Rc<Self>, here: PhaseHere, barrier: Arc<Barrier>, orders: Option<Orders>) {
+        let here = Rc::new(here);
         self.phases.borrow_mut().retain(|p| p.in_flight.get() > 0 || p.issuing.get());
         self.phases.borrow_mut().push(Rc::clone(&here));
         if let Some(orders) = orders {
@@ -176,7 +194,7 @@ impl Worker {
     #[inline]
     pub(super) fn note_issued(&self, phase: &PhaseHere, late_ns: u64) {
         self.issued.set(self.issued.get() + 1);
-        self.live.issued(late_ns);
+        phase.live.issued(late_ns);
         phase.in_flight.set(phase.in_flight.get() + 1);
         phase.count(|t| t.issued += 1);
     }
@@ -188,18 +206,14 @@ impl Worker {
 
     /// A kept-alive connection was replaced for a request.
     pub(super) fn note_reconnected(&self, phase: &PhaseHere) {
-        if self.is_current(phase) {
-            self.live.reconnected();
-        }
+        phase.live.reconnected();
         phase.count(|t| t.reconnects += 1);
     }
 
     /// A request ended, and its row is written.
     pub(super) fn note_done(&self, phase: &PhaseHere, row: &Row) {
         self.ended.set(self.ended.get() + 1);
-        if self.is_current(phase) {
-            self.live.done(row);
-        }
+        phase.live.done(row);
         phase.count(|t| match row.failure {
             Failure::None => t.ok += 1,
             Failure::Cancelled => t.cancelled += 1,
@@ -222,10 +236,6 @@ impl Worker {
         }
     }
 
-    fn is_current(&self, phase: &PhaseHere) -> bool {
-        self.current.get() == phase.shared.index
-    }
-
     /// Every [`SWEEP_MS`]: time-outs, ends of phases, the log's age, and how long the loop went without a turn.
     async fn sweep_forever(self: Rc<Self>) {
         let mut last = now_ns();
@@ -235,19 +245,21 @@ impl Worker {
             // The runtime's timer is a millisecond coarse; what exceeds that is the loop's own absence.
             let stalled = now.saturating_sub(last).saturating_sub((SWEEP_MS + 2) * 1_000_000);
             last = now;
-            self.live.loop_turn(thread_cpu_ns(), stalled);
+            self.turns.loop_turn(thread_cpu_ns(), stalled);
             let behind = self.run.backlog.is_behind();
             for phase in self.phases.borrow().iter() {
                 phase.look(&self, now, behind);
             }
             self.flights.sweep(now, |index| self.is_cancelled(index, now));
             self.count_shard().flush_if_due(now);
+            self.events.iter().for_each(|events| events.flush_if_due(now));
         }
     }
 
-    /// Hand all rows to the log's writer.
+    /// Hand all rows and events to the log's writer.
     fn flush(&self) {
         self.count_shard().flush();
+        self.events.iter().for_each(|events| events.flush());
     }
 
     /// The shard, told how many requests this worker has issued and has in flight.
@@ -279,11 +291,12 @@ impl Drop for PanicGuard {
 }
 
 impl PhaseHere {
-    fn new(shared: SharedPhase) -> Self {
+    fn new(shared: SharedPhase, live: LiveShard) -> Self {
         let config = &shared.config;
         let order = RefCell::new(SampleOrder::new(config.order, shared.bodies.count(), config.seed));
         Self {
             shared,
+            live,
             order,
             issuing: Cell::new(true),
             closed: Cell::new(false),
