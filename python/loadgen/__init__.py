@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loadgen._core import __version__
-    from loadgen.errors import ConfigError, DatasetError, LoadgenError, ReportError, RunError, TargetError
+    from loadgen.errors import ConfigError, DatasetError, EventError, LoadgenError, ReportError, RunError, TargetError
+    from loadgen.event import (
+        EventCodec,
+        EventPublisherService,
+        EventRecord,
+        EventType,
+        ManagedZMQContext,
+        MessageCodec,
+        MessagePublisher,
+        MessageSubscriber,
+        ZmqMessagePublisher,
+        ZmqMessageSubscriber,
+    )
     from loadgen.session import (
         Drain,
         Limits,
@@ -42,7 +54,16 @@ __all__ = [
     "Drain",
     "Limits",
     "LoadStrategy",
+    "EventCodec",
+    "EventError",
+    "EventPublisherService",
+    "EventRecord",
+    "EventType",
     "LoadgenError",
+    "ManagedZMQContext",
+    "MessageCodec",
+    "MessagePublisher",
+    "MessageSubscriber",
     "Metric",
     "PhaseConfig",
     "PhaseResult",
@@ -59,6 +80,8 @@ __all__ = [
     "TimedIssueStrategy",
     "WithReplacement",
     "WithoutReplacement",
+    "ZmqMessagePublisher",
+    "ZmqMessageSubscriber",
     "__version__",
     "arun",
     "constant_delays",
@@ -71,7 +94,27 @@ __all__ = [
 
 _ROOMS = {
     "loadgen._core": ("__version__",),
-    "loadgen.errors": ("ConfigError", "DatasetError", "LoadgenError", "ReportError", "RunError", "TargetError"),
+    "loadgen.errors": (
+        "ConfigError",
+        "DatasetError",
+        "EventError",
+        "LoadgenError",
+        "ReportError",
+        "RunError",
+        "TargetError",
+    ),
+    "loadgen.event": (
+        "EventCodec",
+        "EventPublisherService",
+        "EventRecord",
+        "EventType",
+        "ManagedZMQContext",
+        "MessageCodec",
+        "MessagePublisher",
+        "MessageSubscriber",
+        "ZmqMessagePublisher",
+        "ZmqMessageSubscriber",
+    ),
     "loadgen.session": (
         "Drain",
         "Limits",

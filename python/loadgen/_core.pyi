@@ -9,8 +9,8 @@ from typing_extensions import CapsuleType
 
 __all__ = [
     "Bodies",
-    "Delays",
     "Counter",
+    "Delays",
     "Engine",
     "EventBatch",
     "EventQueue",
@@ -462,9 +462,7 @@ class Segment:
     def notes(self) -> list[str]:
         """What went otherwise than wanted, in sentences."""
 
-    def snapshot(
-        self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None
-    ) -> str:
+    def snapshot(self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None) -> str:
         """Return all counters and series at this moment (``Snapshot`` of ``rust/src/series/snapshot.rs``).
 
         Args:
@@ -503,9 +501,7 @@ class SegmentReader:
     def state(self) -> str:
         """How the run stands: ``live``, ``draining``, ``complete`` or ``interrupted``."""
 
-    def snapshot(
-        self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None
-    ) -> str:
+    def snapshot(self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None) -> str:
         """As ``Segment.snapshot``. Raises as ``Segment.attach``, if the file was cut or damaged since."""
 
     def hdr(self, name: str, phase: int | None = None) -> bytes:

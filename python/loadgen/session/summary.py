@@ -131,6 +131,8 @@ def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "anchor": summary["anchor"],
         "log": {"bytes": summary["log_bytes"], "format": summary["format"], "lost": summary["lost"]},
     }
+    if summary.get("events") is not None:
+        run["events"] = summary["events"]
     return {"schema": SCHEMA, "run": run, "phases": phases}
 
 

@@ -23,6 +23,7 @@ mod _core {
     use super::record::{RowReader, TextReader, read_rows, read_texts};
     #[pymodule_export]
     use super::schedule::{Delays, Plan, SampleOrder};
+    #[pymodule_export]
     use super::series::{
         Counter, Segment, SegmentReader, Series, clean_segments, read_hdr, segment_directories, segments,
     };

@@ -169,6 +169,7 @@ fn run_summary(outline: Outline, lost: Lost, phases: Vec<Phase>) -> Summary {
     let told = |name: &str| Some(outline.run_end.as_ref()?.get(name)?.as_str()?.to_owned());
     let status = told("status").unwrap_or_else(|| "interrupted".to_owned());
     let reason = if outline.run_end.is_some() { told("reason") } else { Some("killed".to_owned()) };
+    let events = outline.run_end.as_ref().and_then(|end| end.get("events")).cloned();
     let header = outline.header;
     Summary {
         session: header.session,
@@ -179,6 +180,7 @@ fn run_summary(outline: Outline, lost: Lost, phases: Vec<Phase>) -> Summary {
         status,
         log_bytes: outline.bytes,
         lost,
+        events,
         percentiles: "exact, nearest-rank",
         phases,
     }

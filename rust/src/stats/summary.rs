@@ -28,6 +28,9 @@ pub struct Summary {
     pub log_bytes: u64,
     /// What could not be read.
     pub lost: Lost,
+    /// What became of the events, as the log's last document tells it: logged, missing, dropped. `None` where none were
+    /// asked for, or the run was killed.
+    pub events: Option<Value>,
     /// The convention of all percentiles.
     pub percentiles: &'static str,
     /// The phases in order.
