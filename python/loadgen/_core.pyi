@@ -436,7 +436,7 @@ class Segment:
         *,
         phase: int | None = None,
         low: int = 1_000,
-        high: int = 3_600_000_000_000,
+        high: int = ...,
     ) -> Series:
         """Register a series, which tells values from ``low`` to ``high`` apart to three digits. Raises as ``counter``."""
 

@@ -11,7 +11,7 @@ import msgspec
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
-from loadgen.session import counting, machine, prepare, run_dir, summary
+from loadgen.session import counting, describe, machine, prepare, run_dir, summary
 from loadgen.session.phase import PhaseConfig, PhasePlan, check, phases_of
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
@@ -93,6 +93,8 @@ class Run:
             with run_dir.create(config.out) as directory:
                 about = prepare.meta(config, directory.id, ready)
                 engine = self._start(prepare.run_config(config, ready, workers, url, directory.path, about), directory)
+                told = describe.about(about, [phase.plan for phase in ready], workers, directory.path)
+                engine.segment().describe(describe.written(told))
                 problem = self._drive(engine, ready, directory.path)
                 problem = problem or _count(directory.path, about["config"])
                 report = _report(directory.path, about["config"])
