@@ -1,16 +1,20 @@
 """The events' service: when batches leave, in which order, from which thread, and what becomes of them at the end."""
 
 import asyncio
+import functools
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
 
+import loadgen
 from event_support import (
     COMPLETE,
     ENDED,
@@ -37,7 +41,9 @@ from loadgen.event import (
     MessagePublisher,
     ZmqMessageSubscriber,
 )
-from loadgen.event.record import CATEGORIES
+from loadgen.event.log import EventLog
+from loadgen.event.record import CATEGORIES, order_of
+from loadgen.session import prepare
 
 pytest_plugins = ["event_fixtures"]
 
@@ -538,3 +544,50 @@ def test_the_core_and_the_package_name_the_same_topics(ctx: ManagedZMQContext) -
     topics = [frame[:34].rstrip(b"\0").decode() for frame in batch.take()]
     assert sorted(topics) == sorted(kind.topic for kind in EventType)
     assert {topic.partition(".")[0] + "." for topic in topics} == set(CATEGORIES)
+
+
+# --- a real run
+
+
+def test_a_runs_events_reach_a_subscriber_and_agree_with_its_report(
+    ctx: ManagedZMQContext, listen: Callable[..., Subscriber], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = EventPublisherService(ctx, isolated_event_loop=True)
+    subscriber = listen(service)
+    engine_of = _core.Engine
+    queues: list[_core.EventQueue] = []
+
+    def attached(told: str) -> _core.Engine:
+        engine = engine_of(told)
+        queue = engine.event_queue()
+        assert queue is not None
+        queues.append(queue)
+        service.attach(queue)
+        return engine
+
+    monkeypatch.setattr(prepare, "run_config", functools.partial(prepare.run_config, publish=True))
+    monkeypatch.setattr(_core, "Engine", attached)
+    result = loadgen.run(
+        "mock:?error_rate=0.2",
+        requests=300,
+        concurrency=8,
+        output_tokens=4,
+        events="chunks",
+        workers=2,
+        max_error_rate=1.0,
+        out=tmp_path / "run",
+    )
+    service.detach(queues[0])
+    service.close()
+    records = received(subscriber, service.stats.sent)
+    counts, types = result.performance.counts, Counter(record.type for record in records)
+    assert (types[ISSUED], types[FAILED]) == (counts.issued, counts.failed)
+    assert types[COMPLETE] == counts.ok + counts.failed + counts.cancelled
+    assert (records[0].type, records[-1].type) == (STARTED, ENDED)
+    failed = [record.request for record in records if record.type == FAILED]
+    for request in failed:
+        told = [record.type for record in records if record.request == request]
+        assert told.index(FAILED) < told.index(COMPLETE)
+    logged = [record for piece in EventLog(result.dir).records() for record in piece]
+    assert sorted(records, key=order_of) == logged
+    assert (subscriber.stats.dropped, queues[0].dropped, service.stats.dropped) == (0, 0, 0)

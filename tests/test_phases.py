@@ -39,6 +39,7 @@ from loadgen.session.phase import (
     stored,
 )
 from loadgen.session.result import SessionResult
+from loadgen.session.scoring import NumericAnswer
 from loadgen.session.strategy import BurstStrategy, ConcurrencyStrategy, TimedIssueStrategy
 
 pytest_plugins = ["surface_fixtures"]
@@ -294,7 +295,7 @@ def test_an_accuracy_phase_keeps_its_answers() -> None:
         "http://h", {"phases": [{**LOW, "type": "accuracy", "scorer": "numeric", "target_field": "answer"}]}
     )
     (phase,) = phases_of(config)
-    assert (phase.scorer, phase.settings.target_field) == ("numeric", "answer")
+    assert (phase.scorer, phase.settings.target_field) == (NumericAnswer(), "answer")
     assert json.loads(plan_of(phase, config, ABOUT, (1, 1)).json())["request"] == {"save_responses": True}
     assert stored(phase, config)["save_responses"] is True
 

@@ -31,7 +31,8 @@ LISTED: list[dict[str, Any]] = [
     {"name": "low", "rate": 50, "duration": 60, "slo": "ttft:300ms"},
     {"name": "a name that is much too long for a column", "concurrency": 8, "requests": 2990, "api": "completions",
      "timeout": 30, "stall_timeout": 20},
-    {"name": "numbers", "type": "accuracy", "concurrency": 1, "requests": 6, "model": "other", "order": "sequential"},
+    {"name": "numbers", "type": "accuracy", "concurrency": 1, "requests": 6, "model": "other", "order": "sequential",
+     "scorer": "numeric"},
     {"name": "never", "burst": 10, "header": {"X-A": "canary"}},
 ]  # fmt: skip
 HOSTILE = "\x1b[2Jevil[bold red]\x07\u202egnp.exe <script>"
@@ -132,6 +133,62 @@ CASES: dict[str, dict[str, Any]] = {
     ),
     "wide_letters": reports.report(reports.phase(), options=CLOSED, model="模型" * 30),
 }  # fmt: skip
+
+
+def accurate(**changes: Any) -> dict[str, Any]:
+    """A report of an accuracy phase, as its scores would make it."""
+    phase = reports.phase("gsm8k", ok=1312, failed=7, kind="accuracy", finish={"stop": 1290, "length": 22})
+    found = reports.report(phase, options=CLOSED)
+    scorer = {"numeric": {"tolerance": 0.0, "relative": 0.0}}
+    about = {"scorer": scorer, "words": "numeric answer"}
+    found["phases"][0]["scoring"] = {**about, "path": "/d.jsonl", "prompt_field": None, "target_field": None}
+    found["phases"][0]["accuracy"] = {
+        **about,
+        "issued": 1319,
+        "scored": 1292,
+        "samples": 1292,
+        "not_scored": {"no number found": 20, "failed": 7},
+        "errors": 0,
+        "mean": 791 / 1292,
+        "of_all": 791 / 1319,
+        "is_binary": True,
+        "ci95": [0.5854, 0.6384],
+        "interval": "wilson",
+        "file": "scores-0.jsonl",
+        **changes,
+    }
+    return found
+
+
+def unscored() -> dict[str, Any]:
+    found = accurate()
+    found["phases"][0]["accuracy"] = None
+    return found
+
+
+CASES |= {
+    "accuracy": accurate(),
+    "accuracy_grades": accurate(
+        words="ROUGE-L (F1)",
+        samples=440,
+        mean=0.41231,
+        of_all=0.40384,
+        is_binary=False,
+        ci95=[0.3981, 0.4265],
+        interval="normal, clustered by sample",
+    ),
+    "accuracy_none": accurate(
+        scored=0,
+        samples=0,
+        mean=None,
+        of_all=0.0,
+        is_binary=False,
+        ci95=None,
+        interval=None,
+        not_scored={"no number found": 1312, "failed": 7},
+    ),
+    "accuracy_unscored": unscored(),
+}
 
 
 def golden(name: str, text: str) -> None:

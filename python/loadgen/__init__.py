@@ -35,9 +35,13 @@ if TYPE_CHECKING:
         arun,
         run,
     )
+    from loadgen.session.benchmark import BenchmarkSession
     from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
+    from loadgen.session.http_issuer import HttpIssuer
     from loadgen.session.order import SampleOrder, Sequential, Single, WithoutReplacement, WithReplacement
+    from loadgen.session.phase_issuer import PhaseIssuer
     from loadgen.session.plan import Plan
+    from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk, Usage
     from loadgen.session.strategy import (
         BurstStrategy,
         ConcurrencyStrategy,
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BenchmarkSession",
     "BurstStrategy",
     "ConcurrencyStrategy",
     "ConfigError",
@@ -57,6 +62,7 @@ __all__ = [
     "EventPublisherService",
     "EventRecord",
     "EventType",
+    "HttpIssuer",
     "Limits",
     "LoadStrategy",
     "LoadgenError",
@@ -66,18 +72,24 @@ __all__ = [
     "MessageSubscriber",
     "Metric",
     "PhaseConfig",
+    "PhaseIssuer",
     "PhaseResult",
     "PhaseSettings",
     "PhaseType",
     "Plan",
+    "Query",
+    "QueryResult",
     "ReportError",
     "RunError",
+    "SampleIssuer",
     "SampleOrder",
     "Sequential",
     "SessionResult",
     "Single",
+    "StreamChunk",
     "TargetError",
     "TimedIssueStrategy",
+    "Usage",
     "WithReplacement",
     "WithoutReplacement",
     "ZmqMessagePublisher",
@@ -127,9 +139,13 @@ _ROOMS = {
         "arun",
         "run",
     ),
+    "loadgen.session.benchmark": ("BenchmarkSession",),
     "loadgen.session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
+    "loadgen.session.http_issuer": ("HttpIssuer",),
     "loadgen.session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
+    "loadgen.session.phase_issuer": ("PhaseIssuer",),
     "loadgen.session.plan": ("Plan",),
+    "loadgen.session.query": ("Query", "QueryResult", "SampleIssuer", "StreamChunk", "Usage"),
     "loadgen.session.strategy": (
         "BurstStrategy",
         "ConcurrencyStrategy",

@@ -22,6 +22,7 @@ __all__ = [
     "Segment",
     "SegmentReader",
     "Series",
+    "Sink",
     "TextReader",
     "__version__",
     "arrow_rows",
@@ -114,6 +115,9 @@ class Engine:
     def wait(self, timeout: float) -> str | None:
         """Wait up to ``timeout`` seconds for the phase's end; its account, or ``None`` while it goes on."""
 
+    def segment(self) -> Segment:
+        """Return the run's live metrics. The file is removed by ``finish``."""
+
     def live(self) -> str:
         """Return what a progress line shows."""
 
@@ -126,11 +130,12 @@ class Engine:
     def start_ns(self, timeout: float = 0.0) -> int | None:
         """Wait up to ``timeout`` seconds for the newest phase's start, when its connections are there; that moment."""
 
-    def issue(self, sample: int | None = None) -> int | None:
+    def issue(self, sample: int | None = None, planned_ns: int | None = None) -> int | None:
         """Send one request of a phase whose load is ``manual``, now.
 
         Args:
             sample: Index of the sample; ``None`` for the next one of the phase's order.
+            planned_ns: When it should have been sent, if that isn't now.
 
         Returns:
             The request's number in the session, or ``None`` when the phase takes no more.
@@ -156,6 +161,91 @@ class Engine:
 
     def finish(self, status: str = "complete", reason: str = "") -> None:
         """End the workers and close the log, which keeps how the run ended. May be called again."""
+
+@final
+class Sink:
+    """A run whose requests somebody else makes: the same log as the engine's, with stamps taken at each call.
+
+    A stamp that is given (``ns``) counts instead, between the stamp before it and the call. Any thread may call.
+
+    Args:
+        config: ``RunConfig`` of ``rust/src/engine/config.rs``; its URL isn't looked at.
+    """
+
+    def __new__(cls, config: str) -> Sink: ...
+    def begin(self, phase: str, bodies: Bodies) -> None:
+        """Start a phase (``PhaseConfig``), whose load begins with ``start`` or the first ``issue``."""
+
+    def start(self) -> int:
+        """Begin the phase's load, if that hasn't happened; return the moment."""
+
+    def issue(self, sample: int | None = None, planned_ns: int | None = None) -> tuple[int, int, int] | None:
+        """Take the plan's next request, to be made now: request, sample, planned moment; ``None`` when there is none.
+
+        Args:
+            sample: The sample to send in place of the one whose turn it is.
+            planned_ns: When it should have started, if that isn't now.
+        """
+
+    def body(self, request: int) -> bytes | None:
+        """Return the body of a request in flight, the very bytes that the engine would send."""
+
+    def sent(self, request: int, ns: int | None = None) -> bool:
+        """The request is about to be sent. Returns whether it is in flight."""
+
+    def chunk(self, request: int, tokens: int | None = None, output: bool = True, ns: int | None = None) -> bool:
+        """A piece of its answer came. Returns whether it is in flight.
+
+        Args:
+            request: Which one.
+            tokens: Tokens in the piece, where known; 0 is but the first byte.
+            output: Whether the piece is output, or else reasoning.
+            ns: When it came, if not now.
+        """
+
+    def complete(
+        self,
+        request: int,
+        failure: str = "none",
+        *,
+        status: int = 0,
+        finish: str = "",
+        tokens_in: int | None = None,
+        tokens_out: int | None = None,
+        text: str = "",
+        reasoning: str = "",
+        error: str = "",
+        ns: int | None = None,
+    ) -> bool:
+        """The request has ended. Returns whether it was in flight: otherwise the answer is counted as late."""
+
+    def end_issue(self) -> None:
+        """Issue nothing more in this phase, which drains and ends."""
+
+    def turn(self, due_ns: int) -> None:
+        """The caller's loop has its turn, due at ``due_ns``: note what it cost, and for how long it was away."""
+
+    def wait(self, timeout: float) -> str | None:
+        """Wait up to ``timeout`` seconds for the phase's end; its account, or ``None`` while it goes on."""
+
+    def event_queue(self) -> EventQueue | None:
+        """Return the finished frames of events, for a publisher; ``None`` unless the run is asked to publish them."""
+
+    def segment(self) -> Segment:
+        """Return the run's live metrics. The file is removed by ``finish``."""
+
+    def live(self) -> str:
+        """Return what a progress line shows."""
+
+    @property
+    def late(self) -> int:
+        """Answers so far to requests that were not in flight (any more)."""
+
+    def stop(self, grace: float) -> None:
+        """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
+
+    def finish(self, status: str = "complete", reason: str = "") -> None:
+        """Cancel what is in flight and close the log, which keeps how the run ended. May be called again."""
 
 @final
 class EventBatch:

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "shared with tests that need more of it")]
 mod support;
 
 use std::collections::BTreeMap;
@@ -10,16 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use loadgen::engine::config::{PhaseConfig, RunConfig};
-use loadgen::engine::{Bodies, Engine};
+use loadgen::engine::Engine;
 use loadgen::event::{EventQueue, EventReader, EventType, Frame};
-use loadgen::record::{BlockKind, Failure, LogReader, Row, RowBlock};
+use loadgen::record::{Failure, Row};
 use loadgen::stats::{Options, summarise};
 use serde_json::{Value, json};
+use support::run::{PATIENCE, Run, read};
 use support::{Latch, Reply, Server, answer, chat, stream};
-
-/// Long enough for any machine; a test that reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One event, as far as these tests look.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,56 +30,44 @@ struct Told {
     data: Vec<u8>,
 }
 
-struct Run {
-    engine: Engine,
+/// A run of two workers whose events are logged and published.
+struct EventRun {
+    run: Run,
     queue: Arc<EventQueue>,
-    dir: tempfile::TempDir,
 }
 
-impl Run {
+impl EventRun {
     fn new(url: &str, events: Value, more: Value) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut events_config = json!({"log": true, "publish": true, "chunks": true});
-        events_config.as_object_mut().unwrap().extend(events.as_object().unwrap().clone());
-        let mut config = json!({
-            "url": url, "timeout_s": 30.0, "connect_timeout_s": 5.0, "stall_timeout_s": 20.0, "workers": 2,
-            "dir": dir.path(), "meta": {"id": "test"}, "events": events_config,
-        });
+        let mut asked = json!({"log": true, "publish": true, "chunks": true});
+        asked.as_object_mut().unwrap().extend(events.as_object().unwrap().clone());
+        let mut config = json!({"workers": 2, "stream": true, "events": asked});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let config: RunConfig = serde_json::from_value(config).unwrap();
-        let engine = Engine::start(config).unwrap();
-        let queue = engine.event_queue().unwrap();
-        Self { engine, queue, dir }
+        let run = Run::new(url, config);
+        let queue = run.engine.event_queue().unwrap();
+        Self { run, queue }
     }
 
-    fn begin(&self, phase: Value) {
-        let mut config = json!({"name": "main", "drain_timeout_s": 30.0, "stop_early": false});
-        config.as_object_mut().unwrap().extend(phase.as_object().unwrap().clone());
-        let config: PhaseConfig = serde_json::from_value(config).unwrap();
-        let bodies: Vec<String> = (0..3).map(|i| format!(r#"{{"prompt":"p{i}"}}"#)).collect();
-        let bodies = Bodies::new(bodies.iter().map(|b| b.as_bytes()), vec![]).unwrap();
-        self.engine.begin(config, Arc::new(bodies)).unwrap();
-    }
-
-    fn wait(&self) -> Value {
-        self.engine.wait(PATIENCE).unwrap().expect("the phase ends in time")
+    fn begin(&self, mut phase: Value) {
+        phase["stop_early"] = false.into();
+        self.run.begin(phase);
     }
 
     fn phase(&self, phase: Value) -> Value {
         self.begin(phase);
-        self.wait()
+        self.run.wait()
     }
 
     /// End the run: the events in the order in which the publisher gets them, which are those of the log, too.
     fn told(self) -> (Vec<Told>, tempfile::TempDir) {
-        self.engine.finish("complete", "").unwrap();
+        let Run { engine, dir } = self.run;
+        engine.finish("complete", "").unwrap();
         let published: Vec<Told> = self.queue.take(usize::MAX).iter().flat_map(|frame| told(frame)).collect();
         assert_eq!(self.queue.dropped(), 0);
-        let (mut logged, mut sorted) = (logged(self.dir.path()), published.clone());
+        let (mut logged, mut sorted) = (logged(dir.path()), published.clone());
         logged.sort();
         sorted.sort();
         assert_eq!(logged, sorted, "the log and the publisher are told the same");
-        (published, self.dir)
+        (published, dir)
     }
 }
 
@@ -109,17 +95,7 @@ fn logged(dir: &Path) -> Vec<Told> {
 }
 
 fn rows(dir: &Path) -> Vec<Row> {
-    let mut log = LogReader::open(dir).unwrap();
-    let mut rows = Vec::new();
-    while let Some(block) = log.next_block().unwrap() {
-        if block.kind == BlockKind::Rows {
-            let mut block = RowBlock::new(&block).unwrap();
-            while let Some(view) = block.next_row().unwrap() {
-                rows.push(view.row);
-            }
-        }
-    }
-    rows
+    read(dir).into_iter().map(|(row, _)| row).collect()
 }
 
 /// How many events of each kind there are of the requests of each phase.
@@ -186,7 +162,7 @@ fn events_count_what_the_rows_count_with_failures_cancellations_and_a_handover()
             n if n > 60 => Reply::After(Arc::clone(&stuck), stream(1)),
             n => Reply::Keep(stream(n % 5)),
         });
-        let run = Run::new(&server.url, json!({"send_threshold": send_threshold}), json!({}));
+        let run = EventRun::new(&server.url, json!({"send_threshold": send_threshold}), json!({}));
         let warm = json!({"name": "warm", "type": "warmup", "drain": false, "requests": 2});
         let closed = |n: u32| json!({"kind": "concurrency", "n": n});
         let with = |mut phase: Value, load: Value| {
@@ -199,8 +175,8 @@ fn events_count_what_the_rows_count_with_failures_cancellations_and_a_handover()
         while server.seen.in_flight.load(Ordering::SeqCst) < 6 || server.seen.bodies.lock().unwrap().len() < 62 {
             std::thread::yield_now();
         }
-        run.engine.stop(Duration::ZERO);
-        let end = run.wait();
+        run.run.engine.stop(Duration::ZERO);
+        let end = run.run.wait();
         hung.open();
         let (events, dir) = run.told();
         let rows = rows(dir.path());
@@ -224,7 +200,7 @@ fn each_event_comes_after_what_it_follows_from() {
             0 => Reply::Keep(answer(500, "text/plain", "no")),
             _ => Reply::Keep(stream(3)),
         });
-        let run = Run::new(&server.url, json!({"send_threshold": send_threshold}), json!({}));
+        let run = EventRun::new(&server.url, json!({"send_threshold": send_threshold}), json!({}));
         let load = json!({"kind": "concurrency", "n": 3});
         run.phase(json!({"name": "warm", "type": "warmup", "load": load, "requests": 12}));
         run.phase(json!({"name": "one", "load": load, "requests": 20}));
@@ -265,12 +241,12 @@ fn each_event_comes_after_what_it_follows_from() {
 fn a_run_that_is_finished_or_dropped_in_a_phase_still_tells_its_end() {
     for dropped in [false, true] {
         let server = Server::new(|_, _| Reply::Hang);
-        let run = Run::new(&server.url, json!({}), json!({}));
+        let run = EventRun::new(&server.url, json!({}), json!({}));
         run.begin(json!({"load": {"kind": "concurrency", "n": 2}, "requests": 10}));
         while server.seen.in_flight.load(Ordering::SeqCst) < 2 {
             std::thread::yield_now();
         }
-        let Run { engine, queue, dir } = run;
+        let EventRun { run: Run { engine, dir }, queue } = run;
         if dropped {
             drop(engine);
         } else {
@@ -294,7 +270,7 @@ fn a_lonely_event_leaves_by_itself() {
     let latch = Arc::new(Latch::default());
     let held = Arc::clone(&latch);
     let server = Server::new(move |_, _| Reply::After(Arc::clone(&held), chat()));
-    let run = Run::new(&server.url, json!({"max_age_s": 0.001}), json!({"stream": false}));
+    let run = EventRun::new(&server.url, json!({"max_age_s": 0.001}), json!({"stream": false}));
     run.begin(json!({"load": {"kind": "concurrency", "n": 1}, "requests": 1}));
     let mut found = Vec::new();
     while !found.iter().any(|event: &Told| event.kind == EventType::SampleIssued) {
@@ -305,20 +281,20 @@ fn a_lonely_event_leaves_by_itself() {
     }
     assert_eq!(found.iter().filter(|event| event.kind == EventType::SampleComplete).count(), 0);
     latch.open();
-    assert_eq!(run.wait()["counts"]["ok"], 1);
-    run.engine.finish("complete", "").unwrap();
+    assert_eq!(run.run.wait()["counts"]["ok"], 1);
+    run.run.engine.finish("complete", "").unwrap();
 }
 
 #[test]
 fn requests_that_are_issued_from_outside_are_told_with_the_sample_asked_for() {
     let server = Server::new(|_, _| Reply::Keep(chat()));
-    let run = Run::new(&server.url, json!({}), json!({"stream": false}));
+    let run = EventRun::new(&server.url, json!({}), json!({"stream": false}));
     run.begin(json!({"load": {"kind": "manual"}}));
     for sample in [2, 0, 1] {
-        run.engine.issue(Some(sample)).unwrap().unwrap();
+        run.run.engine.issue(Some(sample), None).unwrap().unwrap();
     }
-    run.engine.end_issue().unwrap();
-    run.wait();
+    run.run.engine.end_issue().unwrap();
+    run.run.wait();
     let (events, _dir) = run.told();
     let mut samples: Vec<_> = at(&events, EventType::SampleIssued)
         .into_iter()

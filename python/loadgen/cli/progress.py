@@ -17,7 +17,7 @@ from loadgen.report import figures
 from loadgen.session.phase import PhasePlan
 
 if TYPE_CHECKING:
-    from loadgen import _core
+    from loadgen.session.runner import Core
 
 CHOICES = ("auto", "full", "bar", "none")
 _FULL_COLUMNS, _FULL_ROWS = 80, 24
@@ -48,7 +48,7 @@ class View:
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """A phase has begun."""
 
-    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+    def going(self, phase: PhasePlan, engine: Core) -> None:
         """A phase is going on."""
 
     def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ class PlainView(View):
         _put(self._out, f"{phase.name}{place}: {phase.words}, run in {directory}\n")
         self._due = time.monotonic() + _LINE_S
 
-    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+    def going(self, phase: PhasePlan, engine: Core) -> None:
         """Say how it goes, when a line is due."""
         while self._notes:
             _put(self._out, f"{phase.name}: {self._notes.pop(0)}\n")
@@ -135,7 +135,7 @@ class BarView(View):
         self._history = []
         self._due = 0.0
 
-    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+    def going(self, phase: PhasePlan, engine: Core) -> None:
         """Redraw, when it is time."""
         while self._notes:
             _put(self._out, f"\r\x1b[J {phase.name}: {self._notes.pop(0)}\r\n")
@@ -300,6 +300,6 @@ def _spark(history: list[int], room: int) -> str:
     return "".join(_SPARKS[min(7, step * 8 // (most + 1))] for step in steps)
 
 
-def _live(engine: _core.Engine) -> dict[str, Any]:
+def _live(engine: Core) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(engine.live())
     return found

@@ -23,6 +23,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
         shown: The default in words, where the plain value doesn't say it.
         stored: Whether the value may be stored with the run.
         per_phase: A phase may have its own; what stands beside ``phases`` is the default of all.
+        bare: What the flag alone says; its value then stands behind an equals sign.
     """
 
     read: Callable[[Any], Any]
@@ -33,6 +34,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     shown: str = ""
     stored: bool = True
     per_phase: bool = False
+    bare: str = ""
 
 
 def _load(read: Callable[[Any], Any], metavar: str, words: str) -> Option:
@@ -43,11 +45,11 @@ def _prompts(read: Callable[[Any], Any], metavar: str, words: str, shown: str = 
     return Option(read=read, metavar=metavar, help=words, group="Prompts", shown=shown, per_phase=True)
 
 
-def _wire(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: bool) -> Option:
+def _wire(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: Any) -> Option:
     return Option(read=read, metavar=metavar, help=words, group="Connection", shown=shown, **more)
 
 
-def _report(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: bool) -> Option:
+def _report(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: Any) -> Option:
     return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, **more)
 
 
@@ -235,6 +237,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         240.0
     )
     save_responses: Annotated[bool, _report(values.flag, "", "Keep the answers' text.", per_phase=True)] = False
+    events: Annotated[
+        Literal["requests", "chunks"] | None,
+        Option(
+            read=values.events,
+            metavar="chunks",
+            group="Results",
+            bare="requests",
+            help="Keep what happens to each request, as it happens, in events.log; =chunks also each chunk of answers.",
+        ),
+    ] = None
     out: Annotated[
         str | None, _report(values.path, "DIR", "Directory of the run.", shown="loadgen-runs/<UTC>-<id>")
     ] = None
@@ -292,6 +304,7 @@ class RunOptions(TypedDict, total=False):
     grace: float | str
     drain: float | str
     save_responses: bool
+    events: bool | Literal["requests", "chunks"] | None
     out: str | os.PathLike[str] | None
     phases: Sequence[Any]  # mappings of these options, or PhaseConfig objects
 

@@ -103,7 +103,7 @@ class EventCodec(MessageCodec[EventRecord]):
         Raises:
             msgspec.DecodeError: If these are not exactly ``count`` records.
         """
-        return self._many.decode(b"".join((b"\xdd", count.to_bytes(4, "big"), payload)))
+        return self._many.decode(as_array(payload, count))
 
     def on_decode_error(self, payload: bytes | memoryview, exc: Exception) -> EventRecord | None:
         """Drop what msgspec refused, or make a record of it; anything else is a fault of ours and is raised again.
@@ -118,3 +118,13 @@ class EventCodec(MessageCodec[EventRecord]):
             return None
         data = {"detail": f"a batch could not be decoded: {exc}", "bytes": len(payload)}
         return EventRecord(EventType.ERROR_GENERIC, time.monotonic_ns(), data=data)
+
+
+def as_array(payload: bytes | memoryview, count: int) -> bytes:
+    """Return msgpack values that stand one after the other as one array of them.
+
+    Args:
+        payload: The values.
+        count: How many.
+    """
+    return b"".join((b"\xdd", count.to_bytes(4, "big"), payload))

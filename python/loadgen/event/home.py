@@ -22,7 +22,7 @@ class Home:
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._ident = 0
-        self._thread: threading.Thread | None = None
+        self._own: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
 
     def settle(self, loop: asyncio.AbstractEventLoop) -> None:
         """Live on this thread from now on.
@@ -53,8 +53,9 @@ class Home:
             self.settle(loop)
             begin(loop)
 
-        self._thread = threading.Thread(target=serve, name="loadgen-events", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=serve, name="loadgen-events", daemon=True)
+        thread.start()
+        self._own = loop, thread
         ready.wait()
         try:
             asyncio.run_coroutine_threadsafe(settle(), loop).result()
@@ -72,8 +73,14 @@ class Home:
         Args:
             call: What to call.
         """
-        if self.loop is not None and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(call)
+        loop = self.loop
+        if loop is None:
+            return
+        try:
+            loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            if not loop.is_closed():
+                raise
 
     def ask(self, call: Callable[[], R], within: float = _ANSWERS_WITHIN_S) -> R:
         """Have something called on its thread, and return what it returns.
@@ -107,8 +114,9 @@ class Home:
 
     def leave(self) -> None:
         """End the thread, if it has one of its own."""
-        if self._thread is None or self.loop is None or self.loop.is_closed():
+        if self._own is None:
             return
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        (loop, thread), self._own = self._own, None
+        loop.call_soon_threadsafe(loop.stop)
         if not self.is_here():
-            self._thread.join(_ANSWERS_WITHIN_S)
+            thread.join(_ANSWERS_WITHIN_S)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from loadgen.report import overview, sentences
+from loadgen.report import accuracy, overview, sentences
 from loadgen.report.sentences import Sentence
 from loadgen.report.table import rows
 
@@ -87,6 +87,12 @@ def _alarms(result: SessionResult, console: Console, width: int) -> Iterator[Tex
 def _phase(result: SessionResult, phase: PhaseResult, console: Console, width: int) -> Iterator[Text]:
     from rich.text import Text
 
+    if phase.type == "accuracy":
+        yield from _pair(console, sentences.counts(phase), accuracy.headline(phase), width)
+        yield Text()
+        for sentence in accuracy.about_phase(result, phase):
+            yield from _labelled(sentence, console, width)
+        return
     yield from _pair(console, sentences.counts(phase), sentences.goodput(phase), width)
     table, notes = rows(phase, width)
     if table:

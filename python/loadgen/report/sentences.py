@@ -112,7 +112,7 @@ def _lasted(phase: PhaseResult) -> str:
 
 def _dataset(phase: PhaseResult) -> str:
     prompts = phase.dataset
-    return "" if prompts is None else f"{plain(prompts.name)} ({_many(prompts.samples, 'prompt')})"
+    return "" if prompts is None else f"{plain(prompts.name)} ({many(prompts.samples, 'prompt')})"
 
 
 def run_name(result: SessionResult) -> str:
@@ -132,6 +132,7 @@ def alarms(result: SessionResult) -> list[str]:
     several = len(measured(result)) > 1
     judged = measured(result) if several else result.phases
     limited = [phase for phase in judged if phase.trust.verdict == "client_limited" and phase.counts.ok]
+    limited = [phase for phase in limited if phase.type != "accuracy"]  # a late request is as right as any
     found = [
         f"CLIENT-LIMITED{f' ({plain(phase.name)})' if several else ''}: "
         f"{_told([*phase.trust.reasons, _suggestion(phase)])}"
@@ -152,11 +153,9 @@ def _suggestion(phase: PhaseResult) -> str | None:
 def _missing(result: SessionResult) -> str:
     in_flight = sum(phase.counts.in_flight for phase in result.phases)
     cancelled = sum(phase.counts.cancelled for phase in result.phases)
-    parts = [f"{_many(in_flight, 'request')} in flight left no record"] if in_flight else []
+    parts = [f"{many(in_flight, 'request')} in flight left no record"] if in_flight else []
     parts += (
-        [f"{_many(cancelled, 'request')} in flight {'was' if cancelled == 1 else 'were'} cancelled"]
-        if cancelled
-        else []
+        [f"{many(cancelled, 'request')} in flight {'was' if cancelled == 1 else 'were'} cancelled"] if cancelled else []
     )
     told = f" What completed is reported; {' and '.join(parts)}." if parts else ""
     begun = {phase.name for phase in result.phases}
@@ -188,10 +187,9 @@ def goodput(phase: PhaseResult) -> str:
 
 def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
     """Return the lines below a phase's table."""
-    found = [Sentence("throughput", _throughput(phase))]
-    found += [Sentence("tokens", text) for text in (_tokens(phase),) if text]
-    failures = _failures(phase, _asked(result, phase))
-    found += [Sentence("failures" if index == 0 else "", text) for index, text in enumerate(failures)]
+    found = [Sentence("throughput", throughput(phase))]
+    found += [Sentence("tokens", text) for text in (tokens(phase),) if text]
+    found += failures(result, phase)
     found += [Sentence("prompts", text) for text in _prompts(result, phase)]
     found.append(Sentence("trust", _trust(phase), "" if phase.trust.verdict == "ok" else "yellow"))
     return found
@@ -206,8 +204,8 @@ def about_run(result: SessionResult) -> list[Sentence]:
     found = [Sentence("report", files), Sentence("again", f"loadgen report {_again(result)}")]
     lost = log["lost"]
     if lost["blocks"] or lost["rows"]:
-        places = f"{_many(lost['blocks'], 'place')} of the run log can't be read; " if lost["blocks"] else ""
-        rows = f"{_many(lost['rows'], 'finished request')} {'is' if lost['rows'] == 1 else 'are'} missing"
+        places = f"{many(lost['blocks'], 'place')} of the run log can't be read; " if lost["blocks"] else ""
+        rows = f"{many(lost['rows'], 'finished request')} {'is' if lost['rows'] == 1 else 'are'} missing"
         found.append(Sentence("lost", f"{places}{rows}", "yellow"))
     return found + _events(result.report["run"].get("events"))
 
@@ -235,7 +233,8 @@ def _again(result: SessionResult) -> str:
     return result.id if result.dir.parent.name == "loadgen-runs" else plain(str(result.dir))
 
 
-def _throughput(phase: PhaseResult) -> str:
+def throughput(phase: PhaseResult) -> str:
+    """Return what got through per second."""
     found = phase.throughput
     parts = [f"{figures.short(found.requests_per_s)} req/s"]
     parts += (
@@ -257,7 +256,8 @@ def _is_telling(steady: dict[str, Any], duration_s: float) -> bool:
     return bool(steady["requests_per_s"] * window_s >= _STEADY_REQUESTS and window_s >= duration_s / 2)
 
 
-def _tokens(phase: PhaseResult) -> str:
+def tokens(phase: PhaseResult) -> str:
+    """Return how many tokens there were, and who counted them; empty where nobody did."""
     found = phase.tokens
     if not found.get("source") or found.get("output") is None:
         return ""
@@ -269,17 +269,19 @@ def _tokens(phase: PhaseResult) -> str:
     without = found.get("rows_without_usage") or 0
     held = found.get("tokens_per_chunk")
     more = f"; {held:.2f} a chunk" if held is not None else ""
-    more += f"; {_many(without, 'answer')} without a count" if without else ""
+    more += f"; {many(without, 'answer')} without a count" if without else ""
     return f"{', '.join(parts)} ({source}{more})"
 
 
-def _failures(phase: PhaseResult, request: dict[str, Any]) -> list[str]:
+def failures(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
+    """Return what failed, a line for each kind."""
+    request = _asked(result, phase)
     details = phase.report["failure_details"]
     lines = [_failure(detail, request) for detail in details[:_KINDS]]
     rest = sum(detail["count"] for detail in details[_KINDS:])
     if rest:
-        lines.append(f"{figures.whole(rest)} more, of {_many(len(details) - _KINDS, 'other kind')}: see report.json")
-    return lines
+        lines.append(f"{figures.whole(rest)} more, of {many(len(details) - _KINDS, 'other kind')}: see report.json")
+    return [Sentence("failures" if index == 0 else "", text) for index, text in enumerate(lines)]
 
 
 def _failure(detail: dict[str, Any], request: dict[str, Any]) -> str:
@@ -323,7 +325,7 @@ def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
     if distinct < known and not unique:
         seen = figures.share((known - distinct) / known)
         found.append(
-            f"{_many(distinct, 'distinct prompt')} for {figures.whole(known)} requests: {seen} were seen before by "
+            f"{many(distinct, 'distinct prompt')} for {figures.whole(known)} requests: {seen} were seen before by "
             "the server's prefix cache (--unique-prompts prevents it)"
         )
     before = [] if unique else [plain(other.name) for other in _same_prompts_before(result, phase)]
@@ -383,5 +385,6 @@ def _told(sentences: list[str | None], *, first_as_it_is: bool = False) -> str:
     return " ".join(told)
 
 
-def _many(count: int, noun: str) -> str:
+def many(count: int, noun: str) -> str:
+    """Return a count with its noun."""
     return f"{figures.whole(count)} {noun}{'' if count == 1 else 's'}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from loadgen.config import OPTIONS, Config, PhaseOptions
 from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
+from loadgen.session import scoring
 from loadgen.session import strategy as strategies
 from loadgen.session.order import SampleOrder, name_of
 from loadgen.session.settings import PhaseSettings, differing, request_of, stored_settings
@@ -119,7 +120,7 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
         limits: When it stops; a burst, stages and a strategy of the user's own end by themselves.
         drain: What becomes of the requests in flight at its end.
         seed: Seed of order, arrivals and synthetic prompts.
-        scorer: What scores the answers of an accuracy phase.
+        scorer: What scores the answers of an accuracy phase, as :func:`loadgen.session.scoring.scorer_of` reads it.
 
     Raises:
         ConfigError: If a value can't be used, or nothing would ever end the phase.
@@ -150,6 +151,7 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError as error:
             raise ConfigError(f"phase {self.name}: {error}") from None
         _check_end(self)
+        _check_scorer(self)
 
     @property
     def drains(self) -> bool:
@@ -188,6 +190,25 @@ def _check_end(phase: PhaseConfig) -> None:
             "other",
             "leave the limit out",
         )
+
+
+def _check_scorer(phase: PhaseConfig) -> None:
+    if phase.kind is not PhaseType.ACCURACY:
+        name = "scorer" if phase.scorer is not None else "target_field"
+        if phase.scorer is not None or phase.settings.target_field is not None:
+            raise ConfigError(
+                f"phase {phase.name} is a {phase.kind.value} phase, and {name} is for accuracy phases",
+                "give it type: accuracy, or leave it out",
+            )
+        return
+    if phase.scorer is None:
+        raise ConfigError(
+            f"phase {phase.name} is an accuracy phase without a scorer", "give it one: scorer: numeric, say"
+        )
+    try:
+        msgspec.structs.force_setattr(phase, "scorer", scoring.scorer_of(phase.scorer))
+    except ConfigError as error:
+        raise ConfigError(f"phase {phase.name}: {error.message}", error.way_out) from None
 
 
 def load_of(strategy: PlannedStrategy | LoadStrategy) -> dict[str, Any]:
@@ -265,6 +286,7 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
         stop_early: Stop when the first answers are all refusals.
         meta: What the report must know of the phase.
         request: How its requests differ from the run's; it may hold secrets.
+        completions: What Python is told of each request's end.
         place: Its number and how many there are, where a session was given as a list of phases; not the engine's.
     """
 
@@ -282,6 +304,7 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
     stop_early: bool
     meta: dict[str, Any]
     request: dict[str, Any] | None = None
+    completions: Literal["none", "ids", "answers"] = "none"
     place: tuple[int, int] | None = None
 
     @property
@@ -295,6 +318,8 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
         del told["place"]
         if self.request is None:
             del told["request"]
+        if self.completions == "none":
+            del told["completions"]
         return msgspec.json.encode(told).decode()
 
     def __repr__(self) -> str:
@@ -319,28 +344,30 @@ def phases_of(config: Config) -> list[PhaseConfig]:
     return phases
 
 
-def _phase(options: Config, kind: PhaseType, strategy: PlannedStrategy, limits: Limits) -> PhaseConfig:
+def _phase(options: Config, kind: PhaseType, strategy: PlannedStrategy, limits: Limits, **own: Any) -> PhaseConfig:
+    told: dict[str, Any] = {"name": kind.value, "settings": PhaseSettings.of(options)}
+    told["drain"] = Drain(timeout=options.drain)
     return PhaseConfig(
-        name=kind.value,
         type=kind,
         dataset=options.dataset,
         strategy=strategy,
         order=options.order,
-        settings=PhaseSettings.of(options),
         limits=limits,
-        drain=Drain(timeout=options.drain),
         seed=options.seed,
+        **told | own,
     )
 
 
 def _listed(phase: PhaseOptions) -> PhaseConfig:
     options = phase.options
     limits = Limits(options.requests, options.duration)
-    made = _phase(options, PhaseType(phase.type), strategies.of(options), limits)
-    return msgspec.structs.replace(
-        made,
+    return _phase(
+        options,
+        PhaseType(phase.type),
+        strategies.of(options),
+        limits,
         name=phase.name,
-        settings=msgspec.structs.replace(made.settings, target_field=phase.target_field),
+        settings=msgspec.structs.replace(PhaseSettings.of(options), target_field=phase.target_field),
         drain=Drain(phase.drains, options.drain),
         scorer=phase.scorer,
     )
@@ -366,6 +393,11 @@ def plan_of(
         "dataset": dataset,
         "seed": phase.seed,
     }
+    if phase.kind is PhaseType.ACCURACY:
+        path = None if isinstance(phase.dataset, Dataset) else phase.dataset
+        meta["scoring"] = scoring.described(
+            phase.scorer, path, prompt_field=settings.prompt_field, target_field=phase.settings.target_field
+        )
     if place is not None:
         meta["settings"] = differing(settings, run)
     return PhasePlan(
@@ -384,6 +416,7 @@ def plan_of(
         stop_early=True,
         meta=meta,
         request=request_of(settings, run),
+        completions="answers" if phase.handler is not None else "none" if is_planned(phase.strategy) else "ids",
         place=place,
     )
 
@@ -410,7 +443,6 @@ def stored(phase: PhaseConfig, run: Config) -> dict[str, Any]:
         **stored_settings(phase.options(run)),
     }
     if phase.kind is PhaseType.ACCURACY:
-        is_plain = phase.scorer is None or isinstance(phase.scorer, (str, dict))
-        shown["scorer"] = phase.scorer if is_plain else getattr(phase.scorer, "__name__", type(phase.scorer).__name__)
+        shown["scorer"] = None if phase.scorer is None else scoring.stored(phase.scorer)
         shown["target_field"] = phase.settings.target_field
     return shown

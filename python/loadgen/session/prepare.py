@@ -16,7 +16,7 @@ from loadgen import config as configs
 from loadgen.config import Config
 from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
-from loadgen.session import machine, mock
+from loadgen.session import machine, mock, scoring
 from loadgen.session.phase import PhaseConfig, PhasePlan, plan_of
 from loadgen.session.phase import stored as stored_phase
 
@@ -103,6 +103,7 @@ def _prompts(phase: PhaseConfig, options: Config, known: dict[tuple[Any, ...], D
         "output_tokens": options.output_tokens,
         "tokenizer": options.tokenizer,
         "seed": phase.seed if phase.dataset is None else 0,
+        "targets": None if phase.scorer is None else scoring.targets_of(phase.scorer, phase.settings.target_field),
     }
     path = None if phase.dataset is None else os.fspath(phase.dataset)
     key = (path and os.path.realpath(path), *wanted.values())
@@ -201,6 +202,8 @@ def model_of(config: Config) -> str:
     """
     if config.model is not None:
         return config.model
+    if config.url.startswith("python:"):
+        return config.url.removeprefix("python:")  # an issuer of the user's own makes of it what it likes
     if config.url.startswith("mock:"):
         names = mock.config_of_url(config.url).get("models") or ["mock"]
         return str(names[0])
@@ -231,7 +234,14 @@ def meta(config: Config, run_id: str, phases: Sequence[PreparedPhase]) -> dict[s
 
 
 def run_config(  # the run's parts, each made by another step
-    config: Config, phases: Sequence[PreparedPhase], workers: int, url: str, directory: Path, about: dict[str, Any]
+    config: Config,
+    phases: Sequence[PreparedPhase],
+    workers: int,
+    url: str,
+    directory: Path,
+    about: dict[str, Any],
+    *,
+    publish: bool = False,
 ) -> str:
     """Return a run as the engine is told it (``RunConfig`` of ``rust/src/engine/config.rs``).
 
@@ -242,6 +252,7 @@ def run_config(  # the run's parts, each made by another step
         url: Where requests really go.
         directory: The run's directory.
         about: What the log keeps of the run.
+        publish: Whether somebody will take the engine's ``event_queue()``.
     """
     told = {
         "url": url,
@@ -263,6 +274,14 @@ def run_config(  # the run's parts, each made by another step
         "dir": str(directory),
         "save_responses": config.save_responses,
         "keep_uncounted": config.tokenizer is not None,
+        "events": _events(config, publish),
         "meta": about,
     }
     return msgspec.json.encode(told).decode()
+
+
+def _events(config: Config, publish: bool) -> dict[str, Any] | None:
+    """Return which events the engine tells, and to whom (``EventsConfig`` of ``rust/src/event/session.rs``)."""
+    if config.events is None and not publish:
+        return None
+    return {"log": config.events is not None, "publish": publish, "chunks": config.events == "chunks"}

@@ -11,7 +11,7 @@ import msgspec
 from loadgen import _core
 from loadgen.config import DEFAULTS
 from loadgen.errors import ReportError
-from loadgen.session import run_dir
+from loadgen.session import run_dir, scoring
 
 SCHEMA = 1
 _ENDED_EARLY = {
@@ -113,7 +113,7 @@ def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         summary: The core's summary.
     """
     meta = summary["meta"]
-    phases = [_phase(phase) for phase in summary["phases"]]
+    phases = [_phase(directory, phase) for phase in summary["phases"]]
     status, reason = verdict(summary, meta.get("config", {}).get("max_error_rate", 0.1))
     if status == "interrupted" and reason == "killed" and run_dir.is_running(directory):
         reason = "still running"
@@ -131,17 +131,37 @@ def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "anchor": summary["anchor"],
         "log": {"bytes": summary["log_bytes"], "format": summary["format"], "lost": summary["lost"]},
     }
+    if summary.get("late_answers") is not None:
+        run["late_answers"] = summary["late_answers"]
     if summary.get("events") is not None:
         run["events"] = summary["events"]
     return {"schema": SCHEMA, "run": run, "phases": phases}
 
 
-def _phase(phase: dict[str, Any]) -> dict[str, Any]:
+def _phase(directory: Path, phase: dict[str, Any]) -> dict[str, Any]:
     meta = phase.pop("meta") or {}
     if isinstance(phase["config"], dict):
         phase["config"].pop("meta", None)
     found = {**phase, "load": meta.get("load"), "dataset": meta.get("dataset"), "seed": meta.get("seed")}
+    if phase["type"] == "accuracy":
+        found["scoring"] = meta.get("scoring")
+        found["accuracy"] = scoring.accuracy_of(directory, found)
     return {**found, "settings": meta["settings"]} if "settings" in meta else found
+
+
+def keeps_answers(report: dict[str, Any]) -> bool:
+    """Return whether a run's answers were kept to stay, by any of its phases.
+
+    Args:
+        report: The run's report.
+    """
+    asked = [phase["type"] == "accuracy" or _saved(phase) for phase in report["phases"]]
+    return bool(report["run"]["config"].get("save_responses")) or any(asked)
+
+
+def _saved(phase: dict[str, Any]) -> bool:
+    request = (phase.get("config") or {}).get("request") or {}
+    return bool(request.get("save_responses"))
 
 
 def _nothing_sent(summary: dict[str, Any]) -> str:
@@ -184,6 +204,8 @@ def verdict(summary: dict[str, Any], max_error_rate: float) -> tuple[str, str | 
     """
     if summary["status"] == "interrupted":
         return "interrupted", summary.get("reason")
+    if summary["status"] == "failed" and summary.get("reason"):
+        return "failed", summary["reason"]
     listed = len(_asked_phases(summary)) > 1  # else there is no need to say which phase
     for phase in summary["phases"]:
         if phase.get("reason") in _ENDED_EARLY:

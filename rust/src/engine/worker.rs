@@ -34,7 +34,7 @@ pub(super) enum Command {
     Begin {
         phase: SharedPhase,
         barrier: Arc<Barrier>,
-        live: LiveShard,
+        live: Box<LiveShard>,
         /// The requests asked for from outside, of a manual load.
         orders: Option<Orders>,
     },
@@ -82,7 +82,7 @@ pub(super) struct Worker {
 /// A phase as one worker runs it.
 pub(super) struct PhaseHere {
     pub(super) shared: SharedPhase,
-    pub(super) live: LiveShard,
+    pub(super) live: Box<LiveShard>,
     order: RefCell<SampleOrder>,
     issuing: Cell<bool>,
     closed: Cell<bool>,
@@ -291,7 +291,7 @@ impl Drop for PanicGuard {
 }
 
 impl PhaseHere {
-    fn new(shared: SharedPhase, live: LiveShard) -> Self {
+    fn new(shared: SharedPhase, live: Box<LiveShard>) -> Self {
         let config = &shared.config;
         let order = RefCell::new(SampleOrder::new(config.order, shared.bodies.count(), config.seed));
         Self {

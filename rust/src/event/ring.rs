@@ -197,7 +197,7 @@ mod tests {
 }
 
 #[cfg(all(test, loadgen_loom))]
-mod tests {
+mod model {
     use super::*;
 
     /// Two values through one slot: the second waits for the first to be taken out.

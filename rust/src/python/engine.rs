@@ -18,7 +18,7 @@ use crate::sync::Arc;
 
 /// The request bodies of a phase.
 #[pyclass(frozen, module = "loadgen._core")]
-pub(super) struct Bodies(Arc<engine::Bodies>);
+pub(super) struct Bodies(pub(super) Arc<engine::Bodies>);
 
 #[pymethods]
 impl Bodies {
@@ -84,9 +84,9 @@ impl Engine {
         Ok(py.detach(|| self.0.start_ns(timeout)))
     }
 
-    #[pyo3(signature = (sample=None))]
-    fn issue(&self, py: Python<'_>, sample: Option<u64>) -> PyResult<Option<u64>> {
-        py.detach(|| self.0.issue(sample)).map_err(to_python)
+    #[pyo3(signature = (sample=None, planned_ns=None))]
+    fn issue(&self, py: Python<'_>, sample: Option<u64>, planned_ns: Option<u64>) -> PyResult<Option<u64>> {
+        py.detach(|| self.0.issue(sample, planned_ns)).map_err(to_python)
     }
 
     fn end_issue(&self, py: Python<'_>) -> PyResult<()> {
@@ -144,15 +144,15 @@ pub(super) fn now_ns() -> u64 {
     crate::clock::now_ns()
 }
 
-fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
     serde_json::from_str(json).map_err(|e| PyValueError::new_err(format!("{what} configuration: {e}")))
 }
 
-fn duration(seconds: f64) -> PyResult<Duration> {
+pub(super) fn duration(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|e| PyValueError::new_err(format!("{seconds} seconds: {e}")))
 }
 
-fn to_python(error: EngineError) -> PyErr {
+pub(super) fn to_python(error: EngineError) -> PyErr {
     let text = error.to_string();
     match error {
         EngineError::Target(_) | EngineError::Connect(_) | EngineError::Phase(_) => PyValueError::new_err(text),
@@ -161,7 +161,7 @@ fn to_python(error: EngineError) -> PyErr {
     }
 }
 
-fn live_json(live: &LiveCopy, seconds: f64) -> String {
+pub(super) fn live_json(live: &LiveCopy, seconds: f64) -> String {
     let ended = live.ok + live.failed + live.cancelled;
     json!({
         "t_s": seconds,

@@ -5,6 +5,7 @@ mod event;
 mod record;
 mod schedule;
 mod series;
+mod sink;
 mod stats;
 mod table;
 
@@ -27,6 +28,8 @@ mod _core {
     use super::series::{
         Counter, Segment, SegmentReader, Series, clean_segments, read_hdr, segment_directories, segments,
     };
+    #[pymodule_export]
+    use super::sink::Sink;
     #[pymodule_export]
     use super::stats::summarise;
     #[pymodule_export]

@@ -384,7 +384,7 @@ impl LiveCopy {
     }
 }
 
-#[cfg(all(test, not(loadgen_loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::Stamps;

@@ -27,6 +27,7 @@ impl SeqOrders {
         Self { enter: Ordering::Release, leave: Ordering::Release, begin: Ordering::Acquire, end: Ordering::Acquire };
 
     /// [`Self::SOUND`] with one ordering weakened to Relaxed (for a fence: none at all), by the name of that one.
+    #[cfg(all(test, loadgen_loom))]
     pub fn weakened() -> [(&'static str, Self); 4] {
         let weak = Ordering::Relaxed;
         [
@@ -52,6 +53,7 @@ impl PublishOrders {
     pub const SOUND: Self = Self { publish: Ordering::Release, observe: Ordering::Acquire };
 
     /// [`Self::SOUND`] with one ordering weakened to Relaxed, by the name of that one.
+    #[cfg(all(test, loadgen_loom))]
     pub fn weakened() -> [(&'static str, Self); 2] {
         [
             ("the store that publishes", Self { publish: Ordering::Relaxed, ..Self::SOUND }),

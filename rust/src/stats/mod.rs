@@ -178,6 +178,7 @@ fn run_summary(outline: Outline, lost: Lost, phases: Vec<Phase>) -> Summary {
         meta: outline.meta,
         reason: reason.filter(|_| status != "complete"),
         status,
+        late_answers: outline.run_end.as_ref().and_then(|end| end.get("late_answers")?.as_u64()),
         log_bytes: outline.bytes,
         lost,
         events,

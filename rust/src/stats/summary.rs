@@ -24,6 +24,9 @@ pub struct Summary {
     pub status: String,
     /// Why, unless it is complete; `killed` for a log without an end.
     pub reason: Option<String>,
+    /// Answers of an issuer of the user's own to requests that were not in flight (any more); `None` where the engine
+    /// made the requests, or the log doesn't tell.
+    pub late_answers: Option<u64>,
     /// Bytes of the log.
     pub log_bytes: u64,
     /// What could not be read.
