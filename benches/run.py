@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness import end, events, machine, memory, package, runlog, start, table, truth, wire
+from harness import end, events, machine, memory, package, runlog, start, table, truth, watching, wire
 from harness.bench import FULL, QUICK, Bench
 from harness.clients import Loadgen, Wrk
 from harness.errors import BenchError
@@ -43,6 +43,7 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "events": events.publishing,
     "event-batch": events.batching,
     "event-loss": events.lossless,
+    "top": watching.watching,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }

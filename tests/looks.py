@@ -88,7 +88,7 @@ def phases() -> Look:
         AboutPhase("never", "performance", "10 at once", 10),
     ]
     about = msgspec.structs.replace(ABOUT, model="", of=5, phases=told)
-    stats = [
+    stats: list[CounterStat | SeriesStat] = [
         *counters(0, issued=100, ok=100, failed=0),
         *times(0),
         *counters(1, issued=3000, ok=2998),
@@ -102,9 +102,9 @@ def phases() -> Look:
 
 def looks() -> dict[str, Look]:
     """All cases that have a golden screen."""
-    streamed = [*counters(), *times()]
+    streamed: list[CounterStat | SeriesStat] = [*counters(), *times()]
     late = series("send_late", tuple(v * MS for v in (1, 2, 4, 5, 81, 88, 90)))
-    limited = [stat for stat in streamed if stat.name != "send_late"] + [late]
+    limited: list[CounterStat | SeriesStat] = [stat for stat in streamed if stat.name != "send_late"] + [late]
     closed = msgspec.structs.replace(STEADY, load="8 in flight", requests=10_000, seconds=None, open_loop=False)
     not_streamed = [stat for stat in streamed if stat.name not in ("ttft", "gap", "response_ttft")]
     return {

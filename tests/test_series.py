@@ -127,7 +127,9 @@ def test_what_is_no_value_is_refused(segment: _core.Segment) -> None:
     assert _series(segment.snapshot(), "s")["count"] == 0
 
 
-@pytest.mark.parametrize(("percentiles", "words"), [([101], "from 0 to 100"), ([99, 50], "ascending"), ([math.nan], "NaN")])
+@pytest.mark.parametrize(
+    ("percentiles", "words"), [([101], "from 0 to 100"), ([99, 50], "ascending"), ([math.nan], "NaN")]
+)
 def test_percentiles_are_checked(segment: _core.Segment, percentiles: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         segment.snapshot(percentiles=percentiles)
@@ -186,9 +188,7 @@ def test_another_process_is_looked_into_until_after_its_end(directory: Path) -> 
         _core.Segment.find("run-1", [directory])
 
 
-def test_a_killed_run_is_dead_and_cleaned_up_and_a_running_one_is_not(
-    directory: Path, segment: _core.Segment
-) -> None:
+def test_a_killed_run_is_dead_and_cleaned_up_and_a_running_one_is_not(directory: Path, segment: _core.Segment) -> None:
     script = WRITER.replace("run-1", "run-2")
     with subprocess.Popen(
         [sys.executable, "-c", script, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

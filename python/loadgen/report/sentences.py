@@ -223,9 +223,9 @@ def _events(events: dict[str, Any] | None) -> list[Sentence]:
     missing, dropped, found = events["missing"], events["dropped"], []
     if missing:
         why = f" ({plain(events['error'])})" if events["error"] else ""
-        found.append(Sentence("lost", f"{_many(missing, 'event')} of events.log could not be kept{why}", "yellow"))
+        found.append(Sentence("lost", f"{many(missing, 'event')} of events.log could not be kept{why}", "yellow"))
     if dropped:
-        found.append(Sentence("lost", f"{_many(dropped, 'event')} not published: the publisher was too slow", "yellow"))
+        found.append(Sentence("lost", f"{many(dropped, 'event')} not published: the publisher was too slow", "yellow"))
     return found
 
 

@@ -247,6 +247,8 @@ class Run:
 
     def _wait(self, engine: Core, phase: PhasePlan) -> dict[str, Any]:
         while (end := engine.wait(_POLL_S)) is None:
+            if self._desk is not None:
+                self._desk.going()
             if self._watcher is not None:
                 self._watcher.going(phase, engine)
         found: dict[str, Any] = msgspec.json.decode(end)

@@ -71,21 +71,21 @@ class History:
             self._begin(snapshot.phase)
             if snapshot.phase_ns is not None:
                 self._recent.append(_Mark(snapshot.phase_ns))  # a phase begins at 0, whenever one begins to look
-        if self._recent and mark.ns <= self._recent[-1].ns:
+        if self._recent and mark.ns < self._recent[-1].ns:
             return
         self._recent.append(mark)
         while len(self._recent) > 2 and mark.ns - self._recent[1].ns >= _WINDOW_NS:
             self._recent.popleft()
         if self._last is None:
             self._last = mark
-        elif mark.ns - self._last.ns >= _SECOND_NS:
+        elif mark.ns // _SECOND_NS > self._last.ns // _SECOND_NS:
             self._close_seconds(self._last, mark)
             self._last = mark
 
     def _close_seconds(self, before: _Mark, now: _Mark) -> None:
         seconds = (now.ns - before.ns) / _SECOND_NS
-        # A viewer that was stopped for a while, or began late, spreads what it missed evenly.
-        for _ in range(min(_SECONDS, round(seconds))):
+        # A viewer that was stopped for a while spreads what it missed evenly.
+        for _ in range(min(_SECONDS, now.ns // _SECOND_NS - before.ns // _SECOND_NS)):
             self._done.append((now.done - before.done) / seconds)
             for name, means in self._means.items():
                 count, total = now.totals.get(name, (0, 0.0))

@@ -10,8 +10,6 @@ from loadgen.tui import table
 from loadgen.tui.line import Line, bar, curve, cut, ends, fitted, time, width
 from loadgen.tui.look import Look, percentile
 
-_LABEL = 12
-
 
 class _Part(NamedTuple):
     """Lines that are shown or left out together; those of the highest rank are left out first."""
@@ -78,7 +76,7 @@ def _alarms(look: Look, note: str) -> list[Line]:
 
 def _ending(look: Look) -> Line:
     if look.was_killed:
-        return [(" the writer is gone: ", "alarm"), ("the run was killed. Its log has what completed:", "")]
+        return [(" the writer is gone: ", "alarm"), ("killed. The log has what ended:", "")]
     if look.state is SessionState.INTERRUPTED:
         return [(" the run was interrupted. ", "alarm"), ("The exact numbers:", "")]
     return [(" the run has ended. ", "good"), ("The exact numbers:", "")]
@@ -152,13 +150,13 @@ def _by_second(look: Look, room: int) -> list[Line]:
     if len(look.done) < 3:
         return []
     # What the scale's words may take, so that the curve doesn't change its length with them.
-    wide = room - _LABEL - 24
+    wide = room - table.LABEL - 24
     if wide < 10:
         return []
     drawn = curve(look.done, wide)
     low, high = min(look.done[-wide:]), max(look.done[-wide:])
     scale = f"{figures.short(low)} to {figures.short(high)} req/s"
-    return [[(f" {'by second':<{_LABEL}}", "dim"), (drawn, "key"), (f"  {scale}", "dim")]]
+    return [[(f" {'by second':<{table.LABEL}}", "dim"), (drawn, "key"), (f"  {scale}", "dim")]]
 
 
 def _facts(look: Look, room: int) -> list[Line]:
@@ -166,12 +164,12 @@ def _facts(look: Look, room: int) -> list[Line]:
     current = look.current
     if current is not None and current.failures:
         shown = [(at, [(f"{name} {figures.whole(count)}", "")]) for at, (name, count) in enumerate(current.failures)]
-        made.append([(f" {'failures':<{_LABEL}}", "dim"), *fitted(shown, room - _LABEL - 1)])
-    made.append([(f" {'trust':<{_LABEL}}", "dim"), *_trust(look, room - _LABEL - 1)])
+        made.append([(f" {'failures':<{table.LABEL}}", "dim"), *fitted(shown, room - table.LABEL - 1)])
+    made.append([(f" {'trust':<{table.LABEL}}", "dim"), *_trust(look, room - table.LABEL - 1)])
     if look.dropped is not None:
         style = "alarm" if look.dropped else ""
         said = f"{figures.whole(look.dropped)} dropped" if look.dropped else "none dropped"
-        made.append([(f" {'events':<{_LABEL}}", "dim"), (said, style)])
+        made.append([(f" {'events':<{table.LABEL}}", "dim"), (said, style)])
     return made
 
 

@@ -11,7 +11,9 @@ from loadgen.report import figures
 from loadgen.tui.line import Line, curve, spread, time
 from loadgen.tui.look import Look, PhaseLook, percentile
 
-_LABEL = 12
+LABEL = 15
+"""Columns of what stands before a row."""
+
 _CELL = 9
 _WIDE = 118
 _NARROW = 62
@@ -36,6 +38,9 @@ _ROWS = (
 )
 
 
+_SPREADS = (("TTFT spread", ("ttft",)), ("gap spread", ("gap", "icl")), ("latency spread", ("latency",)))
+
+
 def _columns(room: int) -> list[tuple[str, float | None]]:
     """Return the columns that fit: their heads, and the percentile, or ``None`` for the greatest value."""
     if room >= _WIDE:
@@ -56,16 +61,16 @@ def times(look: Look, room: int) -> list[Line]:
     if not rows:
         return []
     columns = _columns(room)
-    left = room - 1 - _LABEL - _CELL * len(columns) - 3
-    head = f" {'':<{_LABEL}}" + "".join(f"{name:>{_CELL}}" for name, _ in columns)
-    if left >= 14:
+    left = room - 1 - LABEL - _CELL * len(columns) - 3
+    head = f" {'':<{LABEL}}" + "".join(f"{name:>{_CELL}}" for name, _ in columns)
+    if left >= 12:
         head += "   mean by second"
     made: list[Line] = [[(head, "dim")]]
     for row, series in rows:
         cells = "".join(f"{time(_value(series, percent)):>{_CELL}}" for _, percent in columns)
-        line: Line = [(f" {row.label:<{_LABEL}}", "dim"), (cells, "")]
+        line: Line = [(f" {row.label:<{LABEL}}", "dim"), (cells, "")]
         means = next((look.means[name] for name in row.names if name in look.means), [])
-        if left >= 14 and any(value is not None for value in means):
+        if left >= 12 and any(value is not None for value in means):
             line.append(("   " + curve(means, min(left, 60)), "key"))
         made.append(line)
     return made
@@ -91,18 +96,18 @@ def spreads(look: Look, room: int) -> list[Line]:
         look: What is seen of the run.
         room: Columns.
     """
-    wide = room - 1 - _LABEL - 2 * (_CELL + 1)
+    wide = room - 1 - LABEL - 2 * (_CELL + 1)
     current = look.current
     if current is None or wide < 15:
         return []
     made: list[Line] = []
-    for label, names in (("TTFT", ("ttft",)), ("chunk gap", ("gap", "icl")), ("latency", ("latency",))):
+    for label, names in _SPREADS:
         series = current.values(*names)
         if series is None or len(series.counts) < 2:
             continue
         drawn = spread(series.counts, wide)
         low, high = time(series.min), time(series.max)
-        head = f" {label:<{_LABEL}}{low:>{_CELL}} "
+        head = f" {label:<{LABEL}}{low:>{_CELL}} "
         made.append([(head, "dim"), (drawn, "key"), (f" {high}", "dim")])
     return made
 
