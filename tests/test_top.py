@@ -25,7 +25,7 @@ import looks
 from loadgen import _core
 from loadgen.cli import progress
 from loadgen.cli.full import FullView
-from loadgen.metrics.snapshot import SessionState
+from loadgen.metrics.snapshot import CounterStat, SeriesStat, SessionState
 from loadgen.session import describe
 from loadgen.session.describe import About, AboutPhase
 from loadgen.tui import line, screen
@@ -180,7 +180,7 @@ def test_a_rate_is_the_phases_until_ten_seconds_were_seen_and_theirs_afterwards(
 
 def test_workers_time_is_known_only_from_the_first_look_on() -> None:
     def at(second: int, cpu_s: float) -> Any:
-        stats = [looks.CounterStat("worker_cpu", round(cpu_s * looks.S)), looks.CounterStat("loop_stalled", 0)]
+        stats = [CounterStat("worker_cpu", round(cpu_s * looks.S)), CounterStat("loop_stalled", 0)]
         return looks.snapshot(*stats, ns=(100 + second) * looks.S)
 
     seen = History()
@@ -191,7 +191,7 @@ def test_workers_time_is_known_only_from_the_first_look_on() -> None:
 
 def test_each_second_has_its_work_and_its_mean() -> None:
     def at(seconds: float, done: int, count: int, total_ms: int) -> Any:
-        ttft = looks.SeriesStat("ttft", count, total_ms * looks.MS, phase=0)
+        ttft = SeriesStat("ttft", count, total_ms * looks.MS, phase=0)
         return looks.snapshot(*looks.counters(ok=done, failed=0), ttft, ns=round((100 + seconds) * looks.S))
 
     seen = History()
@@ -224,9 +224,7 @@ def test_the_client_is_judged_by_the_reports_own_limits() -> None:
 
 
 def test_metrics_of_an_aggregator_are_shown_by_its_names() -> None:
-    stats = [
-        looks.CounterStat(name, count, phase=0) for name, count in (("issued", 9), ("completed", 7), ("failed", 2))
-    ]
+    stats = [CounterStat(name, count, phase=0) for name, count in (("issued", 9), ("completed", 7), ("failed", 2))]
     look = looks.of(looks.snapshot(*stats, looks.series("icl", (5, 6, 7, 8, 9, 9, 9)), missing=3), About())
     assert look.current is not None
     assert (look.current.ok, look.current.failed, look.current.in_flight, look.dropped) == (5, 2, 2, 3)

@@ -44,7 +44,7 @@ class FullView(View):
         """A phase has begun."""
         self._small.begun(phase, directory)
 
-    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+    def going(self, phase: PhasePlan, engine: _core.Engine | _core.Sink) -> None:
         """Redraw, when it is time; leave the screen, when the user wants to."""
         if self._terminal is None:
             self._small.going(phase, engine)

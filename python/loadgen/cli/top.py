@@ -73,8 +73,9 @@ def _second_look(watch: Watch) -> Look:
 
 def _print(look: Look) -> int:
     """Print a screen where it stays; 1 for a run that was killed."""
-    columns, _ = size_of(sys.stdout.fileno()) if sys.stdout.isatty() else (100, 0)
-    for line in screen.lines(look, columns):
+    # On a terminal the beginning, which says how it stands, must not scroll away.
+    columns, rows = size_of(sys.stdout.fileno()) if sys.stdout.isatty() else (100, None)
+    for line in screen.lines(look, columns, rows and max(1, rows - 2)):
         click.echo(text(line).rstrip())
     return 1 if look.was_killed else 0
 

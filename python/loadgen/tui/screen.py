@@ -85,9 +85,9 @@ def _ending(look: Look) -> Line:
 def _head(look: Look, room: int) -> list[Line]:
     told = look.about
     run: Line = [(f"run {look.run}", "dim")] if look.run else []
-    parts: list[tuple[int, Line]] = [(0, [(told.model, "bold")])] if told.model else []
-    parts += [(1, [(told.target, "" if told.model else "bold")])] if told.target else []
-    names = fitted(parts, room - width(run) - 3, " · ") or [("a run", "bold")]
+    names: Line = [(told.model or told.target or "a run", "bold")]
+    if told.model and told.target:
+        names.append((f" · {told.target}", ""))
     made = [ends([(" ", ""), *names], run, room)]
     if look.current is None:
         return [*made, [(" no phase has begun", "dim")]]

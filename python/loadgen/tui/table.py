@@ -64,7 +64,7 @@ def times(look: Look, room: int) -> list[Line]:
     left = room - 1 - LABEL - _CELL * len(columns) - 3
     head = f" {'':<{LABEL}}" + "".join(f"{name:>{_CELL}}" for name, _ in columns)
     if left >= 12:
-        head += "   mean by second"
+        head += "   mean by second" if left >= 14 else "   by second"
     made: list[Line] = [[(head, "dim")]]
     for row, series in rows:
         cells = "".join(f"{time(_value(series, percent)):>{_CELL}}" for _, percent in columns)
