@@ -75,8 +75,8 @@ def _series(data: bytes, places: list[int], buckets: int, low: int, digits: int)
 
 
 def _highest(index: int, low: int, digits: int) -> int:
-    """Return the highest value of a bucket, by HDR's rule: two halves of fine buckets, then one coarser half an octave."""
-    half = 1 << (2 * 10**digits - 1).bit_length() - 1
+    """Return a bucket's highest value, by HDR's rule: two halves of fine buckets, then a coarser half an octave."""
+    half: int = 1 << (2 * 10**digits - 1).bit_length() - 1
     octave = max(index // half - 1, 0)
     shift = octave + low.bit_length() - 1
     return ((index - octave * half + 1) << shift) - 1

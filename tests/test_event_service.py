@@ -1,7 +1,6 @@
 """The events' service: when batches leave, in which order, from which thread, and what becomes of them at the end."""
 
 import asyncio
-import functools
 import logging
 import os
 import threading
@@ -552,9 +551,7 @@ def test_the_core_and_the_package_name_the_same_topics(ctx: ManagedZMQContext) -
 def test_a_runs_events_reach_a_subscriber_and_agree_with_its_report(
     ctx: ManagedZMQContext, listen: Callable[..., Subscriber], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = EventPublisherService(ctx, isolated_event_loop=True)
-    subscriber = listen(service)
-    engine_of = _core.Engine
+    run_config, engine_of = prepare.run_config, _core.Engine
     queues: list[_core.EventQueue] = []
 
     def attached(told: str) -> _core.Engine:
@@ -565,20 +562,24 @@ def test_a_runs_events_reach_a_subscriber_and_agree_with_its_report(
         service.attach(queue)
         return engine
 
-    monkeypatch.setattr(prepare, "run_config", functools.partial(prepare.run_config, publish=True))
+    def published(*parts: Any, **more: Any) -> str:
+        return run_config(*parts, **{**more, "publish": True})
+
+    monkeypatch.setattr(prepare, "run_config", published)
     monkeypatch.setattr(_core, "Engine", attached)
-    result = loadgen.run(
-        "mock:?error_rate=0.2",
-        requests=300,
-        concurrency=8,
-        output_tokens=4,
-        events="chunks",
-        workers=2,
-        max_error_rate=1.0,
-        out=tmp_path / "run",
-    )
-    service.detach(queues[0])
-    service.close()
+    with EventPublisherService(ctx, isolated_event_loop=True) as service:
+        subscriber = listen(service)
+        result = loadgen.run(
+            "mock:?error_rate=0.2",
+            requests=300,
+            concurrency=8,
+            output_tokens=4,
+            events="chunks",
+            workers=2,
+            max_error_rate=1.0,
+            out=tmp_path / "run",
+        )
+        service.detach(queues[0])
     records = received(subscriber, service.stats.sent)
     counts, types = result.performance.counts, Counter(record.type for record in records)
     assert (types[ISSUED], types[FAILED]) == (counts.issued, counts.failed)

@@ -139,7 +139,7 @@ def test_states_only_go_forward(segment: _core.Segment) -> None:
     segment.advance("draining")
     with pytest.raises(ValueError, match="draining can't become live"):
         segment.advance("live")
-    with pytest.raises(ValueError, match="'done' is no state"):
+    with pytest.raises(ValueError, match='"done" is no state'):
         segment.advance("done")
     segment.advance("complete")
     assert segment.state == "complete"

@@ -478,7 +478,7 @@ def now_ns() -> int:
 
 @final
 class Segment:
-    """The live metrics of a run of this process, in a file of shared memory that other processes of this user may look into.
+    """The live metrics of a run of this process, in shared memory that other processes of this user may look into.
 
     The file is removed with the object; who has attached keeps what it saw.
     """
@@ -487,7 +487,7 @@ class Segment:
     def create(
         run: str, directories: Sequence[str | PathLike[str]] | None = None, *, reserve: int = 4_194_304
     ) -> Segment:
-        """Make a segment; without any shared memory it is memory of this process alone. ``notes`` says what went otherwise.
+        """Make a segment; without shared memory it is this process's own. ``notes`` says what went otherwise.
 
         Args:
             run: The run's id, which names the file: 1 to 64 letters, digits, ``.``, ``_`` and ``-``.
@@ -528,7 +528,7 @@ class Segment:
         low: int = 1_000,
         high: int = ...,
     ) -> Series:
-        """Register a series, which tells values from ``low`` to ``high`` apart to three digits. Raises as ``counter``."""
+        """Register a series, which tells values from ``low`` to ``high`` (an hour) apart. Raises as ``counter``."""
 
     def begin(self, phase: int) -> None:
         """Say that a phase begins now."""
@@ -584,7 +584,7 @@ class Segment:
 
 @final
 class SegmentReader:
-    """The live metrics of a run of any process of this user. Nothing is written; every look is checked before it is believed."""
+    """The live metrics of a run of any process of this user, each look checked before it is believed."""
 
     @property
     def path(self) -> Path:

@@ -142,6 +142,9 @@ fn an_error_always_leaves_before_its_complete() {
     }
 }
 
+/// Topic, ns, request, data, finish reason.
+type Said<'a> = (&'static str, u64, u64, &'a [u8], Option<&'a str>);
+
 #[test]
 fn what_happens_to_a_request_stands_in_its_events() {
     let (mut senders, queue) = event_queue(&[3]).unwrap();
@@ -163,7 +166,7 @@ fn what_happens_to_a_request_stands_in_its_events() {
         .map(|r| (r.kind.topic(), r.ns, r.request.unwrap(), r.data.unwrap(), r.finish_reason))
         .collect();
     let phase_2: &[u8] = b"\x81\xa5phase\x02";
-    let expected: Vec<(&str, u64, u64, &[u8], Option<&str>)> = vec![
+    let expected: [Said<'_>; 10] = [
         ("error.client", 5, 1, b"\x84\xa5phase\x01\xa5class\xa4http\xa6detail\xa8redirect\xa6status\xcd\x01\x2d", None),
         ("sample.issued", 1, 70_000, b"\x82\xa5phase\x02\xa6sample\x05", None),
         ("sample.recv_first", 2, 70_000, b"\x82\xa5phase\x02\xa6tokens\x07", None),

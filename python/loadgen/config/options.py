@@ -22,8 +22,8 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
         many: The flag may be given several times.
         shown: The default in words, where the plain value doesn't say it.
         stored: Whether the value may be stored with the run.
-        per_phase: A phase may have its own; what stands beside ``phases`` is the default of all.
         bare: What the flag alone says; its value then stands behind an equals sign.
+        per_phase: A phase may have its own; what stands beside ``phases`` is the default of all.
     """
 
     read: Callable[[Any], Any]
@@ -33,8 +33,8 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     many: bool = False
     shown: str = ""
     stored: bool = True
-    per_phase: bool = False
     bare: str = ""
+    per_phase: bool = False
 
 
 def _load(read: Callable[[Any], Any], metavar: str, words: str) -> Option:
@@ -45,12 +45,30 @@ def _prompts(read: Callable[[Any], Any], metavar: str, words: str, shown: str = 
     return Option(read=read, metavar=metavar, help=words, group="Prompts", shown=shown, per_phase=True)
 
 
-def _wire(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: Any) -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Connection", shown=shown, **more)
+def _wire(
+    read: Callable[[Any], Any],
+    metavar: str,
+    words: str,
+    shown: str = "",
+    *,
+    many: bool = False,
+    per_phase: bool = False,
+) -> Option:
+    return Option(
+        read=read, metavar=metavar, help=words, group="Connection", shown=shown, many=many, per_phase=per_phase
+    )
 
 
-def _report(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", **more: Any) -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, **more)
+def _report(
+    read: Callable[[Any], Any],
+    metavar: str,
+    words: str,
+    shown: str = "",
+    *,
+    many: bool = False,
+    per_phase: bool = False,
+) -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, many=many, per_phase=per_phase)
 
 
 class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True):

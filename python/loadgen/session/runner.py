@@ -157,7 +157,9 @@ class Run:
                 about_run = describe.about(about, [phase.plan for phase in ready], workers, directory.path)
                 engine.segment().describe(describe.written(about_run))
                 problem = self._drive(engine, ready, directory.path)
-                problem = problem or self._settle(ready, directory.path, about["config"])
+                if problem is None or self._failure is not None:  # the user's own has raised; the log is whole
+                    settled = self._settle(ready, directory.path, about["config"])
+                    problem = problem or settled
                 report = _report(directory.path, about["config"])
         if problem is not None:
             problem.add_note(f"what completed is reported in {directory.path}")
