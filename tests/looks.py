@@ -14,7 +14,7 @@ S, MS, US = 1_000_000_000, 1_000_000, 1_000
 PERCENTS = (50, 75, 90, 95, 99, 99.9)
 WARMUP = AboutPhase("warmup", "warmup", "2 in flight", 100, None)
 STEADY = AboutPhase("performance", "performance", "Poisson 50 req/s", None, 60.0, open_loop=True)
-ABOUT = About("llama-3-8b", "http://10.0.0.5:8000", "/work/loadgen-runs/20261120T211405Z-7f3a", 2, 1, [STEADY])
+ABOUT = About("llama-3-8b", "http://10.0.0.5:8000", "/home/ann/loadgen-runs/20261120T211405Z-7f3a", 2, 1, [STEADY])
 
 
 def series(name: str, values: tuple[int, ...], count: int = 1893, phase: int = 0) -> SeriesStat:

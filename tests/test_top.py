@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import pty
+import secrets
 import select
 import signal
 import subprocess
@@ -24,7 +25,9 @@ from rich.cells import cell_len
 import looks
 from loadgen import _core
 from loadgen.cli import progress
+from loadgen.cli import top as cli_top
 from loadgen.cli.full import FullView
+from loadgen.errors import MetricsError
 from loadgen.metrics.snapshot import CounterStat, SeriesStat, SessionState
 from loadgen.session import describe
 from loadgen.session.describe import About, AboutPhase
@@ -100,7 +103,7 @@ def test_the_last_row_says_the_keys_and_the_first_what_is_wrong() -> None:
 def test_a_killed_run_says_where_its_numbers_are() -> None:
     made = shown(LOOKS["killed"], 80, 24)
     assert made[0] == " the writer is gone: killed. The log has what ended:"
-    assert made[1] == "   loadgen report /work/loadgen-runs/20261120T211405Z-7f3a"
+    assert made[1] == "   loadgen report /home/ann/loadgen-runs/20261120T211405Z-7f3a"
     assert "– / 60 s" in "\n".join(made)
 
 
@@ -425,7 +428,11 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "loadgen"
 
 
-def segment(memory: Path, run: str = "7f3a") -> _core.Segment:
+# No other run of this machine has it: whoever names none watches the newest, wherever on the machine that is.
+RUN = secrets.token_hex(12)
+
+
+def segment(memory: Path, run: str = RUN) -> _core.Segment:
     made = _core.Segment.create(run, [memory])
     made.describe(describe.written(looks.ABOUT))
     made.begin(0)
@@ -457,7 +464,10 @@ class Command:
         while not found(self.output):
             ready, _, _ = select.select([self._master], [], [], max(0, end - time.monotonic()))
             assert ready, f"not within 30 s:\n{self.output}"
-            self.output += os.read(self._master, 65_536).decode(errors="replace")
+            try:
+                self.output += os.read(self._master, 65_536).decode(errors="replace")
+            except OSError:  # the other side has closed
+                pytest.fail(f"it ended before:\n{self.output}")
 
     def press(self, keys: bytes) -> None:
         os.write(self._master, keys)
@@ -473,7 +483,7 @@ class Command:
 
 def test_top_draws_until_q_and_leaves_the_terminal_as_it_was(memory: Path) -> None:
     made = segment(memory)
-    top = Command("top")
+    top = Command("top", RUN)
     top.until(lambda text: "llama-3-8b" in text and "in flight" in text)
     top.press(b"q")
     assert top.status() == 0
@@ -483,7 +493,7 @@ def test_top_draws_until_q_and_leaves_the_terminal_as_it_was(memory: Path) -> No
 
 def test_top_ends_with_its_run_and_leaves_the_last_state(memory: Path) -> None:
     made = segment(memory)
-    top = Command("top", "7f", columns=120, rows=40)
+    top = Command("top", RUN[:20], columns=120, rows=40)
     top.until(lambda text: "llama-3-8b" in text)
     made.counter("failed", phase=0).increment(2)
     made.advance("complete")
@@ -497,7 +507,7 @@ def test_top_ends_with_its_run_and_leaves_the_last_state(memory: Path) -> None:
 
 def test_ctrl_c_leaves_and_says_so(memory: Path) -> None:
     made = segment(memory)
-    top = Command("top")
+    top = Command("top", RUN)
     top.until(lambda text: "llama-3-8b" in text)
     top.press(b"\x03")
     assert top.status() == 130
@@ -507,7 +517,7 @@ def test_ctrl_c_leaves_and_says_so(memory: Path) -> None:
 
 def test_a_pipe_gets_one_state_without_colour(memory: Path) -> None:
     made = segment(memory)
-    top = loadgen("top")
+    top = loadgen("top", RUN)
     assert (top.returncode, top.stderr) == (0, "")
     assert "llama-3-8b · http://10.0.0.5:8000" in top.stdout
     assert "in flight 2   ok 10   failed 0" in top.stdout
@@ -518,7 +528,7 @@ def test_a_pipe_gets_one_state_without_colour(memory: Path) -> None:
 def test_a_killed_writer_is_said_to_be_gone(memory: Path) -> None:
     script = (
         "import sys, test_top, pathlib\n"
-        f"made = test_top.segment(pathlib.Path({str(memory)!r}))\n"
+        f"made = test_top.segment(pathlib.Path({str(memory)!r}), {RUN!r})\n"
         "print('made', flush=True)\n"
         "sys.stdin.read()\n"
     )
@@ -530,21 +540,23 @@ def test_a_killed_writer_is_said_to_be_gone(memory: Path) -> None:
     )
     assert writer.stdout is not None
     assert writer.stdout.readline() == b"made\n"
-    top = Command("top")
+    top = Command("top", RUN)
     top.until(lambda text: "llama-3-8b" in text)
     writer.kill()
     writer.communicate()
     assert top.status() == 1
-    for text in (top.output.rpartition(LEAVE)[2], loadgen("top").stdout):
+    for text in (top.output.rpartition(LEAVE)[2], loadgen("top", RUN).stdout):
         assert "the writer is gone: killed. The log has what ended:" in text
-        assert "loadgen report /work/loadgen-runs/20261120T211405Z-7f3a" in text
+        assert "loadgen report /home/ann/loadgen-runs/20261120T211405Z-7f3a" in text
 
 
-def test_without_a_run_there_is_an_error(memory: Path) -> None:
-    top = loadgen("top")
+def test_without_a_run_there_is_an_error(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = loadgen("top", RUN)
     assert (top.returncode, top.stdout) == (2, "")
-    assert "error: no run of this machine shows live metrics" in top.stderr
-    assert "begins with 'beef'" in loadgen("top", "beef").stderr
+    assert f"error: no run of this machine that shows live metrics begins with '{RUN}'" in top.stderr
+    monkeypatch.setattr("loadgen._core.segments", lambda directories: [])
+    with pytest.raises(MetricsError, match="no run of this machine shows live metrics"):
+        cli_top.command.main([], standalone_mode=False)
 
 
 def test_a_foreign_file_is_refused(memory: Path) -> None:
@@ -557,7 +569,7 @@ def test_a_foreign_file_is_refused(memory: Path) -> None:
     assert "can't look into the live metrics" in top.stderr
 
 
-def test_a_run_has_the_screen_and_its_report_stands_below(memory: Path) -> None:
+def test_a_run_has_the_screen_and_its_report_stands_below(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load = ("--concurrency", "2", "--duration", "1.5s", "--warmup", "3", "--workers", "1")
     run = Command("run", "mock:?ttft=20ms&gap=1ms", *load)
     run.until(lambda text: "phase 2 of 2" in text)
@@ -570,9 +582,10 @@ def test_a_run_has_the_screen_and_its_report_stands_below(memory: Path) -> None:
     over = loadgen("top", next((memory.parent / "loadgen-runs").iterdir()).name)
     assert over.returncode == 0
     assert "is over. These are its final numbers:" in over.stdout
-    gone = loadgen("top")
-    assert gone.returncode == 2
-    assert "no run of this machine goes on" in gone.stderr
+    monkeypatch.setattr("loadgen._core.segments", lambda directories: [])
+    with pytest.raises(MetricsError, match="no run of this machine goes on") as gone:
+        cli_top.command.main([], standalone_mode=False)
+    assert gone.value.way_out.startswith("the newest one here is over: loadgen report loadgen-runs/")
 
 
 def test_q_during_a_run_shows_two_lines_instead(memory: Path) -> None:

@@ -83,11 +83,11 @@ def _become(command: list[str], work: Path, size: tuple[int, int]) -> None:
     """Be the command, once there is a run to watch: nothing of the wait is measured."""
     columns, rows = size
     termios.tcsetwinsize(0, (rows, columns))
-    memory = work / "loadgen"
-    while not any(memory.glob("*.series")):
+    while not (found := list((work / "loadgen").glob("*.series"))):
         time.sleep(0.05)
     time.sleep(1.0)  # until its short phases are over
-    os.execve(command[0], command, _environment(work))
+    # By its name: there may be other runs on this machine.
+    os.execve(command[0], [*command, found[0].stem], _environment(work))
 
 
 def _environment(work: Path) -> dict[str, str]:

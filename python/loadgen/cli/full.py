@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from loadgen.cli.progress import View
 from loadgen.session.phase import PhasePlan
@@ -30,10 +30,14 @@ class FullView(View):
     def __init__(self, out: TextIO, small: View) -> None:
         self._small = small
         self._terminal: Terminal | None = Terminal(out, sys.stdin)
-        self._terminal.__enter__()
         self._watch: Watch | None = None
         self._due = 0.0
         self._note = ""
+
+    def __enter__(self) -> Self:
+        if self._terminal is not None:
+            self._terminal.__enter__()
+        return self
 
     def note(self, text: str) -> None:
         """Say it at the top of the screen."""
