@@ -204,6 +204,14 @@ def test_each_second_has_its_work_and_its_mean() -> None:
     assert seen.mean_by_second("ttft") == [25 * looks.MS, None, 30 * looks.MS, 30 * looks.MS]
 
 
+def test_a_series_that_could_not_be_read_whole_stands_as_it_was() -> None:
+    seen = History()
+    for second, (count, torn) in enumerate([(0, 0), (10, 0), (4, 1), (20, 0)]):
+        ttft = SeriesStat("ttft", count, count * 5, phase=0, torn=torn)
+        seen.add(looks.snapshot(ttft, ns=(100 + second) * looks.S))
+    assert seen.mean_by_second("ttft") == [5, None, 5]
+
+
 def test_another_phase_begins_anew_and_a_killed_run_stands_still() -> None:
     seen = looks.history(10)
     before = seen.pace

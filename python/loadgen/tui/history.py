@@ -66,7 +66,8 @@ class History:
         """
         if not snapshot.alive and not snapshot.state.is_last:
             return  # it was killed: the clock went on without it
-        mark = _mark(snapshot)
+        known = self._recent[-1].totals if self._recent and snapshot.phase == self._phase else {}
+        mark = _mark(snapshot, known)
         if snapshot.phase != self._phase:
             self._begin(snapshot.phase)
             if snapshot.phase_ns is not None:
@@ -130,7 +131,7 @@ class History:
         return (now - before) / (last.ns - first.ns)
 
 
-def _mark(snapshot: MetricsSnapshot) -> _Mark:
+def _mark(snapshot: MetricsSnapshot, known: dict[str, tuple[int, float]]) -> _Mark:
     counts: dict[str, int] = {}
     totals: dict[str, tuple[int, float]] = {}
     for stat in snapshot.stats:
@@ -138,7 +139,9 @@ def _mark(snapshot: MetricsSnapshot) -> _Mark:
             continue
         if isinstance(stat, SeriesStat):
             if stat.name in CURVES:
-                totals[stat.name] = stat.count, float(stat.total)
+                # A share that couldn't be read whole is missing: what was known before is nearer to the truth.
+                torn = stat.torn and stat.name in known
+                totals[stat.name] = known[stat.name] if torn else (stat.count, float(stat.total))
         else:
             counts[stat.name] = stat.value
     completed = counts["completed"] if "completed" in counts else counts.get("ok", 0) + counts.get("failed", 0)
