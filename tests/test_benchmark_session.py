@@ -575,7 +575,7 @@ def test_the_live_metrics_tell_of_dropped_events(
     stats = EventPublisherService.stats.fget  # type: ignore[attr-defined]  # a property is found on its class
     told = property(lambda service: msgspec.structs.replace(stats(service), dropped=dropped[0]))
     monkeypatch.setattr(EventPublisherService, "stats", told)
-    name = f"dropped-{os.getpid()}"
+    name = f"dropped_{os.getpid()}"
     seen: list[int] = []
 
     def drops(issuer: Script, query: Query) -> None:
