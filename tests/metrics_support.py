@@ -1,4 +1,4 @@
-"""What the tests of metrics share: snapshots made by hand, a clock that only moves when told, a transport that keeps."""
+"""What the tests of metrics share: snapshots made by hand, a clock that only moves by waiting, a transport."""
 
 import asyncio
 import selectors
@@ -46,7 +46,7 @@ class Kept:
         self.has_subscribers = False
         self.is_closed = False
         self._refuses = refuses
-        self.then: Callable[[MetricsSnapshot], None] = lambda _: None
+        self.then: Callable[[MetricsSnapshot], object] = lambda _: None
 
     @property
     def stats(self) -> PublisherStats:
@@ -66,7 +66,7 @@ class Kept:
         return [item.state for item in self.sent]
 
 
-class _NeverWaits(selectors.DefaultSelector):  # type: ignore[misc, valid-type]  the class depends on the system
+class _NeverWaits(selectors.DefaultSelector):
     """Looks without waiting: instead the clock goes on by what would have been waited."""
 
     passed = 0.0

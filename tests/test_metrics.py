@@ -56,6 +56,7 @@ def test_what_is_recorded_is_in_the_snapshot(registry: MetricsRegistry) -> None:
 def test_a_name_is_registered_once_in_a_phase(registry: MetricsRegistry) -> None:
     registry.counter("issued", phase=0)
     registry.counter("issued", phase=1)
+    register: Any
     for register in (registry.counter, registry.series):
         with pytest.raises(ValueError, match="issued"):
             register("issued", phase=0)
@@ -63,9 +64,10 @@ def test_a_name_is_registered_once_in_a_phase(registry: MetricsRegistry) -> None
 
 def test_what_is_not_registered_is_refused_by_name(registry: MetricsRegistry) -> None:
     registry.counter("issued")
-    for use in (lambda: registry.increment("isued"), lambda: registry.record("issued", 1)):
-        with pytest.raises(LookupError, match="register it"):
-            use()
+    with pytest.raises(LookupError, match="register it"):
+        registry.increment("isued")
+    with pytest.raises(LookupError, match="register it"):
+        registry.record("issued", 1)
     with pytest.raises(LookupError, match="there are issued"):
         registry.snapshot().counter("isued")
     with pytest.raises(LookupError, match="there are none"):
@@ -173,7 +175,7 @@ def test_what_the_core_says_is_taken_as_it_is() -> None:
     }  # fmt: skip
     found = of_core(json.dumps(said), 9, missing=2)
     assert found == MetricsSnapshot(
-        9, 5, SessionState.DRAINING, 3, None, [CounterStat("issued", 3)], "a", 6, 4, None, False, 2
+        9, 5, SessionState.DRAINING, 3, None, [CounterStat("issued", 3)], "a", 6, 4, alive=False, missing=2
     )
 
 
@@ -216,7 +218,7 @@ def test_a_run_is_found_by_what_names_it(place: list[Path], tmp_path: Path) -> N
         assert one.path is not None
         for named in ("b0b1", "b0b", directory, f"{directory}/", one.path):
             assert attach(named, directories=place).run == "b0b1"
-        with pytest.raises(MetricsError, match="2 runs.*begin with b0: "):
+        with pytest.raises(MetricsError, match=r"2 runs.*begin with b0: "):
             attach("b0", directories=place)
         with pytest.raises(MetricsError, match="begins with 'c'"):
             attach("c", directories=place)
@@ -320,16 +322,16 @@ def test_what_the_python_package_writes_is_read_here() -> None:
     assert (ours.low, ours.high, ours.digits, ours.count) == (1, 3_600_000_000, 3, 5)
     buckets = [(item.value_iterated_to, item.count_added_in_this_iter_step) for item in theirs.get_recorded_iterator()]
     assert ours.counts == buckets
-    assert ours.at_most([1, 5, 10**6, 10**7]) == [1, 3, 3, 4]
+    assert ours.at_most([1, 5, 9 * 10**5, 10**7]) == [1, 3, 3, 4]
 
 
 @pytest.mark.parametrize("data", [b"", b"no histogram", b"\x1c\x84\x93\x14\0\0\0\x09\1\2"])
 def test_other_bytes_are_no_histogram(data: bytes) -> None:
-    with pytest.raises(ValueError, match="HDR|histogram"):
+    with pytest.raises(ValueError, match=r"HDR|histogram"):
         read_hdr(data)
 
 
-# --- imports
+# --- what a look brings along
 
 
 def test_a_look_needs_neither_zmq_nor_an_event_loop() -> None:

@@ -46,7 +46,7 @@ class Distribution(msgspec.Struct, frozen=True):
         """Return the least value of the bucket that a value is in. Source: HdrHistogram's index rule."""
         unit = max(1, self.low).bit_length() - 1
         # As many sub-buckets as tell `digits` digits apart everywhere: the power of 2 at or above 2 * 10**digits.
-        width = (2 * 10**self.digits - 1).bit_length()
+        width: int = (2 * 10**self.digits - 1).bit_length()
         shift = max(unit, value.bit_length() - width)
         return value >> shift << shift
 

@@ -1,4 +1,4 @@
-"""A run's live metrics for Prometheus: the text format, and an endpoint on a thread of its own that reads shared memory."""
+"""A run's live metrics for Prometheus: the text format, and an endpoint with threads of its own."""
 
 from __future__ import annotations
 

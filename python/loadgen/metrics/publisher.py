@@ -77,7 +77,7 @@ class MetricsPublisher:
         EventError: If no event loop runs here where one is needed, or the address can't be listened at.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the contract's knobs, each by its name
         self,
         source: SnapshotSource,
         ctx: ManagedZMQContext | None = None,
@@ -108,12 +108,14 @@ class MetricsPublisher:
         self._home = Home()
         self._timer: asyncio.Handle | None = None
         self._ticks = self._failed = 0
-        self._ending = threading.Lock()
+        self._ending = threading.RLock()
+        self._is_ending = False
         self._outcome: FinalPublished | None = None
         self._final: MetricsSnapshot | None = None
         self._repeats_until = 0.0
         self._has_lingered = threading.Event()
         self._is_closed = False
+        self._pid = os.getpid()
         self._latest: MetricsSnapshot | None = None
         try:
             self._settle(isolated_event_loop)
@@ -184,12 +186,21 @@ class MetricsPublisher:
         Raises:
             ValueError: If the state isn't a last one.
             MetricsError: If there is no snapshot to be had.
+            EventError: After a fork, in the child; or from within itself.
         """
+        if self._pid != os.getpid():
+            raise EventError("metrics can't be published after a fork", "make a publisher in the child")
         if not state.is_last:
             raise ValueError(f"a final snapshot is complete or interrupted, not {state.value}")
         with self._ending:
             if self._outcome is None:
-                self._outcome = self._publish_final(state)
+                if self._is_ending:  # by this very thread: from a transport's send, or from what tells what is pending
+                    raise EventError("the final snapshot is being published", "don't publish it from within itself")
+                self._is_ending = True
+                try:
+                    self._outcome = self._publish_final(state)
+                finally:
+                    self._is_ending = False
             return self._outcome
 
     def _publish_final(self, state: SessionState) -> FinalPublished:
@@ -221,6 +232,8 @@ class MetricsPublisher:
 
         On the thread of its event loop it doesn't wait: see :meth:`aclose`.
         """
+        if self._pid != os.getpid():
+            return  # a child has neither its thread nor its socket
         with self._ending:
             if self._is_closed:
                 return
@@ -228,7 +241,7 @@ class MetricsPublisher:
         try:
             if self._outcome is not None and not self._home.is_here():
                 self._home.tell(self._leave_unheard)
-                wait_at_most(self._has_lingered, self._linger + self._period)
+                wait_at_most(self._has_lingered, self._linger + 2 * _REPEATED_S)
         finally:
             self._end()
 
@@ -237,10 +250,13 @@ class MetricsPublisher:
         if not self._home.is_here():
             await asyncio.to_thread(self.close)
             return
-        assert self._transport is not None, "it is made with the publisher"
-        while self._outcome is not None and not self._has_lingered.is_set() and self._transport.has_subscribers:
-            await asyncio.sleep(min(_REPEATED_S, self._period) / 10)
+        while self._lingers():  # noqa: ASYNC110  nothing tells of a subscriber that leaves
+            await asyncio.sleep(_REPEATED_S / 10)
         self.close()
+
+    def _lingers(self) -> bool:
+        assert self._transport is not None, "it is made with the publisher"
+        return self._outcome is not None and not self._has_lingered.is_set() and self._transport.has_subscribers
 
     def _end(self) -> None:
         try:
@@ -306,7 +322,7 @@ class MetricsPublisher:
         now = loop.time()
         self._repeats_until = now + self._linger
         is_published = self._repeated(snapshot, problems)
-        self._again(self._repeat, now + min(self._period, _REPEATED_S))
+        self._again(self._repeat, now + _REPEATED_S)
         return snapshot, is_published
 
     def _repeat(self, due: float) -> None:
@@ -318,7 +334,7 @@ class MetricsPublisher:
         if loop.time() >= self._repeats_until:
             self._has_lingered.set()
         else:
-            self._again(self._repeat, due + min(self._period, _REPEATED_S))
+            self._again(self._repeat, due + _REPEATED_S)
 
     def _leave_unheard(self) -> None:
         """Let whoever closes it go when nobody listens."""

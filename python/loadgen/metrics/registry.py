@@ -34,8 +34,24 @@ class MetricsRegistry:
     """
 
     def __init__(self, run: str | None = None, *, directories: Sequence[str | os.PathLike[str]] | None = None) -> None:
-        self._run = run if run is not None else secrets.token_hex(8)
-        self._segment = _core.Segment.create(self._run, directories)
+        run = run if run is not None else secrets.token_hex(8)
+        self._take(run, _core.Segment.create(run, directories))
+
+    @classmethod
+    def of(cls, run: str, segment: _core.Segment) -> Self:
+        """Return the registry of a segment that the core made for a run, with what is in it already.
+
+        Args:
+            run: The run's id.
+            segment: The engine's: ``engine.segment()``.
+        """
+        made = cls.__new__(cls)
+        made._take(run, segment)  # noqa: SLF001  one of its own
+        return made
+
+    def _take(self, run: str, segment: _core.Segment) -> None:
+        self._run = run
+        self._segment = segment
         self._sequence = count()
         self._counters: dict[tuple[str, int | None], _core.Counter] = {}
         self._series: dict[tuple[str, int | None], _core.Series] = {}

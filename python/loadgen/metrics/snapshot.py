@@ -57,7 +57,8 @@ class SeriesStat(msgspec.Struct, frozen=True, array_like=True, tag="series"):
         max: The greatest, likewise.
         mean: Their mean, likewise.
         std: Standard deviation of the sample; 0 for fewer than two values.
-        percentiles: Percentiles and their values, to three digits; empty where there is no value.
+        percentiles: Percentiles and their values, to three digits (HDR's rule: near its lower bound to about that
+            bound's half); empty where there is no value.
         edges: The histogram's borders: the first is the least value, the last the greatest; empty where there is none.
         counts: Values in each of its bins, one fewer than borders.
         unit: The values' unit: ``ns`` for times.

@@ -20,7 +20,10 @@ from loadgen.session.summary import SCHEMA
 
 Via = Literal["pubsub", "disk", "live"]
 
-PRECISION = "percentiles to three digits, from HDR histograms; counts, sums, min, max, mean and std are exact"
+PRECISION = (
+    "percentiles from HDR histograms: to three digits, below a millisecond to half a microsecond; "
+    "counts, sums, min, max, mean and std are exact"
+)
 _VIA = {
     "pubsub": "the final snapshot, published",
     "disk": "the final snapshot, stored",
