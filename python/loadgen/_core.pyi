@@ -540,6 +540,17 @@ class Segment:
             ValueError: If that is no state, or one that lies behind.
         """
 
+    def describe(self, about: str) -> None:
+        """Say what the run is, to whoever looks at it: up to 3,896 bytes, once.
+
+        Raises:
+            ValueError: If that is more, empty, has control characters, or has been said before.
+        """
+
+    @property
+    def about(self) -> str:
+        """What was said of the run; empty before."""
+
     @property
     def state(self) -> str:
         """How the run stands."""
@@ -582,6 +593,10 @@ class SegmentReader:
     @property
     def run(self) -> str:
         """The run's id."""
+
+    @property
+    def about(self) -> str:
+        """What was said of the run; empty as long as nobody has."""
 
     @property
     def alive(self) -> bool:

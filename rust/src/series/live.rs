@@ -37,13 +37,16 @@ const SERIES: [(&str, &str); 8] = [
     ("send_late", "From when a request could go to when it was issued."),
 ];
 
+/// How the name of a counter of failures begins; the class follows.
+const FAILED_AS: &str = "failed_";
+
 /// What lateness is told apart in: microseconds would be too coarse.
 const LATENESS: (u64, u64) = (10, 60_000_000_000);
 
 /// Beyond so many bytes, or sets, phases that are over give their entries to new ones. Two sets there are in any case, and
 /// enough entries are left for whoever registers more.
 const ROOM: usize = 32 << 20;
-const SETS: usize = 12;
+const SETS: usize = 10;
 
 /// The live metrics of a run: its segment, and the entries of its phases.
 #[derive(Debug)]
@@ -188,7 +191,16 @@ fn specs(phase: u16, workers: usize) -> Vec<Spec> {
         let bounds = if name == "send_late" { lateness } else { Bounds::TIMES };
         spec(name, "ns", help, Kind::Series(bounds), Some(phase), workers)
     });
-    counters.into_iter().chain(series).collect()
+    let failures = classes().map(|class| {
+        let name = format!("{FAILED_AS}{}", class.name());
+        spec(&name, "requests", "Of those that failed.", Kind::Counter, Some(phase), workers)
+    });
+    counters.into_iter().chain(series).chain(failures).collect()
+}
+
+/// The classes of failures, in the order of their counters.
+fn classes() -> impl Iterator<Item = Failure> {
+    Failure::ALL.into_iter().filter(|class| !matches!(class, Failure::None | Failure::Cancelled))
 }
 
 fn spec(name: &str, unit: &str, help: &str, kind: Kind, phase: Option<u16>, shards: usize) -> Spec {
@@ -224,12 +236,16 @@ pub struct LiveShard {
     failed_latency: Series,
     connect: Series,
     late: Series,
+    /// One for each of [`classes`].
+    failures: Vec<Counter>,
 }
 
 impl LiveShard {
     /// One for each worker.
     fn all(entries: &[Registered]) -> Vec<Self> {
         let (counters, series) = entries.split_at(COUNTERS.len());
+        let (series, failures) = series.split_at(SERIES.len());
+        let mut failures: Vec<_> = failures.iter().map(|entry| entry.counters().into_iter()).collect();
         let mut counters: Vec<_> = counters.iter().map(|entry| entry.counters().into_iter()).collect();
         let mut series: Vec<_> = series.iter().map(|entry| entry.series().into_iter()).collect();
         let mut next = || -> Option<Self> {
@@ -251,6 +267,7 @@ impl LiveShard {
                 failed_latency: m.next()?,
                 connect: n.next()?,
                 late: o.next()?,
+                failures: failures.iter_mut().map(Iterator::next).collect::<Option<_>>()?,
             })
         };
         std::iter::from_fn(&mut next).collect()
@@ -294,8 +311,11 @@ impl LiveShard {
                 self.response_latency.record(end.saturating_sub(stamps.planned));
             }
             Failure::Cancelled => self.cancelled.add(1),
-            _ => {
+            class => {
                 self.failed.add(1);
+                if let Some(counter) = classes().position(|one| one == class).and_then(|at| self.failures.get(at)) {
+                    counter.add(1);
+                }
                 if stamps.sent != UNSET {
                     self.failed_latency.record(stamps.done.saturating_sub(stamps.sent));
                 }
@@ -414,7 +434,8 @@ mod tests {
         assert_eq!(max("response_ttft"), Some(6_000_000));
         assert_eq!(max("failed_latency"), Some(6_000_000));
         assert_eq!(max("connect"), Some(2_000));
-        assert_eq!(seen.counters.iter().find(|c| c.name == "ok").unwrap().value, 1);
+        let count = |name: &str| seen.counters.iter().find(|c| c.name == name).unwrap().value;
+        assert_eq!((count("ok"), count("failed_http"), count("failed_body"), count("failed_connect")), (1, 1, 0, 0));
     }
 
     #[test]
