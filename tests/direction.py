@@ -20,6 +20,7 @@ LEVELS = (
 # Within a level, and why.
 SIDEWAYS = {
     ("series", "record"): "a live counter is fed with the row",
+    ("event", "record"): "a finished row is an event, and a flush goes to the log",
     ("endpoint", "http"): "an endpoint is what the reader of a response calls",
 }
 # What only one place may name.

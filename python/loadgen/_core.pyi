@@ -2,24 +2,37 @@
 
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Literal, Self, TypeAlias, final
 
 from typing_extensions import CapsuleType
 
 __all__ = [
     "Bodies",
+    "Counter",
     "Engine",
+    "EventBatch",
+    "EventQueue",
+    "EventReader",
     "MockServer",
     "RowReader",
+    "Segment",
+    "SegmentReader",
+    "Series",
     "TextReader",
     "__version__",
     "arrow_rows",
     "arrow_rows_schema",
+    "clean_segments",
     "mock_faults",
     "now_ns",
+    "read_events",
+    "read_hdr",
     "read_rows",
     "read_texts",
     "row_columns",
+    "segment_directories",
+    "segments",
     "summarise",
 ]
 __version__: str
@@ -73,6 +86,9 @@ class Engine:
     def live(self) -> str:
         """Return what a progress line shows."""
 
+    def event_queue(self) -> EventQueue | None:
+        """Return the finished frames of events, for a publisher; ``None`` unless the run is asked to publish them."""
+
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
 
@@ -109,6 +125,94 @@ class Engine:
 
     def finish(self, status: str = "complete", reason: str = "") -> None:
         """End the workers and close the log, which keeps how the run ended. May be called again."""
+
+@final
+class EventBatch:
+    """Buffers the events of one source by topic until a flush is due. Any thread may use it.
+
+    Args:
+        source: Who records: a number of the recorder's own, from 32768 up in Python.
+        send_threshold: A flush is due with so many events over all topics; 1 means no batching.
+        max_age_ns: Or when the oldest one is this old; what makes time pass is the next event, or the caller's look
+            at `oldest_ns`.
+        max_bytes: Or with so many bytes.
+
+    Raises:
+        ValueError: If ``send_threshold`` or ``max_bytes`` is 0.
+    """
+
+    def __new__(
+        cls, source: int, *, send_threshold: int = 1_000, max_age_ns: int = 10_000_000, max_bytes: int = 65_536
+    ) -> EventBatch: ...
+    def record(self, kind: int, request: int, ns: int, /) -> bool:
+        """Add a mark: what happened to which request, and when. ``True``: a flush is due.
+
+        Raises:
+            ValueError: If ``kind`` is no event type.
+        """
+
+    def publish(
+        self,
+        kind: int,
+        ns: int,
+        request: int | None = None,
+        session: str | None = None,
+        conversation: str | None = None,
+        turn: int | None = None,
+        data: bytes | None = None,
+        finish_reason: str | None = None,
+    ) -> bool:
+        """Add any event; ``data`` is one MessagePack value. ``True``: a flush is due.
+
+        Raises:
+            ValueError: If ``kind`` is no event type, or ``data`` not exactly one value.
+        """
+
+    def take(self) -> list[bytes]:
+        """Return what is buffered as frames, in the order in which they must be sent, and forget it."""
+
+    @property
+    def buffered(self) -> int:
+        """Events that are buffered."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Their bytes, without the heads of frames."""
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """The earliest stamp among them."""
+
+@final
+class EventQueue:
+    """A run's finished frames on their way to whoever publishes them."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while frames wait."""
+
+    def take(self, limit: int = 256) -> list[bytes]:
+        """Take up to ``limit`` frames; those of the session come after everything that happened before them."""
+
+    @property
+    def dropped(self) -> int:
+        """Events that found no room in the bounded rings so far."""
+
+    def dropped_by_source(self) -> dict[int, int]:
+        """Return them for each source that lost any."""
+
+@final
+class EventReader:
+    """Iterates over the whole frames of an event log."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
+    @property
+    def offset(self) -> int:
+        """Where to go on reading later."""
+
+    @property
+    def damaged(self) -> int:
+        """Bytes passed over because no frame could be made of them; an unfinished end is none of them."""
 
 @final
 class MockServer:
@@ -151,6 +255,19 @@ class RowReader:
 
     def __iter__(self) -> RowReader: ...
     def __next__(self) -> dict[str, tuple[str, bytes, bytes | None]]: ...
+
+def read_events(dir: str | PathLike[str], topics: Sequence[str] | None = None, *, offset: int = 0) -> EventReader:
+    """Open the ``events.log`` of a run.
+
+    Args:
+        dir: The run's directory.
+        topics: Topics such as ``sample.issued``, or categories such as ``error.``; without any all.
+        offset: Where to start: 0, or an earlier reader's ``offset``.
+
+    Raises:
+        OSError: If there is no such log, or it can't be read.
+        ValueError: If it is no log, or a topic is none.
+    """
 
 def read_rows(
     dir: str | PathLike[str],
@@ -197,3 +314,158 @@ def read_texts(dir: str | PathLike[str], which: Literal["errors", "answers"]) ->
 
 def now_ns() -> int:
     """Return the monotonic clock that all stamps are taken from, in nanoseconds."""
+
+@final
+class Segment:
+    """The live metrics of a run of this process, in a file of shared memory that other processes of this user may look into.
+
+    The file is removed with the object; who has attached keeps what it saw.
+    """
+
+    @staticmethod
+    def create(
+        run: str, directories: Sequence[str | PathLike[str]] | None = None, *, reserve: int = 4_194_304
+    ) -> Segment:
+        """Make a segment; without any shared memory it is memory of this process alone. ``notes`` says what went otherwise.
+
+        Args:
+            run: The run's id, which names the file: 1 to 64 letters, digits, ``.``, ``_`` and ``-``.
+            directories: Where to try, the best first; without any ``segment_directories()``.
+            reserve: Bytes for series that there must be room for at once.
+
+        Raises:
+            ValueError: If the id can't name a file.
+        """
+
+    @staticmethod
+    def attach(path: str | PathLike[str]) -> SegmentReader:
+        """Look into the segment in a file.
+
+        Raises:
+            OSError: If it can't be opened; ``PermissionError`` if it isn't a file that this user alone may open.
+            ValueError: If it is no segment, one of another version or byte order, cut or damaged.
+        """
+
+    @staticmethod
+    def find(run: str, directories: Sequence[str | PathLike[str]] | None = None) -> SegmentReader:
+        """Look into the segment of a run, wherever it is. Raises as ``attach`` does."""
+
+    def counter(self, name: str, unit: str = "1", help: str = "", *, phase: int | None = None) -> Counter:
+        """Register a counter.
+
+        Raises:
+            ValueError: If the phase has one of that name, or there is no room for the text or for one more entry.
+        """
+
+    def series(
+        self,
+        name: str,
+        unit: str = "ns",
+        help: str = "",
+        *,
+        phase: int | None = None,
+        low: int = 1_000,
+        high: int = 3_600_000_000_000,
+    ) -> Series:
+        """Register a series, which tells values from ``low`` to ``high`` apart to three digits. Raises as ``counter``."""
+
+    def begin(self, phase: int) -> None:
+        """Say that a phase begins now."""
+
+    def advance(self, state: str) -> None:
+        """Go on to ``draining``, ``complete`` or ``interrupted``.
+
+        Raises:
+            ValueError: If that is no state, or one that lies behind.
+        """
+
+    @property
+    def state(self) -> str:
+        """How the run stands."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file; ``None`` for memory of this process alone."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What went otherwise than wanted, in sentences."""
+
+    def snapshot(
+        self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None
+    ) -> str:
+        """Return all counters and series at this moment (``Snapshot`` of ``rust/src/series/snapshot.rs``).
+
+        Args:
+            percentiles: 0 to 100, ascending; without any 50, 75, 90, 95, 99 and 99.9.
+            bins: Bins of each histogram, at most.
+            phase: Only this phase's entries, and those of the whole run.
+        """
+
+    def hdr(self, name: str, phase: int | None = None) -> bytes:
+        """Return a series' histogram in HDR's V2 format, compressed; without a phase the newest of that name.
+
+        Raises:
+            LookupError: If there is none.
+        """
+
+    def remove(self) -> None:
+        """Remove the file. May be called again."""
+
+@final
+class SegmentReader:
+    """The live metrics of a run of any process of this user. Nothing is written; every look is checked before it is believed."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the run's process lives. If not, and the state isn't a last one, it was killed."""
+
+    @property
+    def state(self) -> str:
+        """How the run stands: ``live``, ``draining``, ``complete`` or ``interrupted``."""
+
+    def snapshot(
+        self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None
+    ) -> str:
+        """As ``Segment.snapshot``. Raises as ``Segment.attach``, if the file was cut or damaged since."""
+
+    def hdr(self, name: str, phase: int | None = None) -> bytes:
+        """As ``Segment.hdr``."""
+
+@final
+class Counter:
+    """A number that only grows."""
+
+    def increment(self, n: int = 1, /) -> None:
+        """Count ``n`` more."""
+
+@final
+class Series:
+    """Values, of which exact statistics and a histogram are kept."""
+
+    def record(self, value: int, /) -> None:
+        """Record one value, in the series' unit, 0 or more."""
+
+def segment_directories() -> list[Path]:
+    """Return the directories that segments may lie in, the best first."""
+
+def segments(directories: Sequence[str | PathLike[str]] | None = None) -> list[Path]:
+    """Return the files of all segments, of live and dead runs."""
+
+def clean_segments(directories: Sequence[str | PathLike[str]] | None = None) -> list[Path]:
+    """Remove the segments of dead runs; which those were."""
+
+def read_hdr(data: bytes) -> str:
+    """Read a histogram in HDR's V2 format (``Imported`` of ``rust/src/series/hdr.rs``).
+
+    Raises:
+        ValueError: If it is none.
+    """

@@ -1,29 +1,65 @@
 //! A file descriptor that is readable while something waits to be taken: an event loop can wait for what threads bring.
 
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::sync::{AtomicBool, Ordering};
+
+/// The orderings of a bell, which its loom model weakens one by one; [`Proven`] is the one to use.
+trait Orders: Send + Sync + 'static {
+    /// It is rung after something was put down; pairs with [`Orders::HUSH`].
+    const RING: Ordering = Ordering::Release;
+    /// It is hushed before what there is gets taken; pairs with [`Orders::RING`].
+    const HUSH: Ordering = Ordering::Acquire;
+}
+
+/// The orderings that the model finds sufficient, and none of which it finds dispensable.
+#[derive(Debug)]
+struct Proven;
+
+impl Orders for Proven {}
+
+/// Whether it has been rung since it was last hushed.
+#[derive(Debug)]
+struct Rung<O>(AtomicBool, PhantomData<O>);
+
+impl<O: Orders> Rung<O> {
+    fn new() -> Self {
+        Self(AtomicBool::new(false), PhantomData)
+    }
+
+    /// True when this ring is the first one since the last hush.
+    #[inline]
+    fn ring(&self) -> bool {
+        // RING, a read-modify-write: pairs with the swap in `hush`. Whoever finds it rung leaves the waking to a hush that
+        // comes later in the flag's order, and that hush sees what was put down before this, by every ringer.
+        !self.0.swap(true, O::RING)
+    }
+
+    fn hush(&self) {
+        // HUSH: pairs with the swap in `ring`.
+        self.0.swap(false, O::HUSH);
+    }
+}
 
 /// Rung by those who bring something, hushed by the one who takes it. Ringing takes no lock, and a system call only the
 /// first time after each hush.
 #[derive(Debug)]
 pub struct Bell {
-    rung: AtomicBool,
+    rung: Rung<Proven>,
     wire: Wire,
 }
 
 impl Bell {
     /// A silent bell.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { rung: AtomicBool::new(false), wire: Wire::new()? })
+        Ok(Self { rung: Rung::new(), wire: Wire::new()? })
     }
 
     /// Tell the taker that there is something. To be called after it was put where the taker looks.
     pub fn ring(&self) {
-        // AcqRel: pairs with the swap in `hush`. Whoever finds it rung leaves the waking to a hush that comes later in
-        // the flag's order, and that hush sees what was put down before this.
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        if self.rung.ring() {
             self.wire.pull();
         }
     }
@@ -31,10 +67,10 @@ impl Bell {
     /// Be silent until the next ring. To be called before taking, so that nothing put down meanwhile is overlooked.
     pub fn hush(&self) {
         // The wire first: were the flag cleared before it, a ring in between would be wiped from the wire, and the flag
-        // would keep every later one from it.
+        // would keep every later one from it. The kernel keeps the two in order: a ring that finds the flag cleared
+        // pulls a wire whose clearing has taken its lock before.
         self.wire.clear();
-        // AcqRel: pairs with the swap in `ring`.
-        self.rung.swap(false, Ordering::AcqRel);
+        self.rung.hush();
     }
 
     /// The descriptor: readable from a ring to the next hush. It belongs to the bell.
@@ -97,7 +133,7 @@ impl Wire {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loadgen_loom)))]
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
@@ -145,5 +181,59 @@ mod tests {
                 taken += receiver.try_iter().count();
             }
         });
+    }
+}
+
+#[cfg(all(test, loadgen_loom))]
+mod model {
+    use loom::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::sync::AtomicU64;
+
+    /// Something is put down and rung for, twice; whoever takes is woken once and takes what it sees.
+    fn wake<O: Orders>() {
+        loom::model(|| {
+            let there = Arc::new((AtomicU64::new(0), Rung::<O>::new(), Mutex::new(false)));
+            let theirs = Arc::clone(&there);
+            let ringing = loom::thread::spawn(move || {
+                for n in 1..=2 {
+                    // Relaxed: the flag's orderings are what is on trial.
+                    theirs.0.store(n, Ordering::Relaxed);
+                    if theirs.1.ring() {
+                        *theirs.2.lock().unwrap() = true;
+                    }
+                }
+            });
+            *there.2.lock().unwrap() = false;
+            there.1.hush();
+            let taken = there.0.load(Ordering::Relaxed);
+            ringing.join().unwrap();
+            assert!(taken == 2 || *there.2.lock().unwrap(), "something waits and nobody is woken");
+        });
+    }
+
+    macro_rules! without {
+        ($($test:ident: $order:ident;)*) => {$(
+            #[test]
+            #[should_panic(expected = "something waits and nobody is woken")]
+            fn $test() {
+                struct Weak;
+                impl Orders for Weak {
+                    const $order: Ordering = Ordering::Relaxed;
+                }
+                wake::<Weak>();
+            }
+        )*};
+    }
+
+    #[test]
+    fn nothing_waits_without_a_wake_in_any_interleaving() {
+        wake::<Proven>();
+    }
+
+    without! {
+        without_ring_something_waits_for_ever: RING;
+        without_hush_something_waits_for_ever: HUSH;
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Api;
+use crate::event::EventsConfig;
 use crate::schedule::{Load, Order};
 
 /// One run: the target, how to speak to it unless a phase says otherwise, where its log goes.
@@ -64,6 +65,9 @@ pub struct RunConfig {
     /// Keep there the text of good answers whose tokens the server doesn't count, for a tokenizer to do so afterwards.
     #[serde(default)]
     pub keep_uncounted: bool,
+    /// Tell of every transition as it happens.
+    #[serde(default)]
+    pub events: Option<EventsConfig>,
     /// What a later `loadgen report` must know of the run (id, version, redacted configuration, environment):
     /// a JSON object, stored in the log as it is.
     pub meta: serde_json::Value,

@@ -4,6 +4,7 @@ mod bodies;
 mod completions;
 pub mod config;
 mod connection;
+mod events;
 mod flight;
 mod issue;
 mod manual;

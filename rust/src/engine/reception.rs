@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use super::events::WorkerEvents;
 use super::flight::Flight;
 use super::phase::Phase;
 use crate::endpoint::Answer;
@@ -21,6 +22,7 @@ pub(super) struct Aids<'a> {
     pub(super) phase: u16,
     /// The phase that the live counters belong to.
     pub(super) current: &'a Cell<u16>,
+    pub(super) events: Option<&'a WorkerEvents>,
 }
 
 impl Aids<'_> {
@@ -95,8 +97,12 @@ impl Reception {
         if tally.chunks == 0 || !self.answer.outcome().streamed {
             return;
         }
+        let first = stamps.first_token == UNSET;
+        if let Some(events) = aids.events {
+            events.tell(|e| e.read(now, aids.request, aids.phase, first, tally.chunks, tally.tokens));
+        }
         let mut read = Read { delta_ns: 0, events: tally.events, chunks: tally.chunks, tokens: tally.tokens };
-        if stamps.first_token == UNSET {
+        if first {
             stamps.first_token = now;
             read.delta_ns = now.saturating_sub(stamps.sent);
             if let Some(live) = aids.live() {

@@ -61,6 +61,7 @@ macro_rules! aids {
             request: $request.id(),
             phase: $request.phase.shared.index,
             current: &$request.worker.current,
+            events: $request.worker.events.as_deref(),
         }
     };
 }
@@ -77,7 +78,7 @@ impl Request {
     pub(super) fn new(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, flight: &Rc<Flight>, ticket: Ticket) -> Self {
         let Settings { timeout_ns, stall_timeout_ns, .. } = phase.shared.settings;
         flight.start(phase.shared.index, ticket.stamps.issued.saturating_add(timeout_ns), stall_timeout_ns);
-        Self {
+        let request = Self {
             worker: Rc::clone(worker),
             phase: Rc::clone(phase),
             flight: Rc::clone(flight),
@@ -88,7 +89,11 @@ impl Request {
             asked_usage: false,
             kind: AttemptKind::First,
             attempts: Vec::new(),
+        };
+        if let Some(events) = &worker.events {
+            events.tell(|e| e.issued(ticket.stamps.issued, request.id(), phase.shared.index, ticket.sample));
         }
+        request
     }
 
     /// Put the request's bytes into `connection` and as many of them into the socket as go at once.
@@ -302,6 +307,9 @@ impl Request {
         self.keep(&row, reception.as_deref_mut(), &close);
         if self.phase.shared.config.completions != Completions::None {
             self.tell(&row, reception.as_deref(), &close);
+        }
+        if let Some(events) = &self.worker.events {
+            events.tell(|e| e.ended(&row));
         }
         self.worker.note_done(&self.phase, &row);
         self.phase.shared.learn(&row);

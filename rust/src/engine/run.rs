@@ -11,13 +11,15 @@ use tokio::sync::{Barrier, mpsc};
 
 use super::bodies::Bodies;
 use super::completions::{Completion, Taker};
-use super::config::{PhaseConfig, RunConfig};
+use super::config::{PhaseConfig, PhaseType, RunConfig};
+use super::events::flush_all;
 use super::manual::{Gate, Orders};
 use super::phase::{Phase, SharedPhase, StopReason, Ways};
 use super::settings::{Settings, UsageRefusals};
 use super::ticker::Ticker;
-use super::worker::{Command, work};
+use super::worker::{Command, Outfit, work};
 use crate::clock::{Anchor, now_ns};
+use crate::event::{EventQueue, EventsError, RunEvents};
 use crate::http::{ConnectConfigError, Connector, Target, TargetError, TlsOptions};
 use crate::record::{Backlog, LogError, LogHeader, LogWriter};
 use crate::schedule::Load;
@@ -37,6 +39,9 @@ pub enum EngineError {
     /// The run log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The events.
+    #[error(transparent)]
+    Events(#[from] EventsError),
     /// A thread, or the descriptor that tells of completions.
     #[error("no thread or descriptor could be had: {0}")]
     Thread(#[from] std::io::Error),
@@ -67,6 +72,7 @@ pub struct Engine {
     run: Arc<RunShared>,
     process: u32,
     completions: Taker,
+    events: Option<RunEvents>,
     /// What the control side changes: never touched by a worker, never held while waiting.
     control: Mutex<Control>,
 }
@@ -77,6 +83,12 @@ struct Control {
     workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<()>)>,
     phases: Vec<SharedPhase>,
     reported: usize,
+}
+
+impl Control {
+    fn senders(&self) -> Vec<mpsc::UnboundedSender<Command>> {
+        self.workers.iter().map(|(sender, _)| sender.clone()).collect()
+    }
 }
 
 impl Engine {
@@ -104,18 +116,25 @@ impl Engine {
             config,
         });
         let (completions, teller) = Taker::new()?;
+        let sources: Vec<u16> = (0..run.config.workers).collect();
+        let events = run.config.events.as_ref();
+        let events = events.map(|config| RunEvents::start(config, &log, &header.session, &sources)).transpose()?;
+        let (events, emitters) = events.unzip();
+        let mut emitters = emitters.into_iter().flatten();
         let workers = (0..run.config.workers)
             .map(|id| {
                 let (sender, commands) = mpsc::unbounded_channel();
-                let (run, shard, teller) = (Arc::clone(&run), log.shard(id), teller.clone());
+                let run = Arc::clone(&run);
+                let emitter = emitters.next();
+                let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), emitter };
                 let thread = std::thread::Builder::new().name(format!("loadgen-{id}"));
-                Ok((sender, thread.spawn(move || work(id, run, shard, teller, commands))?))
+                Ok((sender, thread.spawn(move || work(outfit, run, commands))?))
             })
             .collect::<Result<Vec<_>, std::io::Error>>()?;
         let log = Arc::new(log);
         let ticker = Some(Ticker::start(Arc::clone(&run), Arc::clone(&log))?);
         let control = Control { log: Some(log), ticker, workers, phases: Vec::new(), reported: 0 };
-        Ok(Self { run, process: std::process::id(), completions, control: Mutex::new(control) })
+        Ok(Self { run, process: std::process::id(), completions, events, control: Mutex::new(control) })
     }
 
     /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
@@ -141,8 +160,13 @@ impl Engine {
         control.phases.push(Arc::clone(&phase));
         control.ticker.iter().for_each(|ticker| ticker.watch(index));
         let barrier = Arc::new(Barrier::new(usize::from(self.run.config.workers)));
+        let workers = control.senders();
+        drop(control);
+        if let Some(events) = self.events.as_ref().filter(|_| phase.config.kind == PhaseType::Performance) {
+            events.start_tracking(index, &phase.config.name, || flush_all(&workers));
+        }
         let mut orders = orders.into_iter();
-        for (worker, _) in &control.workers {
+        for worker in workers {
             let (phase, barrier, orders) = (Arc::clone(&phase), Arc::clone(&barrier), orders.next());
             // A closed channel means that the worker failed; `wait` reports that.
             let _ = worker.send(Command::Begin { phase, barrier, orders });
@@ -187,6 +211,11 @@ impl Engine {
         self.completions.take()
     }
 
+    /// Finished frames of events for a publisher; `None` unless they are asked for.
+    pub fn event_queue(&self) -> Option<Arc<EventQueue>> {
+        self.events.as_ref()?.queue()
+    }
+
     /// Wait up to `timeout` for the current phase's end; what became of it, or `None` while it runs.
     pub fn wait(&self, timeout: Duration) -> Result<Option<Value>, EngineError> {
         self.check_process()?;
@@ -197,6 +226,10 @@ impl Engine {
         }
         if !over {
             return Ok(None);
+        }
+        if let Some(events) = &self.events {
+            let workers = self.control().senders();
+            events.stop_tracking(phase.index, || flush_all(&workers));
         }
         let mut end = self.phase_end(&phase);
         log.meta(&end)?;
@@ -247,7 +280,12 @@ impl Engine {
             }
         }
         let Some(log) = log else { return Ok(()) };
-        log.meta(&json!({"event": "run_end", "ns": now_ns(), "status": status, "reason": reason}))?;
+        let mut end = json!({"event": "run_end", "ns": now_ns(), "status": status, "reason": reason});
+        if let Some(events) = &self.events {
+            events.end(status);
+            end["events"] = events.account(&log)?;
+        }
+        log.meta(&end)?;
         let log = Arc::try_unwrap(log).map_err(|_| EngineError::State("the log is still in use"))?;
         log.finish()?;
         self.run.failure().map_or(Ok(()), |failure| Err(EngineError::Worker(failure)))

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -10,6 +11,7 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use super::completions::{Completion, Teller};
 use super::connection::{Connection, READ_BYTES};
+use super::events::WorkerEvents;
 use super::flight::{Flights, SWEEP_MS};
 use super::issue;
 use super::manual::Orders;
@@ -19,6 +21,7 @@ use super::reception::Reception;
 use super::run::RunShared;
 use super::usage::thread_cpu_ns;
 use crate::clock::now_ns;
+use crate::event::Emitter;
 use crate::http::{Limits, ResponseParser, Stream};
 use crate::record::{Failure, ReadList, Row, Shard};
 use crate::schedule::SampleOrder;
@@ -34,6 +37,17 @@ pub(super) enum Command {
         /// The requests asked for from outside, of a manual load.
         orders: Option<Orders>,
     },
+    /// Send all buffered events on their way, and say so.
+    FlushEvents(SyncSender<()>),
+}
+
+/// What a worker starts with.
+pub(super) struct Outfit {
+    pub(super) id: u16,
+    pub(super) shard: Shard,
+    pub(super) completed: Teller,
+    /// Where its events go, if anybody asks for them.
+    pub(super) emitter: Option<Emitter>,
 }
 
 /// Everything that a worker's tasks share. Lives on one thread.
@@ -44,6 +58,7 @@ pub(super) struct Worker {
     /// The newest phase, which the live counters belong to.
     pub(super) current: Cell<u16>,
     completed: Teller,
+    pub(super) events: Option<Rc<WorkerEvents>>,
     pub(super) shard: RefCell<Shard>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) flights: Flights,
@@ -78,17 +93,12 @@ pub(super) struct PhaseHere {
 }
 
 /// The thread's main function.
-pub(super) fn work(
-    id: u16,
-    run: Arc<RunShared>,
-    shard: Shard,
-    completed: Teller,
-    commands: mpsc::UnboundedReceiver<Command>,
-) {
+pub(super) fn work(outfit: Outfit, run: Arc<RunShared>, commands: mpsc::UnboundedReceiver<Command>) {
+    let id = outfit.id;
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime {
         Ok(runtime) => {
-            runtime.block_on(Worker::new(id, run, shard, completed).obey(commands));
+            runtime.block_on(Worker::new(outfit, run).obey(commands));
             // A name that is still being looked up must not hold the end back.
             runtime.shutdown_background();
         }
@@ -97,7 +107,8 @@ pub(super) fn work(
 }
 
 impl Worker {
-    fn new(id: u16, run: Arc<RunShared>, shard: Shard, completed: Teller) -> Rc<Self> {
+    fn new(outfit: Outfit, run: Arc<RunShared>) -> Rc<Self> {
+        let Outfit { id, shard, completed, emitter } = outfit;
         let live = Arc::clone(&run.lives[id as usize]);
         Rc::new(Self {
             id,
@@ -105,6 +116,7 @@ impl Worker {
             live,
             current: Cell::new(0),
             completed,
+            events: emitter.map(WorkerEvents::new),
             shard: RefCell::new(shard),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             flights: Flights::default(),
@@ -123,9 +135,15 @@ impl Worker {
 
     async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let sweeper = spawn_local(Rc::clone(&self).sweep_forever());
+        let timer = self.events.clone().map(|events| spawn_local(events.leave_in_time()));
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Begin { phase, barrier, orders } => self.begin(phase, barrier, orders),
+                Command::FlushEvents(reply) => {
+                    self.events.iter().for_each(|events| events.flush());
+                    // Whoever asked may no longer wait.
+                    let _ = reply.try_send(());
+                }
             }
         }
         self.quitting.set(true);
@@ -133,6 +151,7 @@ impl Worker {
             self.idle.notified().await;
         }
         sweeper.abort();
+        timer.iter().for_each(|timer| timer.abort());
         self.pool.borrow_mut().clear();
         self.flush();
     }
@@ -242,12 +261,14 @@ impl Worker {
             }
             self.flights.sweep(now, |index| self.is_cancelled(index, now));
             self.count_shard().flush_if_due(now);
+            self.events.iter().for_each(|events| events.flush_if_due(now));
         }
     }
 
-    /// Hand all rows to the log's writer.
+    /// Hand all rows and events to the log's writer.
     fn flush(&self) {
         self.count_shard().flush();
+        self.events.iter().for_each(|events| events.flush());
     }
 
     /// The shard, told how many requests this worker has issued and has in flight.

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PySequenceMethods, PyString, PyTuple};
 use serde_json::json;
 
+use super::event::EventQueue;
 use crate::engine::config::{PhaseConfig, RunConfig};
 use crate::engine::{self, Completion, EngineError};
 use crate::record::UNSET;
@@ -59,6 +60,10 @@ impl Engine {
     fn live(&self, py: Python<'_>) -> String {
         let (live, seconds) = py.detach(|| self.0.live());
         live_json(&live, seconds)
+    }
+
+    fn event_queue(&self) -> Option<EventQueue> {
+        self.0.event_queue().map(EventQueue)
     }
 
     fn stop(&self, py: Python<'_>, grace: f64) -> PyResult<()> {
@@ -145,7 +150,7 @@ fn to_python(error: EngineError) -> PyErr {
     let text = error.to_string();
     match error {
         EngineError::Target(_) | EngineError::Connect(_) | EngineError::Phase(_) => PyValueError::new_err(text),
-        EngineError::Log(_) | EngineError::Thread(_) => PyOSError::new_err(text),
+        EngineError::Log(_) | EngineError::Events(_) | EngineError::Thread(_) => PyOSError::new_err(text),
         _ => PyRuntimeError::new_err(text),
     }
 }

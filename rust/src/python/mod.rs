@@ -1,7 +1,9 @@
 //! The bindings: the only importer of pyo3, and thin.
 
 mod engine;
+mod event;
 mod record;
+mod series;
 mod stats;
 mod table;
 
@@ -15,7 +17,13 @@ mod _core {
     #[pymodule_export]
     use super::engine::{Bodies, Engine, now_ns};
     #[pymodule_export]
+    use super::event::{EventBatch, EventQueue, EventReader, read_events};
+    #[pymodule_export]
     use super::record::{RowReader, TextReader, read_rows, read_texts};
+    #[pymodule_export]
+    use super::series::{
+        Counter, Segment, SegmentReader, Series, clean_segments, read_hdr, segment_directories, segments,
+    };
     #[pymodule_export]
     use super::stats::summarise;
     #[pymodule_export]

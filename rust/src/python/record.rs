@@ -76,7 +76,7 @@ impl TextReader {
 }
 
 /// Read on without holding Python's lock; the reader's own lock is never waited for while holding it.
-fn next_of<R: Send, T: Send>(
+pub(super) fn next_of<R: Send, T: Send>(
     py: Python<'_>,
     reader: &Mutex<R>,
     next: fn(&mut R) -> Result<Option<T>, LogError>,

@@ -11,7 +11,7 @@ pub(crate) const MAGIC: [u8; 8] = *b"\x89LGLOG\r\n";
 /// The format this code writes; a reader refuses a newer major and skips what a newer minor added.
 pub const FORMAT_MAJOR: u16 = 1;
 /// See [`FORMAT_MAJOR`].
-pub const FORMAT_MINOR: u16 = 0;
+pub const FORMAT_MINOR: u16 = 1;
 /// Reads as itself only in little-endian order, the one order that is written.
 const BYTE_ORDER: u32 = 0x0A0B_0C0D;
 /// Bytes of one copy of the file's header.
@@ -117,6 +117,8 @@ pub enum BlockKind {
     Reads,
     /// Texts: errors in `run.log`, answers in `answers.log`.
     Text,
+    /// Frames of events, in `events.log`.
+    Events,
     /// Something a newer minor version added; to be skipped.
     Unknown(u8),
 }
@@ -128,6 +130,7 @@ impl BlockKind {
             Self::Rows => 2,
             Self::Reads => 3,
             Self::Text => 4,
+            Self::Events => 5,
             Self::Unknown(code) => code,
         }
     }
@@ -138,6 +141,7 @@ impl BlockKind {
             2 => Self::Rows,
             3 => Self::Reads,
             4 => Self::Text,
+            5 => Self::Events,
             other => Self::Unknown(other),
         }
     }
@@ -151,7 +155,7 @@ pub(crate) struct Head {
     pub worker: u16,
     /// Payload bytes.
     pub length: u32,
-    /// Rows, or entries, in the payload.
+    /// Rows, entries or event records in the payload.
     pub rows: u32,
     /// Number of the block among its worker's, from 0: a gap is a lost block.
     pub seq: u32,
@@ -211,7 +215,7 @@ pub struct BlockHead {
     pub worker: u16,
     /// Its number among its worker's blocks.
     pub seq: u32,
-    /// Rows or entries in it.
+    /// Rows, entries or event records in it.
     pub rows: u32,
     /// Requests its worker had issued when it closed the block.
     pub issued: u64,

@@ -1,7 +1,7 @@
 //! Reads a run log block by block in bounded memory, and past whatever is damaged in it.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,26 @@ const WINDOW: usize = 4 * MAX_BLOCK;
 /// Damaged places named; more are only counted.
 const MAX_NAMED: usize = 100;
 
-/// Which of a run's two logs.
+/// Which of a run's logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhichLog {
     /// `run.log`
     Run,
     /// `answers.log`
     Answers,
+    /// `events.log`
+    Events,
+}
+
+impl WhichLog {
+    /// Its name in the run's directory.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Run => "run.log",
+            Self::Answers => "answers.log",
+            Self::Events => "events.log",
+        }
+    }
 }
 
 /// What the file says about itself.
@@ -66,6 +79,7 @@ pub struct LogReader {
     ended: bool,
     damage: Vec<Damage>,
     damaged: u64,
+    damaged_bytes: u64,
 }
 
 impl LogReader {
@@ -79,7 +93,7 @@ impl LogReader {
 
     /// Open one of the logs in `dir`. Errors: see [`LogReader::open`].
     pub fn open_log(dir: &Path, which: WhichLog) -> Result<Self, LogError> {
-        let path = dir.join(if which == WhichLog::Run { "run.log" } else { "answers.log" });
+        let path = dir.join(which.file_name());
         let mut file = File::open(&path).map_err(|e| LogError::io("open", &path, e))?;
         let mut first = Vec::with_capacity(FIRST_BLOCK as usize);
         (&mut file).take(FIRST_BLOCK).read_to_end(&mut first).map_err(|e| LogError::io("read", &path, e))?;
@@ -99,7 +113,21 @@ impl LogReader {
             ended: false,
             damage: Vec::new(),
             damaged: 0,
+            damaged_bytes: 0,
         })
+    }
+
+    /// Go on at `offset`, where a reader that came this far found the end of the last whole block. From any other place
+    /// what comes before the next block counts as damaged.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when the file can't be read there.
+    pub fn go_on_at(&mut self, offset: u64) -> Result<(), LogError> {
+        let offset = offset.max(FIRST_BLOCK);
+        self.file.seek(SeekFrom::Start(offset)).map_err(|e| LogError::io("read", &self.path, e))?;
+        self.window.clear();
+        (self.at, self.window_offset, self.ended) = (0, offset, false);
+        Ok(())
     }
 
     /// What the file says about itself.
@@ -123,6 +151,11 @@ impl LogReader {
     /// How many damaged places were met so far.
     pub fn damaged(&self) -> u64 {
         self.damaged
+    }
+
+    /// Bytes of the damaged places met so far, an unfinished end left out: a log that is being written has one.
+    pub fn damaged_bytes(&self) -> u64 {
+        self.damaged_bytes
     }
 
     /// The next whole block, or `None` at the end. Blocks of unknown kinds are handed out too; skip them.
@@ -217,6 +250,7 @@ impl LogReader {
 
     fn note(&mut self, damage: Damage) {
         self.damaged += 1;
+        self.damaged_bytes += if damage.tail { 0 } else { damage.length };
         if self.damage.len() < MAX_NAMED {
             self.damage.push(damage);
         }

@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 
 use super::backlog::Backlog;
 use super::block::{BlockKind, FLAG_MORE, FileHeader, HEAD, Head, LogHeader, MAX_PAYLOAD, SESSION_WORKER};
+use super::events::EventLogState;
 use super::store::{LogFile, Syncing};
-use super::{LogError, Shard};
+use super::{EventCounts, EventShard, LogError, Shard};
 use crate::clock;
 
 /// While less than this waits to be written, buffers go back to their shard; a burst's buffers are freed.
@@ -40,12 +41,26 @@ pub(crate) struct Sealed {
     pub home: Sender<Vec<u8>>,
 }
 
+/// A full block of events, but for its checksums.
+#[derive(Debug)]
+pub(crate) struct SealedEvents {
+    pub head: Head,
+    /// Room for the head, then the payload.
+    pub bytes: Vec<u8>,
+    /// Where the buffer is used again.
+    pub home: Sender<Vec<u8>>,
+}
+
 #[derive(Debug)]
 pub(crate) enum Message {
     Block(Sealed),
+    Events(SealedEvents),
     Meta(Vec<u8>),
     /// From here on there is a file for answers.
     Answers(LogFile),
+    /// From here on there is a file for events.
+    EventFile(LogFile),
+    CountEvents(SyncSender<EventCounts>),
     Sync(SyncSender<Result<(), String>>),
     Finish,
 }
@@ -57,6 +72,8 @@ pub struct LogStats {
     pub bytes: u64,
     /// Bytes of `answers.log`.
     pub answer_bytes: u64,
+    /// Bytes of `events.log`.
+    pub event_bytes: u64,
     /// Rows written.
     pub rows: u64,
     /// Blocks written to `run.log`.
@@ -75,6 +92,7 @@ pub struct LogWriter {
     header: FileHeader,
     /// Whether there is a file for answers. Taken when a phase begins.
     keeps_answers: Mutex<bool>,
+    events: EventLogState,
 }
 
 impl LogWriter {
@@ -94,7 +112,7 @@ impl LogWriter {
     }
 
     fn start(dir: &Path, header: FileHeader, log: LogFile) -> Result<Self, LogError> {
-        let backlog = Backlog::new();
+        let (backlog, events) = (Backlog::new(), EventLogState::default());
         let (to_thread, messages) = channel();
         let writing = Writing {
             sync: header.sync,
@@ -102,6 +120,8 @@ impl LogWriter {
             dir_synced: false,
             log,
             answers: None,
+            event_file: None,
+            events: events.clone(),
             held: VecDeque::new(),
             held_bytes: 0,
             retry_ns: 0,
@@ -116,7 +136,7 @@ impl LogWriter {
             .spawn(move || writing.run(&messages))
             .map_err(|e| LogError::Thread(e.to_string()))?;
         let dir = dir.to_path_buf();
-        Ok(Self { to_thread, thread: Some(thread), backlog, dir, header, keeps_answers: Mutex::new(false) })
+        Ok(Self { to_thread, thread: Some(thread), backlog, dir, header, keeps_answers: Mutex::new(false), events })
     }
 
     /// The shard of one worker; at most one for each worker number.
@@ -136,6 +156,29 @@ impl LogWriter {
             *keeps = true;
         }
         Ok(())
+    }
+
+    /// Create `events.log`. To be called once, before the first event.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when the file exists already or can't be made.
+    pub fn keep_events(&self) -> Result<(), LogError> {
+        self.send(Message::EventFile(new_file(&self.dir, "events.log", &self.header)?))
+    }
+
+    /// One source's share of `events.log`; at most one for each source. Without that file its events are missing.
+    pub fn event_shard(&self, source: u16) -> EventShard {
+        EventShard::new(source, self.to_thread.clone(), self.events.clone())
+    }
+
+    /// What has become of all events that were handed over so far.
+    ///
+    /// # Errors
+    /// [`LogError::Thread`] when the writer's thread is gone.
+    pub fn count_events(&self) -> Result<EventCounts, LogError> {
+        let (reply, answer) = sync_channel(1);
+        self.send(Message::CountEvents(reply))?;
+        answer.recv().map_err(|e| LogError::Thread(e.to_string()))
     }
 
     /// Append a META document, after everything this caller has submitted before.
@@ -205,6 +248,9 @@ struct Writing {
     dir_synced: bool,
     log: LogFile,
     answers: Option<LogFile>,
+    /// `None` also once it could not be written: then it has ended.
+    event_file: Option<LogFile>,
+    events: EventLogState,
     /// Blocks that the disk refused, oldest first.
     held: VecDeque<(Target, Head, Vec<u8>)>,
     held_bytes: usize,
@@ -223,17 +269,22 @@ impl Writing {
         while let Ok(message) = messages.recv() {
             match message {
                 Message::Block(sealed) => self.take_block(sealed),
+                Message::Events(sealed) => self.take_events(sealed),
                 Message::Meta(json) => self.take_meta(&json),
                 Message::Answers(file) => self.take_answers(file),
+                Message::EventFile(file) => self.event_file = Some(file),
                 Message::Sync(reply) => self.sync_beside(reply),
+                Message::CountEvents(reply) => self.count_events(&reply),
                 Message::Finish => {
                     // A worker that is still flushing is not forgotten.
                     for message in messages.try_iter() {
                         match message {
                             Message::Block(sealed) => self.take_block(sealed),
+                            Message::Events(sealed) => self.take_events(sealed),
                             Message::Meta(json) => self.take_meta(&json),
                             Message::Answers(file) => self.take_answers(file),
-                            Message::Sync(_) | Message::Finish => {}
+                            Message::EventFile(file) => self.event_file = Some(file),
+                            Message::Sync(_) | Message::CountEvents(_) | Message::Finish => {}
                         }
                     }
                     break;
@@ -264,6 +315,35 @@ impl Writing {
         if target == Target::Log {
             self.keep_room();
         }
+    }
+
+    /// Events are observers: a file of theirs that can't be written ends, and the run goes on without.
+    fn take_events(&mut self, sealed: SealedEvents) {
+        let SealedEvents { mut head, mut bytes, home } = sealed;
+        head.payload_crc = crc32fast::hash(&bytes[HEAD..]);
+        bytes[..HEAD].copy_from_slice(&head.encode(self.sync));
+        let written = match self.event_file.as_mut().map(|file| file.append(&bytes)) {
+            Some(Ok(())) => true,
+            Some(Err(e)) => {
+                self.end_events(&e);
+                false
+            }
+            None => false,
+        };
+        if self.events.settle(head.rows, bytes.len(), written) < KEEP_BUFFERS_BELOW {
+            // The shard may be gone; then the buffer is simply freed.
+            let _ = home.send(bytes);
+        }
+    }
+
+    fn end_events(&mut self, error: &io::Error) {
+        self.events.fail(format!("events.log: {error}"));
+        self.stats.event_bytes = self.event_file.take().map_or(0, |file| file.length());
+    }
+
+    fn count_events(&self, reply: &SyncSender<EventCounts>) {
+        // Whoever asked may be gone.
+        let _ = reply.send(self.events.counts());
     }
 
     fn take_meta(&mut self, json: &[u8]) {
@@ -378,8 +458,12 @@ impl Writing {
             let dir = File::open(&self.dir);
             syncs.push(dir.map(|dir| Box::new(move || dir.sync_all()) as Syncing));
         }
+        let (events, sync_events) = (self.events.clone(), self.event_file.as_ref().map(LogFile::syncing));
         let (backlog, whole) = (self.backlog.clone(), self.held.is_empty() && !self.lost);
         move || {
+            if let Some(Err(e)) = sync_events.map(|sync| sync?()) {
+                events.fail(format!("events.log: {e}"));
+            }
             if let Err(e) = syncs.into_iter().try_for_each(|sync| sync?()) {
                 backlog.fail(format!("run.log: {e}"));
                 return Err(e.to_string());
@@ -396,6 +480,9 @@ impl Writing {
             self.lose(&head);
         }
         self.stats.bytes = self.log.length();
+        if let Some(file) = &self.event_file {
+            self.stats.event_bytes = file.length();
+        }
         self.stats.answer_bytes = self.answers.as_ref().map_or(0, LogFile::length);
         self.stats.writer_cpu_ns = thread_cpu_ns();
         match released.map_err(|e| e.to_string()).and(synced) {

@@ -1,0 +1,222 @@
+//! What a source does with its events: batch them, then hand each flush to the event log and to the publisher.
+//! One to a thread; it takes no lock and waits for nobody.
+
+use super::batch::{Batch, BatchLimits};
+use super::encode::{Event, NIL, put_optional, put_str, put_uint};
+use super::kind::EventType;
+use super::queue::FrameSender;
+use crate::record::{EventShard, Failure, Finish, Row};
+
+/// A worker flushes at so many bytes at the latest: a block of the log holds a whole frame.
+const MOST_BYTES: usize = 60 << 10;
+/// Bytes of a text that an event keeps.
+const MOST_TEXT: usize = 1_024;
+
+/// Where a flush goes.
+#[derive(Default)]
+pub struct Outlets {
+    /// The source's share of `events.log`.
+    pub log: Option<EventShard>,
+    /// Its ring to the publisher.
+    pub publisher: Option<FrameSender>,
+}
+
+/// The events of one source, and where they go.
+pub struct Emitter {
+    batch: Batch,
+    /// Whether chunks after the first are events, too.
+    chunks: bool,
+    outlets: Outlets,
+}
+
+/// What a session event says of the phase or of the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionData<'a> {
+    /// Nothing further.
+    None,
+    /// It is about this phase.
+    Phase(u16, &'a str),
+    /// How the session ended.
+    Status(&'a str),
+}
+
+impl Emitter {
+    /// The events of `source`; with `chunks` those of every chunk.
+    pub fn new(source: u16, limits: BatchLimits, chunks: bool, outlets: Outlets) -> Self {
+        let limits = BatchLimits { max_bytes: limits.max_bytes.min(MOST_BYTES), ..limits };
+        Self { batch: Batch::new(source, limits), chunks, outlets }
+    }
+
+    /// A request was taken from the plan.
+    #[inline]
+    pub fn issued(&mut self, ns: u64, request: u64, phase: u16, sample: u64) {
+        let due = self.batch.push_with(
+            (EventType::SampleIssued, ns, request),
+            |out| {
+                put_phase(out, 2, phase);
+                out.extend_from_slice(b"\xa6sample");
+                put_uint(out, sample);
+            },
+            None,
+        );
+        self.flush_when(due);
+    }
+
+    /// A read brought `chunks` chunks that carry tokens: an event for each, all of the read's moment. `first`: none came
+    /// before. The read's tokens, where the server tells them, stand in the first one's data.
+    #[inline]
+    pub fn read(&mut self, ns: u64, request: u64, phase: u16, first: bool, chunks: u32, tokens: u32) {
+        if !first && !self.chunks {
+            return;
+        }
+        let kind = if first { EventType::RecvFirst } else { EventType::RecvNonFirst };
+        let due = self.batch.push_with(
+            (kind, ns, request),
+            |out| {
+                put_phase(out, if tokens > 0 { 2 } else { 1 }, phase);
+                if tokens > 0 {
+                    out.extend_from_slice(b"\xa6tokens");
+                    put_uint(out, u64::from(tokens));
+                }
+            },
+            None,
+        );
+        self.flush_when(due);
+        if self.chunks {
+            for _ in 1..chunks {
+                let kind = (EventType::RecvNonFirst, ns, request);
+                let due = self.batch.push_with(kind, |out| put_phase(out, 1, phase), None);
+                self.flush_when(due);
+            }
+        }
+    }
+
+    /// A request ended: its failure, if it is one, and then that it is complete.
+    pub fn ended(&mut self, row: &Row) {
+        let (ns, outcome) = (row.stamps.done, row.failure);
+        if outcome != Failure::None && outcome != Failure::Cancelled {
+            let due = self.batch.push_with((EventType::ErrorClient, ns, row.id), |out| put_failure(out, row), None);
+            self.flush_when(due);
+        }
+        let finish = (row.finish != Finish::Unknown).then(|| row.finish.name());
+        let due = self.batch.push_with(
+            (EventType::SampleComplete, ns, row.id),
+            |out| {
+                put_phase(out, 3, row.phase);
+                out.extend_from_slice(b"\xa7outcome");
+                put_str(out, if outcome == Failure::None { "ok" } else { outcome.name() });
+                out.extend_from_slice(b"\xaatokens_out");
+                put_optional(out, row.tokens_out.map(u64::from));
+            },
+            finish,
+        );
+        self.flush_when(due);
+    }
+
+    /// Something about the session: it leaves at once, after everything that is buffered.
+    pub fn session(&mut self, kind: EventType, ns: u64, session: &str, data: SessionData<'_>) {
+        let mut bytes = Vec::new();
+        match data {
+            SessionData::None => {}
+            SessionData::Phase(index, name) => {
+                put_phase(&mut bytes, 2, index);
+                bytes.extend_from_slice(b"\xa4name");
+                put_str(&mut bytes, shortened(name));
+            }
+            SessionData::Status(status) => {
+                bytes.extend_from_slice(b"\x81\xa6status");
+                put_str(&mut bytes, shortened(status));
+            }
+        }
+        let data = (!bytes.is_empty()).then_some(&*bytes);
+        self.batch.push(&Event { session: Some(shortened(session)), data, ..Event::new(kind, ns) });
+        self.flush();
+    }
+
+    /// Send everything that is buffered on its way; the log's writer gets it at once.
+    pub fn flush(&mut self) {
+        self.flush_batch();
+        if let Some(log) = &mut self.outlets.log {
+            log.flush();
+        }
+    }
+
+    /// Send on its way what has become old by `now`.
+    pub fn flush_if_due(&mut self, now: u64) {
+        if self.batch.is_old(now) {
+            self.flush_batch();
+        }
+        if let Some(log) = &mut self.outlets.log {
+            log.flush_if_due(now);
+        }
+    }
+
+    /// When what is buffered is to leave at the latest; `None` while nothing is.
+    #[inline]
+    pub fn leaves_ns(&self) -> Option<u64> {
+        self.batch.leaves_ns()
+    }
+
+    #[inline]
+    fn flush_when(&mut self, due: bool) {
+        if due {
+            self.flush_batch();
+        }
+    }
+
+    fn flush_batch(&mut self) {
+        if self.batch.buffered() == 0 {
+            return;
+        }
+        let Outlets { log, publisher } = &mut self.outlets;
+        self.batch.flush(|frame, records| {
+            if let Some(log) = log {
+                log.frame(frame, records);
+            }
+            if let Some(publisher) = publisher {
+                // The next frame of this topic will be about as long.
+                let next = Vec::with_capacity(frame.len());
+                publisher.send(std::mem::replace(frame, next), records);
+            }
+        });
+        if let Some(publisher) = publisher {
+            publisher.wake();
+        }
+    }
+}
+
+impl Drop for Emitter {
+    fn drop(&mut self) {
+        // A worker that panics has told of what was before: it is not lost with it.
+        self.flush();
+    }
+}
+
+/// Open a map of `entries` entries with the phase.
+#[inline]
+fn put_phase(out: &mut Vec<u8>, entries: u8, phase: u16) {
+    out.extend_from_slice(&[0x80 | entries, 0xa5, b'p', b'h', b'a', b's', b'e']);
+    put_uint(out, u64::from(phase));
+}
+
+fn put_failure(out: &mut Vec<u8>, row: &Row) {
+    put_phase(out, 4, row.phase);
+    out.extend_from_slice(b"\xa5class");
+    put_str(out, row.failure.name());
+    out.extend_from_slice(b"\xa6detail");
+    put_str(out, row.detail.name());
+    out.extend_from_slice(b"\xa6status");
+    match row.status {
+        0 => out.push(NIL),
+        status => put_uint(out, u64::from(status)),
+    }
+}
+
+/// The start of a text, for an event must fit its frame.
+fn shortened(text: &str) -> &str {
+    let mut end = text.len().min(MOST_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
