@@ -1,7 +1,7 @@
 """Packages from the machine's own apt sources, for two architectures, without installing any: needs no root.
 
-apt gets a state of its own (lists, cache, an empty list of what is installed) and the machine's sources and keys; what it
-downloads is unpacked into a folder.
+apt gets a state of its own (lists, cache, an empty list of what is installed) and the machine's sources and keys; what
+it downloads is unpacked into a folder.
 """
 
 import re
@@ -88,11 +88,7 @@ class Apt:
             Each as ``name:architecture=version``, what is needed before what needs it.
         """
         plan = self._run("apt-get", "install", "-qq", "--simulate", f"{package}:{architecture}")
-        return [
-            f"{name}:{of}={version}"
-            for name, version, of in _PLANNED.findall(plan)
-            if of in (architecture, "all")
-        ]
+        return [f"{name}:{of}={version}" for name, version, of in _PLANNED.findall(plan) if of in (architecture, "all")]
 
     def _run(self, *command: str, cwd: Path | None = None) -> str:
         """Run a command and return what it prints; what it says of errors goes to ours."""

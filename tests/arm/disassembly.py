@@ -10,6 +10,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 # `0000000000001234 <probes::ring_push>:`, or with a hash as further part of the name.
@@ -22,7 +23,7 @@ _CALL = re.compile(r"<__aarch64_(\w+?\d+)_(relax|acq|rel|acq_rel)>")
 _CHANGE = re.compile(r"^(?:swp|cas|ldadd|ldclr|ldeor|ldset|ldsmax|ldsmin|ldumax|ldumin)p?(?:a|l|al)?[bh]?$")
 _EXCLUSIVE = re.compile(r"^(?:ldaxr|stlxr|ldxr|stxr)[bh]?$")
 _ORDERED = re.compile(r"^(ldar|ldapr|ldapur|stlr|stlur)[bh]?$")
-_PLAIN = re.compile(r"^(ld|st)(?:r|ur|p|nr)(?:s?[bhw])?$")
+_PLAIN = re.compile(r"^(ld|st)(?:u?r|n?p)(?:s?[bhw])?$")
 _STACK = re.compile(r"\[(?:sp|x29)\b")
 
 
@@ -31,7 +32,8 @@ class Expected:
     """What the code of one function must be.
 
     Args:
-        code: Instructions that order, in their sequence, and between them plain accesses (`ldr`, `str`) that must be there.
+        code: Instructions that order, in their sequence, and between them plain accesses (`ldr`, `str`) that must be
+            there.
         weakened: The functions that are this one with an ordering less.
     """
 
@@ -62,7 +64,7 @@ def functions(listing: Iterable[str]) -> dict[str, list[str]]:
 def _access(name: str, operands: str) -> Iterator[str]:
     """Yield the word for an instruction if it orders or accesses memory."""
     if name in ("dmb", "dsb", "isb"):
-        yield f"{name} {operands.split('//')[0].strip()}".strip()
+        yield f"{name} {operands.split('//', maxsplit=1)[0].strip()}".strip()
     elif ordered := _ORDERED.match(name):
         yield ordered[1]
     elif _CHANGE.match(name) or _EXCLUSIVE.match(name):
@@ -130,9 +132,16 @@ def check(disassembler: Path, program: Path, listed: Path) -> bool:
     found, expected = functions(done.stdout.splitlines()), expectations(listed)
     wrong = list(faults(found, expected))
     for name, entry in expected.items():
-        print(f"  {name:<32}{', '.join(found.get(name, ['nothing']))}")
+        print(f"  {name:<32}{_short(found.get(name, []))}")
         for weak in entry.weakened:
-            print(f"    rejected: {weak:<32}{', '.join(found.get(weak, ['nothing']))}" if not wrong else f"    {weak}")
+            told = "taken for it" if matches(found.get(weak, []), entry.code) else "told apart"
+            print(f"    {weak:<30}{_short(found.get(weak, []))}: {told}")
     for fault in wrong:
         print(f"FAULT: {fault}")
     return not wrong
+
+
+def _short(code: Iterable[str]) -> str:
+    """Write code with each run of the same access as one word."""
+    runs = ((word, len(list(run))) for word, run in groupby(code))
+    return ", ".join(word if length == 1 else f"{length} {word}" for word, length in runs)

@@ -78,14 +78,19 @@ def toolchain(apt: Apt, folder: Path, manifest: Path) -> Toolchain:
     """
     found = _compiler_version(apt, manifest)
     shutil.rmtree(folder, ignore_errors=True)
-    libraries = [*apt.with_dependencies(_LIBRARY, "amd64"), *apt.with_dependencies("binutils-aarch64-linux-gnu", "amd64")]
+    libraries = [
+        *apt.with_dependencies(_LIBRARY, "amd64"),
+        *apt.with_dependencies("binutils-aarch64-linux-gnu", "amd64"),
+    ]
     wanted = {package for package in libraries if not package.startswith(_OF_THE_MACHINE)}
     of_target = [package for package in apt.with_dependencies(_LIBRARY, "arm64") if package.startswith("libstd-rust")]
     apt.unpack(folder, [f"{_COMPILER}:amd64={found}", "qemu-user-static:amd64", *sorted(wanted), *of_target])
     tools = Toolchain(folder)
     libraries_at = f"{folder}/usr/lib/x86_64-linux-gnu:{folder}/usr/lib"
     script(tools.rustc, f'LD_LIBRARY_PATH="{libraries_at}" exec "{folder}/usr/bin/rustc" --sysroot "{folder}/usr" "$@"')
-    script(tools.disassembler, f'LD_LIBRARY_PATH="{libraries_at}" exec "{folder}/usr/bin/aarch64-linux-gnu-objdump" "$@"')
+    script(
+        tools.disassembler, f'LD_LIBRARY_PATH="{libraries_at}" exec "{folder}/usr/bin/aarch64-linux-gnu-objdump" "$@"'
+    )
     return tools
 
 
@@ -111,5 +116,3 @@ def script(path: Path, line: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{line}\n")
     path.chmod(0o755)
-
-
