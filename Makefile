@@ -13,7 +13,7 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 PY := $(wildcard python tests benches examples)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo build test test-rust test-python test-arm test-real bench lint lint-quick docs clean
+.PHONY: demo build test test-rust test-python test-arm test-real stress bench lint lint-quick docs clean
 
 demo: $(VENV)/.built
 	$(BIN)/loadgen run 'mock:?ttft=lognormal:60ms,0.4&gap=normal:8ms,2ms&error_rate=0.01' --rate 40 --duration 10s \
@@ -28,6 +28,10 @@ test-rust: $(VENV)/.tools
 
 test-python: $(VENV)/.built
 	$(BIN)/python tests/count.py python -- $(BIN)/pytest --quiet
+
+# Writers and readers in processes of their own, for longer and faster than among the other tests.
+stress: $(VENV)/.tools
+	LOADGEN_STRESS_VALUES=300000000 cargo test --locked --profile $(PROFILE) --test series -- process
 
 # The wheel for aarch64, tested under emulation on x86-64 with what apt and PyPI have; the code it orders memory with, checked.
 test-arm: $(VENV)/.arm
