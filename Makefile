@@ -13,7 +13,7 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 PY := $(wildcard python tests benches examples)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo build test test-rust test-python test-arm test-real stress bench lint lint-quick docs clean
+.PHONY: demo build test test-rust test-loom test-python test-real test-arm stress bench bench-micro lint lint-quick docs clean
 
 demo: $(VENV)/.built
 	$(BIN)/loadgen run 'mock:?ttft=lognormal:60ms,0.4&gap=normal:8ms,2ms&error_rate=0.01' --rate 40 --duration 10s \
@@ -21,10 +21,16 @@ demo: $(VENV)/.built
 
 build: $(VENV)/.built
 
-test: lint-quick test-rust test-python
+test: lint-quick test-rust test-loom test-python
 
 test-rust: $(VENV)/.tools
 	$(BIN)/python tests/count.py rust -- cargo test --locked --no-fail-fast
+
+# The lock-free parts in every interleaving, and with each ordering weakened in turn. In a folder of its own, because the
+# flag is one of the whole build.
+test-loom: $(VENV)/.tools
+	CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loadgen_loom' \
+		$(BIN)/python tests/count.py loom -- cargo test --locked --no-fail-fast --lib ::model::
 
 test-python: $(VENV)/.built
 	$(BIN)/python tests/count.py python -- $(BIN)/pytest --quiet
@@ -42,6 +48,10 @@ test-real: $(VENV)/.built $(REAL)/.ready
 
 bench: $(VENV)/.built
 	$(BIN)/python benches/run.py
+
+# What single calls cost, beside what they replace.
+bench-micro: $(VENV)/.built
+	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,iqr,rounds
 
 # What takes seconds; `lint` adds what compiles.
 lint-quick: $(VENV)/.tools

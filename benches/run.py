@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness import end, machine, memory, package, runlog, start, table, truth, wire
+from harness import end, event_load, events, machine, memory, package, runlog, start, table, truth, wire
 from harness.bench import FULL, QUICK, Bench
 from harness.clients import Loadgen, Wrk
 from harness.errors import BenchError
@@ -40,6 +40,10 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "end": end.ending,
     "memory": memory.memory,
     "log": runlog.log,
+    "events": events.publishing,
+    "event-batch": events.batching,
+    "event-load": event_load.added,
+    "event-loss": events.lossless,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }

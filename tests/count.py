@@ -1,6 +1,6 @@
 """Runs test suites and counts what ran: a suite that shrank below its floor fails, however green it looks.
 
-usage: count.py KIND -- COMMAND…        KIND is a part of floors.toml; those that end in `rust` are run by cargo
+usage: count.py KIND -- COMMAND…        KIND is a part of floors.toml: loom and what ends in `rust` are cargo's
 
 The command's output is passed on as it comes. Floors stand in `floors.toml` next to this file, by suite; a suite that
 has a floor and did not run counts 0. Cargo finds no test by itself in this crate and exits 0 where an entry is
@@ -94,7 +94,7 @@ def main(arguments: list[str]) -> int:
     kind, command = arguments[0], arguments[2:]
     floors = floors_of[kind]
     status, lines = _run(command)
-    counts = cargo_counts(lines) if kind.endswith("rust") else pytest_counts(lines)
+    counts = cargo_counts(lines) if kind.endswith(("rust", "loom")) else pytest_counts(lines)
     print(f"\n{kind} tests by suite")
     good = status == 0
     for line, holds in verdicts(counts, floors):

@@ -197,8 +197,9 @@ def summary(log: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         if refused:
             requests = list(range(min(10, end["failed"])))
             made["failure_details"] = [failure(kind, end["failed"], requests, message=fake_core.Script.message)]
-        if options.get("slo"):
-            made["goodput"] = {**GOODPUT, "slo": options["slo"]}
+        slo = options["phases"].get(config["name"], options).get("slo") if options.get("phases") else options.get("slo")
+        if slo:
+            made["goodput"] = {**GOODPUT, "slo": slo}
         phases.append(made)
     killed = log["status"] == "killed"
     status, reason = ("interrupted", "killed") if killed else (log["status"], log["reason"] or None)
@@ -219,23 +220,31 @@ def report(
     """A whole report of a run with these phases, made by the same steps as a real one."""
     from loadgen import config as configs
     from loadgen.session import summary as summaries
-    from loadgen.session.phase import phases_of
+    from loadgen.session.phase import phases_of, plan_of, stored
 
-    options = {"requests": 10**6, **options} if not {"duration", "burst"} & set(options) else options
+    options = {"requests": 10**6, **options} if not {"duration", "burst", "phases"} & set(options) else options
     config = configs.resolve(url, options)
     dataset = {"name": "gsm8k_test.jsonl", "sha256": "ab" * 32, "samples": samples, "note": None}
-    plan = phases_of(config, dataset)[-1]
+    asked = phases_of(config)
+    plans = {
+        told.name: plan_of(told, config, dataset, (number, len(asked)) if config.phases else None)
+        for number, told in enumerate(asked, start=1)
+    }
+    shown = configs.redacted(config)
+    if config.phases:
+        shown["phases"] = [stored(told, config) for told in asked]
     meta = {
         "id": "7f3a",
         "version": "0.1.0",
         "started_at": "2026-11-20T21:14:05.123Z",
         "model": model,
         "environment": {"system": "Linux", "cores": 2},
-        "config": configs.redacted(config),
+        "config": shown,
     }
     said = around(meta, status, reason, log_bytes)
     said["lost"] |= lost or {}
-    said["phases"] = [{**made, "meta": made["meta"] or plan.meta} for made in phases]
+    last = plans[asked[-1].name]
+    said["phases"] = [{**made, "meta": made["meta"] or plans.get(made["name"], last).meta} for made in phases]
     from pathlib import Path
 
     return summaries.assemble(Path("loadgen-runs/20261120T211405Z-7f3a"), said)

@@ -446,7 +446,7 @@ def test_a_signal_before_anything_is_sent_leaves_nothing(here: Path) -> None:
     code = (
         "import fake_core, os, signal; fake_core.install()\n"
         "import loadgen.session.prepare as prepare\n"
-        "prepare.plan = lambda config: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "prepare.plan = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)\n"
         "import sys; sys.argv = ['loadgen', 'run', 'mock:']\n"
         "from loadgen.cli import main; main()\n"
     )

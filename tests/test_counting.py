@@ -139,7 +139,7 @@ def test_a_run_that_died_before_it_could_count_is_counted_by_its_report(words: s
     script = (
         "import os, loadgen\n"
         "from loadgen.session import counting\n"
-        "counting.count = lambda *_: os._exit(9)\n"
+        "counting.count = lambda *_, **__: os._exit(9)\n"
         f"loadgen.run({SILENT!r}, tokenizer='tokenizer.json', **{LOAD!r})\n"
     )
     assert subprocess.run([sys.executable, "-c", script], cwd=here, timeout=60, check=False).returncode == 9

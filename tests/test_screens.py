@@ -18,7 +18,7 @@ import reports
 from loadgen.cli import ls, progress, show
 from loadgen.config import resolve
 from loadgen.report import figures, screen
-from loadgen.session.phase import PhasePlan, phases_of
+from loadgen.session.phase import PhasePlan, phases_of, plan_of
 from loadgen.session.result import SessionResult
 
 GOLDEN = Path(__file__).parent / "screens"
@@ -26,6 +26,15 @@ RUN = Path("loadgen-runs/20261120T211405Z-7f3a")
 SLO = reports.GOODPUT
 OPEN: dict[str, Any] = {"rate": 50, "duration": 60, "slo": "ttft:300ms"}
 CLOSED: dict[str, Any] = {"concurrency": 8}
+LISTED: list[dict[str, Any]] = [
+    {"name": "warmup", "type": "warmup", "concurrency": 4, "requests": 50},
+    {"name": "low", "rate": 50, "duration": 60, "slo": "ttft:300ms"},
+    {"name": "a name that is much too long for a column", "concurrency": 8, "requests": 2990, "api": "completions",
+     "timeout": 30, "stall_timeout": 20},
+    {"name": "numbers", "type": "accuracy", "concurrency": 1, "requests": 6, "model": "other", "order": "sequential",
+     "scorer": "numeric"},
+    {"name": "never", "burst": 10, "header": {"X-A": "canary"}},
+]  # fmt: skip
 HOSTILE = "\x1b[2Jevil[bold red]\x07\u202egnp.exe <script>"
 
 
@@ -99,6 +108,15 @@ CASES: dict[str, dict[str, Any]] = {
         reason="no request succeeded",
     ),
     "two_phases": reports.report(reports.phase("low"), reports.phase("high", failed=1), options=OPEN),
+    "phases": reports.report(
+        reports.phase("warmup", kind="warmup", trust=limited()),
+        reports.phase("low", goodput=SLO),
+        reports.phase("a name that is much too long for a column", failed=3, streamed=True, trust=limited()),
+        reports.phase("numbers", ok=6, kind="accuracy", reason="requests"),
+        options={"phases": LISTED},
+        status="interrupted",
+        reason="SIGTERM",
+    ),
     "own_percentiles": reports.report(
         reports.phase(percentiles=(1.0, 50.0, 99.99)), options={**CLOSED, "percentiles": "1,50,99.99"}
     ),
@@ -115,6 +133,62 @@ CASES: dict[str, dict[str, Any]] = {
     ),
     "wide_letters": reports.report(reports.phase(), options=CLOSED, model="模型" * 30),
 }  # fmt: skip
+
+
+def accurate(**changes: Any) -> dict[str, Any]:
+    """A report of an accuracy phase, as its scores would make it."""
+    phase = reports.phase("gsm8k", ok=1312, failed=7, kind="accuracy", finish={"stop": 1290, "length": 22})
+    found = reports.report(phase, options=CLOSED)
+    scorer = {"numeric": {"tolerance": 0.0, "relative": 0.0}}
+    about = {"scorer": scorer, "words": "numeric answer"}
+    found["phases"][0]["scoring"] = {**about, "path": "/d.jsonl", "prompt_field": None, "target_field": None}
+    found["phases"][0]["accuracy"] = {
+        **about,
+        "issued": 1319,
+        "scored": 1292,
+        "samples": 1292,
+        "not_scored": {"no number found": 20, "failed": 7},
+        "errors": 0,
+        "mean": 791 / 1292,
+        "of_all": 791 / 1319,
+        "is_binary": True,
+        "ci95": [0.5854, 0.6384],
+        "interval": "wilson",
+        "file": "scores-0.jsonl",
+        **changes,
+    }
+    return found
+
+
+def unscored() -> dict[str, Any]:
+    found = accurate()
+    found["phases"][0]["accuracy"] = None
+    return found
+
+
+CASES |= {
+    "accuracy": accurate(),
+    "accuracy_grades": accurate(
+        words="ROUGE-L (F1)",
+        samples=440,
+        mean=0.41231,
+        of_all=0.40384,
+        is_binary=False,
+        ci95=[0.3981, 0.4265],
+        interval="normal, clustered by sample",
+    ),
+    "accuracy_none": accurate(
+        scored=0,
+        samples=0,
+        mean=None,
+        of_all=0.0,
+        is_binary=False,
+        ci95=None,
+        interval=None,
+        not_scored={"no number found": 1312, "failed": 7},
+    ),
+    "accuracy_unscored": unscored(),
+}
 
 
 def golden(name: str, text: str) -> None:
@@ -309,7 +383,8 @@ def test_a_result_prints_as_a_line() -> None:
 
 
 def live_phase(**given: Any) -> PhasePlan:
-    return phases_of(resolve("http://h", given), {"name": "d", "sha256": "0", "samples": 5})[-1]
+    config = resolve("http://h", given)
+    return plan_of(phases_of(config)[-1], config, {"name": "d", "sha256": "0", "samples": 5})
 
 
 PHASES = {
@@ -328,7 +403,7 @@ def test_the_live_view_fits_and_looks_as_agreed(width: int) -> None:
     lines = []
     for phase in PHASES.values():
         for live in (fake_core.LIVE, EMPTY):
-            lines += [progress.top_line(phase, live, width), progress.bottom_line(live, HISTORY, width)]
+            lines += [progress.top_line(phase, live, width), progress.bottom_line(phase, live, HISTORY, width)]
     assert all(cell_len(line) < width for line in lines)
     golden(f"live_{width}", "\n".join(line.rstrip() for line in lines) + "\n")
 

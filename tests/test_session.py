@@ -22,7 +22,7 @@ import reports
 from loadgen.config import resolve
 from loadgen.errors import ConfigError, ReportError, RunError, TargetError
 from loadgen.session import Run, machine, mock, models, run_dir, summary
-from loadgen.session.phase import PhasePlan, PhaseType, phases_of
+from loadgen.session.phase import PhasePlan, PhaseType, phases_of, plan_of
 from loadgen.session.result import Metric, PhaseResult, SessionResult
 
 pytest_plugins = ["surface_fixtures"]
@@ -107,7 +107,8 @@ def test_no_secret_is_in_any_file_of_a_run(core: ModuleType, here: Path, monkeyp
 
 
 def plans(**given: Any) -> list[PhasePlan]:
-    return phases_of(resolve("http://h", given), DATASET)
+    config = resolve("http://h", given)
+    return [plan_of(phase, config, DATASET) for phase in phases_of(config)]
 
 
 def test_every_load_reaches_the_engine_in_its_words() -> None:
@@ -395,12 +396,16 @@ def test_a_containers_quota_bounds_the_cores(tmp_path: Path) -> None:
 
 
 def test_workers_follow_cores_and_never_outnumber_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    def workers(**given: Any) -> int:
+        config = resolve("mock:", {"requests": 5, **given})
+        return machine.workers(config, phases_of(config))
+
     monkeypatch.setattr(machine, "cores", lambda: 64.0)
-    assert machine.workers(resolve("mock:", {"rate": 5, "requests": 5})) == 8
-    assert machine.workers(resolve("mock:", {"concurrency": 3, "requests": 5})) == 3
-    assert machine.workers(resolve("mock:", {"concurrency": 3, "requests": 5, "workers": 12})) == 12
+    assert workers(rate=5) == 8
+    assert workers(concurrency=3) == 3
+    assert workers(concurrency=3, workers=12) == 12
     monkeypatch.setattr(machine, "cores", lambda: 0.5)
-    assert machine.workers(resolve("mock:", {"rate": 5, "requests": 5})) == 1
+    assert workers(rate=5) == 1
 
 
 @contextmanager
@@ -414,17 +419,17 @@ def limits(monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> Iterator[li
 def test_the_soft_limit_is_raised_only_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     config = resolve("http://h", {"concurrency": 1000, "requests": 5})
     with limits(monkeypatch, 256, 4096) as raised:
-        machine.reserve_descriptors(config, workers=2)
+        machine.reserve_descriptors(config, phases_of(config), workers=2)
     assert raised == [1000 + 64 + 16]
     with limits(monkeypatch, 2048, 4096) as raised:
-        machine.reserve_descriptors(config, workers=2)
+        machine.reserve_descriptors(config, phases_of(config), workers=2)
     assert raised == []
 
 
 def test_too_few_descriptors_are_said_with_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     config = resolve("http://h", {"concurrency": 1000, "requests": 5})
     with limits(monkeypatch, 80, 512), pytest.raises(ConfigError) as caught:
-        machine.reserve_descriptors(config, workers=1)
+        machine.reserve_descriptors(config, phases_of(config), workers=1)
     assert caught.value.message == (
         "1,000 requests in flight need 1,072 file descriptors, and this process may have 512"
     )
@@ -439,8 +444,9 @@ def test_a_limit_that_may_not_be_raised_is_said(monkeypatch: pytest.MonkeyPatch)
     with limits(monkeypatch, 80, 4096):
         monkeypatch.setattr(resource, "setrlimit", refuse)
         with pytest.raises(ConfigError, match="the limit of 80 can't be raised"):
-            machine.reserve_descriptors(config, workers=1)
-        machine.reserve_descriptors(resolve("http://h", {"rate": 5, "requests": 5}), workers=1)
+            machine.reserve_descriptors(config, phases_of(config), workers=1)
+        unbounded = resolve("http://h", {"rate": 5, "requests": 5})
+        machine.reserve_descriptors(unbounded, phases_of(unbounded), workers=1)
 
 
 # --- mock: URLs

@@ -28,6 +28,7 @@ class Size:
         streams: Streams for the time from the last answer to the end.
         many: Requests for the peak of memory.
         rows: Requests for the size of the log.
+        events: Events published.
     """
 
     pairs: int
@@ -42,6 +43,7 @@ class Size:
     streams: int
     many: int
     rows: int
+    events: int
 
 
 FULL = Size(
@@ -57,6 +59,7 @@ FULL = Size(
     streams=100_000,
     many=1_000_000,
     rows=200_000,
+    events=1_000_000,
 )
 QUICK = Size(
     pairs=1,
@@ -71,6 +74,7 @@ QUICK = Size(
     streams=1_000,
     many=5_000,
     rows=2_000,
+    events=20_000,
 )
 
 

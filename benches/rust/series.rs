@@ -4,6 +4,7 @@
 //!     cargo bench --profile bench-fast --bench series -- stress  one writer, three readers, 200 million values
 //!
 //! Times are of the thread's own work, the best and the median of the rounds in nanoseconds or microseconds.
+#![allow(clippy::unwrap_used, reason = "a bench that can't go on has nothing to say")]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -28,7 +29,7 @@ fn main() {
 fn measure() {
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let home = dir.path().join("loadgen");
-    let segment = Segment::create("bench", &[home.clone()], 0).unwrap();
+    let segment = Segment::create("bench", std::slice::from_ref(&home), 0).unwrap();
     let specs: Vec<Spec> = (0..SERIES).map(|n| spec(&format!("s{n}"))).collect();
     let entries = segment.register(&specs).unwrap();
     let writers: Vec<Vec<Series>> = entries.iter().map(|entry| entry.series()).collect();
@@ -52,6 +53,7 @@ fn measure() {
 
     writers.iter().flatten().for_each(|w| values.iter().for_each(|&v| w.record(v)));
     let mut reader = Reader::attach(segment.path().unwrap()).unwrap();
+    // A thousandth of a snapshot's nanoseconds: microseconds.
     let look = rounds(1_000, || {
         std::hint::black_box(reader.snapshot(&Detail::default()).unwrap());
     });
@@ -69,7 +71,7 @@ fn measure() {
 fn stress() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("loadgen");
-    let segment = Segment::create("bench", &[home.clone()], 0).unwrap();
+    let segment = Segment::create("bench", std::slice::from_ref(&home), 0).unwrap();
     let entry = segment.register(&[Spec { shards: 1, ..spec("s0") }]).unwrap().remove(0);
     let writer = entry.series().remove(0);
     let mut readers: Vec<Child> = (0..3).map(|_| start_reader(&home)).collect();

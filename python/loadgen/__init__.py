@@ -10,29 +10,149 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loadgen._core import __version__
-    from loadgen.errors import ConfigError, DatasetError, LoadgenError, ReportError, RunError, TargetError
-    from loadgen.session import Metric, PhaseResult, PhaseType, SessionResult, arun, run
+    from loadgen.errors import ConfigError, DatasetError, EventError, LoadgenError, ReportError, RunError, TargetError
+    from loadgen.event import (
+        EventCodec,
+        EventPublisherService,
+        EventRecord,
+        EventType,
+        ManagedZMQContext,
+        MessageCodec,
+        MessagePublisher,
+        MessageSubscriber,
+        ZmqMessagePublisher,
+        ZmqMessageSubscriber,
+    )
+    from loadgen.session import (
+        Drain,
+        Limits,
+        Metric,
+        PhaseConfig,
+        PhaseResult,
+        PhaseSettings,
+        PhaseType,
+        SessionResult,
+        arun,
+        run,
+    )
+    from loadgen.session.benchmark import BenchmarkSession
+    from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
+    from loadgen.session.http_issuer import HttpIssuer
+    from loadgen.session.order import SampleOrder, Sequential, Single, WithoutReplacement, WithReplacement
+    from loadgen.session.phase_issuer import PhaseIssuer
+    from loadgen.session.plan import Plan
+    from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk, Usage
+    from loadgen.session.strategy import (
+        BurstStrategy,
+        ConcurrencyStrategy,
+        LoadStrategy,
+        TimedIssueStrategy,
+        create_load_strategy,
+    )
 
 __all__ = [
+    "BenchmarkSession",
+    "BurstStrategy",
+    "ConcurrencyStrategy",
     "ConfigError",
     "DatasetError",
+    "Drain",
+    "EventCodec",
+    "EventError",
+    "EventPublisherService",
+    "EventRecord",
+    "EventType",
+    "HttpIssuer",
+    "Limits",
+    "LoadStrategy",
     "LoadgenError",
+    "ManagedZMQContext",
+    "MessageCodec",
+    "MessagePublisher",
+    "MessageSubscriber",
     "Metric",
+    "PhaseConfig",
+    "PhaseIssuer",
     "PhaseResult",
+    "PhaseSettings",
     "PhaseType",
+    "Plan",
+    "Query",
+    "QueryResult",
     "ReportError",
     "RunError",
+    "SampleIssuer",
+    "SampleOrder",
+    "Sequential",
     "SessionResult",
+    "Single",
+    "StreamChunk",
     "TargetError",
+    "TimedIssueStrategy",
+    "Usage",
+    "WithReplacement",
+    "WithoutReplacement",
+    "ZmqMessagePublisher",
+    "ZmqMessageSubscriber",
     "__version__",
     "arun",
+    "constant_delays",
+    "create_load_strategy",
+    "gamma_delays",
+    "poisson_delays",
     "run",
+    "uniform_delays",
 ]
 
 _ROOMS = {
     "loadgen._core": ("__version__",),
-    "loadgen.errors": ("ConfigError", "DatasetError", "LoadgenError", "ReportError", "RunError", "TargetError"),
-    "loadgen.session": ("Metric", "PhaseResult", "PhaseType", "SessionResult", "arun", "run"),
+    "loadgen.errors": (
+        "ConfigError",
+        "DatasetError",
+        "EventError",
+        "LoadgenError",
+        "ReportError",
+        "RunError",
+        "TargetError",
+    ),
+    "loadgen.event": (
+        "EventCodec",
+        "EventPublisherService",
+        "EventRecord",
+        "EventType",
+        "ManagedZMQContext",
+        "MessageCodec",
+        "MessagePublisher",
+        "MessageSubscriber",
+        "ZmqMessagePublisher",
+        "ZmqMessageSubscriber",
+    ),
+    "loadgen.session": (
+        "Drain",
+        "Limits",
+        "Metric",
+        "PhaseConfig",
+        "PhaseResult",
+        "PhaseSettings",
+        "PhaseType",
+        "SessionResult",
+        "arun",
+        "run",
+    ),
+    "loadgen.session.benchmark": ("BenchmarkSession",),
+    "loadgen.session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
+    "loadgen.session.http_issuer": ("HttpIssuer",),
+    "loadgen.session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
+    "loadgen.session.phase_issuer": ("PhaseIssuer",),
+    "loadgen.session.plan": ("Plan",),
+    "loadgen.session.query": ("Query", "QueryResult", "SampleIssuer", "StreamChunk", "Usage"),
+    "loadgen.session.strategy": (
+        "BurstStrategy",
+        "ConcurrencyStrategy",
+        "LoadStrategy",
+        "TimedIssueStrategy",
+        "create_load_strategy",
+    ),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -10,15 +10,19 @@ from typing_extensions import CapsuleType
 __all__ = [
     "Bodies",
     "Counter",
+    "Delays",
     "Engine",
     "EventBatch",
     "EventQueue",
     "EventReader",
     "MockServer",
+    "Plan",
     "RowReader",
+    "SampleOrder",
     "Segment",
     "SegmentReader",
     "Series",
+    "Sink",
     "TextReader",
     "__version__",
     "arrow_rows",
@@ -69,6 +73,34 @@ _Completion: TypeAlias = tuple[
 ]
 
 @final
+class Delays:
+    """Iterates over the delays of an open loop in nanoseconds, at least 1, without end.
+
+    They add up to the due times of the plan with the same load and seed. ``OverflowError`` after 584 years of them.
+
+    Args:
+        kind: ``constant``, ``poisson``, ``gamma`` or ``uniform``.
+        rate: Mean arrivals a second, above 0 and at most 1e9.
+        seed: The same seed gives the same delays.
+        burstiness: Shape of gamma delays.
+        low: Shortest uniform delay, in mean delays.
+        high: Longest uniform delay, in mean delays; ``low + high`` is 2.
+    """
+
+    def __new__(
+        cls,
+        kind: str,
+        rate: float,
+        seed: int = 0,
+        *,
+        burstiness: float | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> Delays: ...
+    def __iter__(self) -> Delays: ...
+    def __next__(self) -> int: ...
+
+@final
 class Engine:
     """The load engine of one run: it creates ``run.log`` in the run's directory and starts its workers.
 
@@ -83,6 +115,9 @@ class Engine:
     def wait(self, timeout: float) -> str | None:
         """Wait up to ``timeout`` seconds for the phase's end; its account, or ``None`` while it goes on."""
 
+    def segment(self) -> Segment:
+        """Return the run's live metrics. The file is removed by ``finish``."""
+
     def live(self) -> str:
         """Return what a progress line shows."""
 
@@ -95,11 +130,12 @@ class Engine:
     def start_ns(self, timeout: float = 0.0) -> int | None:
         """Wait up to ``timeout`` seconds for the newest phase's start, when its connections are there; that moment."""
 
-    def issue(self, sample: int | None = None) -> int | None:
+    def issue(self, sample: int | None = None, planned_ns: int | None = None) -> int | None:
         """Send one request of a phase whose load is ``manual``, now.
 
         Args:
             sample: Index of the sample; ``None`` for the next one of the phase's order.
+            planned_ns: When it should have been sent, if that isn't now.
 
         Returns:
             The request's number in the session, or ``None`` when the phase takes no more.
@@ -125,6 +161,91 @@ class Engine:
 
     def finish(self, status: str = "complete", reason: str = "") -> None:
         """End the workers and close the log, which keeps how the run ended. May be called again."""
+
+@final
+class Sink:
+    """A run whose requests somebody else makes: the same log as the engine's, with stamps taken at each call.
+
+    A stamp that is given (``ns``) counts instead, between the stamp before it and the call. Any thread may call.
+
+    Args:
+        config: ``RunConfig`` of ``rust/src/engine/config.rs``; its URL isn't looked at.
+    """
+
+    def __new__(cls, config: str) -> Sink: ...
+    def begin(self, phase: str, bodies: Bodies) -> None:
+        """Start a phase (``PhaseConfig``), whose load begins with ``start`` or the first ``issue``."""
+
+    def start(self) -> int:
+        """Begin the phase's load, if that hasn't happened; return the moment."""
+
+    def issue(self, sample: int | None = None, planned_ns: int | None = None) -> tuple[int, int, int] | None:
+        """Take the plan's next request, to be made now: request, sample, planned moment; ``None`` when there is none.
+
+        Args:
+            sample: The sample to send in place of the one whose turn it is.
+            planned_ns: When it should have started, if that isn't now.
+        """
+
+    def body(self, request: int) -> bytes | None:
+        """Return the body of a request in flight, the very bytes that the engine would send."""
+
+    def sent(self, request: int, ns: int | None = None) -> bool:
+        """The request is about to be sent. Returns whether it is in flight."""
+
+    def chunk(self, request: int, tokens: int | None = None, output: bool = True, ns: int | None = None) -> bool:
+        """A piece of its answer came. Returns whether it is in flight.
+
+        Args:
+            request: Which one.
+            tokens: Tokens in the piece, where known; 0 is but the first byte.
+            output: Whether the piece is output, or else reasoning.
+            ns: When it came, if not now.
+        """
+
+    def complete(
+        self,
+        request: int,
+        failure: str = "none",
+        *,
+        status: int = 0,
+        finish: str = "",
+        tokens_in: int | None = None,
+        tokens_out: int | None = None,
+        text: str = "",
+        reasoning: str = "",
+        error: str = "",
+        ns: int | None = None,
+    ) -> bool:
+        """The request has ended. Returns whether it was in flight: otherwise the answer is counted as late."""
+
+    def end_issue(self) -> None:
+        """Issue nothing more in this phase, which drains and ends."""
+
+    def turn(self, due_ns: int) -> None:
+        """The caller's loop has its turn, due at ``due_ns``: note what it cost, and for how long it was away."""
+
+    def wait(self, timeout: float) -> str | None:
+        """Wait up to ``timeout`` seconds for the phase's end; its account, or ``None`` while it goes on."""
+
+    def event_queue(self) -> EventQueue | None:
+        """Return the finished frames of events, for a publisher; ``None`` unless the run is asked to publish them."""
+
+    def segment(self) -> Segment:
+        """Return the run's live metrics. The file is removed by ``finish``."""
+
+    def live(self) -> str:
+        """Return what a progress line shows."""
+
+    @property
+    def late(self) -> int:
+        """Answers so far to requests that were not in flight (any more)."""
+
+    def stop(self, grace: float) -> None:
+        """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
+
+    def finish(self, status: str = "complete", reason: str = "") -> None:
+        """Cancel what is in flight and close the log, which keeps how the run ended. May be called again."""
 
 @final
 class EventBatch:
@@ -246,6 +367,29 @@ def summarise(dir: str | PathLike[str], options: str) -> str:
     """Derive a summary from the ``run.log`` of a run's directory."""
 
 @final
+class Plan:
+    """What a phase sends when: the code that the engine's workers run.
+
+    Args:
+        load: ``Load`` of ``rust/src/schedule/load.rs``.
+        order: ``sequential``, ``without_replacement``, ``with_replacement`` or ``single``.
+        samples: How many samples there are.
+        seed: Seed of arrivals and order.
+    """
+
+    def __new__(cls, load: str, order: str, samples: int, seed: int = 0) -> Plan: ...
+    @property
+    def length(self) -> int | None:
+        """How many requests it has, ``None`` where it has no end; stages are walked to theirs at each call."""
+
+    def block(self, start: int, count: int) -> tuple[bytes | None, bytes]:
+        """Return offsets and samples of ``count`` requests from ``start``, fewer where the plan ends before.
+
+        Both are little-endian u64; offsets are nanoseconds after the phase's start, ``None`` for a closed loop. A
+        random process is walked up to ``start``, some 20 ns for each request skipped; going back starts at 0 again.
+        """
+
+@final
 class RowReader:
     """Iterates over a log's rows, a batch of columns at a time: ``{name: (format, data, validity)}``.
 
@@ -255,6 +399,23 @@ class RowReader:
 
     def __iter__(self) -> RowReader: ...
     def __next__(self) -> dict[str, tuple[str, bytes, bytes | None]]: ...
+
+@final
+class SampleOrder:
+    """Iterates over sample indices without end.
+
+    Args:
+        kind: ``sequential``, ``without_replacement``, ``with_replacement`` or ``single``.
+        n: How many samples there are, at least 1.
+        seed: The same seed gives the same order.
+    """
+
+    def __new__(cls, kind: str, n: int, seed: int = 0) -> SampleOrder: ...
+    def sample(self, i: int) -> int:
+        """Return the sample of request ``i``, wherever the iteration stands."""
+
+    def __iter__(self) -> SampleOrder: ...
+    def __next__(self) -> int: ...
 
 def read_events(dir: str | PathLike[str], topics: Sequence[str] | None = None, *, offset: int = 0) -> EventReader:
     """Open the ``events.log`` of a run.
@@ -317,7 +478,7 @@ def now_ns() -> int:
 
 @final
 class Segment:
-    """The live metrics of a run of this process, in a file of shared memory that other processes of this user may look into.
+    """The live metrics of a run of this process, in shared memory that other processes of this user may look into.
 
     The file is removed with the object; who has attached keeps what it saw.
     """
@@ -326,7 +487,7 @@ class Segment:
     def create(
         run: str, directories: Sequence[str | PathLike[str]] | None = None, *, reserve: int = 4_194_304
     ) -> Segment:
-        """Make a segment; without any shared memory it is memory of this process alone. ``notes`` says what went otherwise.
+        """Make a segment; without shared memory it is this process's own. ``notes`` says what went otherwise.
 
         Args:
             run: The run's id, which names the file: 1 to 64 letters, digits, ``.``, ``_`` and ``-``.
@@ -365,9 +526,9 @@ class Segment:
         *,
         phase: int | None = None,
         low: int = 1_000,
-        high: int = 3_600_000_000_000,
+        high: int = ...,
     ) -> Series:
-        """Register a series, which tells values from ``low`` to ``high`` apart to three digits. Raises as ``counter``."""
+        """Register a series, which tells values from ``low`` to ``high`` (an hour) apart. Raises as ``counter``."""
 
     def begin(self, phase: int) -> None:
         """Say that a phase begins now."""
@@ -391,9 +552,7 @@ class Segment:
     def notes(self) -> list[str]:
         """What went otherwise than wanted, in sentences."""
 
-    def snapshot(
-        self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None
-    ) -> str:
+    def snapshot(self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None) -> str:
         """Return all counters and series at this moment (``Snapshot`` of ``rust/src/series/snapshot.rs``).
 
         Args:
@@ -414,7 +573,7 @@ class Segment:
 
 @final
 class SegmentReader:
-    """The live metrics of a run of any process of this user. Nothing is written; every look is checked before it is believed."""
+    """The live metrics of a run of any process of this user, each look checked before it is believed."""
 
     @property
     def path(self) -> Path:
@@ -432,9 +591,7 @@ class SegmentReader:
     def state(self) -> str:
         """How the run stands: ``live``, ``draining``, ``complete`` or ``interrupted``."""
 
-    def snapshot(
-        self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None
-    ) -> str:
+    def snapshot(self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None) -> str:
         """As ``Segment.snapshot``. Raises as ``Segment.attach``, if the file was cut or damaged since."""
 
     def hdr(self, name: str, phase: int | None = None) -> bytes:

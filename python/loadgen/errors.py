@@ -34,5 +34,9 @@ class RunError(LoadgenError, RuntimeError):
     """A run that began and could not be carried on."""
 
 
+class EventError(LoadgenError, RuntimeError):
+    """A stream of events that can't be opened, or is used where or when it can't be. The run isn't touched by it."""
+
+
 class ReportError(LoadgenError, OSError):
     """A run whose directory, log or report can't be found or read."""

@@ -13,11 +13,12 @@ pub use std::{
 pub use loom::{
     cell::UnsafeCell,
     hint::spin_loop as pause,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
-    },
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
 };
+
+// Its own counting is not on trial, and loom's holds no slices.
+#[cfg(loadgen_loom)]
+pub use std::sync::Arc;
 
 /// A cell whose content is reached through a pointer, as loom's is: that one knows who reaches it when.
 #[cfg(not(loadgen_loom))]

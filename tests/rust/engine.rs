@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use loadgen::event::{EventReader, EventType, Frame};
 use loadgen::record::{AttemptKind, Detail, Failure, TextKind, TextReader, TokenSource, UNSET, WhichLog};
 use serde_json::{Value, json};
 use support::run::{PATIENCE, Run, assert_ordered, closed, read};
@@ -493,6 +494,22 @@ fn a_phase_after_another_on_the_same_http_2_connection_is_read_by_its_own_settin
     let mut texts = TextReader::open(run.dir.path(), WhichLog::Answers).unwrap();
     assert_eq!(texts.next_text().unwrap(), Some((2, TextKind::Answer, b"w0w1".to_vec())));
     assert_eq!((texts.next_text().unwrap(), connections.load(Ordering::SeqCst)), (None, 1));
+}
+
+#[test]
+fn events_of_http_2_count_each_chunk_too() {
+    let (url, _) = h2_server(4, H2Fault::None);
+    let run = Run::new(&url, json!({"http2": true, "stream": true, "events": {"log": true, "chunks": true}}));
+    assert_eq!(run.phase(closed(5, 20))["counts"]["ok"], 20);
+    let dir = run.dir.path().to_owned();
+    run.engine.finish("complete", "").unwrap();
+    let count = |kind| {
+        let mut reader = EventReader::open(&dir, &[kind], 0).unwrap();
+        let frames = std::iter::from_fn(|| reader.next_frame().unwrap());
+        frames.map(|frame| Frame::decode(&frame).unwrap().count).sum::<u32>()
+    };
+    let counts = [EventType::SampleIssued, EventType::RecvFirst, EventType::RecvNonFirst, EventType::SampleComplete];
+    assert_eq!(counts.map(count), [20, 20, 60, 20]);
 }
 
 #[test]

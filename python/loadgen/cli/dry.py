@@ -1,4 +1,4 @@
-"""``loadgen run --dry-run``: the plan, and one request with its secrets hidden; nothing is sent."""
+"""``loadgen run --dry-run``: the plan, and one request a phase with its secrets hidden; nothing is sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from loadgen.cli.show import plain
 from loadgen.config import Config, api_key, secret
 from loadgen.report import figures
 from loadgen.session import machine
-from loadgen.session.prepare import bodies, plan
+from loadgen.session.phase import PhasePlan, phases_of
+from loadgen.session.prepare import PlannedPhase, bodies, plan
 
 _UNKNOWN = "(the one that /v1/models names)"
 _SHOWN = 2000
@@ -24,38 +25,74 @@ def show_plan(config: Config) -> int:
     Returns:
         The exit status, 0.
     """
-    made = plan(config)
-    workers = machine.workers(config)
-    dataset = made.phases[-1].meta["dataset"]
-    streamed = "streamed" if config.stream else "not streamed"
-    click.echo(f"target     {plain(secret.shown_url(config.url))}, {config.api}, {streamed}")
-    prompts = f"{plain(dataset['name'])}: {figures.whole(dataset['samples'])}"
-    click.echo(f"prompts    {prompts}, sha256 {dataset['sha256'][:16]}…")
-    for phase in made.phases:
-        ends = [f"{figures.whole(phase.requests)} requests"] if phase.requests is not None else []
-        ends += [figures.clock(phase.duration_s)] if phase.duration_s is not None else []
-        click.echo(f"phase      {phase.name}: {phase.load.words}{', until ' + ' or '.join(ends) if ends else ''}")
-    click.echo(f"workers    {workers}")
-    if config.slo:
-        click.echo(f"objectives {', '.join(f'{name} ≤ {limit:g} ms' for name, limit in config.slo.items())}")
-    if config.output_tokens is None:
-        click.echo("answers    as long as the server makes them (--output-tokens N bounds them)")
+    phases = phases_of(config)
+    several = bool(config.phases)
+    made = plan(config, phases, listed=several).phases
+    click.echo(f"target     {plain(secret.shown_url(config.url))}{'' if several else f', {_asked(config)}'}")
+    if not several:
+        _show_prompts("prompts", made[-1])
+    for phase in made:
+        click.echo(f"phase      {_phase(phase.plan, several)}")
+        if several:
+            click.echo(f"           {_asked(phase.options)}{_model(phase.options)}")
+            _show_prompts("", phase)
+            _show_bounds(phase.options, "           ")
+    click.echo(f"workers    {machine.workers(config, phases)}")
+    if not several:
+        _show_bounds(config, "")
     click.echo(f"goes to    {plain(config.out) if config.out is not None else 'loadgen-runs/<UTC>-<id>'}")
-    click.echo()
-    click.echo("one of the requests:")
-    click.echo(f"POST {plain(secret.shown_endpoint(config.url, config.api))}")
-    for header in config.header:
+    for phase in made if several else made[-1:]:
+        click.echo()
+        click.echo(f"one of the requests{f' of {plain(phase.plan.name)}' if several else ''}:")
+        _show_request(phase)
+    return 0
+
+
+def _phase(phase: PhasePlan, several: bool) -> str:
+    ends = [f"{figures.whole(phase.requests)} requests"] if phase.requests is not None else []
+    ends += [figures.clock(phase.duration_s)] if phase.duration_s is not None else []
+    kind = f", {phase.kind.value}" if several else ""
+    return f"{plain(phase.name)}{kind}: {phase.words}{', until ' + ' or '.join(ends) if ends else ''}"
+
+
+def _asked(options: Config) -> str:
+    return f"{options.api}, {'streamed' if options.stream else 'not streamed'}"
+
+
+def _model(options: Config) -> str:
+    return f", model {plain(options.model)}" if options.model is not None else ""
+
+
+def _show_prompts(label: str, phase: PlannedPhase) -> None:
+    dataset = phase.dataset
+    prompts = f"{plain(dataset.name)}: {figures.whole(len(dataset))}"
+    click.echo(f"{label:<11}{prompts}, sha256 {dataset.sha256[:16]}…")
+
+
+def _show_bounds(options: Config, indent: str) -> None:
+    """Say the objectives, and that answers are as long as they come."""
+    if options.slo:
+        limits = ", ".join(f"{name} ≤ {limit:g} ms" for name, limit in options.slo.items())
+        click.echo(f"{indent}objectives {limits}")
+    if options.output_tokens is None:
+        way_out = "--output-tokens N bounds them" if not indent else "output_tokens bounds them"
+        click.echo(f"{indent}answers    as long as the server makes them ({way_out})")
+
+
+def _show_request(phase: PlannedPhase) -> None:
+    options = phase.options
+    click.echo(f"POST {plain(secret.shown_endpoint(options.url, options.api))}")
+    for header in options.header:
         click.echo(f"{header.name}: {secret.HIDDEN}")
-    if api_key(config) is not None:
+    if api_key(options) is not None:
         click.echo(f"Authorization: {secret.HIDDEN}")
-    rendered, _ = bodies(made, config.model or ("mock" if config.url.startswith("mock:") else _UNKNOWN))
+    rendered, _ = bodies(phase, options.model or ("mock" if options.url.startswith("mock:") else _UNKNOWN))
     body = rendered[0]
-    if config.stream:
+    if options.stream:
         # What the engine puts in front of every body.
         body = b'{"stream":true,"stream_options":{"include_usage":true},' + body[1:]
-    if config.extra_body is not None:
+    if options.extra_body is not None:
         fields = msgspec.json.decode(body)
-        body = msgspec.json.encode({**fields, **config.extra_body.stored})
+        body = msgspec.json.encode({**fields, **options.extra_body.stored})
     text = plain(body.decode())
     click.echo(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({figures.size(len(body))})")
-    return 0

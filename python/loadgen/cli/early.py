@@ -23,6 +23,8 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
         config: The run's options.
     """
     phase = next(phase for phase in result.phases if phase.report.get("reason") == "early")
+    # What the phase asked for stands in its own options where the run has a list of them.
+    config = next((listed.options for listed in config.phases if listed.name == phase.name), config)
     failure, detail = _main_failure(phase)
     words = said(detail) if detail else ""
     has = _models(config) if failure == "http_404" else ""
@@ -32,7 +34,8 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
         "connect": "is the server up, and the URL right?",
     }.get(failure, "")
     of = _of(phase, config)
-    done = f"stopped early; {figures.whole(phase.counts.issued)}{of} requests were sent. Report: {result.dir}"
+    where_to = f" in phase {phase.name}" if len(result.report["run"]["config"].get("phases", ())) > 1 else ""
+    done = f"stopped early{where_to}; {figures.whole(phase.counts.issued)}{of} requests were sent. Report: {result.dir}"
     head = failure_words(failure).removeprefix("HTTP ")
     where = "from" if failure.startswith("http_") else "to"
     target = secret.shown_endpoint(config.url, config.api)

@@ -65,15 +65,16 @@ def line_of_result(result: SessionResult) -> Line:
     Args:
         result: The run's result.
     """
-    phases = result.perf_results
+    phases = [phase for phase in result.phases if phase.type != "warmup"]
     ttft = phases[0].ttft if len(phases) == 1 else None
+    loads = "; ".join(str(phase.load.get("words") or "") for phase in phases)
     return Line(
         id=result.id,
         dir=str(result.dir),
         status=result.status,
         started_at=result.report["run"]["started_at"],
         target=result.report["run"]["config"]["url"],
-        load="; ".join(str(phase.load.get("words") or "") for phase in phases),
+        load=f"{len(phases)} phases: {loads}" if len(phases) > 1 else loads,
         ok=sum(phase.counts.ok for phase in phases),
         failed=sum(phase.counts.failed for phase in phases),
         ttft_p50=_supported(ttft, 50),

@@ -14,6 +14,17 @@ from loadgen.config.values import flag, path
 class GroupedCommand(click.Command):
     """A command whose help shows its options under headings; each option's heading is its ``group``."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # click would take what follows a flag with an optional value for its value, also if it is the target.
+        bare = {
+            flag: f"{flag}={param.bare}"
+            for param in self.params
+            if isinstance(param, GroupedOption) and param.bare
+            for flag in param.opts
+        }
+        options = args[: args.index("--")] if "--" in args else args
+        return super().parse_args(ctx, [*(bare.get(arg, arg) for arg in options), *args[len(options) :]])
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
@@ -26,11 +37,18 @@ class GroupedCommand(click.Command):
 
 
 class GroupedOption(click.Option):
-    """A flag that knows the heading it stands under in ``--help``."""
+    """A flag that knows the heading it stands under in ``--help``, and what it says alone where its value may lack."""
 
-    def __init__(self, *args: Any, group: str = "Other", **extra: Any) -> None:
+    def __init__(self, *args: Any, group: str = "Other", bare: str = "", **extra: Any) -> None:
         super().__init__(*args, **extra)
         self.group = group
+        self.bare = bare
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        if record is None or not self.bare:
+            return record
+        return f"{self.opts[0]}[={self.metavar}]", record[1]
 
 
 def flags() -> list[click.Parameter]:
@@ -62,6 +80,7 @@ def _flag(name: str, option: Option) -> click.Parameter:
         default=None,
         metavar="|".join(choices) if choices else option.metavar,
         group=option.group,
+        bare=option.bare,
         help=option.help + _default(name, option),
         **extra,
     )

@@ -17,7 +17,7 @@ from loadgen.report import figures
 from loadgen.session.phase import PhasePlan
 
 if TYPE_CHECKING:
-    from loadgen import _core
+    from loadgen.session.runner import Core
 
 CHOICES = ("auto", "live", "plain", "none")
 _REDRAW_S, _LINE_S = 0.25, 10.0
@@ -47,7 +47,7 @@ class View:
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """A phase has begun."""
 
-    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+    def going(self, phase: PhasePlan, engine: Core) -> None:
         """A phase is going on."""
 
     def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:
@@ -82,10 +82,11 @@ class PlainView(View):
 
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """Say what begins, and where its log is."""
-        _put(self._out, f"{phase.name}: {phase.load.words}, run in {directory}\n")
+        place = f" ({_place(phase, 30)})" if phase.place is not None else ""
+        _put(self._out, f"{phase.name}{place}: {phase.words}, run in {directory}\n")
         self._due = time.monotonic() + _LINE_S
 
-    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+    def going(self, phase: PhasePlan, engine: Core) -> None:
         """Say how it goes, when a line is due."""
         while self._notes:
             _put(self._out, f"{phase.name}: {self._notes.pop(0)}\n")
@@ -114,7 +115,7 @@ class LiveView(View):
         self._history = []
         self._due = 0.0
 
-    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+    def going(self, phase: PhasePlan, engine: Core) -> None:
         """Redraw, when it is time."""
         while self._notes:
             _put(self._out, f"\r\x1b[J {phase.name}: {self._notes.pop(0)}\r\n")
@@ -127,7 +128,7 @@ class LiveView(View):
         if len(self._history) <= int(live["t_s"]):
             self._history.append(done)
         width = shutil.get_terminal_size().columns
-        self._draw([top_line(phase, live, width), bottom_line(live, self._history, width)], live["failed"] > 0)
+        self._draw([top_line(phase, live, width), bottom_line(phase, live, self._history, width)], live["failed"] > 0)
 
     def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:  # noqa: ARG002
         """Remove what was drawn: the report says it better."""
@@ -171,7 +172,7 @@ def top_line(phase: PhasePlan, live: dict[str, Any], width: int) -> str:
         (1, f"ok {figures.whole(live['ok'])}"),
         (1, f"failed {figures.whole(live['failed'])}"),
     ]
-    name = f" {phase.name[:_NAME]:<{_NAME}}"
+    name = _column(phase.name, phase)
     rest = _fitted(parts, width - len(name) - 1)
     room = width - len(name) - len(rest) - 4
     share = _share_done(phase, live, done)
@@ -179,16 +180,17 @@ def top_line(phase: PhasePlan, live: dict[str, Any], width: int) -> str:
     return f"{name}{bar}{rest}"[: width - 1]
 
 
-def bottom_line(live: dict[str, Any], history: list[int], width: int) -> str:
+def bottom_line(phase: PhasePlan, live: dict[str, Any], history: list[int], width: int) -> str:
     """Return the second line of the live view: times, tokens, and the last seconds as a curve.
 
     Args:
+        phase: The phase.
         live: What the engine says.
         history: Requests done at the end of each second so far.
         width: Columns of the terminal; the line never fills the last one.
     """
     parts = [(index, text) for index, text in enumerate(_times(live))]
-    name = " " * (_NAME + 1 if width >= 60 else 1)
+    name = _column(_place(phase, _NAME), phase) if width >= 60 else " "
     line = name + _fitted(parts, width - len(name) - 1)
     room = width - len(line) - len("   req/s by second") - 2
     if len(history) > 3 and room >= 8:
@@ -230,21 +232,31 @@ def _so_far(phase: PhasePlan, live: dict[str, Any]) -> str:
 
 
 def _requests(phase: PhasePlan) -> int | None:
-    from loadgen.session.load import Burst
-
-    return phase.load.n if isinstance(phase.load, Burst) else phase.requests
+    return int(phase.load["n"]) if phase.load["kind"] == "burst" else phase.requests
 
 
 def _share_done(phase: PhasePlan, live: dict[str, Any], done: int) -> float | None:
-    from loadgen.session.load import Stages
-
     seconds = phase.duration_s
-    if seconds is None and isinstance(phase.load, Stages):
-        seconds = sum(stage.seconds for stage in phase.load.stages)
+    if seconds is None and phase.load["kind"] == "stages":
+        seconds = sum(stage["seconds"] for stage in phase.load["stages"])
     total = _requests(phase)
     shares = [live["t_s"] / seconds] if seconds else []
     shares += [done / total] if total else []
     return min(1.0, max(shares)) if shares else None
+
+
+def _column(text: str, phase: PhasePlan) -> str:
+    """Return the view's first column, wider where names are a user's own and may fill it."""
+    return f" {text[:_NAME]:<{_NAME if phase.place is None else _NAME + 2}}"
+
+
+def _place(phase: PhasePlan, room: int) -> str:
+    """Return which of several phases this is; empty where a run isn't told as several."""
+    if phase.place is None:
+        return ""
+    number, of = phase.place
+    words = f"phase {number} of {of}"
+    return words if len(words) <= room else f"{number}/{of}"
 
 
 def _fitted(parts: list[tuple[int, str]], room: int) -> str:
@@ -268,6 +280,6 @@ def _spark(history: list[int], room: int) -> str:
     return "".join(_SPARKS[min(7, step * 8 // (most + 1))] for step in steps)
 
 
-def _live(engine: _core.Engine) -> dict[str, Any]:
+def _live(engine: Core) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(engine.live())
     return found

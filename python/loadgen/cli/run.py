@@ -93,11 +93,15 @@ def _tell(result: SessionResult, options: Config, as_json: bool, quiet: bool, se
     from loadgen.report import screen
 
     early = any(phase.report.get("reason") == "early" for phase in result.phases)
+    # A refusal is said in a sentence; phases that were measured before it still have their report.
+    worth_showing = not early or any(
+        phase.counts.ok and phase.report.get("reason") != "early" for phase in result.perf_results
+    )
     if as_json:
         from loadgen.session import run_dir
 
         sys.stdout.write((result.dir / run_dir.REPORT).read_text(encoding="utf-8"))
-    elif not quiet and not early:
+    elif not quiet and worth_showing:
         screen.show(result)
     if seen:
         return _STATUS[signal.Signals(seen[0])]

@@ -3,12 +3,25 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from loadgen.config import file, secret, target
-from loadgen.config.check import check
-from loadgen.config.options import DEFAULTS, OPTIONS, Config, Option, RunOptions
+import msgspec
+
+from loadgen.config import file, phases, secret, target
+from loadgen.config.check import check, check_no_load, check_target
+from loadgen.config.options import DEFAULTS, OPTIONS, Config, Option, PhaseOptions, RunOptions
 from loadgen.errors import ConfigError
 
-__all__ = ["DEFAULTS", "OPTIONS", "Config", "Option", "RunOptions", "api_key", "redacted", "resolve", "spoken_as"]
+__all__ = [
+    "DEFAULTS",
+    "OPTIONS",
+    "Config",
+    "Option",
+    "PhaseOptions",
+    "RunOptions",
+    "api_key",
+    "redacted",
+    "resolve",
+    "spoken_as",
+]
 
 Speech = Literal["flags", "keywords"]
 _FILES = {
@@ -21,15 +34,21 @@ _FILES = {
 
 
 def resolve(
-    url: str | None, given: Mapping[str, Any], *, config_file: str | None = None, speech: Speech = "keywords"
+    url: str | None,
+    given: Mapping[str, Any],
+    *,
+    config_file: str | None = None,
+    speech: Speech = "keywords",
+    needs_load: bool = True,
 ) -> Config:
     """Make a run's options from what a user gave, in full or not at all.
 
     Args:
         url: The target; ``None`` takes the file's ``url``.
         given: Options by name, as typed; what is ``None`` was not given.
-        config_file: A YAML or TOML file with further options; ``given`` wins over it.
+        config_file: A YAML or TOML file with further options; ``given`` wins over it, and over its phases.
         speech: Whether errors call an option ``--max-concurrency`` or ``max_concurrency``.
+        needs_load: Whether the options must say a load; not where phases come from elsewhere.
 
     Returns:
         The validated options.
@@ -51,14 +70,26 @@ def resolve(
 
     url = url if url is not None else raw.pop("url", None)
     raw.pop("url", None)
+    listed = raw.pop("phases", None)
     for name in raw:
         if name not in OPTIONS:
             raise _unknown(name, called, speech)
     if url is None:
         raise ConfigError("no target given", "name the server, such as http://127.0.0.1:8000 (or mock: to try loadgen)")
     typed = {name: _read(name, value, called) for name, value in raw.items()}
-    config = Config(url=_target(url), **typed)
-    config = check(config, raw.keys(), lambda name: spoken_as(name, speech))
+    url = _target(url)
+    config = Config(url=url, **typed)
+    if listed is not None:
+        # Flags win over a file, its phases included; beside a caller's own list of phases they are defaults.
+        wins = {name: typed[name] for name in typed if name not in sources} if "phases" in sources else {}
+        defaults = {name: value for name, value in typed.items() if name not in wins}
+        around = phases.Around(url, defaults, wins, _read, sources.get("phases", ""))
+        config = msgspec.structs.replace(config, phases=phases.phases(listed, around))
+    elif needs_load:
+        config = check(config, raw.keys(), lambda name: spoken_as(name, speech))
+    else:
+        check_target(config, lambda name: spoken_as(name, speech))
+        check_no_load(config, lambda name: spoken_as(name, speech))
     api_key(config, called)
     return config
 
@@ -92,7 +123,7 @@ def _read(name: str, value: Any, called: Any) -> Any:
 def _unknown(name: str, called: Any, speech: Speech) -> ConfigError:
     import difflib
 
-    close = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, [*OPTIONS, "phases"], n=1, cutoff=0.6)
     where = called(name)
     shown = spoken_as(close[0], "keywords" if " in " in where else speech) if close else ""
     return ConfigError(
@@ -128,7 +159,11 @@ def api_key(config: Config, called: Any = None) -> str | None:
 
 
 def redacted(config: Config) -> dict[str, Any]:
-    """Return the options as they may be stored and shown: plain JSON values, no secrets, defaults included."""
+    """Return the options as they may be stored and shown: plain JSON values, no secrets, defaults included.
+
+    Args:
+        config: The options; their list of phases, if any, is left out.
+    """
     shown: dict[str, Any] = {"url": secret.shown_url(config.url)}
     for name in OPTIONS:
         value = getattr(config, name)

@@ -15,13 +15,14 @@ _LOADS = {
 }
 
 
-def check(config: Config, given: Collection[str], name: Name) -> Config:
+def check(config: Config, given: Collection[str], name: Name, *, invent: bool = True) -> Config:
     """Check the options against each other, and fill in what a bare ``mock:`` leaves open.
 
     Args:
         config: Options that are valid one by one.
         given: Names of those that were given, rather than left at their defaults.
         name: How the user calls an option: ``--rate`` or ``rate``.
+        invent: Whether a bare ``mock:`` may have a load and an end of its own; a phase may not.
 
     Returns:
         The options to use.
@@ -29,15 +30,33 @@ def check(config: Config, given: Collection[str], name: Name) -> Config:
     Raises:
         ConfigError: If two options contradict each other, or one is missing.
     """
-    config = _load(config, name)
+    config = _load(config, name, invent)
     _arrival(config, given, name)
     _prompts(config, name)
-    _target(config, name)
+    check_target(config, name)
     _objectives(config, given, name)
     return config
 
 
-def _load(config: Config, name: Name) -> Config:
+def check_no_load(config: Config, name: Name) -> None:
+    """Check that the options say no load, where the phases bring their own.
+
+    Args:
+        config: Options that are valid one by one.
+        name: How the user calls an option.
+
+    Raises:
+        ConfigError: If they do: no phase would have it.
+    """
+    for option in (*_LOADS, "max_concurrency", "requests", "duration", "warmup"):
+        if getattr(config, option) is not None:
+            raise ConfigError(
+                f"{name(option)} has no phase that takes it: each of the phases given brings its own load and end",
+                "say it in the phases",
+            )
+
+
+def _load(config: Config, name: Name, invent: bool) -> Config:
     import msgspec
 
     loads = [load for load in _LOADS if getattr(config, load) is not None]
@@ -46,7 +65,7 @@ def _load(config: Config, name: Name) -> Config:
         words = "; ".join(f"{name(load)} {_LOADS[load].format(getattr(config, load))}" for load in (first, second))
         cap = f" To cap a rate, use {name('max_concurrency')} {config.concurrency}." if "concurrency" in loads else ""
         raise ConfigError(f"{name(first)} and {name(second)} are two kinds of load", f"{words}.{cap}")
-    if not loads and config.url.startswith("mock:") and config.max_concurrency is None:
+    if not loads and invent and config.url.startswith("mock:") and config.max_concurrency is None:
         config = msgspec.structs.replace(config, concurrency=1)
         if config.requests is None and config.duration is None:
             return msgspec.structs.replace(config, requests=10)
@@ -59,7 +78,7 @@ def _load(config: Config, name: Name) -> Config:
     load = loads[0]
     if load in ("concurrency", "rate") and config.requests is None and config.duration is None:
         raise ConfigError(
-            "no end given: after how many requests, or how long, does the run stop?",
+            f"no end given: after how many requests, or how long, does {'the run' if invent else 'it'} stop?",
             f"give {name('requests')} 1000, say, or {name('duration')} 60s (whichever comes first ends it)",
         )
     if load == "concurrency" and config.max_concurrency is not None:
@@ -107,7 +126,16 @@ def _prompts(config: Config, name: Name) -> None:
         )
 
 
-def _target(config: Config, name: Name) -> None:
+def check_target(config: Config, name: Name) -> None:
+    """Check the options that say how to reach and speak to the target.
+
+    Args:
+        config: Options that are valid one by one.
+        name: How the user calls an option.
+
+    Raises:
+        ConfigError: If two options contradict each other, or one is missing.
+    """
     if (config.cert is None) != (config.key is None):
         have, lack = ("cert", "key") if config.key is None else ("key", "cert")
         raise ConfigError(f"{name(have)} needs {name(lack)}", "a client's certificate and its key go together")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -22,6 +22,8 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
         many: The flag may be given several times.
         shown: The default in words, where the plain value doesn't say it.
         stored: Whether the value may be stored with the run.
+        bare: What the flag alone says; its value then stands behind an equals sign.
+        per_phase: A phase may have its own; what stands beside ``phases`` is the default of all.
     """
 
     read: Callable[[Any], Any]
@@ -31,22 +33,62 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     many: bool = False
     shown: str = ""
     stored: bool = True
+    bare: str = ""
+    per_phase: bool = False
 
 
 def _load(read: Callable[[Any], Any], metavar: str, words: str) -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Load")
+    return Option(read=read, metavar=metavar, help=words, group="Load", per_phase=True)
 
 
 def _prompts(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "") -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Prompts", shown=shown)
+    return Option(read=read, metavar=metavar, help=words, group="Prompts", shown=shown, per_phase=True)
 
 
-def _wire(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", many: bool = False) -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Connection", shown=shown, many=many)
+def _wire(
+    read: Callable[[Any], Any],
+    metavar: str,
+    words: str,
+    shown: str = "",
+    *,
+    many: bool = False,
+    per_phase: bool = False,
+) -> Option:
+    return Option(
+        read=read, metavar=metavar, help=words, group="Connection", shown=shown, many=many, per_phase=per_phase
+    )
 
 
-def _report(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "", many: bool = False) -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, many=many)
+def _report(
+    read: Callable[[Any], Any],
+    metavar: str,
+    words: str,
+    shown: str = "",
+    *,
+    many: bool = False,
+    per_phase: bool = False,
+) -> Option:
+    return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, many=many, per_phase=per_phase)
+
+
+class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the phases of a run's options, validated. Made by :func:`loadgen.config.resolve`.
+
+    Args:
+        name: Unique in the run.
+        type: What it is for.
+        options: The run's options with the phase's own in place of the defaults.
+        drains: Whether requests in flight at its end are waited for; ``None`` leaves that to its type.
+        scorer: What scores its answers, as it was given.
+        target_field: The dataset's field that holds the right answer.
+    """
+
+    name: str
+    type: Literal["warmup", "performance", "accuracy"]
+    options: Config
+    drains: bool | None = None
+    scorer: Any = None
+    target_field: str | None = None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,10 +99,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     api: Annotated[
-        Literal["chat", "completions"], _wire(values.choice("chat", "completions"), "NAME", "API spoken.")
+        Literal["chat", "completions"],
+        _wire(values.choice("chat", "completions"), "NAME", "API spoken.", per_phase=True),
     ] = "chat"
     model: Annotated[
-        str | None, _wire(values.text, "NAME", "Model asked for.", shown="the one that /v1/models names, if it is one")
+        str | None,
+        _wire(
+            values.text,
+            "NAME",
+            "Model asked for.",
+            shown="the one that /v1/models names, if it is one",
+            per_phase=True,
+        ),
     ] = None
 
     concurrency: Annotated[
@@ -96,6 +146,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             help="Heat the server up first, with N requests or for D; not part of any result.",
         ),
     ] = None
+    order: Annotated[
+        Literal["without_replacement", "sequential", "with_replacement", "single"],
+        _load(
+            values.choice("without_replacement", "sequential", "with_replacement", "single"),
+            "NAME",
+            "How prompts are drawn from the dataset.",
+        ),
+    ] = "without_replacement"
     seed: Annotated[int, _load(values.whole, "N", "Seed of sample order, arrivals and synthetic prompts.")] = 0
 
     dataset: Annotated[
@@ -113,18 +171,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     tokenizer: Annotated[
         str | None,
-        _prompts(
-            values.path,
-            "FILE",
-            "tokenizer.json: sizes synthetic prompts, and counts answers whose tokens the server doesn't tell.",
+        Option(
+            read=values.path,
+            metavar="FILE",
+            group="Prompts",
+            help="tokenizer.json: sizes synthetic prompts, and counts answers whose tokens the server doesn't tell.",
         ),
     ] = None
 
-    stream: Annotated[bool, _wire(values.flag, "", "Ask for a stream of events.")] = True
-    timeout: Annotated[float, _wire(values.duration, "D", "Longest time of a request.")] = 600.0
+    stream: Annotated[bool, _wire(values.flag, "", "Ask for a stream of events.", per_phase=True)] = True
+    timeout: Annotated[float, _wire(values.duration, "D", "Longest time of a request.", per_phase=True)] = 600.0
     connect_timeout: Annotated[float, _wire(values.duration, "D", "Longest time to connect.")] = 10.0
     stall_timeout: Annotated[
-        float, _wire(values.duration, "D", "Longest silence within an answer, from its first byte on.")
+        float,
+        _wire(values.duration, "D", "Longest silence within an answer, from its first byte on.", per_phase=True),
     ] = 60.0
     http2: Annotated[
         bool, _wire(values.flag, "", "Speak HTTP/2; it changes results, so it is never chosen silently.")
@@ -146,13 +206,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     header: Annotated[
         tuple[secret.Header, ...],
         _wire(
-            secret.headers, "'N: V'", "Further request header; ${ENV} and @FILE as the value are filled in.", many=True
+            secret.headers,
+            "'N: V'",
+            "Further request header; ${ENV} and @FILE as the value are filled in.",
+            many=True,
+            per_phase=True,
         ),
     ] = ()
     extra_body: Annotated[
         secret.ExtraBody | None,
         _wire(
-            secret.extra_body, "JSON", "Further fields of the body, as JSON or @FILE; ${ENV} is filled in.", many=True
+            secret.extra_body,
+            "JSON",
+            "Further fields of the body, as JSON or @FILE; ${ENV} is filled in.",
+            many=True,
+            per_phase=True,
         ),
     ] = None
     workers: Annotated[
@@ -161,7 +229,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     slo: Annotated[
         dict[str, float] | None,
-        _report(values.slo, "M:D", "Objective for goodput, such as ttft:200ms.", many=True),
+        _report(values.slo, "M:D", "Objective for goodput, such as ttft:200ms.", many=True, per_phase=True),
     ] = None
     slo_from: Annotated[
         Literal["planned", "sent"] | None,
@@ -170,6 +238,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "NAME",
             "Which times objectives judge.",
             shown="planned in an open loop, else sent",
+            per_phase=True,
         ),
     ] = None
     percentiles: Annotated[
@@ -185,10 +254,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     drain: Annotated[float, _report(values.duration_or_zero, "D", "Time for requests in flight at a phase's end.")] = (
         240.0
     )
-    save_responses: Annotated[bool, _report(values.flag, "", "Keep the answers' text.")] = False
+    save_responses: Annotated[bool, _report(values.flag, "", "Keep the answers' text.", per_phase=True)] = False
+    events: Annotated[
+        Literal["requests", "chunks"] | None,
+        Option(
+            read=values.events,
+            metavar="chunks",
+            group="Results",
+            bare="requests",
+            help="Keep what happens to each request, as it happens, in events.log; =chunks also each chunk of answers.",
+        ),
+    ] = None
     out: Annotated[
         str | None, _report(values.path, "DIR", "Directory of the run.", shown="loadgen-runs/<UTC>-<id>")
     ] = None
+    phases: tuple[PhaseOptions, ...] = ()
 
     def __repr__(self) -> str:
         shown = {name: getattr(self, name) for name in self.__struct_fields__}
@@ -212,6 +292,7 @@ class RunOptions(TypedDict, total=False):
     requests: int | None
     duration: float | str | None
     warmup: int | str | None
+    order: Literal["without_replacement", "sequential", "with_replacement", "single"]
     seed: int
     dataset: str | os.PathLike[str] | None
     prompt_field: str | None
@@ -241,7 +322,9 @@ class RunOptions(TypedDict, total=False):
     grace: float | str
     drain: float | str
     save_responses: bool
+    events: bool | Literal["requests", "chunks"] | None
     out: str | os.PathLike[str] | None
+    phases: Sequence[Any]  # mappings of these options, or PhaseConfig objects
 
 
 def _table() -> dict[str, Option]:

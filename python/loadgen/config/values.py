@@ -101,6 +101,15 @@ def flag(value: Any) -> bool:
     return value
 
 
+def events(value: Any) -> str | None:
+    """Read which events are told: true for each request's, ``chunks`` for those of an answer's chunks as well."""
+    if isinstance(value, bool):
+        return "requests" if value else None
+    if value not in ("requests", "chunks"):
+        raise ValueError("must be true, false or chunks")
+    return str(value)
+
+
 def duration(value: Any) -> float:
     """Read a duration above 0, in seconds: a number, or text such as ``250ms``, ``2m``, ``1m30s``."""
     got = _seconds(value)

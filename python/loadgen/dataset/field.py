@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from loadgen.dataset.sample import Message, Sample
+from loadgen.dataset.target import MISSING, TargetMapping, look_up
 from loadgen.errors import DatasetError
 
 AUTOMATIC = (
@@ -37,7 +38,6 @@ _SHAREGPT = {
     "system": "system",
     "tool": "tool",
 }
-_MISSING = object()
 
 
 class FieldMapping:
@@ -47,15 +47,32 @@ class FieldMapping:
         name: What errors call the file.
         prompt_field: A field's name, or a path into nested ones (``a.b``, ``turns.0``); None looks for `AUTOMATIC`.
         output_tokens: Tokens to ask for, in place of what a record says; None takes the record's.
+        targets: Finds what the answers are compared with; None where they are not scored.
     """
 
-    def __init__(self, name: str, prompt_field: str | None, output_tokens: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        prompt_field: str | None,
+        output_tokens: int | None,
+        targets: TargetMapping | None = None,
+    ) -> None:
         self._name = name
         self._named = prompt_field is not None
         self._field = prompt_field
         self._output_tokens = output_tokens
+        self._targets = targets
         self.skipped = 0
         """ShareGPT conversations without a human turn: real collections have some, so they are left out and counted."""
+
+    @property
+    def note(self) -> str | None:
+        """What a reader of the report must know of how the samples came to be."""
+        said = [f"{self.skipped:,} conversations without a human turn were left out"] if self.skipped else []
+        if self._targets is not None and self._targets.listed:
+            listed = self._targets.listed
+            said.append(f"the options were listed below {listed:,} question{'' if listed == 1 else 's'}")
+        return "; ".join(said) or None
 
     def sample(self, record: object, where: str) -> Sample | None:
         """Make a sample of one record; None for a ShareGPT conversation in which nobody asks anything.
@@ -66,13 +83,19 @@ class FieldMapping:
         Raises:
             DatasetError: If the field is missing, blank or of a type that isn't a prompt.
         """
+        made = self._sample(record, where)
+        if made is None or self._targets is None:
+            return made
+        return self._targets.fill(made, record, where, self._field or "")
+
+    def _sample(self, record: object, where: str) -> Sample | None:
         if isinstance(record, str):
             return self._text(record, "text", where, {})
         if not isinstance(record, dict):
             self._fail(where, f"is {_kind(record)}, not an object with fields")
         field = self._field or self._choose(record, where)
-        value = _look_up(record, field)
-        if value is _MISSING:
+        value = look_up(record, field)
+        if value is MISSING:
             self._no_field(field, record, where)
         if isinstance(value, str):
             return self._text(value, field, where, record)
@@ -154,21 +177,6 @@ class FieldMapping:
 
     def _fail(self, where: str, what: str) -> NoReturn:
         raise DatasetError(f"{self._name}, {where}: {what}")
-
-
-def _look_up(record: dict[str, Any], field: str) -> Any:
-    """Find a field by its name, or by a path of names and positions joined by dots."""
-    if field in record:
-        return record[field]
-    value: Any = record
-    for part in field.split("."):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return _MISSING
-    return value
 
 
 def _to_last_question(messages: list[Message]) -> list[Message]:

@@ -13,6 +13,7 @@ from loadgen.dataset.lines import BOM, Lines, open_file
 from loadgen.dataset.sample import Dataset, Sample
 from loadgen.dataset.synthetic import synthetic
 from loadgen.dataset.table import table
+from loadgen.dataset.target import TargetMapping, Targets
 from loadgen.errors import DatasetError
 
 _NOT_READ = {
@@ -35,6 +36,7 @@ def load(
     tokenizer: str | Path | None = None,
     seed: int = 0,
     samples: int | None = None,
+    targets: Targets | None = None,
 ) -> Dataset:
     """Read prompts from a file, or make them.
 
@@ -46,6 +48,7 @@ def load(
         tokenizer: A ``tokenizer.json`` (or its directory) to count synthetic prompts with; else a word counts as one.
         seed: The same seed gives the same synthetic prompts.
         samples: How many to make, or to read at most, at least 1; None reads all, or makes up to 1,000.
+        targets: What the answers will be compared with; None where they are not scored.
     Raises:
         DatasetError: If the file, the field or a record can't be used, or the arguments don't go together.
     """
@@ -53,6 +56,8 @@ def load(
         if value is not None and value < 1:
             raise DatasetError(f"{name} must be at least 1, not {value}")
     if path is None:
+        if targets is not None and (targets.is_needed or targets.field is not None):
+            raise DatasetError("made prompts have no right answer to compare with", "name a file: --dataset FILE")
         if prompt_field is not None:
             raise DatasetError(f"--prompt-field {prompt_field} needs a dataset", "name a file: --dataset FILE")
         return synthetic(input_tokens, output_tokens=output_tokens, tokenizer=tokenizer, seed=seed, samples=samples)
@@ -64,7 +69,9 @@ def load(
     if (kind := _NOT_READ.get(path.suffix.lower())) is not None:
         raise DatasetError(f"the dataset {path} is {kind}, which isn't read", "convert it to JSONL")
     with open_file(path) as file:
-        return _read(file, path, FieldMapping(str(path), prompt_field, output_tokens), prompt_field, samples)
+        finder = None if targets is None else TargetMapping(str(path), targets)
+        mapping = FieldMapping(str(path), prompt_field, output_tokens, finder)
+        return _read(file, path, mapping, prompt_field, samples)
 
 
 def _read(
@@ -87,10 +94,7 @@ def _read(
     found = _take(records, mapping, limit)
     if not found:
         raise DatasetError(f"the dataset {name} holds no prompt")
-    note = None
-    if mapping.skipped:
-        note = f"{mapping.skipped:,} conversations without a human turn were left out"
-    return Dataset(path.name, sha256(file) if form == "list" else lines.sha256(), found, note)
+    return Dataset(path.name, sha256(file) if form == "list" else lines.sha256(), found, mapping.note)
 
 
 def _take(records: Iterator[tuple[str, Any]], mapping: FieldMapping, limit: int | None) -> list[Sample]:

@@ -20,12 +20,17 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
         messages: A conversation that ends before the answer wanted; at least one user message holds text.
         output_tokens: How many tokens to ask for, at least 1; None leaves it to the server.
         reference: The answer that the dataset itself gives, if it does.
+        target: What a scorer compares the answer with, as the record has it; the letter of an option where there are
+            choices. None where answers are not scored, or the record has none.
+        choices: The texts of the options, A first, where the answer is one of them.
     """
 
     prompt: str | None = None
     messages: list[Message] | None = None
     output_tokens: int | None = None
     reference: str | None = None
+    target: Any = None
+    choices: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 from loadgen.errors import ReportError, RunError
-from loadgen.session import SessionResult, counting, run_dir, runner, summary
+from loadgen.session import SessionResult, counting, run_dir, runner, scoring, summary
 
 
 def load(run: str | None = None, percentiles: tuple[float, ...] | None = None) -> tuple[SessionResult, str]:
     """Return a run's result, derived from its log again.
 
     A run that has ended without a report (it was killed) gets its ``report.json`` then, and so does one whose answers
-    are still to be counted by its tokenizer: they are counted first.
+    are still to be scored, or to be counted by its tokenizer: that is done first.
 
     Args:
         run: A directory, the beginning of an id, or ``None`` for the newest run.
@@ -36,8 +36,13 @@ def load(run: str | None = None, percentiles: tuple[float, ...] | None = None) -
     is_owed = not (directory / run_dir.REPORT).exists()
     try:
         config = report["run"]["config"]
-        if counting.is_owed(directory, config):
-            counting.count(directory, config)
+        unscored = [phase for phase in report["phases"] if scoring.is_owed(directory, phase)]
+        for phase in unscored:
+            scoring.settle(directory, phase)
+        to_count = counting.is_owed(directory, config)
+        if to_count:
+            counting.count(directory, config, keeps=summary.keeps_answers(report))
+        if to_count or unscored:
             report, is_owed = summary.report_of(directory, percentiles), True
         if is_owed and percentiles is None:
             runner.save(directory, report)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from loadgen.report import sentences
+from loadgen.report import accuracy, overview, sentences
 from loadgen.report.sentences import Sentence
 from loadgen.report.table import rows
 
@@ -57,12 +57,16 @@ def lines(result: SessionResult, console: Console) -> Iterator[Text]:
     width = max(_NARROWEST, min(_WIDEST, console.width)) - 1
     yield Text()
     yield from _alarms(result, console, width)
-    measured = [phase for phase in result.phases if phase.type != "warmup"]
+    measured = sentences.measured(result)
     yield from _pair(console, sentences.title(result), f"run {sentences.run_name(result)}", width)
+    for number, line in enumerate(overview.rows(result.perf_results, width)):
+        if number == 0:
+            yield Text()
+        yield Text(line, style="dim" if number == 0 else "")
     for phase in measured:
         if len(measured) > 1:
             yield Text()
-            yield Text(f" {sentences.plain(phase.name)} · {sentences.load(phase)}", style="bold")
+            yield from _pair(console, sentences.heading(result, phase), "", width)
         yield Text()
         yield from _phase(result, phase, console, width)
     yield Text()
@@ -83,6 +87,12 @@ def _alarms(result: SessionResult, console: Console, width: int) -> Iterator[Tex
 def _phase(result: SessionResult, phase: PhaseResult, console: Console, width: int) -> Iterator[Text]:
     from rich.text import Text
 
+    if phase.type == "accuracy":
+        yield from _pair(console, sentences.counts(phase), accuracy.headline(phase), width)
+        yield Text()
+        for sentence in accuracy.about_phase(result, phase):
+            yield from _labelled(sentence, console, width)
+        return
     yield from _pair(console, sentences.counts(phase), sentences.goodput(phase), width)
     table, notes = rows(phase, width)
     if table:

@@ -54,27 +54,65 @@ def plain(text: str) -> str:
 
 
 def title(result: SessionResult) -> str:
-    """Return what was run, in one line."""
-    config = result.report["run"]["config"]
-    parts = [plain(str(result.report["run"].get("model") or config["url"]))]
-    phases = [phase for phase in result.phases if phase.type != "warmup"]
-    # Phases may differ; without any, or where the log's description is damaged, there is the run's or nothing.
-    requests = [_request(phase, config) for phase in phases] or [config]
-    said = [
-        f"{request['api']}, {'streamed' if request['stream'] else 'not streamed'}"
-        for request in requests
-        if "api" in request
-    ]
-    parts.append(" and ".join(dict.fromkeys(said)))
+    """Return what was run, in one line; of several phases, what they have in common."""
+    run = result.report["run"]
+    parts = [plain(str(run.get("model") or run["config"]["url"]))]
+    phases = measured(result)
+    spoken = {_spoken(result, phase) for phase in phases} or {_spoken_by(run["config"])}
+    parts += spoken if len(spoken) == 1 else []
     if len(phases) == 1:
-        asked = (phases[0].report.get("config") or {}).get("duration_s")
-        # A load that ran its time is named by it; one that ended before, by how long it really took.
-        lasted = asked if asked is not None and phases[0].report.get("reason") == "duration" else phases[0].duration_s
-        parts += [load(phases[0]), "" if math.isnan(lasted) else figures.clock(lasted)]
-    if phases and phases[0].dataset is not None:
-        prompts = phases[0].dataset
-        parts.append(f"{plain(prompts.name)} ({_many(prompts.samples, 'prompt')})")
+        parts += [load(phases[0]), _lasted(phases[0])]
+    prompts = {_dataset(phase) for phase in phases}
+    parts += prompts if len(prompts) == 1 else []
     return " · ".join(part for part in parts if part)
+
+
+def heading(result: SessionResult, phase: PhaseResult) -> str:
+    """Return what one of several phases was, in one line: its load, and what the others don't share.
+
+    Args:
+        result: The run's result.
+        phase: The phase.
+    """
+    parts = [phase.name, "accuracy" if phase.type == "accuracy" else "", load(phase), _lasted(phase)]
+    parts += [str(phase.settings["model"])] if "model" in phase.settings else []
+    for told in (lambda one: _spoken(result, one), _dataset):
+        parts += [told(phase)] if len({told(other) for other in measured(result)}) > 1 else []
+    return plain(" · ".join(part for part in parts if part))
+
+
+def measured(result: SessionResult) -> list[PhaseResult]:
+    """Return the phases that have a report: all but the warm-ups."""
+    return [phase for phase in result.phases if phase.type != "warmup"]
+
+
+def _asked(result: SessionResult, phase: PhaseResult) -> dict[str, Any]:
+    """Return the options that a phase ran with: the run's, the engine's account of its requests, its own settings."""
+    own = (phase.report.get("config") or {}).get("request") or {}
+    told = {name.removesuffix("_s"): value for name, value in own.items()}
+    return {**result.report["run"]["config"], **told, **phase.settings}
+
+
+def _spoken(result: SessionResult, phase: PhaseResult) -> str:
+    return _spoken_by(_asked(result, phase))
+
+
+def _spoken_by(config: dict[str, Any]) -> str:
+    if "api" not in config or "stream" not in config:
+        return ""  # the log's description of the run is damaged
+    return f"{config['api']}, {'streamed' if config['stream'] else 'not streamed'}"
+
+
+def _lasted(phase: PhaseResult) -> str:
+    asked = (phase.report.get("config") or {}).get("duration_s")
+    # A load that ran its time is named by it; one that ended before, by how long it really took.
+    lasted = asked if asked is not None and phase.report.get("reason") == "duration" else phase.duration_s
+    return "" if math.isnan(lasted) else figures.clock(lasted)
+
+
+def _dataset(phase: PhaseResult) -> str:
+    prompts = phase.dataset
+    return "" if prompts is None else f"{plain(prompts.name)} ({many(prompts.samples, 'prompt')})"
 
 
 def run_name(result: SessionResult) -> str:
@@ -91,8 +129,15 @@ def load(phase: PhaseResult) -> str:
 
 def alarms(result: SessionResult) -> list[str]:
     """Return what must be read before any number."""
-    limited = [phase for phase in result.phases if phase.trust.verdict == "client_limited" and phase.counts.ok]
-    found = [f"CLIENT-LIMITED: {_told([*phase.trust.reasons, _suggestion(phase)])}" for phase in limited]
+    several = len(measured(result)) > 1
+    judged = measured(result) if several else result.phases
+    limited = [phase for phase in judged if phase.trust.verdict == "client_limited" and phase.counts.ok]
+    limited = [phase for phase in limited if phase.type != "accuracy"]  # a late request is as right as any
+    found = [
+        f"CLIENT-LIMITED{f' ({plain(phase.name)})' if several else ''}: "
+        f"{_told([*phase.trust.reasons, _suggestion(phase)])}"
+        for phase in limited
+    ]
     if result.status != "complete":
         reason = result.reason or "no reason is known"
         found.append(f"{result.status.upper()}: {_WHY.get(reason, plain(reason))}.{_missing(result)}")
@@ -108,13 +153,16 @@ def _suggestion(phase: PhaseResult) -> str | None:
 def _missing(result: SessionResult) -> str:
     in_flight = sum(phase.counts.in_flight for phase in result.phases)
     cancelled = sum(phase.counts.cancelled for phase in result.phases)
-    parts = [f"{_many(in_flight, 'request')} in flight left no record"] if in_flight else []
+    parts = [f"{many(in_flight, 'request')} in flight left no record"] if in_flight else []
     parts += (
-        [f"{_many(cancelled, 'request')} in flight {'was' if cancelled == 1 else 'were'} cancelled"]
-        if cancelled
-        else []
+        [f"{many(cancelled, 'request')} in flight {'was' if cancelled == 1 else 'were'} cancelled"] if cancelled else []
     )
-    return f" What completed is reported; {' and '.join(parts)}." if parts else ""
+    told = f" What completed is reported; {' and '.join(parts)}." if parts else ""
+    begun = {phase.name for phase in result.phases}
+    left = [
+        str(phase["name"]) for phase in result.report["run"]["config"].get("phases", ()) if phase["name"] not in begun
+    ]
+    return told + (f" Not begun: {plain(', '.join(left))}." if left else "")
 
 
 def counts(phase: PhaseResult) -> str:
@@ -139,10 +187,9 @@ def goodput(phase: PhaseResult) -> str:
 
 def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
     """Return the lines below a phase's table."""
-    found = [Sentence("throughput", _throughput(phase))]
-    found += [Sentence("tokens", text) for text in (_tokens(phase),) if text]
-    failures = _failures(phase, result.report["run"]["config"])
-    found += [Sentence("failures" if index == 0 else "", text) for index, text in enumerate(failures)]
+    found = [Sentence("throughput", throughput(phase))]
+    found += [Sentence("tokens", text) for text in (tokens(phase),) if text]
+    found += failures(result, phase)
     found += [Sentence("prompts", text) for text in _prompts(result, phase)]
     found.append(Sentence("trust", _trust(phase), "" if phase.trust.verdict == "ok" else "yellow"))
     return found
@@ -155,9 +202,22 @@ def about_run(result: SessionResult) -> list[Sentence]:
     found = [Sentence("report", files), Sentence("again", f"loadgen report {_again(result)}")]
     lost = log["lost"]
     if lost["blocks"] or lost["rows"]:
-        places = f"{_many(lost['blocks'], 'place')} of the run log can't be read; " if lost["blocks"] else ""
-        rows = f"{_many(lost['rows'], 'finished request')} {'is' if lost['rows'] == 1 else 'are'} missing"
+        places = f"{many(lost['blocks'], 'place')} of the run log can't be read; " if lost["blocks"] else ""
+        rows = f"{many(lost['rows'], 'finished request')} {'is' if lost['rows'] == 1 else 'are'} missing"
         found.append(Sentence("lost", f"{places}{rows}", "yellow"))
+    return found + _events(result.report["run"].get("events"))
+
+
+def _events(events: dict[str, Any] | None) -> list[Sentence]:
+    """Return what the event log misses, and what found no room on its way to a publisher."""
+    if not events:
+        return []
+    missing, dropped, found = events["missing"], events["dropped"], []
+    if missing:
+        why = f" ({plain(events['error'])})" if events["error"] else ""
+        found.append(Sentence("lost", f"{many(missing, 'event')} of events.log could not be kept{why}", "yellow"))
+    if dropped:
+        found.append(Sentence("lost", f"{many(dropped, 'event')} not published: the publisher was too slow", "yellow"))
     return found
 
 
@@ -165,7 +225,8 @@ def _again(result: SessionResult) -> str:
     return result.id if result.dir.parent.name == "loadgen-runs" else plain(str(result.dir))
 
 
-def _throughput(phase: PhaseResult) -> str:
+def throughput(phase: PhaseResult) -> str:
+    """Return what got through per second."""
     found = phase.throughput
     parts = [f"{figures.short(found.requests_per_s)} req/s"]
     parts += (
@@ -187,7 +248,8 @@ def _is_telling(steady: dict[str, Any], duration_s: float) -> bool:
     return bool(steady["requests_per_s"] * window_s >= _STEADY_REQUESTS and window_s >= duration_s / 2)
 
 
-def _tokens(phase: PhaseResult) -> str:
+def tokens(phase: PhaseResult) -> str:
+    """Return how many tokens there were, and who counted them; empty where nobody did."""
     found = phase.tokens
     if not found.get("source") or found.get("output") is None:
         return ""
@@ -199,24 +261,19 @@ def _tokens(phase: PhaseResult) -> str:
     without = found.get("rows_without_usage") or 0
     held = found.get("tokens_per_chunk")
     more = f"; {held:.2f} a chunk" if held is not None else ""
-    more += f"; {_many(without, 'answer')} without a count" if without else ""
+    more += f"; {many(without, 'answer')} without a count" if without else ""
     return f"{', '.join(parts)} ({source}{more})"
 
 
-def _request(phase: PhaseResult, config: dict[str, Any]) -> dict[str, Any]:
-    """Return how the requests of a phase were made: the phase's own account, over the run's options."""
-    own = (phase.report.get("config") or {}).get("request") or {}
-    return config | {name.removesuffix("_s"): value for name, value in own.items()}
-
-
-def _failures(phase: PhaseResult, config: dict[str, Any]) -> list[str]:
+def failures(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
+    """Return what failed, a line for each kind."""
+    request = _asked(result, phase)
     details = phase.report["failure_details"]
-    request = _request(phase, config)
     lines = [_failure(detail, request) for detail in details[:_KINDS]]
     rest = sum(detail["count"] for detail in details[_KINDS:])
     if rest:
-        lines.append(f"{figures.whole(rest)} more, of {_many(len(details) - _KINDS, 'other kind')}: see report.json")
-    return lines
+        lines.append(f"{figures.whole(rest)} more, of {many(len(details) - _KINDS, 'other kind')}: see report.json")
+    return [Sentence("failures" if index == 0 else "", text) for index, text in enumerate(lines)]
 
 
 def _failure(detail: dict[str, Any], request: dict[str, Any]) -> str:
@@ -256,14 +313,31 @@ def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
     distinct = phase.report["distinct_samples"]
     if distinct is None:  # too many to tell apart: then at least as many as the dataset has
         distinct = min(known, phase.dataset.samples if phase.dataset is not None else known)
-    if distinct < known and not result.report["run"]["config"].get("unique_prompts"):
+    unique = _asked(result, phase).get("unique_prompts")
+    if distinct < known and not unique:
         seen = figures.share((known - distinct) / known)
         found.append(
-            f"{_many(distinct, 'distinct prompt')} for {figures.whole(known)} requests: {seen} were seen before by "
+            f"{many(distinct, 'distinct prompt')} for {figures.whole(known)} requests: {seen} were seen before by "
             "the server's prefix cache (--unique-prompts prevents it)"
+        )
+    before = [] if unique else [plain(other.name) for other in _same_prompts_before(result, phase)]
+    if before:
+        found.append(
+            f"the server's prefix cache may have seen them in {', '.join(before)} (--unique-prompts prevents it)"
         )
     if phase.dataset is not None and phase.dataset.note:
         found.append(plain(phase.dataset.note))
+    return found
+
+
+def _same_prompts_before(result: SessionResult, phase: PhaseResult) -> list[PhaseResult]:
+    """Return the measured phases before this one that sent prompts of the same dataset."""
+    found = []
+    for other in measured(result):
+        if other is phase:
+            break
+        if phase.dataset is not None and other.dataset is not None and other.dataset.sha256 == phase.dataset.sha256:
+            found.append(other)
     return found
 
 
@@ -303,5 +377,6 @@ def _told(sentences: list[str | None], *, first_as_it_is: bool = False) -> str:
     return " ".join(told)
 
 
-def _many(count: int, noun: str) -> str:
+def many(count: int, noun: str) -> str:
+    """Return a count with its noun."""
     return f"{figures.whole(count)} {noun}{'' if count == 1 else 's'}"

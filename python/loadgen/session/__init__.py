@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from loadgen import config as configs
-from loadgen.session.phase import PhaseType
+from loadgen.errors import ConfigError
+from loadgen.session.phase import Drain, Limits, PhaseConfig, PhaseSettings, PhaseType
 from loadgen.session.requests import Request, RequestTable
 from loadgen.session.result import Counts, Metric, PhaseResult, Prompts, SessionResult, Throughput, Trust
 from loadgen.session.runner import Run, Watcher
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Counts",
+    "Drain",
+    "Limits",
     "Metric",
+    "PhaseConfig",
     "PhaseResult",
+    "PhaseSettings",
     "PhaseType",
     "Prompts",
     "Request",
@@ -44,6 +49,7 @@ def run(
             ``None`` takes the file's.
         config: A YAML or TOML file with further options; the keywords win over it.
         **options: By the names of the command line's flags; durations are seconds or text such as ``"250ms"``.
+            ``phases`` makes it a run of several: mappings of these options, or :class:`PhaseConfig` objects.
 
     Returns:
         The result. A run whose requests failed has the status ``failed``; that is no exception.
@@ -55,7 +61,7 @@ def run(
         RunError: If the run itself broke down.
         KeyboardInterrupt: If it was interrupted; what completed is in the run's directory.
     """
-    return Run(configs.resolve(url, options, config_file=None if config is None else os.fspath(config))).execute()
+    return _asked(url, config, options).execute()
 
 
 async def arun(
@@ -76,7 +82,7 @@ async def arun(
     """
     import asyncio
 
-    going = Run(configs.resolve(url, options, config_file=None if config is None else os.fspath(config)))
+    going = _asked(url, config, options)
     task = asyncio.ensure_future(asyncio.to_thread(going.execute))
     try:
         return await asyncio.shield(task)
@@ -86,3 +92,16 @@ async def arun(
         await asyncio.wait([task])
         task.exception()
         raise
+
+
+def _asked(url: str | None, config: str | os.PathLike[str] | None, options: RunOptions) -> Run:
+    """Return the run that a caller asks for; phases that are objects bring their own loads."""
+    file = None if config is None else os.fspath(config)
+    phases = options.get("phases") or ()
+    objects = [phase for phase in phases if isinstance(phase, PhaseConfig)]
+    if not objects:
+        return Run(configs.resolve(url, options, config_file=file))
+    if len(objects) < len(phases):
+        raise ConfigError("phases are mappings and PhaseConfig objects mixed", "give all of them as one or the other")
+    rest = {name: value for name, value in options.items() if name != "phases"}
+    return Run(configs.resolve(url, rest, config_file=file, needs_load=False), phases=objects)

@@ -32,7 +32,7 @@ def is_owed(directory: Path, config: dict[str, Any]) -> bool:
     return bool(config.get("tokenizer")) and has_answers and not (directory / run_dir.COUNTS).exists()
 
 
-def count(directory: Path, config: dict[str, Any]) -> None:
+def count(directory: Path, config: dict[str, Any], *, keeps: bool) -> None:
     """Count the tokens of a run's good answers that have no usage, and keep the counts beside the log.
 
     An answer that held more than text and reasoning (tool calls, further choices) gets no count: it would be short.
@@ -41,11 +41,11 @@ def count(directory: Path, config: dict[str, Any]) -> None:
     Args:
         directory: The run's directory; it gets ``tokens.bin`` (docs/formats.md).
         config: The run's options, as they are stored.
+        keeps: Whether answers of any phase were also kept to stay.
 
     Raises:
         RunError: If the tokenizer, the answers or the disk don't allow it; nothing is removed then.
     """
-    keeps = bool(config.get("save_responses"))
     try:
         wanted = _without_usage(directory) if keeps else None
         found = _counted(directory, config["tokenizer"], wanted)

@@ -6,11 +6,13 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from loadgen.config import Config
 from loadgen.errors import ConfigError
+from loadgen.session.phase import PhaseConfig, PhaseType, most_in_flight
 
 _SPARE = 64
 _OPEN_LOOP = 65_536
@@ -43,47 +45,57 @@ def _quota(cgroup: Path) -> float | None:
     return quota if quota > 0 else None
 
 
-def workers(config: Config) -> int:
-    """Return how many worker threads to use: what was asked for, else half of the cores allowed, from 1 to 8."""
+def workers(config: Config, phases: Sequence[PhaseConfig]) -> int:
+    """Return how many worker threads to use: what was asked for, else half of the cores allowed, from 1 to 8.
+
+    Args:
+        config: The run's options.
+        phases: Its phases; more workers than any of them has requests in flight would have nothing to do.
+    """
     if config.workers is not None:
         return config.workers
     default = max(1, min(8, int(cores() / 2)))
-    bound = config.concurrency or config.max_concurrency or config.burst
-    return min(default, bound) if bound else default
+    bounds = [most_in_flight(phase.strategy) for phase in phases]
+    return min(default, max((bound[1] if bound else default for bound in bounds), default=default))
 
 
-def reserve_descriptors(config: Config, workers: int) -> None:
+def reserve_descriptors(config: Config, phases: Sequence[PhaseConfig], workers: int) -> None:
     """Make sure that the connections of a load may be opened, raising the soft limit where that is needed.
 
     Args:
         config: The run's options.
+        phases: Its phases.
         workers: Worker threads.
 
     Raises:
         ConfigError: If the hard limit is too low for the load.
     """
-    in_flight = config.concurrency or config.max_concurrency or config.burst
+    bounds = [(phase, most_in_flight(phase.strategy)) for phase in phases]
+    heaviest, bound = max(bounds, key=lambda known: known[1][1] if known[1] else 0)
+    option, in_flight = bound or ("", 0)
     each = 2 if config.url.startswith("mock:") else 1  # the built-in server holds the other end of each connection
     if config.http2 and in_flight:
         in_flight = min(in_flight, 1024)
-    wanted = (in_flight or 0) * each + _SPARE + 8 * workers
+    wanted = in_flight * each + _SPARE + 8 * workers
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ceiling = hard if hard != resource.RLIM_INFINITY else sys.maxsize
     if wanted > ceiling:
-        load = "concurrency" if config.concurrency else "max_concurrency" if config.max_concurrency else "burst"
         most = max(0, (ceiling - _SPARE - 8 * workers) // each)
+        several = len([phase for phase in phases if phase.kind is not PhaseType.WARMUP]) > 1
+        load = f"{option} of phase {heaviest.name}" if several else f"--{option.replace('_', '-')}"
         raise ConfigError(
             f"{in_flight:,} requests in flight need {wanted:,} file descriptors, and this process may have {ceiling:,}",
-            f"raise the limit (ulimit -Hn), or lower --{load.replace('_', '-')} to {most:,}",
+            f"raise the limit (ulimit -Hn), or lower {load} to {most:,}",
         )
-    target = max(wanted, min(ceiling, _OPEN_LOOP)) if not in_flight else wanted
+    is_bounded = all(bound is not None for _, bound in bounds)
+    target = wanted if is_bounded else max(wanted, min(ceiling, _OPEN_LOOP))
     if soft != resource.RLIM_INFINITY and soft < target:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
         except (OSError, ValueError) as error:
             if soft < wanted:
                 raise ConfigError(
-                    f"{in_flight or 0:,} requests in flight need {wanted:,} file descriptors, "
+                    f"{in_flight:,} requests in flight need {wanted:,} file descriptors, "
                     f"and the limit of {soft:,} can't be raised: {error}",
                     "raise it first (ulimit -n)",
                 ) from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,66 +14,160 @@ import msgspec
 from loadgen import _core, dataset, endpoint
 from loadgen import config as configs
 from loadgen.config import Config
+from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
-from loadgen.session import machine, mock
-from loadgen.session.phase import PhasePlan, phases_of
+from loadgen.session import machine, mock, scoring
+from loadgen.session.phase import PhaseConfig, PhasePlan, plan_of
+from loadgen.session.phase import stored as stored_phase
+
+
+class PlannedPhase(msgspec.Struct, frozen=True):
+    """One phase before anything was asked of the target.
+
+    Args:
+        config: The phase.
+        options: The run's options with the phase's settings in place of its own.
+        dataset: Its prompts.
+        plan: The phase in the engine's words.
+    """
+
+    config: PhaseConfig
+    options: Config
+    dataset: Dataset
+    plan: PhasePlan
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What will be run: everything that needs no connection to the target.
 
     Args:
-        config: The options.
+        config: The run's options.
         phases: The phases in order.
-        dataset: The prompts.
-        note: What a reader must know of the prompts; empty where there is nothing to say.
     """
 
     config: Config
-    phases: list[PhasePlan]
-    dataset: Any
-    note: str
+    phases: list[PlannedPhase]
 
 
-def plan(config: Config) -> Plan:
+class PreparedPhase(msgspec.Struct, frozen=True):
+    """One phase that can begin at once.
+
+    Args:
+        config: The phase.
+        options: The run's options with the phase's settings in place of its own.
+        plan: The phase in the engine's words.
+        model: The model that it asks for.
+        bodies: Its request bodies, held by the core; phases that send the same share them.
+        dataset: Its prompts where they are needed after the run (its answers are scored); else ``None``.
+    """
+
+    config: PhaseConfig
+    options: Config
+    plan: PhasePlan
+    model: str
+    bodies: _core.Bodies
+    dataset: Dataset | None
+
+
+def plan(config: Config, phases: Sequence[PhaseConfig], *, listed: bool = False) -> Plan:
     """Make the plan of a run: its prompts and phases.
 
     Args:
-        config: The options.
+        config: The run's options.
+        phases: Its phases.
+        listed: Whether they were given as a list, so that each is told by its place and by what differs.
 
     Raises:
         DatasetError: If the prompts can't be had.
     """
-    prompts = dataset.load(
-        config.dataset,
-        prompt_field=config.prompt_field,
-        input_tokens=config.input_tokens,
-        output_tokens=config.output_tokens,
-        tokenizer=config.tokenizer,
-        seed=config.seed,
-    )
-    if config.tokenizer is not None and config.dataset is not None:
+    known: dict[tuple[Any, ...], Dataset] = {}
+    planned = []
+    for number, phase in enumerate(phases, start=1):
+        options = phase.options(config)
+        prompts = _prompts(phase, options, known)
+        about = {"name": prompts.name, "sha256": prompts.sha256, "samples": len(prompts), "note": prompts.note}
+        place = (number, len(phases)) if listed else None
+        planned.append(PlannedPhase(phase, options, prompts, plan_of(phase, config, about, place)))
+    if config.tokenizer is not None and any(phase.dataset is not None for phase in phases):
         dataset.open_tokenizer(config.tokenizer)  # it is needed after the run; what is wrong with it is said before
-    about = {"name": prompts.name, "sha256": prompts.sha256, "samples": len(prompts.samples), "note": prompts.note}
-    return Plan(config, phases_of(config, about), prompts, prompts.note or "")
+    return Plan(config, planned)
 
 
-def bodies(plan: Plan, model: str) -> tuple[list[bytes], list[int]]:
-    """Render the request bodies of a plan.
+def _prompts(phase: PhaseConfig, options: Config, known: dict[tuple[Any, ...], Dataset]) -> Dataset:
+    """Load a phase's prompts, unless an earlier phase has the same."""
+    if isinstance(phase.dataset, Dataset):
+        return phase.dataset
+    wanted: dict[str, Any] = {
+        "prompt_field": options.prompt_field,
+        "input_tokens": options.input_tokens,
+        "output_tokens": options.output_tokens,
+        "tokenizer": options.tokenizer,
+        "seed": phase.seed if phase.dataset is None else 0,
+        "targets": None if phase.scorer is None else scoring.targets_of(phase.scorer, phase.settings.target_field),
+    }
+    path = None if phase.dataset is None else os.fspath(phase.dataset)
+    key = (path and os.path.realpath(path), *wanted.values())
+    if key not in known:
+        known[key] = dataset.load(path, **wanted)
+    return known[key]
+
+
+def prepare(plan: Plan) -> list[PreparedPhase]:
+    """Make a plan's phases ready to begin: ask for the models that were not named, and render the bodies.
 
     Args:
         plan: The plan.
+
+    Raises:
+        TargetError: If a model was not named, and the target doesn't name exactly one.
+    """
+    models: dict[tuple[Any, ...], str] = {}
+    shared: dict[tuple[Any, ...], _core.Bodies] = {}
+    ready = []
+    for phase in plan.phases:
+        options, told = phase.options, phase.plan
+        asked = (options.model, options.header)
+        if asked not in models:
+            models[asked] = model_of(options)
+        model = models[asked]
+        extra = msgspec.json.encode(options.extra_body) if options.extra_body is not None else None
+        sent = (id(phase.dataset), options.api, model, options.output_tokens, extra)
+        if sent not in shared:
+            shared[sent] = _core.Bodies(*bodies(phase, model))
+        kept = phase.dataset if phase.config.scorer is not None else None
+        ready.append(PreparedPhase(phase.config, options, told, model, shared[sent], kept))
+    return ready if only_model(ready) is not None else [_with_its_model(phase) for phase in ready]
+
+
+def _with_its_model(phase: PreparedPhase) -> PreparedPhase:
+    """Have a phase's report name its model, where the run's can't."""
+    settings = {**phase.plan.meta["settings"], "model": phase.model}
+    meta = {**phase.plan.meta, "settings": settings}
+    return msgspec.structs.replace(phase, plan=msgspec.structs.replace(phase.plan, meta=meta))
+
+
+def only_model(phases: Sequence[PreparedPhase]) -> str | None:
+    """Return the model that all phases ask for; ``None`` where they ask for several."""
+    models = {phase.model for phase in phases}
+    return models.pop() if len(models) == 1 else None
+
+
+def bodies(phase: PlannedPhase, model: str) -> tuple[list[bytes], list[int]]:
+    """Render the request bodies of a phase.
+
+    Args:
+        phase: The phase.
         model: The model to ask for.
 
     Returns:
         The bodies, and for each the place of its unique marker.
     """
-    config = plan.config
-    extra = config.extra_body.sent if config.extra_body is not None else None
+    options = phase.options
+    extra = options.extra_body.sent if options.extra_body is not None else None
     rendered, holes = [], []
-    for sample in plan.dataset.samples:
+    for sample in phase.dataset:
         body, hole = endpoint.render(
-            config.api, sample, model=model, output_tokens=config.output_tokens, extra_body=extra
+            options.api, sample, model=model, output_tokens=options.output_tokens, extra_body=extra
         )
         rendered.append(body)
         holes.append(hole)
@@ -107,6 +202,8 @@ def model_of(config: Config) -> str:
     """
     if config.model is not None:
         return config.model
+    if config.url.startswith("python:"):
+        return config.url.removeprefix("python:")  # an issuer of the user's own makes of it what it likes
     if config.url.startswith("mock:"):
         names = mock.config_of_url(config.url).get("models") or ["mock"]
         return str(names[0])
@@ -115,32 +212,47 @@ def model_of(config: Config) -> str:
     return models.only(config, configs.api_key(config))
 
 
-def meta(config: Config, run_id: str, model: str) -> dict[str, Any]:
+def meta(config: Config, run_id: str, phases: Sequence[PreparedPhase]) -> dict[str, Any]:
     """Return what a run's log keeps of it: all that a report needs and the rows don't say, and no secret.
 
     Args:
         config: The options.
         run_id: The run's id.
-        model: The model asked for.
+        phases: The phases; where they were given as a list, the options are stored with it.
     """
+    stored = configs.redacted(config)
+    if any(prepared.plan.place is not None for prepared in phases):
+        stored["phases"] = [stored_phase(prepared.config, config) for prepared in phases]
     return {
         "id": run_id,
         "version": _core.__version__,
         "started_at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "model": model,
+        "model": only_model(phases),
         "environment": machine.environment(),
-        "config": configs.redacted(config),
+        "config": stored,
     }
 
 
-def run_config(config: Config, url: str, directory: Path, about: dict[str, Any]) -> str:
+def run_config(  # the run's parts, each made by another step
+    config: Config,
+    phases: Sequence[PreparedPhase],
+    workers: int,
+    url: str,
+    directory: Path,
+    about: dict[str, Any],
+    *,
+    publish: bool = False,
+) -> str:
     """Return a run as the engine is told it (``RunConfig`` of ``rust/src/engine/config.rs``).
 
     Args:
         config: The options.
+        phases: The phases.
+        workers: Worker threads.
         url: Where requests really go.
         directory: The run's directory.
         about: What the log keeps of the run.
+        publish: Whether somebody will take the engine's ``event_queue()``.
     """
     told = {
         "url": url,
@@ -153,14 +265,23 @@ def run_config(config: Config, url: str, directory: Path, about: dict[str, Any])
         "key": config.key,
         "proxy": config.proxy,
         "headers": [(header.name, header.value) for header in config.header],
-        "api_key": configs.api_key(config),
+        # A phase whose own headers authorise it does without.
+        "api_key": next((key for phase in phases if (key := configs.api_key(phase.options)) is not None), None),
         "timeout_s": config.timeout,
         "connect_timeout_s": config.connect_timeout,
         "stall_timeout_s": config.stall_timeout,
-        "workers": machine.workers(config),
+        "workers": workers,
         "dir": str(directory),
         "save_responses": config.save_responses,
         "keep_uncounted": config.tokenizer is not None,
+        "events": _events(config, publish),
         "meta": about,
     }
     return msgspec.json.encode(told).decode()
+
+
+def _events(config: Config, publish: bool) -> dict[str, Any] | None:
+    """Return which events the engine tells, and to whom (``EventsConfig`` of ``rust/src/event/session.rs``)."""
+    if config.events is None and not publish:
+        return None
+    return {"log": config.events is not None, "publish": publish, "chunks": config.events == "chunks"}

@@ -12,8 +12,6 @@ from loadgen import _core
 from loadgen.errors import ReportError
 from loadgen.session import run_dir
 
-_WIDTHS = {"C": "B", "S": "H", "I": "I", "L": "Q"}
-
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request, as the record has it; stamps are nanoseconds of the run's monotonic clock, ``None`` if never taken.
@@ -145,7 +143,7 @@ class RequestTable:
 
 def _values(column: _Column, width: str, data: bytes, validity: bytes | None) -> list[Any]:
     """Return a column's values as Python has them."""
-    numbers: list[Any] = memoryview(data).cast(_WIDTHS[width]).tolist()  # type: ignore[call-overload]
+    numbers: list[Any] = memoryview(data).cast(run_dir.WIDTHS[width]).tolist()  # type: ignore[call-overload]
     if column.names is not None:
         return [column.names[code] for code in numbers]
     if column.name == "streamed":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from loadgen.session.requests import RequestTable
+from loadgen.session.scoring import AccuracyResult, SampleScore, scores_of
 
 Status = Literal["complete", "interrupted", "failed"]
 
@@ -194,6 +196,7 @@ class PhaseResult(msgspec.Struct, frozen=True):
         seed: The seed of order and arrivals.
         dir: The run's directory.
         report: Its part of ``report.json``.
+        accuracy: How right its answers are; ``None`` where they were not scored.
     """
 
     name: str
@@ -209,6 +212,7 @@ class PhaseResult(msgspec.Struct, frozen=True):
     seed: int | None
     dir: Path
     report: dict[str, Any]
+    accuracy: AccuracyResult | None = None
 
     @classmethod
     def of(cls, directory: Path, report: dict[str, Any]) -> PhaseResult:
@@ -233,6 +237,7 @@ class PhaseResult(msgspec.Struct, frozen=True):
             seed=report.get("seed"),
             dir=directory,
             report=report,
+            accuracy=msgspec.convert(report.get("accuracy"), AccuracyResult | None),
         )
 
     def __repr__(self) -> str:
@@ -247,14 +252,38 @@ class PhaseResult(msgspec.Struct, frozen=True):
         counts = self.counts
         return RequestTable(self.dir, self.report["index"], counts.issued - counts.in_flight)
 
+    @property
+    def scores(self) -> Iterator[SampleScore]:
+        """The scores of its requests, one each, read from their file whenever it is used; an accuracy phase's only.
+
+        Raises:
+            ReportError: If it was not scored, when the first is asked for.
+        """
+        return scores_of(self.dir, self.report["index"])
+
     def metric(self, name: str) -> Metric:
         """Return a metric by its name in the report; one without values where it wasn't measured."""
         return Metric(name, self.report["metrics"].get(name))
 
     @property
+    def strategy(self) -> str:
+        """The load strategy in words."""
+        return str((self.report.get("load") or {}).get("words", ""))
+
+    @property
     def load(self) -> dict[str, Any]:
         """The load that was asked for."""
         return dict(self.report.get("load") or {})
+
+    @property
+    def order(self) -> str | None:
+        """How samples were drawn from the dataset; ``None`` where its log no longer tells."""
+        return (self.report.get("config") or {}).get("order")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its settings that differ from the run's options, by their words; empty unless phases were listed."""
+        return dict(self.report.get("settings") or {})
 
     @property
     def failures(self) -> dict[str, Any]:
@@ -338,6 +367,8 @@ def _said(phase: PhaseResult) -> str:
     parts = [f"{phase.name!r}: {phase.counts.ok} ok", f"{phase.counts.failed} failed"]
     parts += [f"{rate:.4g} req/s"] if rate is not None else []
     held = [(name, phase.ttft.percentile(percent)) for name, percent in (("p50", 50), ("p99", 99))]
+    if phase.accuracy is not None and phase.accuracy.mean is not None:
+        parts.append(f"score {phase.accuracy.mean:.4g} of {phase.accuracy.scored}")
     times = " ".join(f"{name} {value:.4g} ms" for name, value in held if not math.isnan(value))
     return ", ".join([*parts, f"TTFT {times}"] if times else parts)
 
@@ -389,6 +420,21 @@ class SessionResult(msgspec.Struct, frozen=True):
     def accuracy_results(self) -> list[PhaseResult]:
         """Results of the accuracy phases."""
         return [phase for phase in self.phases if phase.type == "accuracy"]
+
+    @property
+    def start_ns(self) -> int | None:
+        """When its first phase began, on the run's monotonic clock; ``None`` where none did."""
+        return min((phase.start_ns for phase in self.phases if phase.start_ns is not None), default=None)
+
+    @property
+    def end_ns(self) -> int | None:
+        """When its last phase was over, what it had in flight included; ``None`` where none ended."""
+        return max((phase.end_ns for phase in self.phases if phase.end_ns is not None), default=None)
+
+    @property
+    def late_answers(self) -> int:
+        """Answers of an issuer of the user's own to requests that were not in flight any more; they count nowhere."""
+        return int(self.report["run"].get("late_answers") or 0)
 
     @property
     def environment(self) -> dict[str, Any]:

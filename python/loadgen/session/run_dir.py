@@ -5,17 +5,23 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from loadgen.errors import ConfigError, ReportError
 
 RUNS = Path("loadgen-runs")
 LOG, REPORT, LOCK = "run.log", "report.json", ".lock"
-ANSWERS, COUNTS = "answers.log", "tokens.bin"
+ANSWERS, COUNTS, EVENTS = "answers.log", "tokens.bin", "events.log"
+SCORES = "scores-"
+"""How the names of files with a phase's scores begin."""
+WIDTHS = {"C": "B", "S": "H", "I": "I", "L": "Q"}
+"""The formats of a log's columns as Python's own modules name them."""
 
 
 class RunDir:
@@ -55,11 +61,12 @@ class RunDir:
                     return
 
 
-def create(out: str | None) -> RunDir:
+def create(out: str | None, run_id: str | None = None) -> RunDir:
     """Make a run's directory, with nobody's but the user's access, and lock it.
 
     Args:
         out: Where; ``None`` for a new one below ``loadgen-runs``.
+        run_id: What the run is called; ``None`` makes a name up.
 
     Returns:
         The directory, open.
@@ -67,7 +74,8 @@ def create(out: str | None) -> RunDir:
     Raises:
         ConfigError: If it can't be made or written, or holds a run already.
     """
-    path, run_id = (Path(out), _new_id(None)) if out is not None else _fresh()
+    run_id = run_id or _new_id(RUNS if out is None else None)
+    path = Path(out) if out is not None else RUNS / f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{run_id}"
     try:
         made = not path.exists()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -89,12 +97,6 @@ def create(out: str | None) -> RunDir:
         directory.close()
         raise ConfigError(f"{path} holds a run already", "name another directory, or remove that run")
     return directory
-
-
-def _fresh() -> tuple[Path, str]:
-    now = dt.datetime.now(dt.UTC)
-    run_id = _new_id(RUNS)
-    return RUNS / f"{now:%Y%m%dT%H%M%SZ}-{run_id}", run_id
 
 
 def _new_id(runs: Path | None) -> str:
@@ -203,11 +205,25 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         OSError: If the disk refuses.
     """
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Give a private file to write to, which takes its name when all of it is on the disk, and else is gone.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -216,12 +232,17 @@ def write(path: Path, content: bytes) -> None:
         raise
 
 
-_OURS = (LOG, REPORT, ANSWERS, COUNTS, LOCK)
-_HALF = (f".{REPORT}.", f".{COUNTS}.")
+_OURS = (LOG, REPORT, ANSWERS, COUNTS, EVENTS, LOCK)
+_HALF = (f".{REPORT}.", f".{COUNTS}.", f".{SCORES}")
+_SCORED = re.compile(rf"{SCORES}[0-9]+\.jsonl")
 
 
 def _files(path: Path) -> list[Path]:
-    return [file for file in path.iterdir() if (file.name in _OURS or file.name.startswith(_HALF)) and _is_file(file)]
+    return [file for file in path.iterdir() if _is_ours(file.name) and _is_file(file)]
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or name.startswith(_HALF) or _SCORED.fullmatch(name) is not None
 
 
 def size(path: Path) -> int:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
-from loadgen.session import counting, machine, prepare, run_dir, summary
-from loadgen.session.phase import PhasePlan
+from loadgen.session import counting, machine, prepare, run_dir, scoring, summary
+from loadgen.session.phase import PhaseConfig, PhasePlan, check, phases_of
+from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
+from loadgen.session.strategy import is_planned
+
+if TYPE_CHECKING:
+    from loadgen.session.desk import Desk
+
+Core: TypeAlias = _core.Engine | _core.Sink
+"""What carries a run out: the native engine, or the sink of an issuer of the user's own."""
 
 _POLL_S = 0.1
 
@@ -23,7 +32,7 @@ class Watcher(Protocol):
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """A phase has begun."""
 
-    def going(self, phase: PhasePlan, engine: _core.Engine) -> None:
+    def going(self, phase: PhasePlan, engine: Core) -> None:
         """A phase is going on."""
 
     def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:
@@ -36,14 +45,43 @@ class Run:
     Args:
         config: The options.
         watcher: Sees the run go on.
+        phases: The phases in order; ``None`` takes those that the options ask for.
+        desk: The event loop's part, where Python issues requests or hears of their ends.
+        run_id: What the run is called; ``None`` makes a name up.
+
+    Raises:
+        ConfigError: If the phases don't go together.
     """
 
-    def __init__(self, config: Config, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        watcher: Watcher | None = None,
+        phases: Sequence[PhaseConfig] | None = None,
+        *,
+        desk: Desk | None = None,
+        run_id: str | None = None,
+    ) -> None:
         self._config = config
+        self._listed = phases is not None or bool(config.phases)
+        self._phases = list(phases) if phases is not None else phases_of(config)
+        check(self._phases)
+        for phase in self._phases if desk is None else ():
+            if phase.handler is not None or not is_planned(phase.strategy):
+                raise ConfigError(
+                    f"phase {phase.name} has a handler or a strategy of its own, which need an event loop",
+                    "run it in a BenchmarkSession",
+                )
         self._watcher = watcher
-        self._engine: _core.Engine | None = None
+        self._desk = desk
+        self._id = run_id
+        self._engine: Core | None = None
+        self._failure: tuple[str, BaseException | None] | None = None
+        self._phase: PhasePlan | None = None
+        self._skipped: PhasePlan | None = None
         self._interrupt: str | None = None
         self._grace = 0.0
+        self._begun = 0
         self._state: Literal["preparing", "running", "reporting"] = "preparing"
 
     @property
@@ -59,9 +97,41 @@ class Run:
             grace: Seconds for requests in flight; 0 cancels them now.
         """
         self._interrupt, self._grace = self._interrupt or why, grace
-        engine = self._engine
-        if engine is not None:
-            engine.stop(grace)
+        self._stop_now(grace)
+
+    def stop_phase(self) -> bool:
+        """End the current phase: it issues nothing more, drains, and the next begins. From any thread.
+
+        Returns:
+            Whether there was one.
+        """
+        phase, engine = self._phase, self._engine
+        if phase is None or engine is None:
+            return False
+        self._skipped = phase
+        engine.stop(phase.drain_timeout_s)
+        if self._desk is not None:
+            self._desk.stop_phase()
+        return True
+
+    def fail(self, what: str, problem: BaseException | None) -> None:
+        """End the run because of something that the user brought. What completed is reported first. From any thread.
+
+        Args:
+            what: Who raised it, or what has happened where nothing was raised.
+            problem: What was raised; it is raised again. The first one counts.
+        """
+        if self._failure is None:
+            # The words of a foreign exception may hold anything, secrets too: the report has its type.
+            why = what if problem is None else f"{what} raised {type(problem).__name__}"
+            self._failure = why, problem
+        self._stop_now(0.0)
+
+    def _stop_now(self, grace: float) -> None:
+        if self._engine is not None:
+            self._engine.stop(grace)
+        if self._desk is not None:
+            self._desk.stop(grace)
 
     def execute(self) -> SessionResult:
         """Run it, and return its result; ``report.json`` is written then.
@@ -70,31 +140,35 @@ class Run:
             LoadgenError: If nothing could be sent, or the engine itself failed.
             KeyboardInterrupt: If Python was interrupted; what completed is in the run's directory.
         """
-        config = self._config
-        machine.reserve_descriptors(config, machine.workers(config))
-        plan = prepare.plan(config)
+        config, phases = self._config, self._phases
+        workers = machine.workers(config, phases)
+        machine.reserve_descriptors(config, phases, workers)
+        plan = prepare.plan(config, phases, listed=self._listed)
         with prepare.target(config) as url:
-            model = prepare.model_of(config)
-            prompts = _core.Bodies(*prepare.bodies(plan, model))
-            phases = plan.phases
+            ready = prepare.prepare(plan)
             del plan  # the prompts are in the core now; don't hold them twice
             if self._interrupt is not None:
                 raise RunError(f"stopped before anything was sent ({self._interrupt})")
-            with run_dir.create(config.out) as directory:
-                about = prepare.meta(config, directory.id, model)
-                engine = self._start(prepare.run_config(config, url, directory.path, about), directory)
-                problem = self._drive(engine, phases, prompts, directory.path)
-                problem = problem or _count(directory.path, about["config"])
+            with run_dir.create(config.out, self._id) as directory:
+                about = prepare.meta(config, directory.id, ready)
+                publish = self._desk is not None and self._desk.publishes
+                told = prepare.run_config(config, ready, workers, url, directory.path, about, publish=publish)
+                engine = self._start(told, directory)
+                problem = self._drive(engine, ready, directory.path)
+                if problem is None or self._failure is not None:  # the user's own has raised; the log is whole
+                    settled = self._settle(ready, directory.path, about["config"])
+                    problem = problem or settled
                 report = _report(directory.path, about["config"])
         if problem is not None:
+            problem.add_note(f"what completed is reported in {directory.path}")
             raise problem
         return SessionResult.of(directory.path, report)
 
-    def _start(self, told: str, directory: run_dir.RunDir) -> _core.Engine:
+    def _start(self, told: str, directory: run_dir.RunDir) -> Core:
         # From here on an interrupt goes through the engine, so that nothing it began is left behind.
         self._state = "running"
         try:
-            self._engine = _core.Engine(told)
+            self._engine = _core.Engine(told) if self._desk is None else self._desk.open(told, self.fail)
         except ValueError as error:
             directory.discard()
             raise ConfigError(str(error)) from None
@@ -103,13 +177,11 @@ class Run:
             raise ConfigError(f"can't start the run in {directory.path}: {error}") from None
         return self._engine
 
-    def _drive(
-        self, engine: _core.Engine, phases: list[PhasePlan], prompts: _core.Bodies, directory: Path
-    ) -> BaseException | None:
+    def _drive(self, engine: Core, phases: list[PreparedPhase], directory: Path) -> BaseException | None:
         """Run the phases and close the log; what went wrong is returned, as the report comes first."""
         problem: BaseException | None = None
         try:
-            self._run_phases(engine, phases, prompts, directory)
+            self._run_phases(engine, phases, directory)
         except KeyboardInterrupt as error:
             self.stop("interrupted", 0.0)
             problem = error
@@ -117,33 +189,63 @@ class Run:
             engine.stop(0.0)
             problem = _broken(error)
         try:
+            if self._desk is not None:
+                self._desk.close()
+        except RunError as error:
+            problem = problem or error
+        try:
             engine.finish(*self._outcome(problem))
         except (OSError, RuntimeError) as error:
             problem = problem or _broken(error)
+        try:
+            if self._desk is not None:
+                self._desk.finished()
+        except (OSError, RuntimeError) as error:
+            problem = problem or error
+        if self._failure is not None:
+            problem = self._failure[1] or problem
         self._state, self._engine = "reporting", None
         return problem
 
-    def _run_phases(
-        self, engine: _core.Engine, phases: list[PhasePlan], prompts: _core.Bodies, directory: Path
-    ) -> None:
-        for phase in phases:
+    def _run_phases(self, engine: Core, phases: list[PreparedPhase], directory: Path) -> None:
+        for prepared in phases:
             if self._is_stopped():
                 return
-            engine.begin(phase.json(), prompts)
+            phase = prepared.plan
+            engine.begin(phase.json(), prepared.bodies)
+            self._begun += 1
+            self._phase = phase
             if self._is_stopped():  # it came between the look above and the phase's beginning
                 engine.stop(self._grace)
+            if self._desk is not None:
+                self._desk.begun(prepared)
             if self._watcher is not None:
                 self._watcher.begun(phase, directory)
             end = self._wait(engine, phase)
+            self._phase = None
+            if self._desk is not None:
+                self._desk.ended()
             if self._watcher is not None:
                 self._watcher.ended(phase, end)
-            if end["reason"] in ("early", "disk", "stopped"):
+            if end["reason"] in ("early", "disk", "stopped") and phase is not self._skipped:
                 return
 
-    def _is_stopped(self) -> bool:
-        return self._interrupt is not None
+    def _settle(self, phases: list[PreparedPhase], directory: Path, config: dict[str, Any]) -> RunError | None:
+        """Score and count what the answers were kept for; what went wrong is returned, as the report comes first."""
+        problem: RunError | None = None
+        for index, phase in enumerate(phases[: self._begun]):
+            if phase.dataset is not None:
+                try:
+                    scoring.score_phase(directory, index, phase.dataset.samples, phase.config.scorer)
+                except RunError as error:
+                    problem = problem or error
+        keeps = any(phase.config.options(self._config).save_responses for phase in phases)
+        return problem or _count(directory, config, keeps=keeps)
 
-    def _wait(self, engine: _core.Engine, phase: PhasePlan) -> dict[str, Any]:
+    def _is_stopped(self) -> bool:
+        return self._interrupt is not None or self._failure is not None
+
+    def _wait(self, engine: Core, phase: PhasePlan) -> dict[str, Any]:
         while (end := engine.wait(_POLL_S)) is None:
             if self._watcher is not None:
                 self._watcher.going(phase, engine)
@@ -153,6 +255,8 @@ class Run:
     def _outcome(self, problem: BaseException | None) -> tuple[str, str]:
         if self._interrupt is not None:
             return "interrupted", self._interrupt
+        if self._failure is not None:
+            return "failed", self._failure[0]
         if isinstance(problem, RunError):
             return "failed", problem.message
         return "complete", ""
@@ -162,11 +266,11 @@ def _broken(error: Exception) -> RunError:
     return RunError(f"the engine broke down: {error}")
 
 
-def _count(directory: Path, config: dict[str, Any]) -> RunError | None:
+def _count(directory: Path, config: dict[str, Any], *, keeps: bool) -> RunError | None:
     """Count what the server didn't; what went wrong is returned, as the report comes first."""
     if counting.is_owed(directory, config):
         try:
-            counting.count(directory, config)
+            counting.count(directory, config, keeps=keeps)
         except RunError as error:
             return error
     return None

@@ -11,7 +11,7 @@ import msgspec
 from loadgen import _core
 from loadgen.config import DEFAULTS
 from loadgen.errors import ReportError
-from loadgen.session import run_dir
+from loadgen.session import run_dir, scoring
 
 SCHEMA = 1
 _ENDED_EARLY = {
@@ -88,6 +88,9 @@ def _stored_config(directory: Path) -> dict[str, Any] | None:
 def _options(directory: Path, config: dict[str, Any], percentiles: tuple[float, ...] | None) -> dict[str, Any]:
     wanted = list(percentiles if percentiles is not None else config.get("percentiles") or DEFAULTS["percentiles"])
     found = {"percentiles": wanted, "slo": config.get("slo"), "slo_from": config.get("slo_from")}
+    found["phases"] = {
+        phase["name"]: {"slo": phase["slo"] or {}, "slo_from": phase["slo_from"]} for phase in config.get("phases", ())
+    }
     found["token_counts"] = run_dir.counts(directory)
     return {name: value for name, value in found.items() if value}
 
@@ -110,7 +113,7 @@ def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         summary: The core's summary.
     """
     meta = summary["meta"]
-    phases = [_phase(phase) for phase in summary["phases"]]
+    phases = [_phase(directory, phase) for phase in summary["phases"]]
     status, reason = verdict(summary, meta.get("config", {}).get("max_error_rate", 0.1))
     if status == "interrupted" and reason == "killed" and run_dir.is_running(directory):
         reason = "still running"
@@ -128,14 +131,37 @@ def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "anchor": summary["anchor"],
         "log": {"bytes": summary["log_bytes"], "format": summary["format"], "lost": summary["lost"]},
     }
+    if summary.get("late_answers") is not None:
+        run["late_answers"] = summary["late_answers"]
+    if summary.get("events") is not None:
+        run["events"] = summary["events"]
     return {"schema": SCHEMA, "run": run, "phases": phases}
 
 
-def _phase(phase: dict[str, Any]) -> dict[str, Any]:
+def _phase(directory: Path, phase: dict[str, Any]) -> dict[str, Any]:
     meta = phase.pop("meta") or {}
     if isinstance(phase["config"], dict):
         phase["config"].pop("meta", None)
-    return {**phase, "load": meta.get("load"), "dataset": meta.get("dataset"), "seed": meta.get("seed")}
+    found = {**phase, "load": meta.get("load"), "dataset": meta.get("dataset"), "seed": meta.get("seed")}
+    if phase["type"] == "accuracy":
+        found["scoring"] = meta.get("scoring")
+        found["accuracy"] = scoring.accuracy_of(directory, found)
+    return {**found, "settings": meta["settings"]} if "settings" in meta else found
+
+
+def keeps_answers(report: dict[str, Any]) -> bool:
+    """Return whether a run's answers were kept to stay, by any of its phases.
+
+    Args:
+        report: The run's report.
+    """
+    asked = [phase["type"] == "accuracy" or _saved(phase) for phase in report["phases"]]
+    return bool(report["run"]["config"].get("save_responses")) or any(asked)
+
+
+def _saved(phase: dict[str, Any]) -> bool:
+    request = (phase.get("config") or {}).get("request") or {}
+    return bool(request.get("save_responses"))
 
 
 def _nothing_sent(summary: dict[str, Any]) -> str:
@@ -147,8 +173,30 @@ def _nothing_sent(summary: dict[str, Any]) -> str:
     return "no request was sent"
 
 
+def _problem(phase: dict[str, Any], summary: dict[str, Any], max_error_rate: float) -> str | None:
+    """Return why a measured phase makes its run a failed one; ``None`` where it doesn't."""
+    counts = phase["counts"]
+    judged = counts["ok"] + counts["failed"]
+    if counts["ok"] == 0:
+        return "no request succeeded" if counts["issued"] else _nothing_sent(summary)
+    if counts["failed"] / judged > max_error_rate:
+        return f"{counts['failed'] / judged:.1%} of the requests failed; {max_error_rate:.0%} are allowed"
+    return None
+
+
+def _said_of(phase: dict[str, Any], problem: str, listed: bool) -> str:
+    return f"phase {phase['name']}: {problem}" if listed else problem
+
+
+def _asked_phases(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the phases that the run was given as a list; none where its options made them."""
+    return list((summary.get("meta") or {}).get("config", {}).get("phases", ()))
+
+
 def verdict(summary: dict[str, Any], max_error_rate: float) -> tuple[str, str | None]:
     """Judge a run: whether it is complete, was interrupted or failed, and why.
+
+    Each phase but the warm-ups is judged by itself: the first that failed makes the run a failed one.
 
     Args:
         summary: The core's summary.
@@ -156,20 +204,16 @@ def verdict(summary: dict[str, Any], max_error_rate: float) -> tuple[str, str | 
     """
     if summary["status"] == "interrupted":
         return "interrupted", summary.get("reason")
+    if summary["status"] == "failed" and summary.get("reason"):
+        return "failed", summary["reason"]
+    listed = len(_asked_phases(summary)) > 1  # else there is no need to say which phase
     for phase in summary["phases"]:
         if phase.get("reason") in _ENDED_EARLY:
-            return "failed", _ENDED_EARLY[phase["reason"]]
+            return "failed", _said_of(phase, _ENDED_EARLY[phase["reason"]], listed)
     for phase in summary["phases"]:
-        if phase["type"] == "warmup":
-            continue
-        counts = phase["counts"]
-        judged = counts["ok"] + counts["failed"]
-        if counts["ok"] == 0:
-            return "failed", "no request succeeded" if counts["issued"] else _nothing_sent(summary)
-        if counts["failed"] / judged > max_error_rate:
-            return "failed", (
-                f"{counts['failed'] / judged:.1%} of the requests failed; {max_error_rate:.0%} are allowed"
-            )
+        problem = None if phase["type"] == "warmup" else _problem(phase, summary, max_error_rate)
+        if problem is not None:
+            return "failed", _said_of(phase, problem, listed)
     if summary["status"] == "failed":
         return "failed", summary.get("reason")
     return "complete", None

@@ -72,18 +72,6 @@ pub(super) fn parse(json: &str, facts: &mut Facts) -> Result<(), serde_json::Err
     reader.object(json, Reader::top)
 }
 
-/// The word a server uses for why it stopped.
-pub(super) fn finish(word: &[u8]) -> Finish {
-    match word {
-        b"" => Finish::Unknown,
-        b"stop" => Finish::Stop,
-        b"length" => Finish::Length,
-        b"tool_calls" | b"function_call" => Finish::ToolCalls,
-        b"content_filter" => Finish::ContentFilter,
-        _ => Finish::Other,
-    }
-}
-
 type Fields<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 type Outcome = Result<(), serde_json::Error>;
 
@@ -165,7 +153,7 @@ impl Reader<'_> {
             "finish_reason" => {
                 if let Some((start, end)) = reader.range(value) {
                     let word = &value.as_bytes()[1..=end - start];
-                    reader.facts.finish = finish(word);
+                    reader.facts.finish = Finish::from_word(word);
                 }
                 Ok(())
             }

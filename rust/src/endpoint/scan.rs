@@ -3,8 +3,9 @@
 //! It answers only where it is certain to say what `facts::parse` says, and leaves the rest to that: broken JSON,
 //! errors, repeated keys, escapes in keys, deep nesting, content in parts, audio. Invalid UTF-8 may stand in strings.
 
-use super::facts::{Facts, Kind, Piece, finish};
+use super::facts::{Facts, Kind, Piece};
 use super::text::{plain, string_end};
+use crate::record::Finish;
 
 /// Deeper values are left to the general way.
 const DEPTH: u32 = 64;
@@ -121,7 +122,7 @@ impl<'a> Cursor<'a, '_> {
                     if let [b'"', word @ .., b'"'] = self.value(0)?
                         && !word.is_empty()
                     {
-                        self.facts.finish = finish(word);
+                        self.facts.finish = Finish::from_word(word);
                     }
                 }
                 _ => {

@@ -133,9 +133,9 @@ pub(super) fn obey(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, orders: Orders) {
 
 async fn make_orders(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Orders) {
     let _guard = PanicGuard(Rc::clone(&worker));
-    while let Some(Order { index, sample, planned }) = orders.recv().await {
+    while let Some(Order { index, sample, planned, issued }) = orders.recv().await {
         let sample = sample.unwrap_or_else(|| phase.sample(index));
-        let stamps = Stamps { planned, issued: planned, ..Stamps::default() };
+        let stamps = Stamps { planned, issued, ..Stamps::default() };
         worker.note_issued(&phase, now_ns().saturating_sub(planned));
         send(&worker, &phase, Ticket { index, sample, stamps });
     }

@@ -14,8 +14,10 @@ pub(super) struct Order {
     pub(super) index: u64,
     /// The sample asked for; `None` for the one that the phase's order has at this index.
     pub(super) sample: Option<u64>,
-    /// When it was asked for.
+    /// When it should have been asked for.
     pub(super) planned: u64,
+    /// When it was asked for.
+    pub(super) issued: u64,
 }
 
 /// One worker's orders; ends after the last one that was let through.
@@ -46,19 +48,22 @@ impl Gate {
         (Self { open: Mutex::new(Some(Queues { workers, next: 0 })) }, orders)
     }
 
-    /// Let one request through to the next worker, if `claim(now)` gives it an index; that index.
+    /// Let one request through to the next worker, if `claim(now)` gives it an index; that index. `planned_ns` if the
+    /// moment it should have come is not now.
     pub(super) fn pass(
         &self,
         sample: Option<u64>,
+        planned_ns: Option<u64>,
         claim: impl FnOnce(u64) -> Option<u64>,
     ) -> Result<Option<u64>, WorkerGone> {
         let mut open = self.lock();
         let Some(Queues { workers, next }) = &mut *open else { return Ok(None) };
-        let planned = now_ns();
-        let Some(index) = claim(planned) else { return Ok(None) };
+        let now = now_ns();
+        let planned = planned_ns.map_or(now, |ns| ns.clamp(1, now));
+        let Some(index) = claim(now) else { return Ok(None) };
         let worker = *next;
         *next = (worker + 1) % workers.len();
-        workers[worker].send(Order { index, sample, planned }).map_err(|_| WorkerGone)?;
+        workers[worker].send(Order { index, sample, planned, issued: now }).map_err(|_| WorkerGone)?;
         Ok(Some(index))
     }
 
@@ -85,11 +90,11 @@ mod tests {
     fn orders_go_round_the_workers_and_end_where_the_gate_was_closed() {
         let (gate, mut orders) = Gate::new(2);
         for i in 0..5 {
-            assert_eq!(gate.pass(None, |_| Some(i)), Ok(Some(i)));
+            assert_eq!(gate.pass(None, None, |_| Some(i)), Ok(Some(i)));
         }
-        assert_eq!(gate.pass(None, |_| None), Ok(None), "what gets no index goes to nobody");
+        assert_eq!(gate.pass(None, None, |_| None), Ok(None), "what gets no index goes to nobody");
         gate.close();
-        assert_eq!(gate.pass(None, |_| unreachable!("nothing is claimed behind a closed gate")), Ok(None));
+        assert_eq!(gate.pass(None, None, |_| unreachable!("nothing is claimed behind a closed gate")), Ok(None));
         assert_eq!((indices(&mut orders[0]), indices(&mut orders[1])), (vec![0, 2, 4], vec![1, 3]));
         assert!(orders.iter().all(|orders| orders.is_closed()));
     }
@@ -98,6 +103,6 @@ mod tests {
     fn an_order_for_a_worker_that_is_gone_is_an_error() {
         let (gate, orders) = Gate::new(1);
         drop(orders);
-        assert_eq!(gate.pass(None, |_| Some(0)), Err(WorkerGone));
+        assert_eq!(gate.pass(None, None, |_| Some(0)), Err(WorkerGone));
     }
 }

@@ -1,5 +1,6 @@
 //! The engine: workers that share nothing take requests from one plan, make them, and write what happened.
 
+mod account;
 mod bodies;
 mod completions;
 pub mod config;
@@ -14,6 +15,7 @@ mod reception;
 mod request;
 mod run;
 mod settings;
+mod sink;
 mod ticker;
 mod timer;
 mod usage;
@@ -23,3 +25,4 @@ pub use bodies::{Bodies, BodiesError};
 pub use completions::{Completion, Texts};
 pub use phase::StopReason;
 pub use run::{Engine, EngineError};
+pub use sink::{Ending, Issued, Sink};

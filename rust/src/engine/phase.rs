@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::bodies::Bodies;
 use super::config::PhaseConfig;
 use super::manual::{Gate, WorkerGone};
+use super::run::EngineError;
 use super::settings::Settings;
 use crate::record::{Failure, Row};
 use crate::schedule::{Arrivals, Load};
@@ -190,9 +191,9 @@ impl Phase {
 
     /// Ask a worker for one request now, of this sample or of the order's next; its index in the session. `None` when the
     /// phase takes no more, or takes none from outside.
-    pub fn issue(&self, sample: Option<u64>) -> Result<Option<u64>, WorkerGone> {
+    pub fn issue(&self, sample: Option<u64>, planned_ns: Option<u64>) -> Result<Option<u64>, WorkerGone> {
         let Some(gate) = &self.gate else { return Ok(None) };
-        let passed = gate.pass(sample, |now| {
+        let passed = gate.pass(sample, planned_ns, |now| {
             if now.saturating_sub(self.start(now)) >= self.duration_ns() {
                 self.end(StopReason::Duration);
                 return None;
@@ -204,6 +205,30 @@ impl Phase {
             self.stop(StopReason::Requests);
         }
         Ok(passed.map(|index| self.first_id + index))
+    }
+
+    /// Refuse a sample that there isn't.
+    pub fn check_sample(&self, sample: Option<u64>) -> Result<(), EngineError> {
+        let count = u64::from(self.bodies.count().get());
+        match sample.filter(|&sample| sample >= count) {
+            Some(sample) => Err(EngineError::Phase(format!("sample {sample} of {count}: they are counted from 0"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What makes the prompt of the request with this index in the session unlike every other; empty unless asked for.
+    pub fn marker(&self, request: u64) -> String {
+        if self.config.unique_prompts && self.bodies.has_holes() {
+            format!("#{:x}.{request} ", self.config.seed)
+        } else {
+            String::new()
+        }
+    }
+
+    /// A body: what the engine opens it with, the sample's, and a marker in the sample's hole.
+    pub fn pieces<'a>(&'a self, sample: u64, ask_usage: bool, marker: &'a str) -> [&'a [u8]; 4] {
+        let (before, after) = self.bodies.parts(sample as usize);
+        [self.settings.opening(ask_usage), before, marker.as_bytes(), after]
     }
 
     /// Whether `index` is the last that can be claimed.
@@ -410,7 +435,10 @@ mod tests {
     #[test]
     fn what_is_issued_from_outside_has_the_sessions_numbers_and_ends_at_the_limit() {
         let (p, mut orders) = manual(r#","requests":2"#);
-        assert_eq!([p.issue(Some(7)), p.issue(None), p.issue(None)], [Ok(Some(100)), Ok(Some(101)), Ok(None)]);
+        assert_eq!(
+            [p.issue(Some(7), None), p.issue(None, None), p.issue(None, None)],
+            [Ok(Some(100)), Ok(Some(101)), Ok(None)]
+        );
         let taken: Vec<_> = std::iter::from_fn(|| orders.try_recv().ok()).map(|o| (o.index, o.sample)).collect();
         assert_eq!(taken, [(0, Some(7)), (1, None)]);
         assert!(orders.is_closed(), "the last request closes the gate: nobody need say that it was the last");
@@ -420,19 +448,19 @@ mod tests {
     #[test]
     fn nothing_is_issued_from_outside_once_the_phase_has_stopped_or_its_time_is_over() {
         let (p, orders) = manual("");
-        assert_eq!(p.issue(None), Ok(Some(100)));
+        assert_eq!(p.issue(None, None), Ok(Some(100)));
         p.stop(StopReason::Stopped);
-        assert_eq!((p.issue(None), p.reason()), (Ok(None), Some(StopReason::Stopped)));
+        assert_eq!((p.issue(None, None), p.reason()), (Ok(None), Some(StopReason::Stopped)));
         assert!(!orders.is_empty() && orders.is_closed(), "what was promised is still made");
         let (p, orders) = manual(r#","duration_s":0"#);
-        assert_eq!((p.issue(None), p.reason()), (Ok(None), Some(StopReason::Duration)));
+        assert_eq!((p.issue(None, None), p.reason()), (Ok(None), Some(StopReason::Duration)));
         assert!(orders.is_empty() && orders.is_closed());
     }
 
     #[test]
     fn a_phase_with_a_plan_takes_nothing_from_outside() {
         let p = closed(3);
-        assert_eq!((p.issue(None), p.stopped()), (Ok(None), false));
+        assert_eq!((p.issue(None, None), p.stopped()), (Ok(None), false));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::record::{Attempt, AttemptKind, Detail, Failure, Row, StampSource, Sta
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(20);
 
 /// So many failures of a phase keep their words, on each worker.
-const TEXTS_KEPT: u32 = 50;
+pub(super) const TEXTS_KEPT: u32 = 50;
 
 /// A request taken from the plan.
 #[derive(Clone, Copy, Debug)]
@@ -55,12 +55,11 @@ macro_rules! aids {
     ($request:ident) => {
         Aids {
             buffer: &$request.worker.buffer,
-            live: &$request.worker.live,
+            live: &$request.phase.live,
             shard: &$request.worker.shard,
             flight: &$request.flight,
             request: $request.id(),
             phase: $request.phase.shared.index,
-            current: &$request.worker.current,
             events: $request.worker.events.as_deref(),
         }
     };
@@ -230,31 +229,16 @@ impl Request {
     fn render(&mut self, connection: &mut Connection) {
         connection.reset(&self.phase.shared);
         self.asked_usage = self.asks_usage();
-        let marker = self.marker();
-        self.settings().template.render(&self.pieces(&marker), &mut connection.out);
+        let marker = self.phase.shared.marker(self.id());
+        let pieces = self.phase.shared.pieces(self.ticket.sample, self.asked_usage, &marker);
+        self.settings().template.render(&pieces, &mut connection.out);
         self.bytes_out += connection.out.len() as u64;
     }
 
     fn body(&mut self) -> Bytes {
         self.asked_usage = self.asks_usage();
-        let marker = self.marker();
-        self.pieces(&marker).concat().into()
-    }
-
-    /// The body: what the engine opens it with, the sample's, and a marker in the sample's hole.
-    fn pieces<'a>(&'a self, marker: &'a str) -> [&'a [u8]; 4] {
-        let (before, after) = self.phase.shared.bodies.parts(self.ticket.sample as usize);
-        [self.settings().opening(self.asked_usage), before, marker.as_bytes(), after]
-    }
-
-    /// What makes a prompt unlike every other; empty unless asked for.
-    fn marker(&self) -> String {
-        let config = &self.phase.shared.config;
-        if config.unique_prompts && self.phase.shared.bodies.has_holes() {
-            format!("#{:x}.{} ", config.seed, self.id())
-        } else {
-            String::new()
-        }
+        let marker = self.phase.shared.marker(self.id());
+        self.phase.shared.pieces(self.ticket.sample, self.asked_usage, &marker).concat().into()
     }
 
     /// A server that answers 400 or 422 because it does not know `stream_options`: asked again without it.
@@ -398,7 +382,7 @@ async fn patiently<T, F: Future<Output = Result<T, Fault>>>(connect: impl Fn() -
 }
 
 /// A text as it may be kept: a server may echo what it was sent, credentials included.
-fn masked<'a>(secrets: &Secrets, text: &'a [u8]) -> Cow<'a, [u8]> {
+pub(super) fn masked<'a>(secrets: &Secrets, text: &'a [u8]) -> Cow<'a, [u8]> {
     match secrets.redact(&String::from_utf8_lossy(text)) {
         Cow::Borrowed(_) => Cow::Borrowed(text),
         Cow::Owned(clean) => Cow::Owned(clean.into_bytes()),

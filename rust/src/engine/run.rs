@@ -9,21 +9,20 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::{Barrier, mpsc};
 
+use super::account::{Account, session_of, tell_end, tell_run_end};
 use super::bodies::Bodies;
 use super::completions::{Completion, Taker};
 use super::config::{PhaseConfig, PhaseType, RunConfig};
 use super::events::flush_all;
 use super::manual::{Gate, Orders};
-use super::phase::{Phase, SharedPhase, StopReason, Ways};
+use super::phase::{SharedPhase, StopReason, Ways};
 use super::settings::{Settings, UsageRefusals};
-use super::ticker::Ticker;
 use super::worker::{Command, Outfit, work};
-use crate::clock::{Anchor, now_ns};
 use crate::event::{EventQueue, EventsError, RunEvents};
 use crate::http::{ConnectConfigError, Connector, Target, TargetError, TlsOptions};
-use crate::record::{Backlog, LogError, LogHeader, LogWriter};
+use crate::record::{Backlog, LogError};
 use crate::schedule::Load;
-use crate::series::{LiveCopy, LiveShard};
+use crate::series::{LiveCopy, Segment, SeriesError};
 use crate::sync::Arc;
 
 /// Why a run could not start or go on.
@@ -39,6 +38,9 @@ pub enum EngineError {
     /// The run log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The live metrics: not even private memory could be had.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
     /// The events.
     #[error(transparent)]
     Events(#[from] EventsError),
@@ -51,6 +53,9 @@ pub enum EngineError {
     /// Something that was asked of a phase can't be done.
     #[error("{0}")]
     Phase(String),
+    /// A call in a child of the process that started the run.
+    #[error("this run belongs to the process that started it: after a fork, the child starts its own")]
+    Forked,
     /// Something in a worker that should not happen.
     #[error("{0}")]
     Worker(String),
@@ -61,7 +66,6 @@ pub(super) struct RunShared {
     pub(super) config: RunConfig,
     target: Target,
     pub(super) connector: Connector,
-    pub(super) lives: Vec<Arc<LiveShard>>,
     pub(super) backlog: Backlog,
     pub(super) usage_refusals: UsageRefusals,
     failure: Mutex<Option<String>>,
@@ -78,11 +82,8 @@ pub struct Engine {
 }
 
 struct Control {
-    log: Option<Arc<LogWriter>>,
-    ticker: Option<Ticker>,
+    account: Account,
     workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<()>)>,
-    phases: Vec<SharedPhase>,
-    reported: usize,
 }
 
 impl Control {
@@ -103,13 +104,11 @@ impl Engine {
         };
         let connect_timeout = Duration::from_secs_f64(config.connect_timeout_s);
         let connector = Connector::new(&target, &tls, config.proxy.as_deref(), connect_timeout)?;
-        let session = config.meta.get("id").and_then(Value::as_str).unwrap_or("run").to_owned();
-        let header = LogHeader { anchor: Anchor::now(), session, meta: config.meta.clone() };
-        let log = LogWriter::create(&config.dir, &header, config.save_responses || config.keep_uncounted)?;
+        let mut account = Account::open(&config, config.workers)?;
+        let (log, live) = (account.log()?, Arc::clone(account.live()));
         let run = Arc::new(RunShared {
             target,
             connector,
-            lives: (0..config.workers).map(|_| Arc::default()).collect(),
             backlog: log.backlog(),
             usage_refusals: UsageRefusals::default(),
             failure: Mutex::new(None),
@@ -118,7 +117,8 @@ impl Engine {
         let (completions, teller) = Taker::new()?;
         let sources: Vec<u16> = (0..run.config.workers).collect();
         let events = run.config.events.as_ref();
-        let events = events.map(|config| RunEvents::start(config, &log, &header.session, &sources)).transpose()?;
+        let events =
+            events.map(|config| RunEvents::start(config, log, session_of(&run.config), &sources)).transpose()?;
         let (events, emitters) = events.unzip();
         let mut emitters = emitters.into_iter().flatten();
         let workers = (0..run.config.workers)
@@ -126,14 +126,14 @@ impl Engine {
                 let (sender, commands) = mpsc::unbounded_channel();
                 let run = Arc::clone(&run);
                 let emitter = emitters.next();
-                let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), emitter };
+                let turns = Arc::clone(&live.turns()[usize::from(id)]);
+                let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), turns, emitter };
                 let thread = std::thread::Builder::new().name(format!("loadgen-{id}"));
                 Ok((sender, thread.spawn(move || work(outfit, run, commands))?))
             })
             .collect::<Result<Vec<_>, std::io::Error>>()?;
-        let log = Arc::new(log);
-        let ticker = Some(Ticker::start(Arc::clone(&run), Arc::clone(&log))?);
-        let control = Control { log: Some(log), ticker, workers, phases: Vec::new(), reported: 0 };
+        account.tick()?;
+        let control = Control { account, workers };
         Ok(Self { run, process: std::process::id(), completions, events, control: Mutex::new(control) })
     }
 
@@ -142,48 +142,33 @@ impl Engine {
         self.check_process()?;
         let (ways, orders) = self.ways(config, bodies)?;
         let mut control = self.control();
-        if control.phases.len() > control.reported {
-            return Err(EngineError::State("a phase is still running: wait for its end first"));
-        }
-        let log = control.log.as_ref().ok_or(EngineError::State("the run has finished"))?;
-        let first_id = control.phases.last().map_or(0, |p| p.first_id + p.claimed());
-        let index = u16::try_from(control.phases.len()).map_err(|_| EngineError::State("65,536 phases at most"))?;
-        if ways.settings.keep_answers() {
-            log.keep_answers()?;
-        }
-        let mut told = json!(ways.config);
-        told["request"] = ways.settings.account();
-        log.meta(&json!({
-            "event": "phase_start", "phase": index, "ns": now_ns(), "first_id": first_id, "config": told
-        }))?;
-        let phase = Arc::new(Phase::new(index, first_id, ways, self.run.config.workers));
-        control.phases.push(Arc::clone(&phase));
-        control.ticker.iter().for_each(|ticker| ticker.watch(index));
+        let (phase, lives) = control.account.begin(ways)?;
         let barrier = Arc::new(Barrier::new(usize::from(self.run.config.workers)));
         let workers = control.senders();
         drop(control);
         if let Some(events) = self.events.as_ref().filter(|_| phase.config.kind == PhaseType::Performance) {
-            events.start_tracking(index, &phase.config.name, || flush_all(&workers));
+            events.start_tracking(phase.index, &phase.config.name, || flush_all(&workers));
         }
         let mut orders = orders.into_iter();
-        for worker in workers {
+        for (worker, live) in workers.into_iter().zip(lives) {
             let (phase, barrier, orders) = (Arc::clone(&phase), Arc::clone(&barrier), orders.next());
+            let live = Box::new(live);
             // A closed channel means that the worker failed; `wait` reports that.
-            let _ = worker.send(Command::Begin { phase, barrier, orders });
+            let _ = worker.send(Command::Begin { phase, barrier, live, orders });
         }
         Ok(())
     }
 
     /// Send one request of a manual phase now, of this sample or of the order's next: its index in the session. `None`
-    /// when the phase takes no more: its limits are reached, or it was stopped.
-    pub fn issue(&self, sample: Option<u64>) -> Result<Option<u64>, EngineError> {
+    /// when the phase takes no more: its limits are reached, or it was stopped. `planned_ns` if the moment it should have
+    /// started is not now.
+    pub fn issue(&self, sample: Option<u64>, planned_ns: Option<u64>) -> Result<Option<u64>, EngineError> {
         self.check_process()?;
         let phase = self.manual()?;
-        let count = u64::from(phase.bodies.count().get());
-        if let Some(sample) = sample.filter(|&sample| sample >= count) {
-            return Err(EngineError::Phase(format!("sample {sample} of {count}: they are counted from 0")));
-        }
-        phase.issue(sample).map_err(|gone| EngineError::Worker(self.run.failure().unwrap_or_else(|| gone.to_string())))
+        phase.check_sample(sample)?;
+        phase
+            .issue(sample, planned_ns)
+            .map_err(|gone| EngineError::Worker(self.run.failure().unwrap_or_else(|| gone.to_string())))
     }
 
     /// Nothing more will be issued in the manual phase: it drains and ends.
@@ -196,7 +181,7 @@ impl Engine {
     /// Wait up to `timeout` for the newest phase's start, when its connections are there: that moment, in monotonic
     /// nanoseconds. A manual phase also starts with its first request.
     pub fn start_ns(&self, timeout: Duration) -> Option<u64> {
-        let phase = self.control().phases.last().cloned();
+        let phase = self.control().account.latest().cloned();
         phase.and_then(|phase| phase.wait_started(timeout))
     }
 
@@ -219,7 +204,7 @@ impl Engine {
     /// Wait up to `timeout` for the current phase's end; what became of it, or `None` while it runs.
     pub fn wait(&self, timeout: Duration) -> Result<Option<Value>, EngineError> {
         self.check_process()?;
-        let (phase, log) = self.current()?;
+        let (phase, log) = self.control().account.current()?;
         let over = phase.wait(timeout);
         if let Some(failure) = self.run.failure() {
             return Err(EngineError::Worker(failure));
@@ -231,31 +216,26 @@ impl Engine {
             let workers = self.control().senders();
             events.stop_tracking(phase.index, || flush_all(&workers));
         }
-        let mut end = self.phase_end(&phase);
-        log.meta(&end)?;
-        log.sync()?;
-        let mut control = self.control();
-        control.reported = control.phases.len();
-        if let Some(fields) = end.as_object_mut() {
-            fields.insert("name".into(), phase.config.name.clone().into());
-        }
+        let settings = &phase.settings;
+        let usage_refused = settings.wants_usage() && self.run.usage_refusals.has(settings.api);
+        let end = tell_end(&phase, &log, json!({"usage_refused": usage_refused}))?;
+        self.control().account.reported();
         Ok(Some(end))
     }
 
     /// The sum over all workers at this moment, and the seconds since the current phase started.
     pub fn live(&self) -> (LiveCopy, f64) {
-        let mut copy = LiveCopy::default();
-        self.run.lives.iter().for_each(|live| live.add_to(&mut copy));
-        let started = self.control().phases.last().and_then(|p| p.started());
-        (copy, started.map_or(0.0, |s| now_ns().saturating_sub(s) as f64 / 1e9))
+        self.control().account.now()
+    }
+
+    /// The live metrics, as they are shared with other processes.
+    pub fn segment(&self) -> Arc<Segment> {
+        Arc::clone(self.control().account.live().segment())
     }
 
     /// Stop issuing; what is in flight may go on for `grace`.
     pub fn stop(&self, grace: Duration) {
-        if let Some(phase) = self.control().phases.last() {
-            phase.stop(StopReason::Stopped);
-            phase.cancel_at(now_ns().saturating_add(grace.as_nanos() as u64));
-        }
+        self.control().account.stop(grace);
     }
 
     /// End the run: cancel what is left in flight, close the log. Again and again does no harm.
@@ -263,31 +243,20 @@ impl Engine {
     /// `status` and `reason` are what the log says of the run's end.
     pub fn finish(&self, status: &str, reason: &str) -> Result<(), EngineError> {
         self.check_process()?;
-        let (log, ticker, workers) = {
+        let (log, live, workers) = {
             let mut control = self.control();
-            for phase in &control.phases {
-                // Without a stop each request that is cancelled would only make room for the plan's next.
-                phase.stop(StopReason::Stopped);
-                phase.cancel_at(0);
-            }
-            (control.log.take(), control.ticker.take(), std::mem::take(&mut control.workers))
+            let live = Arc::clone(control.account.live());
+            (control.account.close(), live, std::mem::take(&mut control.workers))
         };
-        drop(ticker);
         for (sender, thread) in workers {
             drop(sender);
             if thread.join().is_err() {
                 self.run.fail("a worker panicked; its last rows may be missing".to_owned());
             }
         }
+        live.finish(status == "complete");
         let Some(log) = log else { return Ok(()) };
-        let mut end = json!({"event": "run_end", "ns": now_ns(), "status": status, "reason": reason});
-        if let Some(events) = &self.events {
-            events.end(status);
-            end["events"] = events.account(&log)?;
-        }
-        log.meta(&end)?;
-        let log = Arc::try_unwrap(log).map_err(|_| EngineError::State("the log is still in use"))?;
-        log.finish()?;
+        tell_run_end(log, status, reason, self.events.as_ref(), json!({}))?;
         self.run.failure().map_or(Ok(()), |failure| Err(EngineError::Worker(failure)))
     }
 
@@ -310,53 +279,18 @@ impl Engine {
     }
 
     fn manual(&self) -> Result<SharedPhase, EngineError> {
-        let phase = self.control().phases.last().filter(|phase| phase.is_manual()).cloned();
+        let phase = self.control().account.latest().filter(|phase| phase.is_manual()).cloned();
         phase.ok_or(EngineError::State("only a phase whose load is manual is issued from outside: begin one first"))
-    }
-
-    fn current(&self) -> Result<(SharedPhase, Arc<LogWriter>), EngineError> {
-        let control = self.control();
-        let begin = EngineError::State("no phase is running: begin one first");
-        let phase = control.phases.get(control.reported).ok_or(begin)?;
-        let log = control.log.as_ref().ok_or(EngineError::State("the run has finished"))?;
-        Ok((Arc::clone(phase), Arc::clone(log)))
     }
 
     /// After a fork the child has this object, but none of its threads.
     fn check_process(&self) -> Result<(), EngineError> {
-        if self.process == std::process::id() {
-            return Ok(());
-        }
-        Err(EngineError::State(
-            "this run belongs to the process that started it: after a fork, the child starts its own",
-        ))
+        if self.process == std::process::id() { Ok(()) } else { Err(EngineError::Forked) }
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
         // A poisoned lock means that a caller panicked between two steps; closing the log is still worth trying.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn phase_end(&self, phase: &Phase) -> Value {
-        let (tally, end_ns) = phase.tally();
-        let counts = tally.map(|t| {
-            json!({
-                "issued": t.issued, "ok": t.ok, "failed": t.failed, "cancelled": t.cancelled,
-                "reconnects": t.reconnects,
-            })
-        });
-        json!({
-            "event": "phase_end",
-            "phase": phase.index,
-            "ns": now_ns(),
-            "start_ns": phase.started(),
-            "issue_end_ns": phase.issue_end_ns(),
-            "end_ns": end_ns,
-            "reason": phase.reason().map_or("requests", StopReason::name),
-            "counts": counts,
-            "usage_refused": phase.settings.wants_usage() && self.run.usage_refusals.has(phase.settings.api),
-            "never_issued": phase.never_issued(),
-        })
     }
 }
 
@@ -365,7 +299,8 @@ impl Drop for Engine {
         if self.check_process().is_err() {
             // The threads that these would be joined with are in the other process.
             if let Ok(mut control) = self.control.try_lock() {
-                std::mem::forget((control.log.take(), control.ticker.take(), std::mem::take(&mut control.workers)));
+                control.account.forget();
+                std::mem::forget(std::mem::take(&mut control.workers));
             }
             return;
         }

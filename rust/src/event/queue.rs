@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::sync::{Mutex, PoisonError};
 
 use super::frame::SESSION_SOURCE;
-use super::ring::{Consumer, Producer, Proven, ring};
+use super::ring::{Consumer, Gauge, Producer, Proven, ring};
 use crate::bell::Bell;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -24,18 +24,27 @@ struct Lane {
     taken: AtomicU64,
 }
 
+/// A frame under way.
+struct Parcel {
+    frame: Vec<u8>,
+    /// With a frame of the session: how much each worker had put in before. Those go first, and what comes later after.
+    after: Vec<u64>,
+}
+
 /// A source's end: puts finished frames in, and never waits.
 pub struct FrameSender {
-    ring: Producer<Vec<u8>>,
+    ring: Producer<Parcel>,
     lane: Arc<Lane>,
     bell: Arc<Bell>,
     /// Bytes put in so far.
     sent: u64,
+    /// Of the session's sender: the workers' rings.
+    workers: Vec<Gauge<Parcel>>,
 }
 
 struct FrameReceiver {
     source: u16,
-    ring: Consumer<Vec<u8>>,
+    ring: Consumer<Parcel>,
     lane: Arc<Lane>,
 }
 
@@ -50,13 +59,11 @@ struct Lanes {
     session: FrameReceiver,
     /// The worker whose turn it is.
     turn: usize,
-    /// Frames of the session that wait, and how far each worker's ring must be emptied before they go.
-    barrier: Option<Barrier>,
-}
-
-struct Barrier {
-    session: u64,
-    workers: Vec<u64>,
+    /// The session's next frame, until what was before it has gone.
+    waiting: Option<Parcel>,
+    /// How far the workers' rings may be emptied while none waits: how full they were before the session's was looked
+    /// into and found empty. Whatever it says later, these were before it.
+    free: Vec<u64>,
 }
 
 /// A queue for these sources and the session: each one's sender in order, the session's last, and the queue.
@@ -66,15 +73,17 @@ struct Barrier {
 pub fn event_queue(sources: &[u16]) -> io::Result<(Vec<FrameSender>, EventQueue)> {
     let bell = Arc::new(Bell::new()?);
     let lane = |&source: &u16| {
-        let (producer, consumer) = ring::<Vec<u8>, Proven>(MOST_FRAMES);
+        let (ring, consumer) = ring::<Parcel, Proven>(MOST_FRAMES);
         let lane = Arc::new(Lane::default());
-        let sender = FrameSender { ring: producer, lane: Arc::clone(&lane), bell: Arc::clone(&bell), sent: 0 };
+        let sender = FrameSender { ring, lane: Arc::clone(&lane), bell: Arc::clone(&bell), sent: 0, workers: vec![] };
         (sender, FrameReceiver { source, ring: consumer, lane })
     };
     let (mut senders, workers): (Vec<_>, Vec<_>) = sources.iter().map(lane).unzip();
-    let (sender, session) = lane(&SESSION_SOURCE);
+    let (mut sender, session) = lane(&SESSION_SOURCE);
+    sender.workers = workers.iter().map(|from| from.ring.gauge()).collect();
     senders.push(sender);
-    let lanes = Mutex::new(Lanes { workers, session, turn: 0, barrier: None });
+    let free = vec![0; workers.len()];
+    let lanes = Mutex::new(Lanes { workers, session, turn: 0, waiting: None, free });
     Ok((senders, EventQueue { bell, lanes }))
 }
 
@@ -84,7 +93,8 @@ impl FrameSender {
         let size = frame.len() as u64;
         // Relaxed: a bound on memory; pairs with the store in `FrameReceiver::take`.
         let waiting = self.sent - self.lane.taken.load(Ordering::Relaxed);
-        if waiting + size > MOST_BYTES || self.ring.push(frame).is_err() {
+        let after = self.workers.iter().map(Gauge::reach).collect();
+        if waiting + size > MOST_BYTES || self.ring.push(Parcel { frame, after }).is_err() {
             // Relaxed: a counter of its own; pairs with the load in `EventQueue::dropped_by_source`.
             self.lane.dropped.fetch_add(u64::from(records), Ordering::Relaxed);
             return;
@@ -99,12 +109,12 @@ impl FrameSender {
 }
 
 impl FrameReceiver {
-    fn take(&mut self) -> Option<Vec<u8>> {
-        let frame = self.ring.pop()?;
+    fn take(&mut self) -> Option<Parcel> {
+        let parcel = self.ring.pop()?;
         // Relaxed: pairs with the load in `FrameSender::send`; one taker at a time, so a load and a store will do.
-        let taken = self.lane.taken.load(Ordering::Relaxed) + frame.len() as u64;
+        let taken = self.lane.taken.load(Ordering::Relaxed) + parcel.frame.len() as u64;
         self.lane.taken.store(taken, Ordering::Relaxed);
-        Some(frame)
+        Some(parcel)
     }
 
     fn is_empty(&mut self) -> bool {
@@ -151,39 +161,43 @@ impl EventQueue {
 
 impl Lanes {
     fn next(&mut self) -> Option<Vec<u8>> {
-        if self.barrier.is_none() {
-            let session = self.session.ring.reach();
-            if session > self.session.ring.at() {
-                // A worker flushes before the session's frame is put in: having seen the one, we see the others.
-                let workers = self.workers.iter_mut().map(|from| from.ring.reach()).collect();
-                self.barrier = Some(Barrier { session, workers });
+        loop {
+            if let Some(frame) = self.next_of_workers() {
+                return Some(frame);
+            }
+            if let Some(parcel) = self.waiting.take() {
+                return Some(parcel.frame);
+            }
+            // In this order: a worker's frame that follows from a word of the session is put in after it, so whoever
+            // sees that frame here finds that word there.
+            let full: Vec<u64> = self.workers.iter_mut().map(|from| from.ring.reach()).collect();
+            self.waiting = self.session.take();
+            if self.waiting.is_none() {
+                if full == self.free {
+                    return None;
+                }
+                self.free = full;
             }
         }
-        if let Some(frame) = self.next_of_workers() {
-            return Some(frame);
-        }
-        let frame = self.barrier.is_some().then(|| self.session.take()).flatten();
-        self.barrier.take_if(|barrier| self.session.ring.at() >= barrier.session);
-        frame
     }
 
-    /// One frame, from each worker in turn, and none from beyond a barrier.
+    /// One frame, from each worker in turn, as far as they may be emptied.
     fn next_of_workers(&mut self) -> Option<Vec<u8>> {
+        let until = self.waiting.as_ref().map_or(&self.free, |parcel| &parcel.after);
         for _ in 0..self.workers.len() {
             let turn = self.turn;
             self.turn = (turn + 1) % self.workers.len();
             let from = &mut self.workers[turn];
-            if self.barrier.as_ref().is_some_and(|barrier| from.ring.at() >= barrier.workers[turn]) {
-                continue;
-            }
-            if let Some(frame) = from.take() {
-                return Some(frame);
+            if from.ring.at() < until[turn]
+                && let Some(parcel) = from.take()
+            {
+                return Some(parcel.frame);
             }
         }
         None
     }
 
     fn holds_more(&mut self) -> bool {
-        !self.session.is_empty() || self.workers.iter_mut().any(|from| !from.is_empty())
+        self.waiting.is_some() || !self.session.is_empty() || self.workers.iter_mut().any(|from| !from.is_empty())
     }
 }

@@ -59,6 +59,9 @@ pub struct Consumer<T, O: Orders = Proven> {
     tail: u64,
 }
 
+/// Reads how much has been put into a ring, from any thread.
+pub struct Gauge<T, O: Orders = Proven>(Arc<Ring<T, O>>);
+
 /// A ring with room for `capacity` values, a power of two, by its two ends.
 pub fn ring<T, O: Orders>(capacity: usize) -> (Producer<T, O>, Consumer<T, O>) {
     debug_assert!(capacity.is_power_of_two());
@@ -98,7 +101,20 @@ impl<T, O: Orders> Producer<T, O> {
     }
 }
 
+impl<T, O: Orders> Gauge<T, O> {
+    /// How many have been put in so far. A consumer that learns of it finds at least as many.
+    pub fn reach(&self) -> u64 {
+        // SEE: pairs with PUBLISH in `push`.
+        self.0.tail.0.load(O::SEE)
+    }
+}
+
 impl<T, O: Orders> Consumer<T, O> {
+    /// For others to read how much has been put in.
+    pub fn gauge(&self) -> Gauge<T, O> {
+        Gauge(Arc::clone(&self.ring))
+    }
+
     /// Take the oldest value out.
     pub fn pop(&mut self) -> Option<T> {
         if self.head == self.tail && self.reach() == self.head {
@@ -181,7 +197,7 @@ mod tests {
 }
 
 #[cfg(all(test, loadgen_loom))]
-mod tests {
+mod model {
     use super::*;
 
     /// Two values through one slot: the second waits for the first to be taken out.

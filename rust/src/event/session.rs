@@ -114,8 +114,10 @@ impl RunEvents {
     /// A performance phase begins to count. `barrier` sends on its way whatever the sources have buffered.
     pub fn start_tracking(&self, phase: u16, name: &str, barrier: impl FnOnce()) {
         let mut session = self.session();
+        // Its moment comes first: whatever has an earlier stamp is buffered by then, and leaves with the barrier.
+        let ns = now_ns();
         barrier();
-        session.tell(EventType::StartPerformanceTracking, SessionData::Phase(phase, name));
+        session.tell_at(ns, EventType::StartPerformanceTracking, SessionData::Phase(phase, name));
         session.tracked = Some((phase, name.to_owned()));
     }
 
@@ -123,8 +125,9 @@ impl RunEvents {
     pub fn stop_tracking(&self, phase: u16, barrier: impl FnOnce()) {
         let mut session = self.session();
         if session.tracked.as_ref().is_some_and(|(tracked, _)| *tracked == phase) {
+            let ns = now_ns();
             barrier();
-            session.stop_tracking();
+            session.stop_tracking(ns);
         }
     }
 
@@ -133,7 +136,7 @@ impl RunEvents {
         let mut session = self.session();
         if !std::mem::replace(&mut session.ended, true) {
             session.tell(EventType::StopLoadgen, SessionData::None);
-            session.stop_tracking();
+            session.stop_tracking(now_ns());
             session.tell(EventType::SessionEnded, SessionData::Status(status));
         }
     }
@@ -159,13 +162,17 @@ impl RunEvents {
 }
 
 impl Session {
-    fn stop_tracking(&mut self) {
+    fn stop_tracking(&mut self, ns: u64) {
         if let Some((phase, name)) = self.tracked.take() {
-            self.tell(EventType::StopPerformanceTracking, SessionData::Phase(phase, &name));
+            self.tell_at(ns, EventType::StopPerformanceTracking, SessionData::Phase(phase, &name));
         }
     }
 
     fn tell(&mut self, kind: EventType, data: SessionData<'_>) {
-        self.emitter.session(kind, now_ns(), &self.id, data);
+        self.tell_at(now_ns(), kind, data);
+    }
+
+    fn tell_at(&mut self, ns: u64, kind: EventType, data: SessionData<'_>) {
+        self.emitter.session(kind, ns, &self.id, data);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::request::Head;
 use super::stream::Stream;
 use super::voice::{put, put_number};
-use std::sync::Arc;
+use crate::sync::Arc;
 
 /// The most that is rendered for one write.
 const FILL: usize = 256 * 1024;

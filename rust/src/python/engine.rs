@@ -9,15 +9,16 @@ use pyo3::types::{PyBytes, PySequenceMethods, PyString, PyTuple};
 use serde_json::json;
 
 use super::event::EventQueue;
+use super::series::Segment;
 use crate::engine::config::{PhaseConfig, RunConfig};
 use crate::engine::{self, Completion, EngineError};
 use crate::record::UNSET;
-use crate::series::{HistogramCopy, LiveCopy};
+use crate::series::{LiveCopy, Merged};
 use crate::sync::Arc;
 
 /// The request bodies of a phase.
 #[pyclass(frozen, module = "loadgen._core")]
-pub(super) struct Bodies(Arc<engine::Bodies>);
+pub(super) struct Bodies(pub(super) Arc<engine::Bodies>);
 
 #[pymethods]
 impl Bodies {
@@ -66,6 +67,11 @@ impl Engine {
         self.0.event_queue().map(EventQueue)
     }
 
+    /// The live metrics, as they are shared with other processes.
+    fn segment(&self) -> Segment {
+        Segment(self.0.segment())
+    }
+
     fn stop(&self, py: Python<'_>, grace: f64) -> PyResult<()> {
         let grace = duration(grace)?;
         py.detach(|| self.0.stop(grace));
@@ -78,9 +84,9 @@ impl Engine {
         Ok(py.detach(|| self.0.start_ns(timeout)))
     }
 
-    #[pyo3(signature = (sample=None))]
-    fn issue(&self, py: Python<'_>, sample: Option<u64>) -> PyResult<Option<u64>> {
-        py.detach(|| self.0.issue(sample)).map_err(to_python)
+    #[pyo3(signature = (sample=None, planned_ns=None))]
+    fn issue(&self, py: Python<'_>, sample: Option<u64>, planned_ns: Option<u64>) -> PyResult<Option<u64>> {
+        py.detach(|| self.0.issue(sample, planned_ns)).map_err(to_python)
     }
 
     fn end_issue(&self, py: Python<'_>) -> PyResult<()> {
@@ -138,15 +144,15 @@ pub(super) fn now_ns() -> u64 {
     crate::clock::now_ns()
 }
 
-fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
     serde_json::from_str(json).map_err(|e| PyValueError::new_err(format!("{what} configuration: {e}")))
 }
 
-fn duration(seconds: f64) -> PyResult<Duration> {
+pub(super) fn duration(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|e| PyValueError::new_err(format!("{seconds} seconds: {e}")))
 }
 
-fn to_python(error: EngineError) -> PyErr {
+pub(super) fn to_python(error: EngineError) -> PyErr {
     let text = error.to_string();
     match error {
         EngineError::Target(_) | EngineError::Connect(_) | EngineError::Phase(_) => PyValueError::new_err(text),
@@ -155,7 +161,7 @@ fn to_python(error: EngineError) -> PyErr {
     }
 }
 
-fn live_json(live: &LiveCopy, seconds: f64) -> String {
+pub(super) fn live_json(live: &LiveCopy, seconds: f64) -> String {
     let ended = live.ok + live.failed + live.cancelled;
     json!({
         "t_s": seconds,
@@ -176,7 +182,7 @@ fn live_json(live: &LiveCopy, seconds: f64) -> String {
     .to_string()
 }
 
-fn quantiles(histogram: &HistogramCopy, unit: f64) -> Option<serde_json::Value> {
-    let at = |q| histogram.quantile_ns(q).map(|ns| ns as f64 / unit);
-    Some(json!({"p50": at(0.5)?, "p99": at(0.99)?}))
+fn quantiles(series: &Merged, unit: f64) -> Option<serde_json::Value> {
+    let [p50, p99] = series.quantiles(&[0.5, 0.99])[..] else { return None };
+    Some(json!({"p50": p50 as f64 / unit, "p99": p99 as f64 / unit}))
 }

@@ -3,7 +3,9 @@
 mod engine;
 mod event;
 mod record;
+mod schedule;
 mod series;
+mod sink;
 mod stats;
 mod table;
 
@@ -21,9 +23,13 @@ mod _core {
     #[pymodule_export]
     use super::record::{RowReader, TextReader, read_rows, read_texts};
     #[pymodule_export]
+    use super::schedule::{Delays, Plan, SampleOrder};
+    #[pymodule_export]
     use super::series::{
         Counter, Segment, SegmentReader, Series, clean_segments, read_hdr, segment_directories, segments,
     };
+    #[pymodule_export]
+    use super::sink::Sink;
     #[pymodule_export]
     use super::stats::summarise;
     #[pymodule_export]

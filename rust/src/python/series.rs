@@ -30,7 +30,7 @@ pub(super) struct Series(series::Series);
 #[pymethods]
 impl Segment {
     #[staticmethod]
-    #[pyo3(signature = (run, directories=None, *, reserve=4 << 20))]
+    #[pyo3(signature = (run, directories=None, *, reserve=4_194_304))]
     fn create(py: Python<'_>, run: &str, directories: Option<Vec<PathBuf>>, reserve: usize) -> PyResult<Self> {
         let directories = directories.unwrap_or_else(series::directories);
         let made = py.detach(|| series::Segment::create(run, &directories, reserve));
@@ -56,7 +56,7 @@ impl Segment {
     }
 
     #[pyo3(signature = (
-        name, unit="ns", help="", *, phase=None, low=Bounds::TIMES.low(), high=Bounds::TIMES.high()
+        name, unit="ns", help="", *, phase=None, low=1_000, high=3_600_000_000_000
     ))]
     fn series(&self, name: &str, unit: &str, help: &str, phase: Option<u16>, low: u64, high: u64) -> PyResult<Series> {
         let kind = Kind::Series(Bounds::new(low, high).map_err(to_python)?);

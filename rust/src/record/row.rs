@@ -83,6 +83,11 @@ impl Failure {
         }
     }
 
+    /// The class of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|failure| failure.name() == name)
+    }
+
     /// The class of a stored code; `None` (the option) for a code this version does not know.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(code as usize).copied()
@@ -267,6 +272,18 @@ impl Finish {
             Self::ToolCalls => "tool_calls",
             Self::ContentFilter => "content_filter",
             Self::Other => "other",
+        }
+    }
+
+    /// The reason behind the word that a server uses for it.
+    pub fn from_word(word: &[u8]) -> Self {
+        match word {
+            b"" => Self::Unknown,
+            b"stop" => Self::Stop,
+            b"length" => Self::Length,
+            b"tool_calls" | b"function_call" => Self::ToolCalls,
+            b"content_filter" => Self::ContentFilter,
+            _ => Self::Other,
         }
     }
 

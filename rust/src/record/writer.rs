@@ -578,6 +578,35 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_too_full_for_events_ends_their_file_and_nothing_else() {
+        let disk = SmallDisk::with_room(1 << 20);
+        let small = SmallDisk::with_room(250);
+        let writer = on_disk(&disk);
+        let file = LogFile::over(Box::new(small.clone()), Path::new("events.log"));
+        writer.send(Message::EventFile(file)).unwrap();
+        let (mut shard, mut events) = (writer.shard(0), writer.event_shard(0));
+        for id in 1..11 {
+            push(&mut shard, id);
+            events.frame(&[7; 40], 3);
+            events.flush();
+        }
+        writer.sync().unwrap();
+        assert!(!writer.backlog().is_behind(), "issuing goes on");
+        let block = HEAD + 1 + 40;
+        let whole = 250 / block;
+        let counts = writer.count_events().unwrap();
+        assert_eq!((counts.logged, counts.missing), (3 * whole as u64, 3 * (10 - whole as u64)));
+        assert!(counts.error.is_some_and(|e| e.starts_with("events.log: ") && e.contains("space")));
+        // Even with room again: a file with a hole in it would look whole.
+        *small.room.lock().unwrap() = 1 << 20;
+        events.frame(&[7; 40], 3);
+        events.flush();
+        let stats = writer.finish().unwrap();
+        assert_eq!((stats.rows, stats.event_bytes as usize), (10, whole * block));
+        assert_eq!(small.bytes.lock().unwrap().len(), whole * block);
+    }
+
+    #[test]
     fn rows_after_the_end_are_an_error_that_shows() {
         let writer = on_disk(&SmallDisk::with_room(1 << 20));
         let (mut shard, backlog) = (writer.shard(0), writer.backlog());

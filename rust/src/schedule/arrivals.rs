@@ -89,6 +89,10 @@ impl Arrivals {
 /// Seconds into `stage` after which `wanted` arrivals are expected: the root of `from·t + (to − from)/(2S)·t² = wanted`
 /// in the form that does not cancel.
 fn within(stage: &Stage, wanted: f64) -> f64 {
+    if wanted <= 0.0 {
+        // A ramp from 0 would divide 0 by 0.
+        return 0.0;
+    }
     if stage.from == stage.to || stage.seconds.is_infinite() {
         return wanted / stage.from;
     }
@@ -167,6 +171,13 @@ mod tests {
         let half = all.iter().filter(|&&t| t < 5_000_000_000).count();
         assert_eq!(half, 125, "a quarter of a ramp's arrivals fall into its first half");
         assert!(all.windows(2).all(|w| w[0] < w[1]));
+    }
+
+    #[test]
+    fn the_first_arrival_of_a_later_ramp_from_zero_is_due_at_its_start() {
+        let stages = vec![Stage { from: 10.0, to: 10.0, seconds: 1.0 }, Stage { from: 0.0, to: 10.0, seconds: 1.0 }];
+        let all = offsets(&Load::Stages { stages, arrival: Arrival::Constant }, 0, 100);
+        assert_eq!((all.len(), all[9], all[10]), (15, 900_000_000, 1_000_000_000));
     }
 
     #[test]

@@ -4,11 +4,15 @@
 //! workers changes nothing about what is sent when.
 
 mod arrivals;
+mod delays;
 mod load;
 mod order;
+mod plan;
 mod random;
 
 pub use arrivals::Arrivals;
-pub use load::{Arrival, Load, Order, Stage};
+pub use delays::Delays;
+pub use load::{Arrival, Load, LoadError, Order, Stage};
 pub use order::SampleOrder;
+pub use plan::{Block, Plan};
 pub use random::{Purpose, Random};

@@ -22,20 +22,37 @@ impl Bins {
         let (Some(min), Some(max)) = (merged.stats.min(), merged.stats.max()) else { return Self::default() };
         // Bins narrower than the buckets they are counted from would stay empty; values below the bounds share a bucket.
         let bins = if min >= max { 1 } else { wanted.min(merged.counts.len()).max(1) };
-        let mut all =
-            Self { edges: edges(min as f64, max as f64, merged.bounds.low() as f64, bins), counts: vec![0; bins] };
-        let mut bin = 0;
-        for (offset, n) in merged.counts.iter().enumerate().filter(|(_, n)| **n > 0) {
-            let index = merged.first + offset;
-            let (low, high) = (merged.bounds.lowest(index), merged.bounds.highest(index));
-            let middle = merged.within(low + (high - low) / 2) as f64;
-            while bin + 1 < bins && middle >= all.edges[bin + 1] {
-                bin += 1;
-            }
-            all.counts[bin] = all.counts[bin].wrapping_add(*n);
+        let edges = edges(min as f64, max as f64, merged.bounds.low() as f64, bins);
+        let mut counts = Vec::with_capacity(bins);
+        let mut rest = &merged.counts[..];
+        for edge in &edges[1..bins] {
+            let (bin, after) = rest.split_at(below(merged, merged.counts.len() - rest.len(), *edge));
+            counts.push(sum(bin));
+            rest = after;
         }
-        all
+        counts.push(sum(rest));
+        Self { edges, counts }
     }
+}
+
+/// How many buckets from `from` on have their middle below `edge`.
+fn below(merged: &Merged, from: usize, edge: f64) -> usize {
+    let (mut low, mut high) = (from, merged.counts.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let index = merged.first + middle;
+        let (least, greatest) = (merged.bounds.lowest(index), merged.bounds.highest(index));
+        if (merged.within(least + (greatest - least) / 2) as f64) < edge {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low - from
+}
+
+fn sum(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |sum, n| sum.wrapping_add(*n))
 }
 
 /// `bins + 1` ascending borders from `min` to `max`. Where values below `low` were recorded, the first bin is theirs.

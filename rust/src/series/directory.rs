@@ -83,6 +83,11 @@ impl Spec {
         self.shards * self.kind.stride()
     }
 
+    /// Bytes of all its shards.
+    pub fn bytes(&self) -> usize {
+        self.words() * 8
+    }
+
     pub(super) fn check(&self) -> Result<(), SeriesError> {
         if !(1..=MAX_SHARDS).contains(&self.shards) {
             return Err(SeriesError::Shards(self.shards));

@@ -3,7 +3,7 @@
 //! Two protocols carry everything. A *seqlock* (`seqlock.rs`) guards what is more than a word: a shard's statistics, and
 //! an entry that is being given to another phase. A *publication* makes known that something is ready: entries of the
 //! directory, and the last state of a run. Code takes its orderings from the `SOUND` constants, which the compiler
-//! folds away; the loom models (`tests/rust/loom_series.rs`) take each of the `weakened` ones, and must fail with it.
+//! folds away; the loom models (`model.rs`) take each of the `weakened` ones, and must fail with it.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -27,6 +27,7 @@ impl SeqOrders {
         Self { enter: Ordering::Release, leave: Ordering::Release, begin: Ordering::Acquire, end: Ordering::Acquire };
 
     /// [`Self::SOUND`] with one ordering weakened to Relaxed (for a fence: none at all), by the name of that one.
+    #[cfg(all(test, loadgen_loom))]
     pub fn weakened() -> [(&'static str, Self); 4] {
         let weak = Ordering::Relaxed;
         [
@@ -52,6 +53,7 @@ impl PublishOrders {
     pub const SOUND: Self = Self { publish: Ordering::Release, observe: Ordering::Acquire };
 
     /// [`Self::SOUND`] with one ordering weakened to Relaxed, by the name of that one.
+    #[cfg(all(test, loadgen_loom))]
     pub fn weakened() -> [(&'static str, Self); 2] {
         [
             ("the store that publishes", Self { publish: Ordering::Relaxed, ..Self::SOUND }),

@@ -101,7 +101,7 @@ pub(super) fn allocate(file: &File, offset: u64, bytes: usize) -> io::Result<()>
     file.set_len(end)
 }
 
-#[cfg(all(test, not(loadgen_loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::sync::Ordering;

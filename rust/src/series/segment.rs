@@ -11,7 +11,7 @@ use super::orders::SeqOrders;
 use super::place;
 use super::region::{Region, allocate, page_bytes};
 use super::seqlock;
-use super::shard::{self, Cells, Counter, Merged, Series};
+use super::shard::{self, Cells, Counter, Merged, Patience, Series};
 use super::snapshot::{self, Detail, Snapshot, View};
 use crate::clock::{Anchor, now_ns};
 use crate::sync::Arc;
@@ -69,6 +69,17 @@ impl Registered {
     pub fn series(&self) -> Vec<Series> {
         let Kind::Series(bounds) = self.placed.spec.kind else { return Vec::new() };
         self.shards().map(|cells| Series { cells, bounds }).collect()
+    }
+
+    /// The sum over a counter's shards.
+    pub fn count(&self) -> u64 {
+        shard::count(self.placed.cells.get())
+    }
+
+    /// A series' shards together; nothing of a counter.
+    pub fn merged(&self) -> Option<Merged> {
+        let Kind::Series(bounds) = self.placed.spec.kind else { return None };
+        Some(Merged::of(self.placed.cells.get(), &bounds, &mut Patience::with(true)))
     }
 
     fn shards(&self) -> impl Iterator<Item = Cells> {
@@ -141,6 +152,11 @@ impl Segment {
     /// What went otherwise than wanted: no space in shared memory, a directory that isn't to be trusted.
     pub fn notes(&self) -> Vec<String> {
         self.control().notes.clone()
+    }
+
+    /// Something else that the user should be told.
+    pub fn note(&self, sentence: String) {
+        self.control().notes.push(sentence);
     }
 
     /// Register counters and series, all or none; their cells are reserved here and now. Where there is no more memory to
@@ -302,7 +318,7 @@ impl Control {
 }
 
 fn bytes(specs: &[Spec]) -> usize {
-    specs.iter().map(|spec| spec.words() * 8).sum()
+    specs.iter().map(Spec::bytes).sum()
 }
 
 /// Bytes of header and directory, in whole pages.

@@ -52,6 +52,12 @@ impl Counter {
         cell.store(own(cell).wrapping_add(n), Ordering::Relaxed);
     }
 
+    /// This shard's count.
+    pub fn get(&self) -> u64 {
+        // Relaxed: pairs with the store in `add`.
+        self.0.get()[COUNT].load(Ordering::Relaxed)
+    }
+
     /// Set it to a total that is counted elsewhere.
     #[inline]
     pub fn set(&self, total: u64) {
@@ -121,6 +127,13 @@ pub struct Merged {
     pub counts: Vec<u64>,
 }
 
+impl Default for Merged {
+    /// Nothing, in the bounds of times.
+    fn default() -> Self {
+        Self { bounds: Bounds::TIMES, stats: Stats::default(), torn: 0, first: 0, counts: Vec::new() }
+    }
+}
+
 /// How long a reader waits for writers that are inside, over a whole snapshot: one may have lost its core in there, and
 /// comes back; one that was killed or stopped doesn't.
 #[derive(Debug)]
@@ -168,13 +181,20 @@ impl Merged {
         }
         let first = occupied.iter().map(|o| o.1).min().unwrap_or(0);
         let end = occupied.iter().map(|o| o.2 + 1).max().unwrap_or(0);
-        let mut counts = vec![0u64; end - first];
+        let mut counts = Vec::with_capacity(end - first);
         for (shard, from, to) in occupied {
             let buckets = &shard[STAT_WORDS + from..=STAT_WORDS + to];
-            for (sum, bucket) in counts[from - first..].iter_mut().zip(buckets) {
-                // Relaxed: what the statistics counted is visible since `stats::read`.
+            // What is there already is added to; the rest, most often all of the first shard, only written.
+            let skip = from - first;
+            if counts.len() < skip {
+                counts.resize(skip, 0u64);
+            }
+            let (known, new) = buckets.split_at((counts.len() - skip).min(buckets.len()));
+            // Relaxed: what the statistics counted is visible since `stats::read`.
+            for (sum, bucket) in counts[skip..].iter_mut().zip(known) {
                 *sum = sum.wrapping_add(bucket.load(Ordering::Relaxed));
             }
+            counts.extend(new.iter().map(|bucket| bucket.load(Ordering::Relaxed)));
         }
         Self { bounds: *bounds, stats: all, torn, first, counts }
     }

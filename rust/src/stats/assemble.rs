@@ -24,6 +24,8 @@ pub(super) struct Around<'a> {
     pub phase: &'a PhaseOutline,
     pub index: u16,
     pub options: &'a Options,
+    /// Its objectives, and from which moment they are judged.
+    pub slo: &'a BTreeMap<String, f64>,
     pub slo_from: SloFrom,
     /// Requests issued as the log tells it.
     pub issued: u64,
@@ -64,11 +66,11 @@ pub(super) fn phase(around: &Around<'_>, mut tally: Tally, pick: &PhasePick) -> 
         usage_refused: end.and_then(|end| end.get("usage_refused")?.as_bool()),
         duration_s,
         throughput: throughput(around, &tally, pick, duration_s),
-        goodput: (!around.options.slo.is_empty()).then(|| Goodput {
+        goodput: (!around.slo.is_empty()).then(|| Goodput {
             requests_per_s: per(tally.good[source] as f64, duration_s),
             requests: tally.good[source],
             share: (judged > 0).then(|| tally.good[source] as f64 / judged as f64),
-            slo: around.options.slo.clone(),
+            slo: around.slo.clone(),
             from: around.slo_from,
         }),
         metrics: metrics(pick, &around.options.percentiles),

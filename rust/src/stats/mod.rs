@@ -31,7 +31,7 @@ use scan::{Met, Source, scan};
 use tally::{Objective, Tally};
 
 pub use metric::{METRICS, Metric, Over, POOLED, SLO_METRICS, Tokens};
-pub use options::{DEFAULT_PERCENTILES, Options, SloFrom, StatsError};
+pub use options::{DEFAULT_PERCENTILES, Objectives, Options, SloFrom, StatsError};
 pub use summary::{
     Anchor, Bytes, Counts, FailureDetail, Goodput, Lost, MetricSummary, Phase, Place, Series, SteadySummary, Summary,
     Throughput, TokenSummary,
@@ -59,6 +59,7 @@ pub fn summarise(dir: &Path, options: &Options) -> Result<Summary, StatsError> {
         let phase = outline.phases.get(&index).cloned().unwrap_or_default();
         let around = Around {
             outline: &outline,
+            slo: options.objectives(phase.name()).0,
             slo_from: slo_from(options, &phase),
             phase: &phase,
             index,
@@ -89,7 +90,7 @@ fn count(source: &Source, outline: &Outline, options: &Options) -> Result<(Vec<O
             let limit_ns = (limit * 1e6).round() as u64;
             metric::index_of(name).map(|metric| Objective { metric, limit_ns, from_planned })
         };
-        options.slo.iter().filter_map(objective).collect::<Vec<_>>()
+        options.objectives(phase.name()).0.iter().filter_map(objective).collect::<Vec<_>>()
     };
     type Share = Vec<Option<(Tally, Vec<Objective>)>>;
     let new = |index: u16| (Tally::new(origin(index), interval), objectives(index));
@@ -120,7 +121,7 @@ fn count(source: &Source, outline: &Outline, options: &Options) -> Result<(Vec<O
 /// From which moment a phase's objectives are judged.
 fn slo_from(options: &Options, phase: &PhaseOutline) -> From {
     let by_load = if phase.is_open_loop() == Some(true) { From::Planned } else { From::Sent };
-    options.slo_from.unwrap_or(by_load)
+    options.objectives(phase.name()).1.unwrap_or(by_load)
 }
 
 /// What is missing, from damaged places and from what the workers said they had finished.
@@ -168,6 +169,7 @@ fn run_summary(outline: Outline, lost: Lost, phases: Vec<Phase>) -> Summary {
     let told = |name: &str| Some(outline.run_end.as_ref()?.get(name)?.as_str()?.to_owned());
     let status = told("status").unwrap_or_else(|| "interrupted".to_owned());
     let reason = if outline.run_end.is_some() { told("reason") } else { Some("killed".to_owned()) };
+    let events = outline.run_end.as_ref().and_then(|end| end.get("events")).cloned();
     let header = outline.header;
     Summary {
         session: header.session,
@@ -176,8 +178,10 @@ fn run_summary(outline: Outline, lost: Lost, phases: Vec<Phase>) -> Summary {
         meta: outline.meta,
         reason: reason.filter(|_| status != "complete"),
         status,
+        late_answers: outline.run_end.as_ref().and_then(|end| end.get("late_answers")?.as_u64()),
         log_bytes: outline.bytes,
         lost,
+        events,
         percentiles: "exact, nearest-rank",
         phases,
     }

@@ -22,6 +22,16 @@ pub enum SloFrom {
     Sent,
 }
 
+/// Objectives of one phase.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Objectives {
+    /// Metric and milliseconds; without any, the phase has no goodput.
+    pub slo: BTreeMap<String, f64>,
+    /// From which moment; unless given, planned for an open-loop phase and sent for a closed-loop one.
+    pub slo_from: Option<SloFrom>,
+}
+
 /// What a summary is asked for; `{}` asks for the defaults.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -32,6 +42,8 @@ pub struct Options {
     pub slo: BTreeMap<String, f64>,
     /// From which moment; unless given, planned for an open-loop phase and sent for a closed-loop one.
     pub slo_from: Option<SloFrom>,
+    /// Objectives of single phases by name, in place of those above.
+    pub phases: BTreeMap<String, Objectives>,
     /// Seconds of one point of the series; doubled as often as a long phase needs.
     pub interval: f64,
     /// Threads that read the log; 0 chooses.
@@ -46,6 +58,7 @@ impl Default for Options {
             percentiles: DEFAULT_PERCENTILES.to_vec(),
             slo: BTreeMap::new(),
             slo_from: None,
+            phases: BTreeMap::new(),
             interval: 1.0,
             threads: 0,
             token_counts: None,
@@ -80,7 +93,8 @@ impl Options {
         if let Some(&bad) = self.percentiles.iter().find(|p| !(**p > 0.0 && **p <= 100.0)) {
             return Err(StatsError::Percentile(bad));
         }
-        for (name, &limit) in &self.slo {
+        let own = self.phases.values().flat_map(|phase| &phase.slo);
+        for (name, &limit) in self.slo.iter().chain(own) {
             if !SLO_METRICS.contains(&name.as_str()) {
                 return Err(StatsError::Slo(name.clone()));
             }
@@ -92,6 +106,12 @@ impl Options {
             return Err(StatsError::Interval(self.interval));
         }
         Ok(())
+    }
+
+    /// The objectives of the phase of that name, and from which moment they are judged if that was said.
+    pub(super) fn objectives(&self, phase: Option<&str>) -> (&BTreeMap<String, f64>, Option<SloFrom>) {
+        let own = phase.and_then(|name| self.phases.get(name));
+        own.map_or((&self.slo, self.slo_from), |own| (&own.slo, own.slo_from))
     }
 }
 
@@ -112,6 +132,15 @@ mod tests {
     }
 
     #[test]
+    fn a_phase_with_objectives_of_its_own_has_none_of_the_others() {
+        let mut options = Options { slo: BTreeMap::from([("ttft".to_owned(), 5.0)]), ..Options::default() };
+        options.phases.insert("own".to_owned(), Objectives { slo: BTreeMap::new(), slo_from: Some(SloFrom::Sent) });
+        assert_eq!(options.objectives(Some("own")), (&BTreeMap::new(), Some(SloFrom::Sent)));
+        assert_eq!(options.objectives(Some("other")), (&options.slo, None));
+        assert_eq!(options.objectives(None), (&options.slo, None));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_by_name() {
         let with = |change: fn(&mut Options)| {
             let mut options = Options::default();
@@ -124,6 +153,13 @@ mod tests {
             (|o| o.percentiles = vec![f64::NAN], "NaN"),
             (|o| o.slo = BTreeMap::from([("itl".to_owned(), 5.0)]), "ttfb, ttft"),
             (|o| o.slo = BTreeMap::from([("ttft".to_owned(), 0.0)]), "ttft:0"),
+            (
+                |o| {
+                    let slo = BTreeMap::from([("latency".to_owned(), -1.0)]);
+                    o.phases.insert("low".to_owned(), Objectives { slo, slo_from: None });
+                },
+                "latency:-1",
+            ),
             (|o| o.interval = 0.0, "interval 0"),
         ] {
             let error = with(change).err().unwrap_or_default();

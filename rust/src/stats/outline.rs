@@ -30,6 +30,11 @@ pub(super) struct PhaseOutline {
 }
 
 impl PhaseOutline {
+    /// Its name; `None` when the log no longer tells.
+    pub fn name(&self) -> Option<&str> {
+        self.config.get("name")?.as_str()
+    }
+
     /// Where the phase's time starts: the moment its load began.
     pub fn origin_ns(&self) -> Option<u64> {
         self.end_field("start_ns").or(self.begun_ns)

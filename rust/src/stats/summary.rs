@@ -24,10 +24,16 @@ pub struct Summary {
     pub status: String,
     /// Why, unless it is complete; `killed` for a log without an end.
     pub reason: Option<String>,
+    /// Answers of an issuer of the user's own to requests that were not in flight (any more); `None` where the engine
+    /// made the requests, or the log doesn't tell.
+    pub late_answers: Option<u64>,
     /// Bytes of the log.
     pub log_bytes: u64,
     /// What could not be read.
     pub lost: Lost,
+    /// What became of the events, as the log's last document tells it: logged, missing, dropped. `None` where none were
+    /// asked for, or the run was killed.
+    pub events: Option<Value>,
     /// The convention of all percentiles.
     pub percentiles: &'static str,
     /// The phases in order.

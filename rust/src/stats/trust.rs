@@ -183,7 +183,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Trust {
         reasons,
         notes: notes(evidence),
         distrust,
-        suggestion: suggestion(&fired, effort),
+        suggestion: suggestion(&fired, evidence),
         offered_per_s: tally.planned.rate().filter(|_| evidence.open_loop),
         achieved_per_s: tally.sent.rate(),
         send_lateness_us: lateness(evidence.lateness),
@@ -235,9 +235,12 @@ fn notes(evidence: &Evidence<'_>) -> Vec<String> {
     notes
 }
 
-fn suggestion(fired: &[(&Rule, f64)], effort: &Effort) -> Option<String> {
+fn suggestion(fired: &[(&Rule, f64)], evidence: &Evidence<'_>) -> Option<String> {
     let (first, _) = fired.first()?;
-    let workers = effort.worker_cpu_ns.len();
+    if evidence.tally.by_python > 0 {
+        return Some("keep other work off the issuer's event loop, or let the native engine issue".to_owned());
+    }
+    let workers = evidence.effort.worker_cpu_ns.len();
     Some(match (first.workers_help, workers) {
         (true, 1..) => format!("--workers {}", workers * 2),
         (true, 0) => "more --workers".to_owned(),

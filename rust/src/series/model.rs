@@ -2,19 +2,17 @@
 //!
 //! Built with `--cfg loadgen_loom` only (`make test-loom`). Loom tries every interleaving, and every value that the
 //! memory model lets a load return; the code it runs is that of the segment, over words of its own.
-#![cfg(loadgen_loom)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use loadgen::series::orders::{PublishOrders, SeqOrders, observe, publish};
-use loadgen::series::{Bounds, seqlock, shard, stats};
-use loadgen::sync::{Arc, AtomicU64, Ordering};
 use loom::thread;
 
-type Cells = Arc<Vec<AtomicU64>>;
+use super::orders::{PublishOrders, SeqOrders, observe, publish};
+use super::stats::{self, STAT_WORDS};
+use super::{Bounds, seqlock, shard};
+use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// Words of a shard's statistics.
-const STAT_WORDS: usize = 16;
+type Cells = Arc<Vec<AtomicU64>>;
 
 fn cells(n: usize) -> Cells {
     Arc::new((0..n).map(|_| AtomicU64::new(0)).collect())

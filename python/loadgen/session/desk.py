@@ -1,0 +1,193 @@
+"""The event loop's part of a run: where strategies issue, and the ends of requests come in.
+
+A run is driven on a thread of its own (:class:`loadgen.session.runner.Run`), and what the user brought runs on the
+loop of whoever awaits the session. The thread waits for the loop at the borders of phases; the loop never waits for
+the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from loadgen import _core
+from loadgen.errors import RunError
+from loadgen.session.prepare import PreparedPhase
+from loadgen.session.stage import Failed, Stage
+
+if TYPE_CHECKING:
+    from loadgen.event import EventPublisherService
+
+_T = TypeVar("_T")
+
+_LOOK_S = 0.5
+"""How often the thread looks whether the loop it waits for is still running."""
+
+
+class Desk(ABC):
+    """What a run calls at the borders of its phases. All but :meth:`stop` are called on the run's thread.
+
+    Args:
+        loop: The loop of whoever awaits the session.
+        publisher: Publishes the core's events, if anybody does.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, publisher: EventPublisherService | None = None) -> None:
+        self._loop = loop
+        self._publisher = publisher
+        self._queue: _core.EventQueue | None = None
+        self._failed: Failed | None = None
+        self._stage: Stage | None = None
+        self._handed_over: set[Stage] = set()
+        self._stopping: float | None = None
+
+    @property
+    @abstractmethod
+    def core(self) -> _core.Engine | _core.Sink:
+        """What carries the run out."""
+
+    @abstractmethod
+    def _open(self, told: str) -> None:
+        """Make the core."""
+
+    @abstractmethod
+    async def _listen(self) -> None:
+        """Begin to hear of ends, before the first phase."""
+
+    @abstractmethod
+    async def _begin(self, stage: Stage, phase: PreparedPhase) -> None:
+        """Let a phase's strategy issue, if it is Python that does."""
+
+    @abstractmethod
+    async def _hear(self) -> None:
+        """Take in what has ended by now."""
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """Hear no more, and let go of what the user brought."""
+
+    def open(self, told: str, failed: Failed) -> _core.Engine | _core.Sink:
+        """Make the core of a run, and return it.
+
+        Args:
+            told: The run, as the core is told it.
+            failed: Told of what the user's own raise.
+
+        Raises:
+            ValueError: If the run can't be made as it was told.
+            OSError: If its log can't.
+        """
+        self._failed = failed
+        self._open(told)
+        self._on_loop(self._enlist())
+        return self.core
+
+    def begun(self, phase: PreparedPhase) -> None:
+        """Do the loop's part of a phase that has begun.
+
+        Args:
+            phase: The phase.
+        """
+        assert self._failed is not None
+        stage = Stage(phase, self._failed)
+        self._on_loop(self._enter(stage, phase))
+
+    def ended(self) -> None:
+        """Do the loop's part of the end of the phase: it has drained, or hands over what it has in flight."""
+        self._on_loop(self._leave())
+
+    @property
+    def publishes(self) -> bool:
+        """Whether somebody will take the core's events."""
+        return self._publisher is not None
+
+    def stop(self, grace: float) -> None:
+        """Issue nothing more. From any thread.
+
+        Args:
+            grace: Seconds for what is in flight; 0 also cancels the strategy.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nothing issues any more
+            self._loop.call_soon_threadsafe(self._stop, grace)
+
+    def close(self) -> None:
+        """Do the loop's part of the run's end, before the core's."""
+        self._on_loop(self._close())
+
+    def finished(self) -> None:
+        """Let the publisher have the last events, once the core has told of the run's end."""
+        if self._publisher is not None and self._queue is not None:
+            self._on_loop(self._discharge(self._publisher, self._queue))
+
+    def stop_phase(self) -> None:
+        """Issue nothing more in the current phase. From any thread."""
+        with contextlib.suppress(RuntimeError):  # as in stop
+            self._loop.call_soon_threadsafe(self._stop_stage)
+
+    def fail(self, what: str, problem: Exception | None) -> None:
+        """Something of the user's has raised, or gone.
+
+        Args:
+            what: Who raised it.
+            problem: What was raised.
+        """
+        assert self._failed is not None
+        self._failed(what, problem)
+
+    def _ended_in(self, stage: Stage) -> bool:
+        """Return whether a request of ``stage`` that has ended leaves its slot to the current phase."""
+        return stage is not self._stage and stage in self._handed_over
+
+    async def _enter(self, stage: Stage, phase: PreparedPhase) -> None:
+        if self._stage is not None and not self._stage.drains:
+            self._handed_over.add(self._stage)
+        self._stage = stage
+        await self._begin(stage, phase)
+        if self._stopping is not None:  # it came before there was a stage to tell
+            stage.stop(now=self._stopping == 0)
+
+    async def _enlist(self) -> None:
+        self._queue = self.core.event_queue()
+        if self._publisher is not None and self._queue is not None:
+            self._publisher.start()
+            self._publisher.attach(self._queue)
+        await self._listen()
+
+    async def _discharge(self, publisher: EventPublisherService, queue: _core.EventQueue) -> None:
+        publisher.detach(queue)
+
+    async def _leave(self) -> None:
+        await self._hear()
+        if self._stage is not None:
+            await self._stage.end()
+
+    def _stop_stage(self) -> None:
+        if self._stage is not None:
+            self._stage.stop(now=False)
+
+    def _stop(self, grace: float) -> None:
+        self._stopping = grace
+        if self._stage is not None:
+            self._stage.stop(now=grace == 0)
+
+    def _on_loop(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Have the loop do something, and wait for it."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
+            work.close()
+            raise RunError(
+                "the event loop of the session was closed while it ran", "keep it until arun returns"
+            ) from None
+        while True:
+            try:
+                return future.result(_LOOK_S)
+            except concurrent.futures.TimeoutError:
+                if not self._loop.is_running():
+                    raise RunError(
+                        "the event loop of the session was stopped while it ran", "keep it running until arun returns"
+                    ) from None

@@ -1,0 +1,99 @@
+"""The desk of the native engine: for strategies and handlers of the user's own, whose requests Rust makes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from loadgen import _core
+from loadgen.session.desk import Desk
+from loadgen.session.phase_issuer import PhaseIssuer
+from loadgen.session.prepare import PreparedPhase
+from loadgen.session.query import QueryResult, Usage
+from loadgen.session.stage import Stage
+
+if TYPE_CHECKING:
+    from loadgen.event import EventPublisherService
+
+_START_S = 60.0
+"""Longest wait for a phase's connections; after that its start is when the strategy begins."""
+
+
+class NativeDesk(Desk):
+    """Hears of completions by the engine's descriptor; issues through the engine where a strategy has no plan."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, publisher: EventPublisherService | None = None) -> None:
+        super().__init__(loop, publisher)
+        self._engine: _core.Engine | None = None
+        self._stages: list[Stage] = []
+        self._start_ns = 0
+        self._in_flight = 0
+
+    @property
+    def core(self) -> _core.Engine:
+        """The engine."""
+        assert self._engine is not None
+        return self._engine
+
+    def begun(self, phase: PreparedPhase) -> None:
+        """Do the loop's part of a phase that has begun.
+
+        Args:
+            phase: The phase.
+        """
+        if phase.plan.load["kind"] == "manual":
+            self._start_ns = self.core.start_ns(_START_S) or _core.now_ns()
+        super().begun(phase)
+
+    def _open(self, told: str) -> None:
+        self._engine = _core.Engine(told)
+
+    async def _listen(self) -> None:
+        self._loop.add_reader(self.core.fileno(), self._take)
+
+    async def _begin(self, stage: Stage, phase: PreparedPhase) -> None:
+        self._stages.append(stage)
+        if stage.is_native:
+            return
+        engine = self.core
+
+        def claim(sample: int | None, planned_ns: int | None) -> int | None:
+            return engine.issue(sample, planned_ns)
+
+        # What an earlier strategy still has in flight occupies slots; what a plan has, only the engine knows.
+        occupied = sum(earlier.in_flight for earlier in self._handed_over)
+        issuer = PhaseIssuer(claim, seed=phase.plan.seed, start_ns=self._start_ns, occupied=occupied)
+        stage.start(issuer, engine.end_issue)
+
+    async def _hear(self) -> None:
+        self._take()
+
+    async def _close(self) -> None:
+        self._loop.remove_reader(self.core.fileno())
+        self._take()
+
+    def _take(self) -> None:
+        for ended in self.core.take_completions():
+            request, stage = ended[0], self._stages[ended[1]]
+            stage.completed(request, _result(ended) if stage.wants_answers else None)
+            if self._ended_in(stage) and not stage.is_native and self._stage is not None:
+                self._stage.slot_freed(request)
+
+
+def _result(ended: tuple[Any, ...]) -> QueryResult:
+    request, _, sample, failure, detail, status, finish, tokens_in, tokens_out, *_, done_ns, text, reasoning, error = (
+        ended
+    )
+    words = None if failure == "none" else error or (failure if detail == "none" else f"{failure}: {detail}")
+    return QueryResult(
+        id=request,
+        output=text or "",
+        error=words,
+        finish="" if finish == "unknown" else finish,
+        usage=Usage(tokens_in, tokens_out),
+        ns=done_ns,
+        reasoning=reasoning or "",
+        failure=None if failure == "none" else failure,
+        status=status,
+        sample=sample,
+    )

@@ -1,0 +1,176 @@
+"""The desk of a user's own transport: queries go out through it, and one receiver tells the sink what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from loadgen import _core
+from loadgen.session.desk import Desk
+from loadgen.session.phase_issuer import PhaseIssuer
+from loadgen.session.prepare import PreparedPhase
+from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk
+from loadgen.session.stage import Stage
+
+if TYPE_CHECKING:
+    from loadgen.event import EventPublisherService
+
+_TURN_S = 0.025
+"""How often the loop tells the sink that it has its turn, for the report's trust section."""
+
+_CLOSING_S = 0.25
+"""So long the receiver is heard after the issuer was shut down; what comes then is counted as late."""
+
+
+class SinkDesk(Desk):
+    """Drives a :class:`SampleIssuer`.
+
+    Args:
+        loop: The loop of whoever awaits the session.
+        issuer: The transport.
+        publisher: Publishes the sink's events, if anybody does.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        issuer: SampleIssuer,
+        publisher: EventPublisherService | None = None,
+    ) -> None:
+        super().__init__(loop, publisher)
+        self._issuer = issuer
+        self._sink: _core.Sink | None = None
+        self._receiver: asyncio.Task[None] | None = None
+        self._beat: asyncio.TimerHandle | None = None
+        self._flying: dict[int, tuple[Stage, int]] = {}
+        self._headers: list[list[str]] = []
+        self._closing = False
+
+    @property
+    def core(self) -> _core.Sink:
+        """The sink."""
+        assert self._sink is not None
+        return self._sink
+
+    def _open(self, told: str) -> None:
+        self._sink = _core.Sink(told)
+        self._headers = msgspec.json.decode(told)["headers"]
+
+    async def _listen(self) -> None:
+        self._receiver = self._loop.create_task(self._receive(), name="loadgen receiver")
+        self._turn(_core.now_ns())
+
+    async def _begin(self, stage: Stage, phase: PreparedPhase) -> None:
+        own = (phase.plan.request or {}).get("headers", self._headers)
+        headers = tuple((name, value) for name, value in own)
+        sink = self.core
+
+        def claim(sample: int | None, planned_ns: int | None) -> int | None:
+            issued = sink.issue(sample, planned_ns)
+            return None if issued is None else self._send(stage, issued, headers)
+
+        occupied = sum(flown in self._handed_over for flown, _ in self._flying.values())
+        issuer = PhaseIssuer(claim, seed=phase.plan.seed, start_ns=sink.start(), occupied=occupied)
+        stage.start(issuer, sink.end_issue)
+
+    async def _hear(self) -> None:
+        """Forget what the sink has cancelled; a phase that hands over keeps what it has in flight."""
+        if self._stage is not None and self._stage.drains:
+            self._flying = {request: flown for request, flown in self._flying.items() if flown[0] is not self._stage}
+
+    async def _close(self) -> None:
+        self._closing = True
+        if self._beat is not None:
+            self._beat.cancel()
+        try:
+            shut = self._issuer.shutdown()
+            if inspect.isawaitable(shut):
+                await shut
+        except Exception as problem:  # noqa: BLE001 - the user's own: it is told, and raised again after the report
+            self.fail("the issuer's shutdown()", problem)
+        if self._receiver is not None:
+            await asyncio.wait([self._receiver], timeout=_CLOSING_S)
+            self._receiver.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._receiver
+
+    def _send(self, stage: Stage, issued: tuple[int, int, int], headers: tuple[tuple[str, str], ...]) -> int:
+        request, sample, planned_ns = issued
+        sink = self.core
+        body = sink.body(request)
+        assert body is not None, "a request that was just issued is in flight"
+        query = Query(request, sample, body, headers, planned_ns)
+        self._flying[request] = stage, sample
+        sink.sent(request)
+        try:
+            self._issuer.issue(query)
+        except Exception as problem:
+            self._flying.pop(request, None)
+            sink.complete(request, "connect", error=f"the issuer's issue() raised {type(problem).__name__}")
+            stage.fail("the issuer's issue()", problem)
+            raise
+        return request
+
+    async def _receive(self) -> None:
+        try:
+            while (item := await self._issuer.recv()) is not None:
+                self._take(item)
+        except Exception as problem:  # noqa: BLE001 - the task's edge: it is told, and raised again after the report
+            self._lose("the issuer's recv()", problem)
+        else:
+            self._lose("the issuer's transport has closed", None)
+
+    def _take(self, item: Any) -> None:
+        if isinstance(item, StreamChunk):
+            tokens = item.tokens if item.tokens is not None or item.text else 0
+            self.core.chunk(item.id, tokens, not item.reasoning, item.ns)
+        elif isinstance(item, QueryResult):
+            self._finish(item)
+        else:
+            raise TypeError(f"recv() gave {type(item).__name__}: it gives a StreamChunk, a QueryResult or None")
+
+    def _finish(self, result: QueryResult) -> None:
+        usage = result.usage
+        was_in_flight = self.core.complete(
+            result.id,
+            result.outcome,
+            status=result.status,
+            finish=result.finish,
+            tokens_in=usage.tokens_in,
+            tokens_out=usage.tokens_out,
+            text=result.output,
+            reasoning=result.reasoning,
+            error=result.error or "",
+            ns=result.ns,
+        )
+        flown = self._flying.pop(result.id, None)
+        if was_in_flight and flown is not None:
+            stage, sample = flown
+            if stage.wants_answers:
+                result = msgspec.structs.replace(result, sample=sample, ns=result.ns or _core.now_ns())
+            self._completed(stage, result)
+
+    def _completed(self, stage: Stage, result: QueryResult) -> None:
+        stage.completed(result.id, result)
+        if self._ended_in(stage) and self._stage is not None:
+            self._stage.slot_freed(result.id)
+
+    def _lose(self, what: str, problem: Exception | None) -> None:
+        """The transport has gone: nothing in flight will be answered, and nothing more can be issued."""
+        if self._closing and problem is None:
+            return
+        lost, self._flying = self._flying, {}
+        why = what if problem is None else f"{what} raised {type(problem).__name__}"
+        for request, (stage, sample) in lost.items():
+            if self.core.complete(request, "protocol", error=why):
+                self._completed(stage, QueryResult(request, error=why, failure="protocol", sample=sample))
+        self.fail(what, problem)
+
+    def _turn(self, due_ns: int) -> None:
+        self.core.turn(due_ns)
+        next_ns = _core.now_ns() + int(_TURN_S * 1e9)
+        self._beat = self._loop.call_later(_TURN_S, self._turn, next_ns)
