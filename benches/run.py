@@ -18,7 +18,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness import end, event_load, events, machine, memory, package, runlog, start, table, truth, wire
+from harness import (
+    end,
+    event_load,
+    events,
+    live_metrics,
+    machine,
+    memory,
+    package,
+    runlog,
+    start,
+    table,
+    truth,
+    wire,
+)
 from harness.bench import FULL, QUICK, Bench
 from harness.clients import Loadgen, Wrk
 from harness.errors import BenchError
@@ -44,6 +57,8 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "event-batch": events.batching,
     "event-load": event_load.added,
     "event-loss": events.lossless,
+    "metrics-record": live_metrics.recording,
+    "metrics-tick": live_metrics.ticking,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }

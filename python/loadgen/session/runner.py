@@ -15,6 +15,7 @@ from loadgen.session import counting, machine, prepare, run_dir, scoring, summar
 from loadgen.session.phase import PhaseConfig, PhasePlan, check, phases_of
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
+from loadgen.session.served import served
 from loadgen.session.strategy import is_planned
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Run:
         workers = machine.workers(config, phases)
         machine.reserve_descriptors(config, phases, workers)
         plan = prepare.plan(config, phases, listed=self._listed)
-        with prepare.target(config) as url:
+        with prepare.target(config) as url, served(config) as show:
             ready = prepare.prepare(plan)
             del plan  # the prompts are in the core now; don't hold them twice
             if self._interrupt is not None:
@@ -154,6 +155,7 @@ class Run:
                 publish = self._desk is not None and self._desk.publishes
                 told = prepare.run_config(config, ready, workers, url, directory.path, about, publish=publish)
                 engine = self._start(told, directory)
+                show(directory.id, engine)
                 problem = self._drive(engine, ready, directory.path)
                 if problem is None or self._failure is not None:  # the user's own has raised; the log is whole
                     settled = self._settle(ready, directory.path, about["config"])

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::PyBytes;
 
+use super::event::Word;
 use crate::series::{self, Bounds, Detail, Kind, Merged, SeriesError, Spec, State};
 use crate::sync::Arc;
 
@@ -182,9 +183,9 @@ impl SegmentReader {
 #[pymethods]
 impl Counter {
     /// The critical section makes threads one writer: with the GIL they are that already, and it costs nothing.
-    #[pyo3(signature = (n=1, /))]
-    fn increment(slf: &Bound<'_, Self>, n: u64) {
-        with_critical_section(slf.as_any(), || slf.get().0.add(n));
+    #[pyo3(signature = (n=Word(1), /), text_signature = "($self, n=1, /)")]
+    fn increment(slf: &Bound<'_, Self>, n: Word) {
+        with_critical_section(slf.as_any(), || slf.get().0.add(n.0));
     }
 }
 
@@ -192,8 +193,8 @@ impl Counter {
 impl Series {
     /// As for `Counter.increment`.
     #[pyo3(signature = (value, /))]
-    fn record(slf: &Bound<'_, Self>, value: u64) {
-        with_critical_section(slf.as_any(), || slf.get().0.record(value));
+    fn record(slf: &Bound<'_, Self>, value: Word) {
+        with_critical_section(slf.as_any(), || slf.get().0.record(value.0));
     }
 }
 
