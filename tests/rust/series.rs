@@ -454,17 +454,33 @@ fn segments_of_dead_runs_are_removed_and_no_others() {
 
 // ---- two processes ----
 
-/// So many values each stress test records, unless told otherwise.
-const VALUES: u64 = 400_000;
+/// So many values each stress test records; `make stress` asks for more.
+fn values() -> u64 {
+    std::env::var("LOADGEN_STRESS_VALUES").map_or(400_000, |told| told.parse().unwrap())
+}
+
 /// The first of them; each later one is larger by one.
 const BASE: u64 = 1_000_000;
 
 /// Start this test binary again as `helper`, with `dir` and `values`.
 fn helper(helper: &str, dir: &Path, values: u64) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = this_binary();
     command.args(["--exact", helper, "--ignored", "--nocapture", "--quiet"]);
     command.env("LOADGEN_TEST_DIR", dir).env("LOADGEN_TEST_VALUES", values.to_string());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// This test binary; where the machine can't start it itself, by what cargo was told to start it with.
+fn this_binary() -> Command {
+    let binary = std::env::current_exe().unwrap();
+    match std::env::var_os("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER") {
+        Some(runner) if cfg!(target_arch = "aarch64") => {
+            let mut command = Command::new(runner);
+            command.arg(binary);
+            command
+        }
+        _ => Command::new(binary),
+    }
 }
 
 fn helper_dir() -> PathBuf {
@@ -594,10 +610,10 @@ fn readers_in_other_processes_see_every_state_whole_and_may_be_killed() {
     let segment = create(&dir);
     let writers = one(&segment, times("ttft", Some(0), 1)).series();
     let mut readers: Vec<Child> = (0..3).map(|_| helper("reading_helper", &dir, 0)).collect();
-    record_all(&writers[0], VALUES / 2);
+    record_all(&writers[0], values() / 2);
     readers[0].kill().unwrap();
     readers[0].wait().unwrap();
-    (VALUES / 2..VALUES).for_each(|n| writers[0].record(BASE + n));
+    (values() / 2..values()).for_each(|n| writers[0].record(BASE + n));
     segment.advance(State::Complete).unwrap();
     for child in readers.drain(1..) {
         assert_ne!(finish(child, "LOOKS"), "LOOKS 0");
@@ -607,7 +623,7 @@ fn readers_in_other_processes_see_every_state_whole_and_may_be_killed() {
 #[test]
 fn a_reader_of_a_run_in_another_process_sees_every_state_whole() {
     let (_outer, dir) = private();
-    let mut child = helper("writing_helper", &dir, VALUES);
+    let mut child = helper("writing_helper", &dir, values());
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     wait_for(&mut lines, "READY");
     assert!(watch(&dir.join("run-1.series")) > 0);

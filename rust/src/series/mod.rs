@@ -13,16 +13,16 @@ mod header;
 mod live;
 #[cfg(all(test, loadgen_loom))]
 mod model;
-mod orders;
+pub mod orders;
 mod owner;
 mod place;
 mod reader;
 mod region;
 mod segment;
 mod seqlock;
-mod shard;
+pub mod shard;
 mod snapshot;
-mod stats;
+pub mod stats;
 
 pub use bins::Bins;
 pub use bounds::{Bounds, DIGITS};
