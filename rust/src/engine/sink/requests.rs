@@ -40,6 +40,8 @@ pub(super) struct Requests {
     issued: u64,
     ended: u64,
     late: u64,
+    /// What was cancelled here and nobody was told of yet.
+    cancelled: Vec<u64>,
 }
 
 /// A phase as the sink runs it.
@@ -67,6 +69,7 @@ impl Requests {
             issued: 0,
             ended: 0,
             late: 0,
+            cancelled: Vec::new(),
         }
     }
 
@@ -210,6 +213,11 @@ impl Requests {
         self.emitter.as_ref().and_then(Emitter::leaves_ns).map_or(sweep, |at| at.clamp(now, sweep))
     }
 
+    /// Those that were cancelled since the last call.
+    pub(super) fn take_cancelled(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.cancelled)
+    }
+
     /// Answers for requests that were not in flight (any more).
     pub(super) fn late(&self) -> u64 {
         self.late
@@ -233,6 +241,7 @@ impl Requests {
         let cancelled = Ending { failure: Failure::Cancelled, ..Ending::default() };
         for (request, flight) in self.flights.extract_if(|_, f| over.contains(&f.phase())).collect::<Vec<_>>() {
             self.write_row(flight, request, &cancelled, now, None);
+            self.cancelled.push(request);
         }
     }
 
