@@ -1,6 +1,6 @@
 # Sets everything up inside the project: needs Python >= 3.11, cargo and make, nothing else.
 #   make demo        build, run a load against the built-in mock server, show the report
-#   make test        all tests that need no server; make test-real: those against real ones; make lint, bench, docs, clean
+#   make test        all tests that need no server; make test-real: those against real ones; test-arm: for aarch64; make lint, bench, docs, clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,7 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 PY := $(wildcard python tests benches examples)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo build test test-rust test-loom test-python test-real bench bench-micro lint lint-quick docs clean
+.PHONY: demo build test test-rust test-loom test-python test-real test-arm stress bench bench-micro lint lint-quick docs clean
 
 demo: $(VENV)/.built
 	$(BIN)/loadgen run 'mock:?ttft=lognormal:60ms,0.4&gap=normal:8ms,2ms&error_rate=0.01' --rate 40 --duration 10s \
@@ -34,6 +34,14 @@ test-loom: $(VENV)/.tools
 
 test-python: $(VENV)/.built
 	$(BIN)/python tests/count.py python -- $(BIN)/pytest --quiet
+
+# Writers and readers in processes of their own, for longer and faster than among the other tests.
+stress: $(VENV)/.tools
+	LOADGEN_STRESS_VALUES=300000000 cargo test --locked --profile $(PROFILE) --test series -- process
+
+# The wheel for aarch64, tested under emulation on x86-64 with what apt and PyPI have; the code it orders memory with, checked.
+test-arm: $(VENV)/.arm
+	PYTHONPATH=tests $(BIN)/python -m arm
 
 test-real: $(VENV)/.built $(REAL)/.ready
 	$(BIN)/python tests/count.py real -- $(BIN)/pytest --quiet tests/real
@@ -81,6 +89,10 @@ $(VENV)/.built: $(VENV)/.tools $(RUST)
 
 $(VENV)/.docs: $(VENV)/.tools
 	$(PIP) install --group docs
+	@touch $@
+
+$(VENV)/.arm: $(VENV)/.tools
+	$(PIP) install --group arm
 	@touch $@
 
 $(REAL)/.ready: tests/servers/requirements.txt tests/servers/make_tiny_gguf.py

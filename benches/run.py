@@ -18,7 +18,21 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness import end, events, machine, memory, package, runlog, start, table, truth, wire
+from harness import (
+    end,
+    event_load,
+    events,
+    live_metrics,
+    machine,
+    memory,
+    package,
+    runlog,
+    start,
+    table,
+    truth,
+    watching,
+    wire,
+)
 from harness.bench import FULL, QUICK, Bench
 from harness.clients import Loadgen, Wrk
 from harness.errors import BenchError
@@ -42,7 +56,11 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "log": runlog.log,
     "events": events.publishing,
     "event-batch": events.batching,
+    "event-load": event_load.added,
     "event-loss": events.lossless,
+    "top": watching.watching,
+    "metrics-record": live_metrics.recording,
+    "metrics-tick": live_metrics.ticking,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }

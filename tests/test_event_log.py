@@ -26,6 +26,7 @@ from loadgen.event import EventRecord
 from loadgen.event import log as event_log
 from loadgen.event.log import EventLog
 from loadgen.event.record import order_of
+from loadgen.report import sentences
 from loadgen.session import prepare, run_dir
 
 MOCK = "mock:?ttft=2&gap=1&error_rate=0.2"
@@ -150,6 +151,19 @@ def test_a_runs_events_agree_with_its_report_and_come_in_order(here: Path) -> No
     assert {line["source"] for line in lines} == {0, 1, 65535}
     outcomes = Counter(line["data"]["outcome"] for line in lines if line["type"] == "sample.complete")
     assert outcomes["ok"] == sum(count.ok for count in counts)
+
+
+def test_the_report_says_what_of_the_events_is_missing(here: Path) -> None:
+    result = loadgen.run("mock:", requests=5, events=True)
+    kept = result.report["run"]["events"]
+    assert (kept["missing"], kept["dropped"]) == (0, None)
+    assert kept["logged"] == len(printed())
+    assert [line for line in sentences.about_run(result) if line.label == "lost"] == []
+    kept |= {"missing": 3, "error": "No space left\x1b[2J", "dropped": 1}
+    assert [line.text for line in sentences.about_run(result) if line.label == "lost"] == [
+        "3 events of events.log could not be kept (No space left\\x1b[2J)",
+        "1 event not published: the publisher was too slow",
+    ]
 
 
 def test_only_the_topics_asked_for_are_printed(here: Path) -> None:

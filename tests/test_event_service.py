@@ -551,9 +551,7 @@ def test_the_core_and_the_package_name_the_same_topics(ctx: ManagedZMQContext) -
 def test_a_runs_events_reach_a_subscriber_and_agree_with_its_report(
     ctx: ManagedZMQContext, listen: Callable[..., Subscriber], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = EventPublisherService(ctx, isolated_event_loop=True)
-    subscriber = listen(service)
-    engine_of = _core.Engine
+    run_config, engine_of = prepare.run_config, _core.Engine
     queues: list[_core.EventQueue] = []
 
     def attached(told: str) -> _core.Engine:
@@ -564,21 +562,24 @@ def test_a_runs_events_reach_a_subscriber_and_agree_with_its_report(
         service.attach(queue)
         return engine
 
-    run_config = prepare.run_config
-    monkeypatch.setattr(prepare, "run_config", lambda *told, publish: run_config(*told, publish=True))
+    def published(*parts: Any, **more: Any) -> str:
+        return run_config(*parts, **{**more, "publish": True})
+
+    monkeypatch.setattr(prepare, "run_config", published)
     monkeypatch.setattr(_core, "Engine", attached)
-    result = loadgen.run(
-        "mock:?error_rate=0.2",
-        requests=300,
-        concurrency=8,
-        output_tokens=4,
-        events="chunks",
-        workers=2,
-        max_error_rate=1.0,
-        out=tmp_path / "run",
-    )
-    service.detach(queues[0])
-    service.close()
+    with EventPublisherService(ctx, isolated_event_loop=True) as service:
+        subscriber = listen(service)
+        result = loadgen.run(
+            "mock:?error_rate=0.2",
+            requests=300,
+            concurrency=8,
+            output_tokens=4,
+            events="chunks",
+            workers=2,
+            max_error_rate=1.0,
+            out=tmp_path / "run",
+        )
+        service.detach(queues[0])
     records = received(subscriber, service.stats.sent)
     counts, types = result.performance.counts, Counter(record.type for record in records)
     assert (types[ISSUED], types[FAILED]) == (counts.issued, counts.failed)
@@ -591,3 +592,24 @@ def test_a_runs_events_reach_a_subscriber_and_agree_with_its_report(
     logged = [record for piece in EventLog(result.dir).records() for record in piece]
     assert sorted(records, key=order_of) == logged
     assert (subscriber.stats.dropped, queues[0].dropped, service.stats.dropped) == (0, 0, 0)
+
+
+def test_an_event_that_a_signals_handler_records_within_a_flush_goes_out_with_it(
+    ctx: ManagedZMQContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = EventPublisherService(ctx, isolated_event_loop=True, send_threshold=1)
+    add = service._sender.add
+
+    def interrupted(frame: bytes) -> None:
+        if service.stats.pending + service.stats.sent < 3:
+            service.record(FIRST, 2, 2)  # where a handler would be called: in the middle of the flush
+        add(frame)
+
+    monkeypatch.setattr(service._sender, "add", interrupted)
+    recording = threading.Thread(target=service.record, args=(ISSUED, 1, 1), daemon=True)
+    recording.start()
+    recording.join(WAIT_S)
+    assert not recording.is_alive(), "it waits for itself"
+    until(lambda: service.stats.sent >= 3)
+    service.close()
+    assert service.stats.dropped == 0

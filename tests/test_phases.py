@@ -461,7 +461,7 @@ def test_a_dry_run_shows_every_phase_and_a_request_of_each(core: ModuleType, her
 
 def test_progress_says_which_of_how_many(core: ModuleType, here: Path) -> None:
     write(here / "p.yaml", FILE)
-    result = call("run", "--config", "p.yaml", "--ui", "plain")
+    result = call("run", "--config", "p.yaml", "--ui", "bar")
     assert result.exit_code == 0, result.output
     assert "low (phase 2 of 3): Poisson 5 req/s, run in loadgen-runs/" in result.stderr
     low = msgspec.structs.replace(plan(LOW)[0], place=(2, 3))

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 import loadgen
-from loadgen.report import again
+from loadgen.report import again, sentences
 from loadgen.session import SessionResult
 from test_screens import CASES
 
@@ -103,3 +103,23 @@ def test_a_report_that_can_not_be_written_is_still_shown(
     derived, warning = again.load(None)
     assert derived.performance.counts.ok == 10
     assert "Permission denied" in warning
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ({"logged": 90, "missing": 0, "error": None, "dropped": None}, []),
+        (
+            {"logged": 90, "missing": 1, "error": "events.log: No space left on device", "dropped": 1200},
+            [
+                "1 event of events.log could not be kept (events.log: No space left on device)",
+                "1,200 events not published: the publisher was too slow",
+            ],
+        ),
+    ],
+)
+def test_events_that_were_lost_are_in_the_report_and_said(events: dict[str, Any], said: list[str]) -> None:
+    report = changed(lambda r: r["run"].update(events=events))
+    VALIDATOR.validate(report)
+    found = sentences.about_run(SessionResult.of(Path("/runs/x"), report))
+    assert [sentence.text for sentence in found if sentence.label == "lost"] == said

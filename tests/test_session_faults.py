@@ -1,4 +1,4 @@
-"""Sessions whose user code misbehaves in ways that are easy to write: cancelled waits, late loops, closed publishers."""
+"""Sessions whose user code misbehaves in ways that are easy to write: cancelled waits, late loops, exits."""
 
 import asyncio
 import sys
@@ -87,7 +87,7 @@ def test_a_shutdown_that_awaits_a_task_it_has_cancelled_leaves_the_report(here: 
 
 
 def test_a_receiver_that_refuses_to_be_cancelled_does_not_hold_the_run_up(here: Path) -> None:
-    freed = []
+    freed: list[bool] = []
 
     class Stubborn(Script):
         async def recv(self) -> Any:

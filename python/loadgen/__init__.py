@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loadgen._core import __version__
-    from loadgen.errors import ConfigError, DatasetError, EventError, LoadgenError, ReportError, RunError, TargetError
+    from loadgen.errors import (
+        ConfigError,
+        DatasetError,
+        EventError,
+        LoadgenError,
+        MetricsError,
+        ReportError,
+        RunError,
+        TargetError,
+    )
     from loadgen.event import (
         EventCodec,
         EventPublisherService,
@@ -22,6 +31,14 @@ if TYPE_CHECKING:
         MessageSubscriber,
         ZmqMessagePublisher,
         ZmqMessageSubscriber,
+    )
+    from loadgen.metrics import (
+        MetricsAggregatorService,
+        MetricsPublisher,
+        MetricsRegistry,
+        MetricsSnapshot,
+        MetricsSnapshotSubscriber,
+        SessionState,
     )
     from loadgen.session import (
         Drain,
@@ -71,6 +88,12 @@ __all__ = [
     "MessagePublisher",
     "MessageSubscriber",
     "Metric",
+    "MetricsAggregatorService",
+    "MetricsError",
+    "MetricsPublisher",
+    "MetricsRegistry",
+    "MetricsSnapshot",
+    "MetricsSnapshotSubscriber",
     "PhaseConfig",
     "PhaseIssuer",
     "PhaseResult",
@@ -85,6 +108,7 @@ __all__ = [
     "SampleOrder",
     "Sequential",
     "SessionResult",
+    "SessionState",
     "Single",
     "StreamChunk",
     "TargetError",
@@ -111,6 +135,7 @@ _ROOMS = {
         "DatasetError",
         "EventError",
         "LoadgenError",
+        "MetricsError",
         "ReportError",
         "RunError",
         "TargetError",
@@ -126,6 +151,14 @@ _ROOMS = {
         "MessageSubscriber",
         "ZmqMessagePublisher",
         "ZmqMessageSubscriber",
+    ),
+    "loadgen.metrics": (
+        "MetricsAggregatorService",
+        "MetricsPublisher",
+        "MetricsRegistry",
+        "MetricsSnapshot",
+        "MetricsSnapshotSubscriber",
+        "SessionState",
     ),
     "loadgen.session": (
         "Drain",
@@ -159,10 +192,12 @@ _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 if not TYPE_CHECKING:  # a checker would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module 'loadgen' has no attribute {name!r}")
         import importlib
 
+        if name == "metrics":  # `loadgen.metrics.attach(run)` without another import
+            return importlib.import_module("loadgen.metrics")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'loadgen' has no attribute {name!r}")
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Literal, Self, TypeAlias, final
 
 from typing_extensions import CapsuleType
 
 __all__ = [
     "Bodies",
+    "Counter",
     "Delays",
     "Engine",
     "EventBatch",
@@ -17,17 +19,24 @@ __all__ = [
     "Plan",
     "RowReader",
     "SampleOrder",
+    "Segment",
+    "SegmentReader",
+    "Series",
     "Sink",
     "TextReader",
     "__version__",
     "arrow_rows",
     "arrow_rows_schema",
+    "clean_segments",
     "mock_faults",
     "now_ns",
     "read_events",
+    "read_hdr",
     "read_rows",
     "read_texts",
     "row_columns",
+    "segment_directories",
+    "segments",
     "summarise",
 ]
 __version__: str
@@ -105,6 +114,9 @@ class Engine:
 
     def wait(self, timeout: float) -> str | None:
         """Wait up to ``timeout`` seconds for the phase's end; its account, or ``None`` while it goes on."""
+
+    def segment(self) -> Segment:
+        """Return the run's live metrics. The file is removed by ``finish``."""
 
     def live(self) -> str:
         """Return what a progress line shows."""
@@ -221,6 +233,9 @@ class Sink:
 
     def event_queue(self) -> EventQueue | None:
         """Return the finished frames of events, for a publisher; ``None`` unless the run is asked to publish them."""
+
+    def segment(self) -> Segment:
+        """Return the run's live metrics. The file is removed by ``finish``."""
 
     def live(self) -> str:
         """Return what a progress line shows."""
@@ -463,3 +478,169 @@ def read_texts(dir: str | PathLike[str], which: Literal["errors", "answers"]) ->
 
 def now_ns() -> int:
     """Return the monotonic clock that all stamps are taken from, in nanoseconds."""
+
+@final
+class Segment:
+    """The live metrics of a run of this process, in shared memory that other processes of this user may look into.
+
+    The file is removed with the object; who has attached keeps what it saw.
+    """
+
+    @staticmethod
+    def create(
+        run: str, directories: Sequence[str | PathLike[str]] | None = None, *, reserve: int = 4_194_304
+    ) -> Segment:
+        """Make a segment; without shared memory it is this process's own. ``notes`` says what went otherwise.
+
+        Args:
+            run: The run's id, which names the file: 1 to 64 letters, digits, ``.``, ``_`` and ``-``.
+            directories: Where to try, the best first; without any ``segment_directories()``.
+            reserve: Bytes for series that there must be room for at once.
+
+        Raises:
+            ValueError: If the id can't name a file.
+        """
+
+    @staticmethod
+    def attach(path: str | PathLike[str]) -> SegmentReader:
+        """Look into the segment in a file.
+
+        Raises:
+            OSError: If it can't be opened; ``PermissionError`` if it isn't a file that this user alone may open.
+            ValueError: If it is no segment, one of another version or byte order, cut or damaged.
+        """
+
+    @staticmethod
+    def find(run: str, directories: Sequence[str | PathLike[str]] | None = None) -> SegmentReader:
+        """Look into the segment of a run, wherever it is. Raises as ``attach`` does."""
+
+    def counter(self, name: str, unit: str = "1", help: str = "", *, phase: int | None = None) -> Counter:
+        """Register a counter.
+
+        Raises:
+            ValueError: If the phase has one of that name, or there is no room for the text or for one more entry.
+        """
+
+    def series(
+        self,
+        name: str,
+        unit: str = "ns",
+        help: str = "",
+        *,
+        phase: int | None = None,
+        low: int = 1_000,
+        high: int = ...,
+    ) -> Series:
+        """Register a series, which tells values from ``low`` to ``high`` (an hour) apart. Raises as ``counter``."""
+
+    def begin(self, phase: int) -> None:
+        """Say that a phase begins now."""
+
+    def advance(self, state: str) -> None:
+        """Go on to ``draining``, ``complete`` or ``interrupted``.
+
+        Raises:
+            ValueError: If that is no state, or one that lies behind.
+        """
+
+    def describe(self, about: str) -> None:
+        """Say what the run is, to whoever looks at it: up to 3,896 bytes, once.
+
+        Raises:
+            ValueError: If that is more, empty, has control characters, or has been said before.
+        """
+
+    @property
+    def about(self) -> str:
+        """What was said of the run; empty before."""
+
+    @property
+    def state(self) -> str:
+        """How the run stands."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file; ``None`` for memory of this process alone."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What went otherwise than wanted, in sentences."""
+
+    def snapshot(self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None) -> str:
+        """Return all counters and series at this moment (``Snapshot`` of ``rust/src/series/snapshot.rs``).
+
+        Args:
+            percentiles: 0 to 100, ascending; without any 50, 75, 90, 95, 99 and 99.9.
+            bins: Bins of each histogram, at most.
+            phase: Only this phase's entries, and those of the whole run.
+        """
+
+    def hdr(self, name: str, phase: int | None = None) -> bytes:
+        """Return a series' histogram in HDR's V2 format, compressed; without a phase the newest of that name.
+
+        Raises:
+            LookupError: If there is none.
+        """
+
+    def remove(self) -> None:
+        """Remove the file. May be called again."""
+
+@final
+class SegmentReader:
+    """The live metrics of a run of any process of this user, each look checked before it is believed."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+
+    @property
+    def about(self) -> str:
+        """What was said of the run; empty as long as nobody has."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the run's process lives. If not, and the state isn't a last one, it was killed."""
+
+    @property
+    def state(self) -> str:
+        """How the run stands: ``live``, ``draining``, ``complete`` or ``interrupted``."""
+
+    def snapshot(self, *, percentiles: Sequence[float] | None = None, bins: int = 30, phase: int | None = None) -> str:
+        """As ``Segment.snapshot``. Raises as ``Segment.attach``, if the file was cut or damaged since."""
+
+    def hdr(self, name: str, phase: int | None = None) -> bytes:
+        """As ``Segment.hdr``."""
+
+@final
+class Counter:
+    """A number that only grows."""
+
+    def increment(self, n: int = 1, /) -> None:
+        """Count ``n`` more."""
+
+@final
+class Series:
+    """Values, of which exact statistics and a histogram are kept."""
+
+    def record(self, value: int, /) -> None:
+        """Record one value, in the series' unit, 0 or more."""
+
+def segment_directories() -> list[Path]:
+    """Return the directories that segments may lie in, the best first."""
+
+def segments(directories: Sequence[str | PathLike[str]] | None = None) -> list[Path]:
+    """Return the files of all segments, of live and dead runs."""
+
+def clean_segments(directories: Sequence[str | PathLike[str]] | None = None) -> list[Path]:
+    """Remove the segments of dead runs; which those were."""
+
+def read_hdr(data: bytes) -> str:
+    """Read a histogram in HDR's V2 format (``Imported`` of ``rust/src/series/hdr.rs``).
+
+    Raises:
+        ValueError: If it is none.
+    """

@@ -38,5 +38,9 @@ class EventError(LoadgenError, RuntimeError):
     """A stream of events that can't be opened, or is used where or when it can't be. The run isn't touched by it."""
 
 
+class MetricsError(LoadgenError, RuntimeError):
+    """Live metrics that can't be looked into, published or stored. The run isn't touched by it."""
+
+
 class ReportError(LoadgenError, OSError):
     """A run whose directory, log or report can't be found or read."""

@@ -153,7 +153,7 @@ fn what_happens_to_a_request_stands_in_its_events() {
     emitter.issued(1, 70_000, 2, 5);
     emitter.read(2, 70_000, 2, true, 2, 7);
     emitter.read(3, 70_000, 2, false, 3, 0);
-    let done = Stamps { done: 4, ..Stamps::default() };
+    let done = Stamps { sent: 1, last_token: 3, done: 4, ..Stamps::default() };
     let row = Row { id: 70_000, phase: 2, stamps: done, finish: Finish::Stop, tokens_out: Some(9), ..Row::default() };
     emitter.ended(&row);
     emitter.ended(&Row { phase: 1, finish: Finish::Unknown, ..failed(1, 5) });
@@ -174,9 +174,27 @@ fn what_happens_to_a_request_stands_in_its_events() {
         ("sample.recv_non_first", 3, 70_000, phase_2, None),
         ("sample.recv_non_first", 3, 70_000, phase_2, None),
         ("sample.recv_non_first", 3, 70_000, phase_2, None),
-        ("sample.complete", 4, 70_000, b"\x83\xa5phase\x02\xa7outcome\xa2ok\xaatokens_out\x09", Some("stop")),
-        ("sample.complete", 5, 1, b"\x83\xa5phase\x01\xa7outcome\xa4http\xaatokens_out\xc0", None),
-        ("sample.complete", 6, 2, b"\x83\xa5phase\x00\xa7outcome\xa9cancelled\xaatokens_out\xc0", None),
+        (
+            "sample.complete",
+            4,
+            70_000,
+            b"\x85\xa5phase\x02\xa7outcome\xa2ok\xaatokens_out\x09\xa4sent\x01\xaalast_token\x03",
+            Some("stop"),
+        ),
+        (
+            "sample.complete",
+            5,
+            1,
+            b"\x85\xa5phase\x01\xa7outcome\xa4http\xaatokens_out\xc0\xa4sent\xc0\xaalast_token\xc0",
+            None,
+        ),
+        (
+            "sample.complete",
+            6,
+            2,
+            b"\x85\xa5phase\x00\xa7outcome\xa9cancelled\xaatokens_out\xc0\xa4sent\xc0\xaalast_token\xc0",
+            None,
+        ),
     ];
     assert_eq!(told, expected);
 }

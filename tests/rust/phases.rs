@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use loadgen::engine::Completion;
 use loadgen::record::{Failure, Row, TextReader, UNSET, WhichLog};
+use loadgen::series::{Detail, Reader, State};
 use serde_json::{Value, json};
 use support::run::{PATIENCE, Run, assert_ordered, closed, documents, read};
 use support::{Latch, Reply, Server, answer, chat, stream};
@@ -127,6 +128,30 @@ fn what_a_warm_up_hands_over_keeps_its_own_settings() {
 }
 
 #[test]
+fn another_process_could_follow_a_run_phase_by_phase_to_its_end_and_nothing_is_left() {
+    let server = Server::new(|_, body| as_asked(body));
+    let run = Run::new(&server.url, json!({"stream": true}));
+    run.phase(with(closed(2, 3), json!({"name": "warm", "type": "warmup"})));
+    run.phase(closed(2, 5));
+    let path = run.engine.segment().path().expect("some place takes it").to_path_buf();
+    let mut reader = Reader::attach(&path).unwrap();
+    let seen = reader.snapshot(&Detail::default()).unwrap();
+    assert_eq!((seen.state, seen.phase, seen.alive), (State::Live, Some(1), true));
+    run.engine.finish("complete", "").unwrap();
+    assert!(!path.exists());
+    let last = reader.snapshot(&Detail::default()).unwrap();
+    assert_eq!(last.state, State::Complete);
+    let count = |name: &str, phase| {
+        let series = last.series.iter().find(|s| (s.name.as_str(), s.phase) == (name, Some(phase))).unwrap();
+        (series.count, series.histogram.counts.iter().sum::<u64>())
+    };
+    let ok = |phase| last.counters.iter().find(|c| c.name == "ok" && c.phase == Some(phase)).unwrap().value;
+    assert_eq!((ok(0), ok(1)), (3, 5));
+    assert_eq!((count("ttft", 0), count("ttft", 1)), ((3, 3), (5, 5)));
+    assert_eq!((count("latency", 1), count("send_late", 1), count("gap", 1).0 <= 10), ((5, 5), (5, 5), true));
+}
+
+#[test]
 fn a_warm_up_that_answers_late_is_not_in_the_next_phases_live_figures() {
     let latch = Arc::new(Latch::default());
     let held = Arc::clone(&latch);
@@ -140,7 +165,7 @@ fn a_warm_up_that_answers_late_is_not_in_the_next_phases_live_figures() {
     assert!(completions(&run, 2).iter().all(|c| (c.row.chunks, c.row.failure) == (5, Failure::None)));
     let live = run.engine.live().0;
     assert_eq!((live.issued, live.ok, live.chunks, live.tokens), (0, 0, 0, 0));
-    assert_eq!(live.ttft.quantile_ns(0.5), None);
+    assert_eq!(live.ttft.quantile(0.5), None);
 }
 
 #[test]

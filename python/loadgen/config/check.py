@@ -35,6 +35,11 @@ def check(config: Config, given: Collection[str], name: Name, *, invent: bool = 
     _prompts(config, name)
     check_target(config, name)
     _objectives(config, given, name)
+    if "metrics_host" in given and config.metrics_port is None:
+        raise ConfigError(
+            f"{name('metrics_host')} {config.metrics_host} says where metrics are served, and none are",
+            f"say at which port: {name('metrics_port')}",
+        )
     return config
 
 

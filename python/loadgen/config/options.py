@@ -265,6 +265,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             help="Keep what happens to each request, as it happens, in events.log; =chunks also each chunk of answers.",
         ),
     ] = None
+    metrics_port: Annotated[
+        int | None,
+        _report(values.port, "PORT", "Serve live metrics to Prometheus at http://127.0.0.1:PORT/metrics."),
+    ] = None
+    metrics_host: Annotated[
+        str,
+        _report(values.host, "HOST", "Serve them at this address instead.", shown="127.0.0.1"),
+    ] = "127.0.0.1"
     out: Annotated[
         str | None, _report(values.path, "DIR", "Directory of the run.", shown="loadgen-runs/<UTC>-<id>")
     ] = None
@@ -323,6 +331,8 @@ class RunOptions(TypedDict, total=False):
     drain: float | str
     save_responses: bool
     events: bool | Literal["requests", "chunks"] | None
+    metrics_port: int | None
+    metrics_host: str
     out: str | os.PathLike[str] | None
     phases: Sequence[Any]  # mappings of these options, or PhaseConfig objects
 

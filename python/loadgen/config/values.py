@@ -101,6 +101,21 @@ def flag(value: Any) -> bool:
     return value
 
 
+def port(value: Any) -> int:
+    """Read a TCP port."""
+    got = count(value)
+    if got > 65535:
+        raise ValueError("must be a port, 1 to 65535")
+    return got
+
+
+def host(value: Any) -> str:
+    """Read an address to listen at: a name or a number, without a port."""
+    if not isinstance(value, str) or not value or any(c.isspace() or c in "/[]" for c in value):
+        raise ValueError("must be an address such as 127.0.0.1, ::1 or 0.0.0.0")
+    return value
+
+
 def events(value: Any) -> str | None:
     """Read which events are told: true for each request's, ``chunks`` for those of an answer's chunks as well."""
     if isinstance(value, bool):

@@ -82,15 +82,16 @@ class Home:
             if not loop.is_closed():
                 raise
 
-    def ask(self, call: Callable[[], R]) -> R:
+    def ask(self, call: Callable[[], R], within: float = _ANSWERS_WITHIN_S) -> R:
         """Have something called on its thread, and return what it returns.
 
         Args:
             call: What to call. It is called here if this is the thread, or if no loop runs there that could: nobody
                 else uses the socket then.
+            within: Seconds that the loop has for it.
 
         Raises:
-            EventError: If the loop doesn't come round to it within a minute.
+            EventError: If the loop doesn't come round to it in that time.
         """
         loop = self.loop
         if loop is None or self.is_here() or not loop.is_running():
@@ -101,13 +102,13 @@ class Home:
 
         answer = asyncio.run_coroutine_threadsafe(called(), loop)
         try:
-            return answer.result(_ANSWERS_WITHIN_S)
+            return answer.result(within)
         except KeyboardInterrupt:
             concurrent.futures.wait([answer], _AFTER_INTERRUPT_S)
             raise
         except concurrent.futures.TimeoutError:
             raise EventError(
-                f"the event loop that sends events did not answer within {_ANSWERS_WITHIN_S:g} s",
+                f"the event loop that sends events did not answer within {within:g} s",
                 "don't block the loop, or use isolated_event_loop=True",
             ) from None
 

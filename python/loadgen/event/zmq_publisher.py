@@ -61,6 +61,11 @@ class ZmqMessagePublisher(MessagePublisher[T]):
         sender = self._sender
         return PublisherStats(pending=sender.pending, sent=sender.sent, dropped=sender.dropped, bytes=sender.sent_bytes)
 
+    @property
+    def has_subscribers(self) -> bool:
+        """Whether anybody listens; not known, and ``False``, of one that conflates."""
+        return self._sender.has_subscribers
+
     def send(self, item: T) -> None:
         """Publish an item; if ZMQ refuses it, it is kept and goes out before the next one.
 

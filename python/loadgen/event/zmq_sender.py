@@ -57,6 +57,7 @@ class FrameSender:
         self._is_refusing = self._is_sending = self._is_closing = self._is_closed = False
         self._closes_after: float | None = None
         self._greetings: set[bytes] = set()
+        self._asked: set[bytes] = set()
         self._awaited: dict[bytes, asyncio.Future[bool]] = {}
 
     @property
@@ -73,6 +74,12 @@ class FrameSender:
     def sent_bytes(self) -> int:
         """Bytes that ZMQ took."""
         return self._sent_bytes
+
+    @property
+    def has_subscribers(self) -> bool:
+        """Whether anybody listens to anything, as of now; on the socket's thread. Not known where it conflates."""
+        self.look_for_subscribers()
+        return bool(self._asked)
 
     @property
     def dropped(self) -> int:
@@ -140,8 +147,13 @@ class FrameSender:
         try:
             while True:
                 said = socket.recv(zmq.NOBLOCK)
-                if said[1:2] == GREETING:
-                    self._greet(said[0] == _SUBSCRIBES, said[1:])
+                comes, asked = said[0] == _SUBSCRIBES, said[1:]
+                if asked.startswith(GREETING):
+                    self._greet(comes, asked)
+                elif not comes:
+                    self._asked.discard(asked)
+                elif len(self._asked) < _MOST_GREETINGS:
+                    self._asked.add(asked)
         except zmq.ZMQError:
             return  # Again: nobody more; else the sends say what is wrong
 

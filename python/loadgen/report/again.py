@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from loadgen.errors import ReportError, RunError
+from loadgen.report import from_snapshot
 from loadgen.session import SessionResult, counting, run_dir, runner, scoring, summary
 
 
@@ -26,9 +27,12 @@ def load(run: str | None = None, percentiles: tuple[float, ...] | None = None) -
 
     Raises:
         ReportError: If there is no such run, or neither its log nor its report can be read.
+        MetricsError: If all there is of it is a snapshot that can't be read.
     """
     directory = run_dir.find(run)
     if not (directory / run_dir.LOG).exists():
+        if not (directory / run_dir.REPORT).exists():
+            return from_snapshot.best(directory=directory).result(directory), "there is no run log; this is a snapshot"
         return SessionResult.of(directory, stored(directory)), "the run log is gone; this is the stored report"
     report = summary.report_of(directory, percentiles)
     if run_dir.is_running(directory):

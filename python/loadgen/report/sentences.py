@@ -198,6 +198,8 @@ def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
 def about_run(result: SessionResult) -> list[Sentence]:
     """Return where the run's files lie, and how to see the report again."""
     log = result.report["run"]["log"]
+    if log is None:
+        return _from_snapshot(result.report["run"]["snapshot"])
     files = f"{plain(str(result.dir))}/ (report.json · run.log {figures.size(log['bytes'])})"
     found = [Sentence("report", files), Sentence("again", f"loadgen report {_again(result)}")]
     lost = log["lost"]
@@ -206,6 +208,12 @@ def about_run(result: SessionResult) -> list[Sentence]:
         rows = f"{many(lost['rows'], 'finished request')} {'is' if lost['rows'] == 1 else 'are'} missing"
         found.append(Sentence("lost", f"{places}{rows}", "yellow"))
     return found + _events(result.report["run"].get("events"))
+
+
+def _from_snapshot(snapshot: dict[str, Any]) -> list[Sentence]:
+    """Return what a report without a run log is made from, and what it may lack."""
+    found = [Sentence("source", f"{snapshot['words']}; {snapshot['precision']}")]
+    return found + [Sentence("warning", plain(warning), "yellow") for warning in snapshot["warnings"]]
 
 
 def _events(events: dict[str, Any] | None) -> list[Sentence]:

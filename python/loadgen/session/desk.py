@@ -44,6 +44,8 @@ class Desk(ABC):
         self._stage: Stage | None = None
         self._handed_over: set[Stage] = set()
         self._stopping: float | None = None
+        self._dropped: _core.Counter | None = None
+        self._dropped_before = 0
 
     @property
     @abstractmethod
@@ -83,6 +85,9 @@ class Desk(ABC):
         """
         self._failed = failed
         self._open(told)
+        if self._publisher is not None:
+            self._dropped = self.core.segment().counter("events_dropped", "events", "Events that nobody was sent.")
+            self._dropped_before = self._publisher.stats.dropped
         try:
             self._on_loop(self._enlist())
         except RuntimeError:  # a publisher that is closed, a loop that has gone
@@ -100,9 +105,18 @@ class Desk(ABC):
         stage = Stage(phase, self._failed)
         self._on_loop(self._enter(stage, phase))
 
+    def going(self) -> None:
+        """Let the live metrics tell of dropped events; called now and then while a phase goes on."""
+        if self._publisher is None or self._dropped is None:
+            return
+        dropped = self._publisher.stats.dropped
+        self._dropped.increment(max(0, dropped - self._dropped_before))
+        self._dropped_before = max(dropped, self._dropped_before)
+
     def ended(self) -> None:
         """Do the loop's part of the end of the phase: it has drained, or hands over what it has in flight."""
         self._on_loop(self._leave())
+        self.going()
 
     @property
     def publishes(self) -> bool:

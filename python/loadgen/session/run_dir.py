@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from loadgen.errors import ConfigError, ReportError
+from loadgen.metrics.final import FILE as SNAPSHOT
 
 RUNS = Path("loadgen-runs")
 LOG, REPORT, LOCK = "run.log", "report.json", ".lock"
@@ -116,8 +117,8 @@ def _try_lock(lock: int) -> bool:
 
 
 def is_run(path: Path) -> bool:
-    """Return whether a directory holds a run: a real directory with a log or a report in it."""
-    return not path.is_symlink() and path.is_dir() and any(_is_file(path / name) for name in (LOG, REPORT))
+    """Return whether a directory holds a run: a real directory with a log, a report or a final snapshot in it."""
+    return not path.is_symlink() and path.is_dir() and any(_is_file(path / name) for name in (LOG, REPORT, SNAPSHOT))
 
 
 def _is_file(path: Path) -> bool:
@@ -157,7 +158,7 @@ def _begun(path: Path) -> str:
     stamp = path.name[:16]
     if len(stamp) == 16 and stamp[8] == "T" and stamp.endswith("Z"):
         return stamp
-    for name in (LOG, REPORT):
+    for name in (LOG, REPORT, SNAPSHOT):
         try:
             made = (path / name).stat().st_mtime
         except OSError:
@@ -232,8 +233,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-_OURS = (LOG, REPORT, ANSWERS, COUNTS, EVENTS, LOCK)
-_HALF = (f".{REPORT}.", f".{COUNTS}.", f".{SCORES}")
+_OURS = (LOG, REPORT, ANSWERS, COUNTS, EVENTS, SNAPSHOT, LOCK)
+_HALF = (f".{REPORT}.", f".{COUNTS}.", f".{SCORES}", f".{SNAPSHOT}.")
 _SCORED = re.compile(rf"{SCORES}[0-9]+\.jsonl")
 
 

@@ -11,10 +11,11 @@ import msgspec
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
-from loadgen.session import counting, machine, prepare, run_dir, scoring, summary
+from loadgen.session import counting, describe, machine, prepare, run_dir, scoring, summary
 from loadgen.session.phase import PhaseConfig, PhasePlan, check, phases_of
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
+from loadgen.session.served import served
 from loadgen.session.strategy import is_planned
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Run:
         workers = machine.workers(config, phases)
         machine.reserve_descriptors(config, phases, workers)
         plan = prepare.plan(config, phases, listed=self._listed)
-        with prepare.target(config) as url:
+        with prepare.target(config) as url, served(config) as show:
             ready = prepare.prepare(plan)
             del plan  # the prompts are in the core now; don't hold them twice
             if self._interrupt is not None:
@@ -155,6 +156,9 @@ class Run:
                 publish = self._desk is not None and self._desk.publishes
                 told = prepare.run_config(config, ready, workers, url, directory.path, about, publish=publish)
                 engine = self._start(told, directory)
+                about_run = describe.about(about, [phase.plan for phase in ready], workers, directory.path)
+                engine.segment().describe(describe.written(about_run))
+                show(directory.id, engine)
                 problem = self._drive(engine, ready, directory.path)
                 if problem is None or self._failure is not None:  # the user's own has raised; the log is whole
                     settled = self._settle(ready, directory.path, about["config"])
@@ -248,6 +252,8 @@ class Run:
 
     def _wait(self, engine: Core, phase: PhasePlan) -> dict[str, Any]:
         while (end := engine.wait(_POLL_S)) is None:
+            if self._desk is not None:
+                self._desk.going()
             if self._watcher is not None:
                 self._watcher.going(phase, engine)
         found: dict[str, Any] = msgspec.json.decode(end)

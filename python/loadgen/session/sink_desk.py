@@ -89,7 +89,7 @@ class SinkDesk(Desk):
 
     def _take_cancelled(self) -> None:
         """Learn what the sink has cancelled: it leaves its slot, and its handler is told."""
-        for request in self.core.take_cancelled():
+        for request in sorted(self.core.take_cancelled()):
             flown = self._flying.pop(request, None)
             if flown is not None:
                 self._completed(flown[0], QueryResult(request, failure="cancelled", sample=flown[1]))

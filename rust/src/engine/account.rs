@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::config::RunConfig;
+use super::config::{PhaseType, RunConfig};
 use super::phase::{Phase, SharedPhase, StopReason, Ways};
 use super::run::EngineError;
 use super::ticker::Ticker;
 use crate::clock::{Anchor, now_ns};
 use crate::event::RunEvents;
 use crate::record::{LogHeader, LogWriter};
-use crate::series::LiveShard;
+use crate::series::{self, Live, LiveCopy, LiveShard};
 use crate::sync::Arc;
 
-/// A run's log and its phases, one after the other.
+/// A run's log, its live metrics and its phases, one after the other.
 pub(super) struct Account {
+    live: Arc<Live>,
     log: Option<Arc<LogWriter>>,
     ticker: Option<Ticker>,
     phases: Vec<SharedPhase>,
@@ -23,12 +24,13 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Create the run's log.
-    pub(super) fn open(run: &RunConfig) -> Result<Self, EngineError> {
+    /// Create the log, and the live metrics, of a run of `workers` workers.
+    pub(super) fn open(run: &RunConfig, workers: u16) -> Result<Self, EngineError> {
         let session = session_of(run).to_owned();
         let header = LogHeader { anchor: Anchor::now(), session, meta: run.meta.clone() };
         let log = Arc::new(LogWriter::create(&run.dir, &header, run.save_responses || run.keep_uncounted)?);
-        Ok(Self { log: Some(log), ticker: None, phases: Vec::new(), reported: 0 })
+        let live = Arc::new(Live::start(session_of(run), workers, &series::directories())?);
+        Ok(Self { live, log: Some(log), ticker: None, phases: Vec::new(), reported: 0 })
     }
 
     /// The log, until the run has finished.
@@ -36,14 +38,25 @@ impl Account {
         self.log.as_ref().ok_or(EngineError::State("the run has finished"))
     }
 
-    /// From now on the log has a tick each second, of what those who own `lives` do.
-    pub(super) fn tick(&mut self, lives: Vec<Arc<LiveShard>>) -> Result<(), EngineError> {
-        self.ticker = Some(Ticker::start(lives, Arc::clone(self.log()?))?);
+    /// The live metrics.
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// The latest phase as a progress line shows it, and the seconds since it started.
+    pub(super) fn now(&self) -> (LiveCopy, f64) {
+        let started = self.phases.last().and_then(|p| p.started());
+        (self.live.copy(), started.map_or(0.0, |s| now_ns().saturating_sub(s) as f64 / 1e9))
+    }
+
+    /// From now on the log has a tick each second.
+    pub(super) fn tick(&mut self) -> Result<(), EngineError> {
+        self.ticker = Some(Ticker::start(Arc::clone(&self.live), Arc::clone(self.log()?))?);
         Ok(())
     }
 
-    /// Start a phase that `workers` workers will run. The one before must have stopped issuing.
-    pub(super) fn begin(&mut self, ways: Ways, workers: u16) -> Result<SharedPhase, EngineError> {
+    /// Start a phase, with live counters for each worker that will run it. The one before must have stopped issuing.
+    pub(super) fn begin(&mut self, ways: Ways) -> Result<(SharedPhase, Vec<LiveShard>), EngineError> {
         if self.phases.len() > self.reported {
             return Err(EngineError::State("a phase is still running: wait for its end first"));
         }
@@ -53,15 +66,19 @@ impl Account {
         if ways.settings.keep_answers() {
             log.keep_answers()?;
         }
+        // Who has left a phase on every worker writes none of its live metrics any more.
+        self.phases.iter().filter(|p| p.tally().0.is_some()).for_each(|p| self.live.over(p.index));
+        let shards = self.live.begin(index, ways.config.kind == PhaseType::Warmup)?;
         let mut told = json!(ways.config);
         told["request"] = ways.settings.account();
         log.meta(&json!({
             "event": "phase_start", "phase": index, "ns": now_ns(), "first_id": first_id, "config": told
         }))?;
+        let workers = u16::try_from(shards.len()).map_err(|_| EngineError::State("65,535 workers at most"))?;
         let phase = Arc::new(Phase::new(index, first_id, ways, workers));
         self.phases.push(Arc::clone(&phase));
         self.ticker.iter().for_each(|ticker| ticker.watch(index));
-        Ok(phase)
+        Ok((phase, shards))
     }
 
     /// The phase that runs, and the log.

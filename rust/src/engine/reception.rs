@@ -1,6 +1,6 @@
 //! An answer as it comes in, over whatever protocol: decoded, counted, stamped.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use super::events::WorkerEvents;
 use super::flight::Flight;
@@ -20,17 +20,7 @@ pub(super) struct Aids<'a> {
     pub(super) flight: &'a Flight,
     pub(super) request: u64,
     pub(super) phase: u16,
-    /// The phase that the live counters belong to.
-    pub(super) current: &'a Cell<u16>,
     pub(super) events: Option<&'a WorkerEvents>,
-}
-
-impl Aids<'_> {
-    /// The live counters, unless the request is of an earlier phase.
-    #[inline]
-    fn live(&self) -> Option<&LiveShard> {
-        (self.current.get() == self.phase).then_some(self.live)
-    }
 }
 
 /// One answer's decoder and what it has brought so far. Reused from request to request.
@@ -105,14 +95,10 @@ impl Reception {
         if first {
             stamps.first_token = now;
             read.delta_ns = now.saturating_sub(stamps.sent);
-            if let Some(live) = aids.live() {
-                live.first(read.delta_ns, tally.chunks);
-            }
+            aids.live.first(read.delta_ns, tally.chunks);
         } else {
             read.delta_ns = now.saturating_sub(stamps.last_token);
-            if let Some(live) = aids.live() {
-                live.gap(read.delta_ns, tally.chunks);
-            }
+            aids.live.gap(read.delta_ns, tally.chunks);
         }
         stamps.last_token = now;
         if tally.output && stamps.first_output == UNSET {

@@ -55,12 +55,11 @@ macro_rules! aids {
     ($request:ident) => {
         Aids {
             buffer: &$request.worker.buffer,
-            live: &$request.worker.live,
+            live: &$request.phase.live,
             shard: &$request.worker.shard,
             flight: &$request.flight,
             request: $request.id(),
             phase: $request.phase.shared.index,
-            current: &$request.worker.current,
             events: $request.worker.events.as_deref(),
         }
     };

@@ -18,12 +18,11 @@ use super::manual::{Gate, Orders};
 use super::phase::{SharedPhase, StopReason, Ways};
 use super::settings::{Settings, UsageRefusals};
 use super::worker::{Command, Outfit, work};
-use crate::clock::now_ns;
 use crate::event::{EventQueue, EventsError, RunEvents};
 use crate::http::{ConnectConfigError, Connector, Target, TargetError, TlsOptions};
 use crate::record::{Backlog, LogError};
 use crate::schedule::Load;
-use crate::series::{LiveCopy, LiveShard};
+use crate::series::{LiveCopy, Segment, SeriesError};
 use crate::sync::Arc;
 
 /// Why a run could not start or go on.
@@ -39,6 +38,9 @@ pub enum EngineError {
     /// The run log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The live metrics: not even private memory could be had.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
     /// The events.
     #[error(transparent)]
     Events(#[from] EventsError),
@@ -64,7 +66,6 @@ pub(super) struct RunShared {
     pub(super) config: RunConfig,
     target: Target,
     pub(super) connector: Connector,
-    pub(super) lives: Vec<Arc<LiveShard>>,
     pub(super) backlog: Backlog,
     pub(super) usage_refusals: UsageRefusals,
     failure: Mutex<Option<String>>,
@@ -103,12 +104,11 @@ impl Engine {
         };
         let connect_timeout = Duration::from_secs_f64(config.connect_timeout_s);
         let connector = Connector::new(&target, &tls, config.proxy.as_deref(), connect_timeout)?;
-        let mut account = Account::open(&config)?;
-        let log = account.log()?;
+        let mut account = Account::open(&config, config.workers)?;
+        let (log, live) = (account.log()?, Arc::clone(account.live()));
         let run = Arc::new(RunShared {
             target,
             connector,
-            lives: (0..config.workers).map(|_| Arc::default()).collect(),
             backlog: log.backlog(),
             usage_refusals: UsageRefusals::default(),
             failure: Mutex::new(None),
@@ -126,12 +126,13 @@ impl Engine {
                 let (sender, commands) = mpsc::unbounded_channel();
                 let run = Arc::clone(&run);
                 let emitter = emitters.next();
-                let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), emitter };
+                let turns = Arc::clone(&live.turns()[usize::from(id)]);
+                let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), turns, emitter };
                 let thread = std::thread::Builder::new().name(format!("loadgen-{id}"));
                 Ok((sender, thread.spawn(move || work(outfit, run, commands))?))
             })
             .collect::<Result<Vec<_>, std::io::Error>>()?;
-        account.tick(run.lives.clone())?;
+        account.tick()?;
         let control = Control { account, workers };
         Ok(Self { run, process: std::process::id(), completions, events, control: Mutex::new(control) })
     }
@@ -141,7 +142,7 @@ impl Engine {
         self.check_process()?;
         let (ways, orders) = self.ways(config, bodies)?;
         let mut control = self.control();
-        let phase = control.account.begin(ways, self.run.config.workers)?;
+        let (phase, lives) = control.account.begin(ways)?;
         let barrier = Arc::new(Barrier::new(usize::from(self.run.config.workers)));
         let workers = control.senders();
         drop(control);
@@ -149,10 +150,11 @@ impl Engine {
             events.start_tracking(phase.index, &phase.config.name, || flush_all(&workers));
         }
         let mut orders = orders.into_iter();
-        for worker in workers {
+        for (worker, live) in workers.into_iter().zip(lives) {
             let (phase, barrier, orders) = (Arc::clone(&phase), Arc::clone(&barrier), orders.next());
+            let live = Box::new(live);
             // A closed channel means that the worker failed; `wait` reports that.
-            let _ = worker.send(Command::Begin { phase, barrier, orders });
+            let _ = worker.send(Command::Begin { phase, barrier, live, orders });
         }
         Ok(())
     }
@@ -223,10 +225,12 @@ impl Engine {
 
     /// The sum over all workers at this moment, and the seconds since the current phase started.
     pub fn live(&self) -> (LiveCopy, f64) {
-        let mut copy = LiveCopy::default();
-        self.run.lives.iter().for_each(|live| live.add_to(&mut copy));
-        let started = self.control().account.latest().and_then(|p| p.started());
-        (copy, started.map_or(0.0, |s| now_ns().saturating_sub(s) as f64 / 1e9))
+        self.control().account.now()
+    }
+
+    /// The live metrics, as they are shared with other processes.
+    pub fn segment(&self) -> Arc<Segment> {
+        Arc::clone(self.control().account.live().segment())
     }
 
     /// Stop issuing; what is in flight may go on for `grace`.
@@ -239,9 +243,10 @@ impl Engine {
     /// `status` and `reason` are what the log says of the run's end.
     pub fn finish(&self, status: &str, reason: &str) -> Result<(), EngineError> {
         self.check_process()?;
-        let (log, workers) = {
+        let (log, live, workers) = {
             let mut control = self.control();
-            (control.account.close(), std::mem::take(&mut control.workers))
+            let live = Arc::clone(control.account.live());
+            (control.account.close(), live, std::mem::take(&mut control.workers))
         };
         for (sender, thread) in workers {
             drop(sender);
@@ -249,6 +254,7 @@ impl Engine {
                 self.run.fail("a worker panicked; its last rows may be missing".to_owned());
             }
         }
+        live.finish(status == "complete");
         let Some(log) = log else { return Ok(()) };
         tell_run_end(log, status, reason, self.events.as_ref(), json!({}))?;
         self.run.failure().map_or(Ok(()), |failure| Err(EngineError::Worker(failure)))

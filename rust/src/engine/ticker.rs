@@ -9,7 +9,7 @@ use serde_json::json;
 use super::usage::{process_cpu_ns, steal_ticks, throttled_ns};
 use crate::clock::now_ns;
 use crate::record::LogWriter;
-use crate::series::{LiveCopy, LiveShard};
+use crate::series::Live;
 use crate::sync::Arc;
 
 /// The thread that writes a tick into the log each second.
@@ -19,7 +19,7 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    pub(super) fn start(lives: Vec<Arc<LiveShard>>, log: Arc<LogWriter>) -> std::io::Result<Self> {
+    pub(super) fn start(live: Arc<Live>, log: Arc<LogWriter>) -> std::io::Result<Self> {
         let (phases, changes) = channel();
         let thread = std::thread::Builder::new().name("loadgen-tick".into()).spawn(move || {
             let mut phase = 0;
@@ -29,11 +29,11 @@ impl Ticker {
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
-                if !tick(&lives, &log, phase) {
+                if !tick(&live, &log, phase) {
                     return;
                 }
             }
-            tick(&lives, &log, phase);
+            tick(&live, &log, phase);
         })?;
         Ok(Self { phases: Some(phases), thread: Some(thread) })
     }
@@ -55,16 +55,15 @@ impl Drop for Ticker {
 }
 
 /// Write one tick; false when the log takes no more.
-fn tick(lives: &[Arc<LiveShard>], log: &LogWriter, phase: u16) -> bool {
-    let mut live = LiveCopy::default();
-    lives.iter().for_each(|l| l.add_to(&mut live));
+fn tick(live: &Live, log: &LogWriter, phase: u16) -> bool {
+    let turns = live.turns();
     log.meta(&json!({
         "event": "tick",
         "ns": now_ns(),
         "phase": phase,
         "cpu_ns": process_cpu_ns(),
-        "worker_cpu_ns": lives.iter().map(|l| l.cpu_ns()).collect::<Vec<_>>(),
-        "loop_stall_ns": lives.iter().map(|l| l.take_stall_ns()).collect::<Vec<_>>(),
+        "worker_cpu_ns": turns.iter().map(|turns| turns.cpu_ns()).collect::<Vec<_>>(),
+        "loop_stall_ns": turns.iter().map(|turns| turns.take_stall_ns()).collect::<Vec<_>>(),
         "steal_ticks": steal_ticks(),
         "throttled_ns": throttled_ns(),
         "in_flight": live.in_flight(),

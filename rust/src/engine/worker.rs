@@ -25,7 +25,7 @@ use crate::event::Emitter;
 use crate::http::{Limits, ResponseParser, Stream};
 use crate::record::{Failure, ReadList, Row, Shard};
 use crate::schedule::SampleOrder;
-use crate::series::LiveShard;
+use crate::series::{LiveShard, LoopTurns};
 use crate::sync::Arc;
 
 /// What the session tells a worker. A closed channel means: cancel what is in flight and end.
@@ -34,6 +34,7 @@ pub(super) enum Command {
     Begin {
         phase: SharedPhase,
         barrier: Arc<Barrier>,
+        live: Box<LiveShard>,
         /// The requests asked for from outside, of a manual load.
         orders: Option<Orders>,
     },
@@ -46,6 +47,7 @@ pub(super) struct Outfit {
     pub(super) id: u16,
     pub(super) shard: Shard,
     pub(super) completed: Teller,
+    pub(super) turns: Arc<LoopTurns>,
     /// Where its events go, if anybody asks for them.
     pub(super) emitter: Option<Emitter>,
 }
@@ -54,9 +56,7 @@ pub(super) struct Outfit {
 pub(super) struct Worker {
     pub(super) id: u16,
     pub(super) run: Arc<RunShared>,
-    pub(super) live: Arc<LiveShard>,
-    /// The newest phase, which the live counters belong to.
-    pub(super) current: Cell<u16>,
+    turns: Arc<LoopTurns>,
     completed: Teller,
     pub(super) events: Option<Rc<WorkerEvents>>,
     pub(super) shard: RefCell<Shard>,
@@ -82,6 +82,7 @@ pub(super) struct Worker {
 /// A phase as one worker runs it.
 pub(super) struct PhaseHere {
     pub(super) shared: SharedPhase,
+    pub(super) live: Box<LiveShard>,
     order: RefCell<SampleOrder>,
     issuing: Cell<bool>,
     closed: Cell<bool>,
@@ -108,13 +109,11 @@ pub(super) fn work(outfit: Outfit, run: Arc<RunShared>, commands: mpsc::Unbounde
 
 impl Worker {
     fn new(outfit: Outfit, run: Arc<RunShared>) -> Rc<Self> {
-        let Outfit { id, shard, completed, emitter } = outfit;
-        let live = Arc::clone(&run.lives[id as usize]);
+        let Outfit { id, shard, completed, turns, emitter } = outfit;
         Rc::new(Self {
             id,
             run,
-            live,
-            current: Cell::new(0),
+            turns,
             completed,
             events: emitter.map(WorkerEvents::new),
             shard: RefCell::new(shard),
@@ -138,7 +137,9 @@ impl Worker {
         let timer = self.events.clone().map(|events| spawn_local(events.leave_in_time()));
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Begin { phase, barrier, orders } => self.begin(phase, barrier, orders),
+                Command::Begin { phase, barrier, live, orders } => {
+                    self.begin(PhaseHere::new(phase, live), barrier, orders);
+                }
                 Command::FlushEvents(reply) => {
                     self.events.iter().for_each(|events| events.flush());
                     // Whoever asked may no longer wait.
@@ -156,10 +157,8 @@ impl Worker {
         self.flush();
     }
 
-    fn begin(self: &Rc<Self>, phase: SharedPhase, barrier: Arc<Barrier>, orders: Option<Orders>) {
-        self.live.clear();
-        self.current.set(phase.index);
-        let here = Rc::new(PhaseHere::new(phase));
+    fn begin(self: &Rc<Self>, here: PhaseHere, barrier: Arc<Barrier>, orders: Option<Orders>) {
+        let here = Rc::new(here);
         self.phases.borrow_mut().retain(|p| p.in_flight.get() > 0 || p.issuing.get());
         self.phases.borrow_mut().push(Rc::clone(&here));
         if let Some(orders) = orders {
@@ -195,7 +194,7 @@ impl Worker {
     #[inline]
     pub(super) fn note_issued(&self, phase: &PhaseHere, late_ns: u64) {
         self.issued.set(self.issued.get() + 1);
-        self.live.issued(late_ns);
+        phase.live.issued(late_ns);
         phase.in_flight.set(phase.in_flight.get() + 1);
         phase.count(|t| t.issued += 1);
     }
@@ -207,18 +206,14 @@ impl Worker {
 
     /// A kept-alive connection was replaced for a request.
     pub(super) fn note_reconnected(&self, phase: &PhaseHere) {
-        if self.is_current(phase) {
-            self.live.reconnected();
-        }
+        phase.live.reconnected();
         phase.count(|t| t.reconnects += 1);
     }
 
     /// A request ended, and its row is written.
     pub(super) fn note_done(&self, phase: &PhaseHere, row: &Row) {
         self.ended.set(self.ended.get() + 1);
-        if self.is_current(phase) {
-            self.live.done(row);
-        }
+        phase.live.done(row);
         phase.count(|t| match row.failure {
             Failure::None => t.ok += 1,
             Failure::Cancelled => t.cancelled += 1,
@@ -241,10 +236,6 @@ impl Worker {
         }
     }
 
-    fn is_current(&self, phase: &PhaseHere) -> bool {
-        self.current.get() == phase.shared.index
-    }
-
     /// Every [`SWEEP_MS`]: time-outs, ends of phases, the log's age, and how long the loop went without a turn.
     async fn sweep_forever(self: Rc<Self>) {
         let mut last = now_ns();
@@ -254,7 +245,7 @@ impl Worker {
             // The runtime's timer is a millisecond coarse; what exceeds that is the loop's own absence.
             let stalled = now.saturating_sub(last).saturating_sub((SWEEP_MS + 2) * 1_000_000);
             last = now;
-            self.live.loop_turn(thread_cpu_ns(), stalled);
+            self.turns.loop_turn(thread_cpu_ns(), stalled);
             let behind = self.run.backlog.is_behind();
             for phase in self.phases.borrow().iter() {
                 phase.look(&self, now, behind);
@@ -300,11 +291,12 @@ impl Drop for PanicGuard {
 }
 
 impl PhaseHere {
-    fn new(shared: SharedPhase) -> Self {
+    fn new(shared: SharedPhase, live: Box<LiveShard>) -> Self {
         let config = &shared.config;
         let order = RefCell::new(SampleOrder::new(config.order, shared.bodies.count(), config.seed));
         Self {
             shared,
+            live,
             order,
             issuing: Cell::new(true),
             closed: Cell::new(false),

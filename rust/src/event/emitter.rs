@@ -5,7 +5,7 @@ use super::batch::{Batch, BatchLimits};
 use super::encode::{Event, NIL, put_optional, put_str, put_uint};
 use super::kind::EventType;
 use super::queue::FrameSender;
-use crate::record::{EventShard, Failure, Finish, Row};
+use crate::record::{EventShard, Failure, Finish, Row, UNSET};
 
 /// A worker flushes at so many bytes at the latest: a block of the log holds a whole frame.
 const MOST_BYTES: usize = 60 << 10;
@@ -102,11 +102,16 @@ impl Emitter {
         let due = self.batch.push_with(
             (EventType::SampleComplete, ns, row.id),
             |out| {
-                put_phase(out, 3, row.phase);
+                put_phase(out, 5, row.phase);
                 out.extend_from_slice(b"\xa7outcome");
                 put_str(out, if outcome == Failure::None { "ok" } else { outcome.name() });
                 out.extend_from_slice(b"\xaatokens_out");
                 put_optional(out, row.tokens_out.map(u64::from));
+                // What times are counted from and to, so that whoever follows the events has the log's numbers.
+                out.extend_from_slice(b"\xa4sent");
+                put_optional(out, stamp(row.stamps.sent));
+                out.extend_from_slice(b"\xaalast_token");
+                put_optional(out, stamp(row.stamps.last_token));
             },
             finish,
         );
@@ -190,6 +195,12 @@ impl Drop for Emitter {
         // A worker that panics has told of what was before: it is not lost with it.
         self.flush();
     }
+}
+
+/// A stamp, if it was taken.
+#[inline]
+fn stamp(ns: u64) -> Option<u64> {
+    (ns != UNSET).then_some(ns)
 }
 
 /// Open a map of `entries` entries with the phase.

@@ -8,7 +8,7 @@ mod frame;
 mod kind;
 mod queue;
 mod reader;
-mod ring;
+pub mod ring;
 mod session;
 
 pub use batch::{Batch, BatchLimits};

@@ -9,10 +9,11 @@ use pyo3::types::{PyBytes, PySequenceMethods, PyString, PyTuple};
 use serde_json::json;
 
 use super::event::EventQueue;
+use super::series::Segment;
 use crate::engine::config::{PhaseConfig, RunConfig};
 use crate::engine::{self, Completion, EngineError};
 use crate::record::UNSET;
-use crate::series::{HistogramCopy, LiveCopy};
+use crate::series::{LiveCopy, Merged};
 use crate::sync::Arc;
 
 /// The request bodies of a phase.
@@ -64,6 +65,11 @@ impl Engine {
 
     fn event_queue(&self) -> Option<EventQueue> {
         self.0.event_queue().map(EventQueue)
+    }
+
+    /// The live metrics, as they are shared with other processes.
+    fn segment(&self) -> Segment {
+        Segment(self.0.segment())
     }
 
     fn stop(&self, py: Python<'_>, grace: f64) -> PyResult<()> {
@@ -176,7 +182,7 @@ pub(super) fn live_json(live: &LiveCopy, seconds: f64) -> String {
     .to_string()
 }
 
-fn quantiles(histogram: &HistogramCopy, unit: f64) -> Option<serde_json::Value> {
-    let at = |q| histogram.quantile_ns(q).map(|ns| ns as f64 / unit);
-    Some(json!({"p50": at(0.5)?, "p99": at(0.99)?}))
+fn quantiles(series: &Merged, unit: f64) -> Option<serde_json::Value> {
+    let [p50, p99] = series.quantiles(&[0.5, 0.99])[..] else { return None };
+    Some(json!({"p50": p50 as f64 / unit, "p99": p99 as f64 / unit}))
 }

@@ -176,7 +176,7 @@ impl EventReader {
 
 /// An integer argument of the hot path. The general conversion of a 64-bit one takes a way over a byte array in CPython
 /// 3.11 and costs several times as much.
-struct Word(u64);
+pub(super) struct Word(pub(super) u64);
 
 impl FromPyObject<'_, '_> for Word {
     type Error = PyErr;

@@ -4,6 +4,7 @@ mod engine;
 mod event;
 mod record;
 mod schedule;
+mod series;
 mod sink;
 mod stats;
 mod table;
@@ -23,6 +24,10 @@ mod _core {
     use super::record::{RowReader, TextReader, read_rows, read_texts};
     #[pymodule_export]
     use super::schedule::{Delays, Plan, SampleOrder};
+    #[pymodule_export]
+    use super::series::{
+        Counter, Segment, SegmentReader, Series, clean_segments, read_hdr, segment_directories, segments,
+    };
     #[pymodule_export]
     use super::sink::Sink;
     #[pymodule_export]

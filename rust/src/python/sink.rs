@@ -6,6 +6,7 @@ use pyo3::types::PyBytes;
 
 use super::engine::{Bodies, duration, live_json, parse, to_python};
 use super::event::EventQueue;
+use super::series::Segment;
 use crate::engine::config::{PhaseConfig, RunConfig};
 use crate::engine::{self, Ending, Issued};
 use crate::record::{Failure, Finish};
@@ -107,6 +108,10 @@ impl Sink {
     fn live(&self, py: Python<'_>) -> String {
         let (live, seconds) = py.detach(|| self.0.live());
         live_json(&live, seconds)
+    }
+
+    fn segment(&self) -> Segment {
+        Segment(self.0.segment())
     }
 
     #[getter]

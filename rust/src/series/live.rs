@@ -1,119 +1,362 @@
-//! One worker's live counters and histograms, and their sum over workers.
+//! What a run counts of its phases as they go: for each phase a set of entries of the run's segment, one shard a worker.
 
-use super::{Histogram, HistogramCopy};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::bounds::Bounds;
+use super::directory::{Kind, Spec};
+use super::error::SeriesError;
+use super::header::State;
+use super::place;
+use super::segment::{Registered, Segment};
+use super::shard::{Counter, Merged, Series};
 use crate::record::{Failure, Row, UNSET};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// What one worker shows of itself while it runs. Written by that worker alone.
-#[derive(Debug, Default)]
-#[repr(align(128))]
+/// A phase's counters, in the order of `LiveShard`'s.
+const COUNTERS: [(&str, &str, &str); 7] = [
+    ("ok", "requests", "Requests that succeeded."),
+    ("failed", "requests", "Requests that failed."),
+    ("cancelled", "requests", "Requests that were cancelled."),
+    ("reconnects", "connections", "Kept-alive connections that were replaced."),
+    ("tokens", "tokens", "Output tokens of requests that have ended: the server's count, else chunks."),
+    ("chunks", "chunks", "Chunks that carried tokens."),
+    // Last: who reads them in order never sees more requests ended than issued.
+    ("issued", "requests", "Requests that were issued."),
+];
+
+/// A phase's series, in the order of `LiveShard`'s.
+const SERIES: [(&str, &str); 8] = [
+    ("ttft", "From sent to the first chunk that carries a token."),
+    ("gap", "Between two reads of one answer that carried tokens."),
+    ("latency", "From sent to the last token, or to the end without a stream; of successes."),
+    ("response_ttft", "As ttft, but from planned."),
+    ("response_latency", "As latency, but from planned."),
+    ("failed_latency", "From sent to the end, of failures that were sent."),
+    ("connect", "Opening a connection for a request, where one was opened."),
+    ("send_late", "From when a request could go to when it was issued."),
+];
+
+/// How the name of a counter of failures begins; the class follows.
+const FAILED_AS: &str = "failed_";
+
+/// What lateness is told apart in: microseconds would be too coarse.
+const LATENESS: (u64, u64) = (10, 60_000_000_000);
+
+/// Beyond so many bytes, or sets, phases that are over give their entries to new ones. Two sets there are in any case, and
+/// enough entries are left for whoever registers more.
+const ROOM: usize = 32 << 20;
+const SETS: usize = 10;
+
+/// The live metrics of a run: its segment, and the entries of its phases.
+#[derive(Debug)]
+pub struct Live {
+    segment: Arc<Segment>,
+    workers: usize,
+    turns: Vec<Arc<LoopTurns>>,
+    sets: Mutex<Vec<Set>>,
+}
+
+/// The entries of one phase.
+#[derive(Debug)]
+struct Set {
+    phase: u16,
+    warmup: bool,
+    /// Whether all its requests have ended, so that nobody writes it any more.
+    over: bool,
+    entries: Vec<Registered>,
+}
+
+/// What a run that could not share its metrics is called.
+const NAMELESS: &str = "run";
+
+impl Live {
+    /// Make the segment of run `id` in the first of `directories` that will do, in private memory if none does, after
+    /// removing what dead runs left there.
+    pub fn start(id: &str, workers: u16, directories: &[PathBuf]) -> Result<Self, SeriesError> {
+        place::clean(directories);
+        let workers = usize::from(workers);
+        let segment = Segment::create(&file_name(id), directories, bytes_of(&specs(0, workers)))?;
+        let whole = |name: &str, help: &str| spec(name, "ns", help, Kind::Counter, None, workers);
+        let entries = segment.register(&[
+            whole("worker_cpu", "CPU time of the workers' threads."),
+            whole("loop_stalled", "Time in which a worker's loop should have turned and did not."),
+        ])?;
+        let turns = entries[0].counters().into_iter().zip(entries[1].counters());
+        let turns = turns.map(|(cpu, stalled)| Arc::new(LoopTurns { cpu, stalled, longest: AtomicU64::new(0) }));
+        Ok(Self { segment: Arc::new(segment), workers, turns: turns.collect(), sets: Mutex::default() })
+    }
+
+    /// The segment.
+    pub fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// What each worker tells of its loop.
+    pub fn turns(&self) -> &[Arc<LoopTurns>] {
+        &self.turns
+    }
+
+    /// A phase begins: a shard for each worker, all at 0. Its entries are new while there is room; then those of a phase
+    /// that is over, the oldest warm-up's first, go to it.
+    pub fn begin(&self, phase: u16, warmup: bool) -> Result<Vec<LiveShard>, SeriesError> {
+        let mut sets = self.sets();
+        let specs = specs(phase, self.workers);
+        let kept = (ROOM / bytes_of(&specs)).clamp(2, SETS);
+        let spare = (sets.len() >= kept).then(|| spare(&sets)).flatten();
+        let entries = match spare {
+            Some(at) => {
+                let entries = sets.remove(at).entries;
+                self.segment.reuse(&entries, phase);
+                entries
+            }
+            None => self.register(&specs)?,
+        };
+        let shards = LiveShard::all(&entries);
+        sets.push(Set { phase, warmup, over: false, entries });
+        self.segment.begin(phase);
+        Ok(shards)
+    }
+
+    /// A watched run must not fail for want of a place to watch: a set that the segment won't take is kept apart.
+    fn register(&self, specs: &[Spec]) -> Result<Vec<Registered>, SeriesError> {
+        self.segment.register(specs).or_else(|error| {
+            self.segment.note(format!("{error}; no other process can look at the phase that begins"));
+            Segment::private(NAMELESS)?.register(specs)
+        })
+    }
+
+    /// All requests of a phase have ended, on every worker.
+    pub fn over(&self, phase: u16) {
+        self.sets().iter_mut().filter(|set| set.phase == phase).for_each(|set| set.over = true);
+    }
+
+    /// Requests that were issued and have not ended, of all phases.
+    pub fn in_flight(&self) -> u64 {
+        let count = |set: &Set, range: std::ops::Range<usize>| -> u64 {
+            set.entries[range].iter().map(Registered::count).sum()
+        };
+        self.sets().iter().map(|set| count(set, 6..7).saturating_sub(count(set, 0..3))).sum()
+    }
+
+    /// The newest phase at this moment.
+    pub fn copy(&self) -> LiveCopy {
+        let sets = self.sets();
+        let Some(Set { entries, .. }) = sets.last() else { return LiveCopy::default() };
+        let [ok, failed, cancelled, reconnects, tokens, chunks, issued] = std::array::from_fn(|n| entries[n].count());
+        let series = |name: &str| {
+            let at = SERIES.iter().position(|s| s.0 == name);
+            at.and_then(|at| entries[COUNTERS.len() + at].merged()).unwrap_or_default()
+        };
+        LiveCopy {
+            issued,
+            ok,
+            failed,
+            cancelled,
+            reconnects,
+            tokens,
+            chunks,
+            ttft: series("ttft"),
+            gap: series("gap"),
+            latency: series("latency"),
+            late: series("send_late"),
+        }
+    }
+
+    /// The run has ended: whoever looks from now on sees all it recorded, and nobody new can attach. Again and again does
+    /// no harm.
+    pub fn finish(&self, complete: bool) {
+        let state = if complete { State::Complete } else { State::Interrupted };
+        // Refused when it has ended already: the first word stands.
+        let _ = self.segment.advance(state);
+        self.segment.remove();
+    }
+
+    fn sets(&self) -> MutexGuard<'_, Vec<Set>> {
+        // A poisoned lock means a panic between two steps of beginning a phase; what is there is whole all the same.
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which set may go to another phase: that of the oldest warm-up that is over, else of the oldest phase that is.
+fn spare(sets: &[Set]) -> Option<usize> {
+    let warmup = sets.iter().position(|set| set.over && set.warmup);
+    warmup.or_else(|| sets.iter().position(|set| set.over))
+}
+
+fn specs(phase: u16, workers: usize) -> Vec<Spec> {
+    let counters = COUNTERS.map(|(name, unit, help)| spec(name, unit, help, Kind::Counter, Some(phase), workers));
+    let lateness = Bounds::new(LATENESS.0, LATENESS.1).unwrap_or(Bounds::TIMES);
+    let series = SERIES.map(|(name, help)| {
+        let bounds = if name == "send_late" { lateness } else { Bounds::TIMES };
+        spec(name, "ns", help, Kind::Series(bounds), Some(phase), workers)
+    });
+    let failures = classes().map(|class| {
+        let name = format!("{FAILED_AS}{}", class.name());
+        spec(&name, "requests", "Of those that failed.", Kind::Counter, Some(phase), workers)
+    });
+    counters.into_iter().chain(series).chain(failures).collect()
+}
+
+/// The classes of failures, in the order of their counters.
+fn classes() -> impl Iterator<Item = Failure> {
+    Failure::ALL.into_iter().filter(|class| !matches!(class, Failure::None | Failure::Cancelled))
+}
+
+fn spec(name: &str, unit: &str, help: &str, kind: Kind, phase: Option<u16>, shards: usize) -> Spec {
+    Spec { name: name.into(), unit: unit.into(), help: help.into(), kind, phase, shards }
+}
+
+fn bytes_of(specs: &[Spec]) -> usize {
+    specs.iter().map(Spec::bytes).sum()
+}
+
+/// A run's id as a file's name may have it.
+fn file_name(id: &str) -> String {
+    let fine = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+    let name: String = id.trim_start_matches('.').chars().map(fine).take(64).collect();
+    if name.is_empty() { NAMELESS.to_owned() } else { name }
+}
+
+/// What one worker shows of a phase while it runs. Written by that worker alone.
+#[derive(Debug)]
 pub struct LiveShard {
-    issued: AtomicU64,
-    ok: AtomicU64,
-    failed: AtomicU64,
-    cancelled: AtomicU64,
-    reconnects: AtomicU64,
-    tokens: AtomicU64,
-    chunks: AtomicU64,
-    cpu_ns: AtomicU64,
-    stall_ns: AtomicU64,
-    ttft: Histogram,
-    gap: Histogram,
-    latency: Histogram,
-    late: Histogram,
+    ok: Counter,
+    failed: Counter,
+    cancelled: Counter,
+    reconnects: Counter,
+    tokens: Counter,
+    chunks: Counter,
+    issued: Counter,
+    ttft: Series,
+    gap: Series,
+    latency: Series,
+    response_ttft: Series,
+    response_latency: Series,
+    failed_latency: Series,
+    connect: Series,
+    late: Series,
+    /// One for each of [`classes`].
+    failures: Vec<Counter>,
 }
 
 impl LiveShard {
-    /// Start a phase: everything at 0.
-    pub fn clear(&self) {
-        for counter in [&self.issued, &self.ok, &self.failed, &self.cancelled, &self.reconnects] {
-            // Relaxed: single writer, see `add`.
-            counter.store(0, Ordering::Relaxed);
-        }
-        // Relaxed: see above.
-        self.tokens.store(0, Ordering::Relaxed);
-        self.chunks.store(0, Ordering::Relaxed);
-        for histogram in [&self.ttft, &self.gap, &self.latency, &self.late] {
-            histogram.clear();
-        }
+    /// One for each worker.
+    fn all(entries: &[Registered]) -> Vec<Self> {
+        let (counters, series) = entries.split_at(COUNTERS.len());
+        let (series, failures) = series.split_at(SERIES.len());
+        let mut failures: Vec<_> = failures.iter().map(|entry| entry.counters().into_iter()).collect();
+        let mut counters: Vec<_> = counters.iter().map(|entry| entry.counters().into_iter()).collect();
+        let mut series: Vec<_> = series.iter().map(|entry| entry.series().into_iter()).collect();
+        let mut next = || -> Option<Self> {
+            let [a, b, c, d, e, f, g] = &mut counters[..] else { return None };
+            let [h, i, j, k, l, m, n, o] = &mut series[..] else { return None };
+            Some(Self {
+                ok: a.next()?,
+                failed: b.next()?,
+                cancelled: c.next()?,
+                reconnects: d.next()?,
+                tokens: e.next()?,
+                chunks: f.next()?,
+                issued: g.next()?,
+                ttft: h.next()?,
+                gap: i.next()?,
+                latency: j.next()?,
+                response_ttft: k.next()?,
+                response_latency: l.next()?,
+                failed_latency: m.next()?,
+                connect: n.next()?,
+                late: o.next()?,
+                failures: failures.iter_mut().map(Iterator::next).collect::<Option<_>>()?,
+            })
+        };
+        std::iter::from_fn(&mut next).collect()
     }
 
     /// A request was issued, this late.
     #[inline]
     pub fn issued(&self, late_ns: u64) {
-        add(&self.issued, 1);
+        self.issued.add(1);
         self.late.record(late_ns);
     }
 
     /// A read brought `chunks` chunks that carry tokens, `gap_ns` after the previous such read.
     #[inline]
     pub fn gap(&self, gap_ns: u64, chunks: u32) {
-        add(&self.chunks, u64::from(chunks));
+        self.chunks.add(u64::from(chunks));
         self.gap.record(gap_ns);
     }
 
     /// A read brought a request's first `chunks` chunks that carry tokens.
     #[inline]
     pub fn first(&self, ttft_ns: u64, chunks: u32) {
-        add(&self.chunks, u64::from(chunks));
+        self.chunks.add(u64::from(chunks));
         self.ttft.record(ttft_ns);
     }
 
     /// A kept-alive connection was replaced.
     pub fn reconnected(&self) {
-        add(&self.reconnects, 1);
+        self.reconnects.add(1);
     }
 
     /// A request ended.
     #[inline]
     pub fn done(&self, row: &Row) {
+        let stamps = &row.stamps;
         match row.failure {
             Failure::None => {
-                add(&self.ok, 1);
-                let end = if row.stamps.last_token == UNSET { row.stamps.done } else { row.stamps.last_token };
-                self.latency.record(end.saturating_sub(row.stamps.sent));
+                self.ok.add(1);
+                let end = if stamps.last_token == UNSET { stamps.done } else { stamps.last_token };
+                self.latency.record(end.saturating_sub(stamps.sent));
+                self.response_latency.record(end.saturating_sub(stamps.planned));
             }
-            Failure::Cancelled => add(&self.cancelled, 1),
-            _ => add(&self.failed, 1),
+            Failure::Cancelled => self.cancelled.add(1),
+            class => {
+                self.failed.add(1);
+                if let Some(counter) = classes().position(|one| one == class).and_then(|at| self.failures.get(at)) {
+                    counter.add(1);
+                }
+                if stamps.sent != UNSET {
+                    self.failed_latency.record(stamps.done.saturating_sub(stamps.sent));
+                }
+            }
         }
-        add(&self.tokens, u64::from(row.tokens_out.unwrap_or(row.chunks)));
+        if stamps.first_token != UNSET {
+            self.response_ttft.record(stamps.first_token.saturating_sub(stamps.planned));
+        }
+        if row.connect_ns > 0 {
+            self.connect.record(row.connect_ns);
+        }
+        self.tokens.add(u64::from(row.tokens_out.unwrap_or(row.chunks)));
     }
+}
 
+/// What one worker tells of its loop, over all phases.
+#[derive(Debug)]
+pub struct LoopTurns {
+    cpu: Counter,
+    stalled: Counter,
+    longest: AtomicU64,
+}
+
+impl LoopTurns {
     /// This worker's thread has used so much CPU, and its loop was once this long without a turn.
     pub fn loop_turn(&self, cpu_ns: u64, stall_ns: u64) {
-        // Relaxed: pairs with the loads in `cpu_ns` and `take_stall_ns`; each value stands alone.
-        self.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+        self.cpu.set(cpu_ns);
+        self.stalled.add(stall_ns);
         // Relaxed, read-modify-write: the ticker swaps it to 0 from its own thread.
-        self.stall_ns.fetch_max(stall_ns, Ordering::Relaxed);
+        self.longest.fetch_max(stall_ns, Ordering::Relaxed);
     }
 
     /// CPU time of the worker's thread, as of its last turn.
     pub fn cpu_ns(&self) -> u64 {
-        // Relaxed: pairs with `loop_turn`.
-        self.cpu_ns.load(Ordering::Relaxed)
+        self.cpu.get()
     }
 
     /// The longest stall since this was last asked.
     pub fn take_stall_ns(&self) -> u64 {
         // Relaxed: pairs with the fetch_max in `loop_turn`.
-        self.stall_ns.swap(0, Ordering::Relaxed)
-    }
-
-    /// Add what it holds now to `copy`.
-    pub fn add_to(&self, copy: &mut LiveCopy) {
-        // Relaxed, all of them: single-writer counters that order nothing. `done` counters are read before `issued`,
-        // which only makes `in_flight` err towards more.
-        copy.ok += self.ok.load(Ordering::Relaxed);
-        copy.failed += self.failed.load(Ordering::Relaxed);
-        copy.cancelled += self.cancelled.load(Ordering::Relaxed);
-        copy.reconnects += self.reconnects.load(Ordering::Relaxed);
-        copy.tokens += self.tokens.load(Ordering::Relaxed);
-        copy.chunks += self.chunks.load(Ordering::Relaxed);
-        copy.issued += self.issued.load(Ordering::Relaxed);
-        self.ttft.add_to(&mut copy.ttft);
-        self.gap.add_to(&mut copy.gap);
-        self.latency.add_to(&mut copy.latency);
-        self.late.add_to(&mut copy.late);
+        self.longest.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -128,10 +371,10 @@ pub struct LiveCopy {
     pub reconnects: u64,
     pub tokens: u64,
     pub chunks: u64,
-    pub ttft: HistogramCopy,
-    pub gap: HistogramCopy,
-    pub latency: HistogramCopy,
-    pub late: HistogramCopy,
+    pub ttft: Merged,
+    pub gap: Merged,
+    pub latency: Merged,
+    pub late: Merged,
 }
 
 impl LiveCopy {
@@ -141,9 +384,121 @@ impl LiveCopy {
     }
 }
 
-/// Single writer: a load and a store, never a locked instruction.
-#[inline]
-fn add(counter: &AtomicU64, n: u64) {
-    // Relaxed: pairs with the loads in `add_to`; each counter stands alone.
-    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Stamps;
+    use crate::series::{Detail, Reader};
+
+    fn live(workers: u16) -> (tempfile::TempDir, Live) {
+        let outer = tempfile::tempdir().unwrap();
+        let live = Live::start("a/run", workers, &[outer.path().join("loadgen")]).unwrap();
+        (outer, live)
+    }
+
+    fn row(failure: Failure) -> Row {
+        let stamps = Stamps {
+            planned: 1_000_000,
+            sent: 3_000_000,
+            first_token: 7_000_000,
+            done: 9_000_000,
+            ..Stamps::default()
+        };
+        Row { failure, stamps, tokens_out: Some(5), connect_ns: 2_000, ..Row::default() }
+    }
+
+    #[test]
+    fn what_workers_count_is_the_phases_and_seen_by_others() {
+        let (_outer, live) = live(2);
+        let shards = live.begin(0, false).unwrap();
+        assert_eq!(shards.len(), 2);
+        (0..3).for_each(|_| shards[0].issued(300));
+        shards[1].issued(5_000);
+        shards[0].first(4_000_000, 1);
+        shards[0].gap(1_000_000, 2);
+        shards[0].done(&row(Failure::None));
+        shards[1].done(&row(Failure::Http));
+        shards[0].done(&row(Failure::Cancelled));
+        shards[1].reconnected();
+        let copy = live.copy();
+        assert_eq!((copy.issued, copy.ok, copy.failed, copy.cancelled, copy.in_flight()), (4, 1, 1, 1, 1));
+        assert_eq!((copy.tokens, copy.chunks, copy.reconnects, live.in_flight()), (15, 3, 1, 1));
+        assert_eq!(copy.late.stats.min(), Some(300));
+
+        let mut reader = Reader::attach(live.segment().path().unwrap()).unwrap();
+        assert_eq!(reader.id(), "a-run");
+        let seen = reader.snapshot(&Detail::default()).unwrap();
+        let max = |name: &str| seen.series.iter().find(|s| s.name == name).unwrap().max;
+        assert_eq!(max("latency"), Some(6_000_000));
+        assert_eq!(max("response_latency"), Some(8_000_000));
+        assert_eq!(max("response_ttft"), Some(6_000_000));
+        assert_eq!(max("failed_latency"), Some(6_000_000));
+        assert_eq!(max("connect"), Some(2_000));
+        let count = |name: &str| seen.counters.iter().find(|c| c.name == name).unwrap().value;
+        assert_eq!((count("ok"), count("failed_http"), count("failed_body"), count("failed_connect")), (1, 1, 0, 0));
+    }
+
+    #[test]
+    fn a_request_counts_in_the_phase_that_it_is_of() {
+        let (_outer, live) = live(1);
+        let warmup = live.begin(0, true).unwrap();
+        warmup[0].issued(0);
+        let performance = live.begin(1, false).unwrap();
+        performance[0].issued(0);
+        warmup[0].done(&row(Failure::None));
+        assert_eq!((live.copy().ok, live.copy().issued, live.in_flight()), (0, 1, 1));
+        let seen = live.segment().snapshot(&Detail { phase: Some(0), ..Detail::default() });
+        assert_eq!(seen.counters.iter().find(|c| c.name == "ok").unwrap().value, 1);
+    }
+
+    #[test]
+    fn more_phases_than_there_is_room_for_take_the_place_of_the_oldest_warm_up_that_is_over() {
+        let (_outer, live) = live(1);
+        let phases = |live: &Live| {
+            let seen = live.segment().snapshot(&Detail::default());
+            let ok = seen.counters.iter().filter(|c| c.name == "ok");
+            ok.map(|c| (c.phase.unwrap(), c.value)).collect::<Vec<_>>()
+        };
+        for phase in 0..SETS as u16 {
+            live.begin(phase, phase == 1).unwrap()[0].done(&row(Failure::None));
+        }
+        live.over(0);
+        live.over(1);
+        live.begin(100, false).unwrap();
+        live.begin(101, false).unwrap();
+        live.begin(102, false).unwrap();
+        let seen = phases(&live);
+        assert_eq!((seen[0], seen[1], seen[2]), ((101, 0), (100, 0), (2, 1)), "the warm-up's first, then the oldest");
+        assert_eq!((seen.len(), seen[SETS]), (SETS + 1, (102, 0)), "none over: a set of its own");
+    }
+
+    #[test]
+    fn a_set_that_the_segment_refuses_is_kept_apart_and_said() {
+        let (_outer, live) = live(1);
+        live.segment().register(&[spec("ttft", "ns", "", Kind::Counter, Some(0), 1)]).unwrap();
+        live.begin(0, false).unwrap()[0].issued(1);
+        assert_eq!(live.copy().issued, 1);
+        assert!(live.segment().notes()[0].contains("ttft is registered already"), "{:?}", live.segment().notes());
+    }
+
+    #[test]
+    fn the_first_word_on_how_a_run_ended_stands() {
+        let (_outer, live) = live(1);
+        let path = live.segment().path().unwrap().to_path_buf();
+        live.finish(false);
+        live.finish(true);
+        assert_eq!((live.segment().state(), path.exists()), (State::Interrupted, false));
+    }
+
+    #[test]
+    fn a_stall_is_told_once_and_cpu_as_it_stands() {
+        let (_outer, live) = live(1);
+        let turns = &live.turns()[0];
+        turns.loop_turn(100, 7);
+        turns.loop_turn(250, 3);
+        assert_eq!((turns.cpu_ns(), turns.take_stall_ns(), turns.take_stall_ns()), (250, 7, 0));
+        let seen = live.segment().snapshot(&Detail::default());
+        let values: Vec<_> = seen.counters.iter().map(|c| (c.name.as_str(), c.value)).collect();
+        assert_eq!(values, [("worker_cpu", 250), ("loop_stalled", 10)]);
+    }
 }

@@ -20,7 +20,7 @@ use super::usage::thread_cpu_ns;
 use crate::clock::now_ns;
 use crate::event::{EventQueue, RunEvents};
 use crate::http::{Connector, Target, TlsOptions};
-use crate::series::{LiveCopy, LiveShard};
+use crate::series::{LiveCopy, LoopTurns, Segment};
 use crate::sync::Arc;
 
 pub use flight::Ending;
@@ -44,7 +44,7 @@ pub struct Sink {
 
 struct Shared {
     requests: Mutex<Requests>,
-    live: Arc<LiveShard>,
+    turns: Vec<Arc<LoopTurns>>,
     closing: Mutex<bool>,
     closed: Condvar,
 }
@@ -54,17 +54,17 @@ impl Sink {
     pub fn start(run: RunConfig) -> Result<Self, EngineError> {
         let target = Target::parse("http://localhost", run.api.path(), false)?;
         let connector = Connector::new(&target, &TlsOptions::default(), None, Duration::ZERO)?;
-        let mut account = Account::open(&run)?;
-        let live = Arc::new(LiveShard::default());
+        let mut account = Account::open(&run, 1)?;
+        let turns = account.live().turns().to_vec();
         let log = account.log()?;
         let asked = run.events.as_ref();
         let events = asked.map(|asked| RunEvents::start(asked, log, session_of(&run), &[0])).transpose()?;
         let (events, emitters) = events.unzip();
         let emitter = emitters.into_iter().flatten().next();
-        let requests = Requests::new(log.shard(0), Arc::clone(&live), log.backlog(), emitter);
-        account.tick(vec![Arc::clone(&live)])?;
+        let requests = Requests::new(log.shard(0), log.backlog(), emitter);
+        account.tick()?;
         let (closing, closed) = (Mutex::new(false), Condvar::new());
-        let shared = Arc::new(Shared { requests: Mutex::new(requests), live, closing, closed });
+        let shared = Arc::new(Shared { requests: Mutex::new(requests), turns, closing, closed });
         let sweeping = Arc::clone(&shared);
         let thread =
             std::thread::Builder::new().name("loadgen-sweep".into()).spawn(move || sweeping.sweep_forever())?;
@@ -78,11 +78,12 @@ impl Sink {
         self.check_process()?;
         let (target, connector) = &self.nowhere;
         let settings = Settings::new(&self.run, target, connector, &config)?;
-        let phase = self.account().begin(Ways { config, settings, bodies, gate: None }, 1)?;
+        let (phase, mut lives) = self.account().begin(Ways { config, settings, bodies, gate: None })?;
         if let Some(events) = self.events.as_ref().filter(|_| phase.config.kind == PhaseType::Performance) {
             events.start_tracking(phase.index, &phase.config.name, || self.requests().flush_events());
         }
-        self.requests().begin(phase);
+        // One worker has one.
+        lives.pop().into_iter().for_each(|live| self.requests().begin(Arc::clone(&phase), live));
         Ok(())
     }
 
@@ -132,7 +133,7 @@ impl Sink {
     /// The caller's loop has a turn, which was due at `due_ns`: what it cost so far, and for how long it was away.
     pub fn turn(&self, due_ns: u64) {
         let stalled = now_ns().saturating_sub(due_ns.saturating_add(COARSE_NS));
-        self.shared.live.loop_turn(thread_cpu_ns(), stalled);
+        self.shared.turns.iter().for_each(|turns| turns.loop_turn(thread_cpu_ns(), stalled));
     }
 
     /// Wait up to `timeout` for the current phase's end; what became of it, or `None` while it runs.
@@ -157,10 +158,12 @@ impl Sink {
 
     /// What it shows at this moment, and the seconds since the current phase started.
     pub fn live(&self) -> (LiveCopy, f64) {
-        let mut copy = LiveCopy::default();
-        self.shared.live.add_to(&mut copy);
-        let started = self.account().latest().and_then(|p| p.started());
-        (copy, started.map_or(0.0, |s| now_ns().saturating_sub(s) as f64 / 1e9))
+        self.account().now()
+    }
+
+    /// The live metrics, as they are shared with other processes.
+    pub fn segment(&self) -> Arc<Segment> {
+        Arc::clone(self.account().live().segment())
     }
 
     /// Answers so far for requests that were not in flight (any more).
@@ -179,13 +182,17 @@ impl Sink {
     /// `status` and `reason` are what the log says of the run's end.
     pub fn finish(&self, status: &str, reason: &str) -> Result<(), EngineError> {
         self.check_process()?;
-        let log = self.account().close();
+        let (log, live) = {
+            let mut account = self.account();
+            (account.close(), Arc::clone(account.live()))
+        };
         *self.shared.closing.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.closed.notify_all();
         let sweeper = self.sweeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         let swept = sweeper.is_none_or(|thread| thread.join().is_ok());
         let Some(log) = log else { return Ok(()) };
         let late = self.requests().close(now_ns());
+        live.finish(status == "complete");
         tell_run_end(log, status, reason, self.events.as_ref(), json!({"late_answers": late}))?;
         if swept { Ok(()) } else { Err(EngineError::Worker("the sweep panicked; rows may be missing".to_owned())) }
     }

@@ -13,7 +13,6 @@ use crate::event::Emitter;
 use crate::record::{Backlog, Failure, Row, Shard, TextKind, TokenSource, UNSET};
 use crate::schedule::SampleOrder;
 use crate::series::LiveShard;
-use crate::sync::Arc;
 
 /// The reads of one request are handed to the log in parts of about this size, so that a long stream stays small.
 const SPILL_BYTES: usize = 8 * 1024;
@@ -31,7 +30,6 @@ pub struct Issued {
 
 pub(super) struct Requests {
     shard: Shard,
-    live: Arc<LiveShard>,
     backlog: Backlog,
     emitter: Option<Emitter>,
     /// Those that issue or have something in flight; the current one last.
@@ -47,6 +45,7 @@ pub(super) struct Requests {
 /// A phase as the sink runs it.
 struct PhaseHere {
     shared: SharedPhase,
+    live: LiveShard,
     order: SampleOrder,
     issuing: bool,
     closed: bool,
@@ -58,10 +57,9 @@ struct PhaseHere {
 }
 
 impl Requests {
-    pub(super) fn new(shard: Shard, live: Arc<LiveShard>, backlog: Backlog, emitter: Option<Emitter>) -> Self {
+    pub(super) fn new(shard: Shard, backlog: Backlog, emitter: Option<Emitter>) -> Self {
         Self {
             shard,
-            live,
             backlog,
             emitter,
             phases: Vec::new(),
@@ -74,10 +72,9 @@ impl Requests {
     }
 
     /// A phase begins; what earlier ones have in flight stays theirs.
-    pub(super) fn begin(&mut self, shared: SharedPhase) {
-        self.live.clear();
+    pub(super) fn begin(&mut self, shared: SharedPhase, live: LiveShard) {
         self.phases.retain(|p| p.in_flight > 0 || p.issuing);
-        self.phases.push(PhaseHere::new(shared));
+        self.phases.push(PhaseHere::new(shared, live));
     }
 
     /// The current phase's load begins at `now`, if it hasn't.
@@ -112,10 +109,10 @@ impl Requests {
         here.in_flight += 1;
         here.tally.issued += 1;
         let free = here.shared.config.max_concurrency.map(|_| here.freed_ns.clamp(planned_ns, now));
+        here.live.issued(now - free.unwrap_or(planned_ns));
         self.flights.insert(issued.request, Flight::new(phase, &issued, free.unwrap_or(UNSET), now));
         self.issued += 1;
         self.emitter.iter_mut().for_each(|e| e.issued(now, issued.request, phase, sample));
-        self.live.issued(now - free.unwrap_or(planned_ns));
         if is_last {
             // Nobody need ask once more to learn that there is no more.
             self.current()?.shared.end(StopReason::Requests);
@@ -157,11 +154,8 @@ impl Requests {
         if let (Some(emitter), Some(gap)) = (&mut self.emitter, gap) {
             emitter.read(gap.at, request, flight.phase(), gap.is_first, 1, tokens.unwrap_or(0));
         }
-        let is_current = self.phases.last().is_some_and(|p| p.shared.index == flight.phase());
-        match gap.filter(|_| is_current) {
-            Some(gap) if gap.is_first => self.live.first(gap.ns, 1),
-            Some(gap) => self.live.gap(gap.ns, 1),
-            None => {}
+        if let (Some(gap), Some(here)) = (gap, self.phases.iter().find(|p| p.shared.index == flight.phase())) {
+            if gap.is_first { here.live.first(gap.ns, 1) } else { here.live.gap(gap.ns, 1) }
         }
         true
     }
@@ -252,13 +246,10 @@ impl Requests {
         self.emitter.iter_mut().for_each(|e| e.ended(&row));
         self.ended += 1;
         self.free_slot(now);
-        let current = self.phases.last().map(|p| p.shared.index);
-        if current == Some(row.phase) {
-            self.live.done(&row);
-        }
         let Self { phases, shard, .. } = self;
         if let Some(here) = phases.iter_mut().find(|p| p.shared.index == row.phase) {
             here.shared.learn(&row);
+            here.live.done(&row);
             here.done(&row);
             here.close_if_through(shard, now);
         }
@@ -302,11 +293,12 @@ impl Requests {
 }
 
 impl PhaseHere {
-    fn new(shared: SharedPhase) -> Self {
+    fn new(shared: SharedPhase, live: LiveShard) -> Self {
         let config = &shared.config;
         let order = SampleOrder::new(config.order, shared.bodies.count(), config.seed);
         Self {
             shared,
+            live,
             order,
             issuing: true,
             closed: false,
