@@ -82,8 +82,10 @@ async def arun(
     """
     import asyncio
 
+    from loadgen.session.own_thread import on_own_thread
+
     going = _asked(url, config, options)
-    task = asyncio.ensure_future(asyncio.to_thread(going.execute))
+    task = on_own_thread(going.execute)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -17,6 +17,7 @@ from loadgen.errors import ConfigError, RunError
 from loadgen.session.desk import Desk
 from loadgen.session.http_issuer import HttpIssuer
 from loadgen.session.native_desk import NativeDesk
+from loadgen.session.own_thread import on_own_thread
 from loadgen.session.phase import PhaseConfig
 from loadgen.session.query import QueryResult, SampleIssuer
 from loadgen.session.result import SessionResult
@@ -116,7 +117,7 @@ class BenchmarkSession:
         run = self._run = Run(self._config, phases=self._handled(phases), desk=desk, run_id=self._id)
         if self._stopped is not None:
             run.stop(*self._stopped)
-        thread = asyncio.ensure_future(asyncio.to_thread(run.execute))
+        thread = on_own_thread(run.execute)
         try:
             return await asyncio.shield(thread)
         except asyncio.CancelledError:

@@ -1,0 +1,44 @@
+"""A call on a thread of its own, awaited: the loop's shared threads may all be busy with calls that wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+R = TypeVar("R")
+
+
+def on_own_thread(call: Callable[[], R]) -> asyncio.Future[R]:
+    """Call something on a new thread, in this context; the interpreter waits for it at its end.
+
+    Args:
+        call: What to call. It can't be cancelled.
+
+    Returns:
+        What it returns or raises; the thread has ended by then.
+    """
+    answer: concurrent.futures.Future[R] = concurrent.futures.Future()
+    answer.set_running_or_notify_cancel()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            result = context.run(call)
+        except BaseException as problem:  # noqa: BLE001 - the thread's edge: it is raised where the answer is awaited
+            answer.set_exception(problem)
+        else:
+            answer.set_result(result)
+
+    def gone(_: asyncio.Future[R]) -> None:
+        if answer.done():  # then giving it was the last that the thread did
+            thread.join()
+
+    thread = threading.Thread(target=work, name="loadgen-run")
+    thread.start()
+    awaited = asyncio.wrap_future(answer)
+    awaited.add_done_callback(gone)
+    return awaited
