@@ -125,7 +125,13 @@ class Engine:
         """Return the finished frames of events, for a publisher; ``None`` unless the run is asked to publish them."""
 
     def stop(self, grace: float) -> None:
-        """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
+        """Stop issuing; requests in flight, of earlier phases too, may finish for ``grace`` seconds, 0 cancels them."""
+
+    def stop_phase(self, phase: int, grace: float) -> None:
+        """Stop the phase with this index in the session, and no other; what it has in flight has ``grace`` seconds."""
+
+    def issued(self, phase: int) -> int:
+        """Return how many requests the phase with this index has issued; exact once it has ended."""
 
     def start_ns(self, timeout: float = 0.0) -> int | None:
         """Wait up to ``timeout`` seconds for the newest phase's start, when its connections are there; that moment."""
@@ -245,7 +251,10 @@ class Sink:
         """Answers so far to requests that were not in flight (any more)."""
 
     def stop(self, grace: float) -> None:
-        """Stop issuing; requests in flight may finish for ``grace`` seconds, 0 cancels them."""
+        """Stop issuing; requests in flight, of earlier phases too, may finish for ``grace`` seconds, 0 cancels them."""
+
+    def stop_phase(self, phase: int, grace: float) -> None:
+        """Stop the phase with this index in the session, and no other; what it has in flight has ``grace`` seconds."""
 
     def finish(self, status: str = "complete", reason: str = "") -> None:
         """Cancel what is in flight and close the log, which keeps how the run ended. May be called again."""

@@ -127,6 +127,40 @@ fn a_stop_without_grace_cancels_what_is_in_flight() {
 }
 
 #[test]
+fn a_stop_of_a_phase_that_is_over_leaves_the_next_one_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"requests": 1}));
+    let request = issue(&sink);
+    assert!(ok(&sink, request));
+    end(&sink);
+    begin(&sink, json!({"name": "q", "requests": 2}));
+    sink.stop_phase(0, Duration::ZERO);
+    let requests = [issue(&sink), issue(&sink)];
+    assert!(requests.iter().all(|&request| ok(&sink, request)), "nothing was cancelled");
+    assert_eq!(end(&sink)["reason"], "requests");
+    begin(&sink, json!({"name": "r", "requests": 2}));
+    sink.stop_phase(2, Duration::ZERO);
+    assert_eq!(end(&sink)["reason"], "stopped");
+}
+
+#[test]
+fn a_stop_reaches_what_a_warm_up_has_handed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path());
+    begin(&sink, json!({"name": "w", "type": "warmup", "requests": 1, "drain": false}));
+    let warm = issue(&sink);
+    end(&sink);
+    begin(&sink, json!({"requests": 2}));
+    let request = issue(&sink);
+    sink.stop(Duration::ZERO);
+    let mut cancelled = sink.take_cancelled();
+    cancelled.sort_unstable();
+    assert_eq!(cancelled, [warm, request]);
+    assert_eq!(end(&sink)["reason"], "stopped");
+}
+
+#[test]
 fn a_drain_is_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let sink = sink(dir.path());

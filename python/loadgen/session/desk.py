@@ -41,7 +41,9 @@ class Desk(ABC):
         self._publisher = publisher
         self._queue: _core.EventQueue | None = None
         self._failed: Failed | None = None
+        self._closed = False
         self._stage: Stage | None = None
+        self._stages: list[Stage] = []
         self._handed_over: set[Stage] = set()
         self._stopping: float | None = None
         self._dropped: _core.Counter | None = None
@@ -72,18 +74,24 @@ class Desk(ABC):
     async def _close(self) -> None:
         """Hear no more, and let go of what the user brought."""
 
-    def open(self, told: str, failed: Failed) -> _core.Engine | _core.Sink:
+    def answer_to(self, failed: Failed) -> None:
+        """Take up the work of a run.
+
+        Args:
+            failed: Told of what the user's own raise.
+        """
+        self._failed = failed
+
+    def open(self, told: str) -> _core.Engine | _core.Sink:
         """Make the core of a run, and return it.
 
         Args:
             told: The run, as the core is told it.
-            failed: Told of what the user's own raise.
 
         Raises:
             ValueError: If the run can't be made as it was told.
             OSError: If its log can't.
         """
-        self._failed = failed
         self._open(told)
         if self._publisher is not None:
             self._dropped = self.core.segment().counter("events_dropped", "events", "Events that nobody was sent.")
@@ -133,18 +141,24 @@ class Desk(ABC):
             self._loop.call_soon_threadsafe(self._stop, grace)
 
     def close(self) -> None:
-        """Do the loop's part of the run's end, before the core's."""
-        self._on_loop(self._end())
+        """Do the loop's part of the run's end, before the core's; also where no core was made. Again does no harm."""
+        if not self._closed:
+            self._closed = True
+            self._on_loop(self._end())
 
     def finished(self) -> None:
         """Let the publisher have the last events, once the core has told of the run's end."""
         if self._publisher is not None and self._queue is not None:
             self._on_loop(self._discharge(self._publisher, self._queue))
 
-    def stop_phase(self) -> None:
-        """Issue nothing more in the current phase. From any thread."""
+    def stop_phase(self, index: int) -> None:
+        """Issue nothing more in one phase, whether it is the current one or not any more. From any thread.
+
+        Args:
+            index: The phase's index in the session.
+        """
         with contextlib.suppress(RuntimeError):  # as in stop
-            self._loop.call_soon_threadsafe(self._stop_stage)
+            self._loop.call_soon_threadsafe(self._stop_stage, index)
 
     def fail(self, what: str, problem: Exception | None) -> None:
         """Something of the user's has raised, or gone.
@@ -164,6 +178,7 @@ class Desk(ABC):
         if self._stage is not None and not self._stage.drains:
             self._handed_over.add(self._stage)
         self._stage = stage
+        self._stages.append(stage)
         await self._begin(stage, phase)
         if self._stopping is not None:  # it came before there was a stage to tell
             stage.stop(now=self._stopping == 0)
@@ -188,9 +203,9 @@ class Desk(ABC):
         if self._stage is not None:
             await self._stage.end()
 
-    def _stop_stage(self) -> None:
-        if self._stage is not None:
-            self._stage.stop(now=False)
+    def _stop_stage(self, index: int) -> None:
+        if index < len(self._stages):  # else its strategy is told when it begins: the core takes no more of it
+            self._stages[index].stop(now=False)
 
     def _stop(self, grace: float) -> None:
         self._stopping = grace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from loadgen import _core
@@ -25,10 +26,9 @@ class NativeDesk(Desk):
     def __init__(self, loop: asyncio.AbstractEventLoop, publisher: EventPublisherService | None = None) -> None:
         super().__init__(loop, publisher)
         self._engine: _core.Engine | None = None
-        self._stages: list[Stage] = []
+        self._ended: Counter[int] = Counter()
         self._early: list[tuple[Any, ...]] = []
         self._start_ns = 0
-        self._in_flight = 0
 
     @property
     def core(self) -> _core.Engine:
@@ -53,7 +53,6 @@ class NativeDesk(Desk):
         self._loop.add_reader(self.core.fileno(), self._take)
 
     async def _begin(self, stage: Stage, phase: PreparedPhase) -> None:
-        self._stages.append(stage)
         self._take()
         if stage.is_native:
             return
@@ -62,8 +61,9 @@ class NativeDesk(Desk):
         def claim(sample: int | None, planned_ns: int | None) -> int | None:
             return engine.issue(sample, planned_ns)
 
-        # What an earlier strategy still has in flight occupies slots; what a plan has, only the engine knows.
-        occupied = sum(earlier.in_flight for earlier in self._handed_over)
+        # Of what a plan has issued, only the engine knows how much that was; it issues no more.
+        handed_over = (i for i, earlier in enumerate(self._stages) if earlier in self._handed_over)
+        occupied = sum(engine.issued(i) - self._ended[i] for i in handed_over)
         issuer = PhaseIssuer(claim, seed=phase.plan.seed, start_ns=self._start_ns, occupied=occupied)
         stage.start(issuer, engine.end_issue)
 
@@ -71,8 +71,9 @@ class NativeDesk(Desk):
         self._take()
 
     async def _close(self) -> None:
-        self._loop.remove_reader(self.core.fileno())
-        self._take()
+        if self._engine is not None:
+            self._loop.remove_reader(self.core.fileno())
+            self._take()
 
     def _take(self) -> None:
         # A plan begins before the loop is told of its phase: what has ended by then waits for that.
@@ -83,8 +84,9 @@ class NativeDesk(Desk):
             if ended[1] >= known:
                 continue
             request, stage = ended[0], self._stages[ended[1]]
+            self._ended[ended[1]] += 1
             stage.completed(request, _result(ended) if stage.wants_answers else None)
-            if self._ended_in(stage) and not stage.is_native and self._stage is not None:
+            if self._ended_in(stage) and self._stage is not None:
                 self._stage.slot_freed(request)
 
 

@@ -374,7 +374,12 @@ def _listed(phase: PhaseOptions) -> PhaseConfig:
 
 
 def plan_of(
-    phase: PhaseConfig, run: Config, dataset: dict[str, Any], place: tuple[int, int] | None = None
+    phase: PhaseConfig,
+    run: Config,
+    dataset: dict[str, Any],
+    place: tuple[int, int] | None = None,
+    *,
+    occupies: bool = False,
 ) -> PhasePlan:
     """Return a phase in the engine's words.
 
@@ -383,10 +388,12 @@ def plan_of(
         run: The run's options.
         dataset: Name, sha256 and number of samples, for the report.
         place: Its number and how many there are, where a list of phases was given; its report then says what differs.
+        occupies: Whether what it hands over occupies slots of a strategy of the user's own, which hears of the ends.
     """
     settings = phase.options(run)
     load = load_of(phase.strategy)
     cap = getattr(phase.strategy, "max_concurrency", None) if is_planned(phase.strategy) else None
+    needs_ids = occupies or not is_planned(phase.strategy)
     warmup = phase.kind is PhaseType.WARMUP
     meta = {
         "load": {**load, "words": words_of(phase.strategy), "max_concurrency": cap},
@@ -416,7 +423,7 @@ def plan_of(
         stop_early=True,
         meta=meta,
         request=request_of(settings, run),
-        completions="answers" if phase.handler is not None else "none" if is_planned(phase.strategy) else "ids",
+        completions="answers" if phase.handler is not None else "ids" if needs_ids else "none",
         place=place,
     )
 

@@ -19,6 +19,7 @@ from loadgen.errors import ConfigError
 from loadgen.session import machine, mock, scoring
 from loadgen.session.phase import PhaseConfig, PhasePlan, plan_of
 from loadgen.session.phase import stored as stored_phase
+from loadgen.session.strategy import is_planned
 
 
 class PlannedPhase(msgspec.Struct, frozen=True):
@@ -87,7 +88,9 @@ def plan(config: Config, phases: Sequence[PhaseConfig], *, listed: bool = False)
         prompts = _prompts(phase, options, known)
         about = {"name": prompts.name, "sha256": prompts.sha256, "samples": len(prompts), "note": prompts.note}
         place = (number, len(phases)) if listed else None
-        planned.append(PlannedPhase(phase, options, prompts, plan_of(phase, config, about, place)))
+        own_follows = any(not is_planned(later.strategy) for later in phases[number:])
+        told = plan_of(phase, config, about, place, occupies=own_follows and not phase.drains)
+        planned.append(PlannedPhase(phase, options, prompts, told))
     if config.tokenizer is not None and any(phase.dataset is not None for phase in phases):
         dataset.open_tokenizer(config.tokenizer)  # it is needed after the run; what is wrong with it is said before
     return Plan(config, planned)

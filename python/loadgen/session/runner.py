@@ -75,11 +75,13 @@ class Run:
                 )
         self._watcher = watcher
         self._desk = desk
+        if desk is not None:
+            desk.answer_to(self.fail)
         self._id = run_id
         self._engine: Core | None = None
         self._failure: tuple[str, BaseException | None] | None = None
-        self._phase: PhasePlan | None = None
-        self._skipped: PhasePlan | None = None
+        self._phase: tuple[int, PhasePlan] | None = None
+        self._skipped: set[int] = set()
         self._interrupt: str | None = None
         self._grace = 0.0
         self._begun = 0
@@ -106,13 +108,15 @@ class Run:
         Returns:
             Whether there was one.
         """
-        phase, engine = self._phase, self._engine
-        if phase is None or engine is None:
+        current, engine = self._phase, self._engine
+        if current is None or engine is None:
             return False
-        self._skipped = phase
-        engine.stop(phase.drain_timeout_s)
+        # By its index all the way: the run's thread goes on meanwhile, and the next phase is nobody's to stop.
+        index, phase = current
+        self._skipped.add(index)
+        engine.stop_phase(index, phase.drain_timeout_s)
         if self._desk is not None:
-            self._desk.stop_phase()
+            self._desk.stop_phase(index)
         return True
 
     def fail(self, what: str, problem: BaseException | None) -> None:
@@ -142,6 +146,24 @@ class Run:
             LoadgenError: If nothing could be sent, or the engine itself failed.
             KeyboardInterrupt: If Python was interrupted; what completed is in the run's directory.
         """
+        try:
+            return self._execute()
+        except BaseException as problem:
+            self._let_go(problem)
+            raise
+
+    def _let_go(self, problem: BaseException) -> None:
+        """Whatever went wrong, and be it before anything was sent: the user's issuer is shut down."""
+        told = self._failure
+        try:
+            if self._desk is not None:
+                self._desk.close()
+        except RunError as error:  # the loop has gone, and nobody can reach the issuer any more
+            problem.add_note(f"the issuer was not shut down: {error.message}")
+        if self._failure is not None and self._failure is not told:
+            problem.add_note(f"besides, {self._failure[0]}")
+
+    def _execute(self) -> SessionResult:
         config, phases = self._config, self._phases
         workers = machine.workers(config, phases)
         machine.reserve_descriptors(config, phases, workers)
@@ -173,7 +195,7 @@ class Run:
         # From here on an interrupt goes through the engine, so that nothing it began is left behind.
         self._state = "running"
         try:
-            self._engine = _core.Engine(told) if self._desk is None else self._desk.open(told, self.fail)
+            self._engine = _core.Engine(told) if self._desk is None else self._desk.open(told)
         except ValueError as error:
             directory.discard()
             raise ConfigError(str(error)) from None
@@ -213,13 +235,13 @@ class Run:
         return problem
 
     def _run_phases(self, engine: Core, phases: list[PreparedPhase], directory: Path) -> None:
-        for prepared in phases:
+        for index, prepared in enumerate(phases):
             if self._is_stopped():
                 return
             phase = prepared.plan
             engine.begin(phase.json(), prepared.bodies)
             self._begun += 1
-            self._phase = phase
+            self._phase = index, phase
             if self._is_stopped():  # it came between the look above and the phase's beginning
                 engine.stop(self._grace)
             if self._desk is not None:
@@ -232,7 +254,7 @@ class Run:
                 self._desk.ended()
             if self._watcher is not None:
                 self._watcher.ended(phase, end)
-            if end["reason"] in ("early", "disk", "stopped") and phase is not self._skipped:
+            if end["reason"] in ("early", "disk", "stopped") and index not in self._skipped:
                 return
 
     def _settle(self, phases: list[PreparedPhase], directory: Path, config: dict[str, Any]) -> RunError | None:

@@ -58,11 +58,6 @@ class Stage:
         return self._handler is not None
 
     @property
-    def in_flight(self) -> int:
-        """Requests of the strategy that occupy a slot."""
-        return self._issuer.in_flight if self._issuer is not None else 0
-
-    @property
     def is_native(self) -> bool:
         """Whether the native engine runs the phase by its plan alone."""
         return is_planned(self._strategy)

@@ -98,12 +98,20 @@ impl Account {
         self.phases.last()
     }
 
-    /// The latest phase issues nothing more; what is in flight may go on for `grace`.
-    pub(super) fn stop(&self, grace: Duration) {
-        if let Some(phase) = self.phases.last() {
+    /// Nothing more is issued; what any phase has in flight may go on for `grace`. `only` stops the phase with that index,
+    /// and no other: by the time that it is asked for, the next may have begun.
+    pub(super) fn stop(&self, grace: Duration, only: Option<u16>) {
+        let until = now_ns().saturating_add(grace.as_nanos() as u64);
+        for phase in self.phases.iter().filter(|phase| only.is_none_or(|index| index == phase.index)) {
             phase.stop(StopReason::Stopped);
-            phase.cancel_at(now_ns().saturating_add(grace.as_nanos() as u64));
+            phase.cancel_at(until);
         }
+    }
+
+    /// How many requests the phase with this index has issued; exact once it has ended.
+    pub(super) fn issued(&self, index: u16) -> Result<u64, EngineError> {
+        let phase = self.phases.get(usize::from(index));
+        phase.map(|phase| phase.issued()).ok_or(EngineError::State("there is no phase with this index yet"))
     }
 
     /// Stop every phase, cancel what any has in flight, and give the log away for its end. `None` the second time.

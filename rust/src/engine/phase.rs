@@ -86,6 +86,7 @@ pub struct Phase {
     reason: AtomicU32,
     stopped: AtomicBool,
     issue_end_ns: AtomicU64,
+    issued: AtomicU64,
     cancel_at_ns: AtomicU64,
     issuing: AtomicU32,
     answered_well: AtomicBool,
@@ -130,6 +131,7 @@ impl Phase {
             reason: AtomicU32::new(0),
             stopped: AtomicBool::new(false),
             issue_end_ns: AtomicU64::new(0),
+            issued: AtomicU64::new(0),
             cancel_at_ns: AtomicU64::new(NEVER),
             issuing: AtomicU32::new(u32::from(workers)),
             answered_well: AtomicBool::new(false),
@@ -302,11 +304,13 @@ impl Phase {
         }
     }
 
-    /// A worker has issued its last request at `now`.
-    pub fn issued_last(&self, now: u64) {
+    /// A worker has issued its last request at `now`, the last of so many.
+    pub fn issued_last(&self, now: u64, issued: u64) {
         // Relaxed: the maximum is read under the lock's ordering after the last worker's AcqRel below.
         self.issue_end_ns.fetch_max(now, Ordering::Relaxed);
-        // AcqRel: the worker that brings it to 0 sees every other worker's fetch_max above; pairs with itself.
+        // Relaxed: as above; whoever asks has waited for the phase's end.
+        self.issued.fetch_add(issued, Ordering::Relaxed);
+        // AcqRel: the worker that brings it to 0 sees what every other worker stored above; pairs with itself.
         if self.issuing.fetch_sub(1, Ordering::AcqRel) == 1 {
             if self.config.drain {
                 self.cancel_at(now.saturating_add((self.config.drain_timeout_s * 1e9) as u64));
@@ -350,6 +354,12 @@ impl Phase {
     pub fn issue_end_ns(&self) -> u64 {
         // Relaxed: read after `wait`, whose lock orders it.
         self.issue_end_ns.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were issued, whatever became of them, by the workers that issue no more.
+    pub fn issued(&self) -> u64 {
+        // Relaxed: read after `wait`, whose lock orders it.
+        self.issued.load(Ordering::Relaxed)
     }
 
     /// Arrivals that were due before issuing ended and never went out: what a cap held back.
@@ -474,14 +484,14 @@ mod tests {
     #[test]
     fn it_is_over_when_every_worker_has_left() {
         let p = closed(1);
-        p.issued_last(10);
-        p.issued_last(20);
+        p.issued_last(10, 1);
+        p.issued_last(20, 0);
         p.leave(Tally { issued: 1, ok: 1, ..Tally::default() }, 30);
         assert!(!p.wait(Duration::ZERO));
         p.leave(Tally::default(), 25);
         assert!(p.wait(Duration::ZERO));
         assert_eq!(p.tally(), (Some(Tally { issued: 1, ok: 1, ..Tally::default() }), 30));
-        assert_eq!(p.issue_end_ns(), 20);
+        assert_eq!((p.issue_end_ns(), p.issued()), (20, 1));
         assert!(p.cancelled(20 + 240_000_000_000) && !p.cancelled(19 + 240_000_000_000), "the drain is bounded");
     }
 
@@ -506,7 +516,7 @@ mod tests {
                        "duration_s":2.0,"drain_timeout_s":1}"#;
         let p = phase(json, 1);
         p.start(1_000);
-        p.issued_last(1_000 + 2_000_000_000);
+        p.issued_last(1_000 + 2_000_000_000, 15);
         p.leave(Tally { issued: 15, ..Tally::default() }, 0);
         assert_eq!(p.never_issued(), 5);
     }

@@ -233,9 +233,21 @@ impl Engine {
         Arc::clone(self.control().account.live().segment())
     }
 
-    /// Stop issuing; what is in flight may go on for `grace`.
+    /// How many requests the phase with this index in the session has issued, whatever became of them: a phase that has
+    /// ended issues no more.
+    pub fn issued(&self, phase: u16) -> Result<u64, EngineError> {
+        self.control().account.issued(phase)
+    }
+
+    /// Stop issuing; what is in flight, of earlier phases too, may go on for `grace`.
     pub fn stop(&self, grace: Duration) {
-        self.control().account.stop(grace);
+        self.control().account.stop(grace, None);
+    }
+
+    /// Stop the phase with this index in the session, and leave the others alone; what it has in flight may go on for
+    /// `grace`.
+    pub fn stop_phase(&self, phase: u16, grace: Duration) {
+        self.control().account.stop(grace, Some(phase));
     }
 
     /// End the run: cancel what is left in flight, close the log. Again and again does no harm.

@@ -320,7 +320,7 @@ impl PhaseHere {
     /// Nothing more will be issued here. The first call counts.
     pub(super) fn issued_last(&self, worker: &Worker) {
         if self.issuing.replace(false) {
-            self.shared.issued_last(now_ns());
+            self.shared.issued_last(now_ns(), self.tally.get().issued);
             self.close_if_through(worker);
         }
     }

@@ -78,6 +78,12 @@ impl Engine {
         Ok(())
     }
 
+    fn stop_phase(&self, py: Python<'_>, phase: u16, grace: f64) -> PyResult<()> {
+        let grace = duration(grace)?;
+        py.detach(|| self.0.stop_phase(phase, grace));
+        Ok(())
+    }
+
     #[pyo3(signature = (timeout=0.0))]
     fn start_ns(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<u64>> {
         let timeout = duration(timeout)?;
@@ -87,6 +93,10 @@ impl Engine {
     #[pyo3(signature = (sample=None, planned_ns=None))]
     fn issue(&self, py: Python<'_>, sample: Option<u64>, planned_ns: Option<u64>) -> PyResult<Option<u64>> {
         py.detach(|| self.0.issue(sample, planned_ns)).map_err(to_python)
+    }
+
+    fn issued(&self, py: Python<'_>, phase: u16) -> PyResult<u64> {
+        py.detach(|| self.0.issued(phase)).map_err(to_python)
     }
 
     fn end_issue(&self, py: Python<'_>) -> PyResult<()> {

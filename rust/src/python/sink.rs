@@ -125,6 +125,12 @@ impl Sink {
         Ok(())
     }
 
+    fn stop_phase(&self, py: Python<'_>, phase: u16, grace: f64) -> PyResult<()> {
+        let grace = duration(grace)?;
+        py.detach(|| self.0.stop_phase(phase, grace));
+        Ok(())
+    }
+
     #[pyo3(signature = (status="complete", reason=""))]
     fn finish(&self, py: Python<'_>, status: &str, reason: &str) -> PyResult<()> {
         py.detach(|| self.0.finish(status, reason)).map_err(to_python)

@@ -171,9 +171,16 @@ impl Sink {
         self.requests().late()
     }
 
-    /// Stop issuing; what is in flight may go on for `grace`, then it is cancelled.
+    /// Stop issuing; what is in flight, of earlier phases too, may go on for `grace`, then it is cancelled.
     pub fn stop(&self, grace: Duration) {
-        self.account().stop(grace);
+        self.account().stop(grace, None);
+        self.requests().look(now_ns());
+    }
+
+    /// Stop the phase with this index in the session, and leave the others alone; what it has in flight may go on for
+    /// `grace`, then it is cancelled.
+    pub fn stop_phase(&self, phase: u16, grace: Duration) {
+        self.account().stop(grace, Some(phase));
         self.requests().look(now_ns());
     }
 

@@ -322,7 +322,7 @@ impl PhaseHere {
     /// Nothing more will be issued. The first call counts.
     fn issued_last(&mut self, shard: &mut Shard, now: u64) {
         if std::mem::take(&mut self.issuing) {
-            self.shared.issued_last(now);
+            self.shared.issued_last(now, self.tally.issued);
             self.close_if_through(shard, now);
         }
     }
