@@ -95,12 +95,15 @@ def test_units_and_names_that_prometheus_can_not_hold_are_made_so() -> None:
     with MetricsRegistry("run-1", directories=["/proc/nowhere"]) as registry:
         registry.counter("http 5xx", help="a\\b").increment()
         registry.counter("cpu", "ns").increment(1_500_000_000)
+        registry.counter("tokens", "tokens").increment(7)
+        registry.counter("reused tokens", "tokens").increment(3)
         registry.series("answer", "tokens", low=1, high=10**6).record(70)
         text = prometheus.render(registry)
     found = parsed(text)
     assert found["loadgen_http_5xx_total", ""] == 1
     assert "# HELP loadgen_http_5xx_total a\\\\b\n" in text
     assert found["loadgen_cpu_seconds_total", ""] == 1.5
+    assert (found["loadgen_tokens_total", ""], found["loadgen_reused_tokens_total", ""]) == (7, 3)  # the unit once
     assert [found["loadgen_answer_tokens_bucket", f'le="{le}"'] for le in ("64", "256", "+Inf")] == [0, 1, 1]
 
 
