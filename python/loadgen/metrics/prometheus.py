@@ -153,7 +153,7 @@ class PrometheusEndpoint:
         except (OSError, OverflowError) as error:
             raise ConfigError(
                 f"can't serve metrics at {host}:{port}: {getattr(error, 'strerror', None) or error}",
-                "name another port; 0 takes a free one",
+                "name another port",
             ) from None
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="loadgen-prometheus", daemon=True
