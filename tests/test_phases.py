@@ -185,7 +185,7 @@ def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
 def test_a_list_of_phases_that_is_left_empty_in_a_file_is_no_run_without_phases(tmp_path: Path) -> None:
     file = write(tmp_path / "p.yaml", "url: 'mock:'\nphases:\n")
     with pytest.raises(ConfigError, match=r"phases in .*p\.yaml must be a list of phases, at least one"):
-        resolve(None, {}, config_file=file)
+        resolve(None, {}, config_file=str(file))
 
 
 def test_a_phase_on_a_mock_server_has_no_load_of_its_own() -> None:
