@@ -219,6 +219,9 @@ class Sink:
     ) -> bool:
         """The request has ended. Returns whether it was in flight: otherwise the answer is counted as late."""
 
+    def take_cancelled(self) -> list[int]:
+        """Return the requests that the sink itself has ended since the last call: a drain or a stop ran out of time."""
+
     def end_issue(self) -> None:
         """Issue nothing more in this phase, which drains and ends."""
 

@@ -88,7 +88,11 @@ class Desk(ABC):
         if self._publisher is not None:
             self._dropped = self.core.segment().counter("events_dropped", "events", "Events that nobody was sent.")
             self._dropped_before = self._publisher.stats.dropped
-        self._on_loop(self._enlist())
+        try:
+            self._on_loop(self._enlist())
+        except RuntimeError:  # a publisher that is closed, a loop that has gone
+            self.core.finish("failed", "the event loop's part could not begin")
+            raise
         return self.core
 
     def begun(self, phase: PreparedPhase) -> None:
@@ -130,7 +134,7 @@ class Desk(ABC):
 
     def close(self) -> None:
         """Do the loop's part of the run's end, before the core's."""
-        self._on_loop(self._close())
+        self._on_loop(self._end())
 
     def finished(self) -> None:
         """Let the publisher have the last events, once the core has told of the run's end."""
@@ -174,6 +178,11 @@ class Desk(ABC):
     async def _discharge(self, publisher: EventPublisherService, queue: _core.EventQueue) -> None:
         publisher.detach(queue)
 
+    async def _end(self) -> None:
+        if self._stage is not None:  # it has ended, unless the core broke down
+            await self._stage.end()
+        await self._close()
+
     async def _leave(self) -> None:
         await self._hear()
         if self._stage is not None:
@@ -201,6 +210,8 @@ class Desk(ABC):
             try:
                 return future.result(_LOOK_S)
             except concurrent.futures.TimeoutError:
+                if future.done():
+                    return future.result()
                 if not self._loop.is_running():
                     raise RunError(
                         "the event loop of the session was stopped while it ran", "keep it running until arun returns"

@@ -124,7 +124,8 @@ class Run:
         """
         if self._failure is None:
             # The words of a foreign exception may hold anything, secrets too: the report has its type.
-            why = what if problem is None else f"{what} raised {type(problem).__name__}"
+            said = problem.message if isinstance(problem, RunError) else f"raised {type(problem).__name__}"
+            why = what if problem is None else f"{what}: {said}" if isinstance(problem, RunError) else f"{what} {said}"
             self._failure = why, problem
         self._stop_now(0.0)
 
@@ -190,7 +191,7 @@ class Run:
             self.stop("interrupted", 0.0)
             problem = error
         except (OSError, RuntimeError, ValueError) as error:
-            engine.stop(0.0)
+            self._stop_now(0.0)
             problem = _broken(error)
         try:
             if self._desk is not None:
