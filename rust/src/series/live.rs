@@ -10,7 +10,7 @@ use super::header::State;
 use super::place;
 use super::segment::{Registered, Segment};
 use super::shard::{Counter, Merged, Series};
-use crate::record::{Failure, Row, UNSET};
+use crate::record::{Failure, Row, Stamps, UNSET};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// A phase's counters, in the order of `LiveShard`'s.
@@ -289,9 +289,11 @@ impl LiveShard {
 
     /// A read brought a request's first `chunks` chunks that carry tokens.
     #[inline]
-    pub fn first(&self, ttft_ns: u64, chunks: u32) {
+    pub fn first(&self, stamps: &Stamps, chunks: u32) {
         self.chunks.add(u64::from(chunks));
-        self.ttft.record(ttft_ns);
+        self.ttft.record(stamps.first_token.saturating_sub(stamps.sent));
+        // Here as well, not at the end: both rows of a look into a run are of the same answers.
+        self.response_ttft.record(stamps.first_token.saturating_sub(stamps.planned));
     }
 
     /// A kept-alive connection was replaced.
@@ -320,9 +322,6 @@ impl LiveShard {
                     self.failed_latency.record(stamps.done.saturating_sub(stamps.sent));
                 }
             }
-        }
-        if stamps.first_token != UNSET {
-            self.response_ttft.record(stamps.first_token.saturating_sub(stamps.planned));
         }
         if row.connect_ns > 0 {
             self.connect.record(row.connect_ns);
@@ -387,7 +386,6 @@ impl LiveCopy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Stamps;
     use crate::series::{Detail, Reader};
 
     fn live(workers: u16) -> (tempfile::TempDir, Live) {
@@ -408,13 +406,29 @@ mod tests {
     }
 
     #[test]
+    fn a_first_token_counts_from_sent_and_from_planned_as_it_comes() {
+        let (_outer, live) = live(1);
+        let shards = live.begin(0, false).unwrap();
+        let mut reader = Reader::attach(live.segment().path().unwrap()).unwrap();
+        let mut counts = || {
+            let seen = reader.snapshot(&Detail::default()).unwrap();
+            ["ttft", "response_ttft"].map(|name| seen.series.iter().find(|s| s.name == name).unwrap().count)
+        };
+        let ended = row(Failure::None);
+        shards[0].first(&ended.stamps, 1);
+        assert_eq!(counts(), [1, 1]);
+        shards[0].done(&ended);
+        assert_eq!(counts(), [1, 1]);
+    }
+
+    #[test]
     fn what_workers_count_is_the_phases_and_seen_by_others() {
         let (_outer, live) = live(2);
         let shards = live.begin(0, false).unwrap();
         assert_eq!(shards.len(), 2);
         (0..3).for_each(|_| shards[0].issued(300));
         shards[1].issued(5_000);
-        shards[0].first(4_000_000, 1);
+        shards[0].first(&row(Failure::None).stamps, 1);
         shards[0].gap(1_000_000, 2);
         shards[0].done(&row(Failure::None));
         shards[1].done(&row(Failure::Http));

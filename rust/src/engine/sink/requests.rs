@@ -155,7 +155,7 @@ impl Requests {
             emitter.read(gap.at, request, flight.phase(), gap.is_first, 1, tokens.unwrap_or(0));
         }
         if let (Some(gap), Some(here)) = (gap, self.phases.iter().find(|p| p.shared.index == flight.phase())) {
-            if gap.is_first { here.live.first(gap.ns, 1) } else { here.live.gap(gap.ns, 1) }
+            if gap.is_first { here.live.first(flight.stamps(), 1) } else { here.live.gap(gap.ns, 1) }
         }
         true
     }
