@@ -109,6 +109,8 @@ fn what_a_warm_up_hands_over_keeps_its_own_settings() {
     let warm = json!({"name": "warm", "type": "warmup", "drain": false, "completions": "ids",
         "request": {"stream": true, "api": "completions", "timeout_s": 1.0}});
     run.phase(with(closed(2, 2), warm));
+    assert_eq!((run.engine.issued(0).unwrap(), run.engine.issued(1).unwrap()), (2, 2));
+    assert!(run.engine.issued(2).is_err(), "there is no such phase yet");
     let second = json!({"name": "second", "request": {"timeout_s": 0.2}});
     let end = run.phase(with(closed(3, 5), second));
     assert_eq!((&end["counts"]["ok"], &end["counts"]["failed"]), (&json!(4), &json!(1)), "{end}");
