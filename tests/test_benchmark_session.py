@@ -24,6 +24,7 @@ from loadgen.session.phase import Drain, Limits, PhaseConfig, PhaseType
 from loadgen.session.query import Query, QueryResult, StreamChunk, Usage
 from loadgen.session.result import SessionResult
 from loadgen.session.settings import PhaseSettings
+from loadgen.session.sink_desk import SinkDesk
 from loadgen.session.strategy import BurstStrategy, ConcurrencyStrategy, TimedIssueStrategy
 
 pytest_plugins = ["event_fixtures", "surface_fixtures"]
@@ -613,8 +614,6 @@ def test_a_session_runs_in_a_thread_and_changes_no_signal_handler(here: Path) ->
 
 
 def test_an_interrupt_of_a_sync_run_is_raised_after_the_report(here: Path) -> None:
-    issuer: list[Script] = []
-
     class Interrupting(Script):
         def __init__(self) -> None:
             super().__init__(Script.hold)
@@ -624,12 +623,38 @@ def test_an_interrupt_of_a_sync_run_is_raised_after_the_report(here: Path) -> No
             if len(self.held) == 4:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    issuer.append(Interrupting())
-    with pytest.raises(KeyboardInterrupt):
-        BenchmarkSession(issuer[0]).run([phase()])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            BenchmarkSession(Interrupting()).run([phase()])
+    finally:
+        signal.signal(signal.SIGINT, before)
     result = only_run(here)
     assert (result.status, result.reason) == ("interrupted", "interrupted")
     assert counts(result)[1:] == (0, 0, counts(result)[0])
+
+
+def test_a_loop_that_lost_what_it_was_asked_holds_the_end_back_for_so_long_only(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt between two lines of asyncio can take away a callback; the log must be closed all the same."""
+    monkeypatch.setattr("loadgen.session.desk._LOOK_S", 0.01)
+    monkeypatch.setattr("loadgen.session.desk._ANSWER_S", 0.05)
+
+    async def never(desk: SinkDesk) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SinkDesk, "_hear", never)
+
+    async def main() -> None:
+        session = BenchmarkSession(Script(), on_sample_complete=lambda result: session.stop())
+        await session.arun([phase(limits=Limits(samples=1_000_000))])
+
+    with pytest.raises(RunError, match=r"didn't answer for 0\.0\d s after the run was stopped"):
+        asyncio.run(main())
+    result = only_run(here)
+    assert result.status == "interrupted"
+    assert result.performance.counts.ok >= 1
 
 
 def test_misuse_is_told_with_the_way_out(here: Path) -> None:

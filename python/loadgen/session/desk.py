@@ -27,6 +27,9 @@ _T = TypeVar("_T")
 _LOOK_S = 0.5
 """How often the thread looks whether the loop it waits for is still running."""
 
+_ANSWER_S = 60.0
+"""So long the loop may take to answer once the run is to end at once: an interrupt may have hit what it was asked."""
+
 
 class Desk(ABC):
     """What a run calls at the borders of its phases. All but :meth:`stop` are called on the run's thread.
@@ -137,6 +140,7 @@ class Desk(ABC):
         Args:
             grace: Seconds for what is in flight; 0 also cancels the strategy.
         """
+        self._stopping = grace
         with contextlib.suppress(RuntimeError):  # the loop has closed: nothing issues any more
             self._loop.call_soon_threadsafe(self._stop, grace)
 
@@ -208,7 +212,6 @@ class Desk(ABC):
             self._stages[index].stop(now=False)
 
     def _stop(self, grace: float) -> None:
-        self._stopping = grace
         if self._stage is not None:
             self._stage.stop(now=grace == 0)
 
@@ -221,6 +224,7 @@ class Desk(ABC):
             raise RunError(
                 "the event loop of the session was closed while it ran", "keep it until arun returns"
             ) from None
+        waited = 0.0
         while True:
             try:
                 return future.result(_LOOK_S)
@@ -230,4 +234,10 @@ class Desk(ABC):
                 if not self._loop.is_running():
                     raise RunError(
                         "the event loop of the session was stopped while it ran", "keep it running until arun returns"
+                    ) from None
+                waited = waited + _LOOK_S if self._stopping == 0 else 0.0
+                if waited >= _ANSWER_S:
+                    raise RunError(
+                        f"the event loop of the session didn't answer for {waited:g} s after the run was stopped",
+                        "nothing that a strategy, a handler or an issuer does may block it",
                     ) from None

@@ -218,7 +218,7 @@ class Run:
         try:
             if self._desk is not None:
                 self._desk.close()
-        except RunError as error:
+        except (KeyboardInterrupt, RunError) as error:  # an interrupt may hit the loop's part; the log is closed first
             problem = problem or error
         try:
             engine.finish(*self._outcome(problem))
@@ -227,7 +227,7 @@ class Run:
         try:
             if self._desk is not None:
                 self._desk.finished()
-        except (OSError, RuntimeError) as error:
+        except (KeyboardInterrupt, OSError, RuntimeError) as error:
             problem = problem or error
         if self._failure is not None:
             problem = self._failure[1] or problem
