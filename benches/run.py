@@ -30,6 +30,7 @@ from harness import (
     start,
     table,
     truth,
+    watching,
     wire,
 )
 from harness.bench import FULL, QUICK, Bench
@@ -57,6 +58,7 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "event-batch": events.batching,
     "event-load": event_load.added,
     "event-loss": events.lossless,
+    "top": watching.watching,
     "metrics-record": live_metrics.recording,
     "metrics-tick": live_metrics.ticking,
     "wheel": package.wheel,

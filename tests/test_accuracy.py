@@ -405,6 +405,13 @@ class TestTargets:
         assert (data[3].prompt or "").endswith("\n\nA. 1\nB. 2\n\nAnswer with the letter of the right option.")
         assert data.note == "the options were listed below 2 questions"
 
+    def test_a_file_that_is_not_multiple_choice_is_refused_before_it_is_sent(self, here: Path) -> None:
+        file = self.write(here, {"question": "How many?", "answer": "9 * 2 = 18\n#### 18"})
+        with pytest.raises(DatasetError, match=r"line 1: the target .* is no letter, and the record has no choices"):
+            load(file, targets=Targets(choices=True))
+        file = self.write(here, {"question": "Which?\nA) x\nB) y", "answer": "b"}, {"question": "?", "answer": "so"})
+        assert [sample.target for sample in load(file, targets=Targets(choices=True))] == ["b", "so"]
+
     @pytest.mark.parametrize("choices", [["x"], 5, list(range(27)), {"text": ["x", "y"], "label": ["1"]}])
     def test_choices_that_are_none_are_an_error(self, here: Path, choices: Any) -> None:
         file = self.write(here, {"question": "?", "choices": choices, "answer": "A"})

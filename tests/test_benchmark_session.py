@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from event_support import WAIT_S, Contexts
@@ -250,7 +251,8 @@ def test_an_answer_to_a_phase_that_is_over_touches_nothing_of_the_next(here: Pat
 
     result, seen, own = asyncio.run(main())
     assert (counts(result, "a"), counts(result, "b")) == ((3, 0, 0, 3), (20, 20, 0, 0))
-    assert seen == own.completed == list(range(3, 23))
+    assert own.completed == list(range(3, 23))
+    assert seen == list(range(23)), "a handler is told of what was cancelled, too, as the engine tells it"
     assert result.late_answers == 9, "two pieces and an end of each"
 
 
@@ -565,6 +567,32 @@ def test_a_publisher_is_told_of_every_request_and_of_the_sessions_start_and_end(
         EventType.SESSION_ENDED,
     ]
     assert records[0].session == "told"
+
+
+def test_the_live_metrics_tell_of_dropped_events(
+    here: Path, contexts: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped = [3]  # by an earlier session of the same publisher
+    stats = EventPublisherService.stats.fget  # type: ignore[attr-defined]  # a property is found on its class
+    told = property(lambda service: msgspec.structs.replace(stats(service), dropped=dropped[0]))
+    monkeypatch.setattr(EventPublisherService, "stats", told)
+    name = f"dropped_{os.getpid()}"
+    seen: list[int] = []
+
+    def drops(issuer: Script, query: Query) -> None:
+        counters = msgspec.json.decode(_core.Segment.find(name).snapshot())["counters"]
+        seen.extend(each["value"] for each in counters if each["name"] == "events_dropped")
+        dropped[0] = 10
+        issuer.good(query)
+
+    async def main() -> None:
+        service = EventPublisherService(contexts())
+        session = BenchmarkSession(Script(drops), service, session_id=name)
+        await session.arun([phase("a", limits=Limits(1)), phase("b", limits=Limits(1))])
+        service.close()
+
+    asyncio.run(main())
+    assert seen == [0, 7]
 
 
 def test_a_session_runs_in_a_thread_and_changes_no_signal_handler(here: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_refused_key_shows_how_to_give_one(core: ModuleType, here: Path) -> No
         (["mock:", "--key", "no"], "error: --key no names a PEM file that can't be read: No such file or directory"),
         (["mock:", "--out", "file"], "error: can't write the run to file: a file stands in the way"),
         (["mock:?ttfd=3"], "error: a mock server has no option ttfd"),
-        (["mock:", "--ui", "x"], "error: Invalid value for '--ui': 'x' is not one of 'auto', 'live', 'plain', 'none'"),
+        (["mock:", "--ui", "x"], "error: Invalid value for '--ui': 'x' is not one of 'auto', 'full', 'bar', 'none'"),
         (["mock:", "--concurency", "3"], "error: there is no option --concurency"),
         (["mock:", "--rate"], "error: Option '--rate' requires an argument"),
         (["mock:", "again"], "error: Got unexpected extra argument (again)"),

@@ -592,3 +592,24 @@ def test_a_runs_events_reach_a_subscriber_and_agree_with_its_report(
     logged = [record for piece in EventLog(result.dir).records() for record in piece]
     assert sorted(records, key=order_of) == logged
     assert (subscriber.stats.dropped, queues[0].dropped, service.stats.dropped) == (0, 0, 0)
+
+
+def test_an_event_that_a_signals_handler_records_within_a_flush_goes_out_with_it(
+    ctx: ManagedZMQContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = EventPublisherService(ctx, isolated_event_loop=True, send_threshold=1)
+    add = service._sender.add
+
+    def interrupted(frame: bytes) -> None:
+        if service.stats.pending + service.stats.sent < 3:
+            service.record(FIRST, 2, 2)  # where a handler would be called: in the middle of the flush
+        add(frame)
+
+    monkeypatch.setattr(service._sender, "add", interrupted)
+    recording = threading.Thread(target=service.record, args=(ISSUED, 1, 1), daemon=True)
+    recording.start()
+    recording.join(WAIT_S)
+    assert not recording.is_alive(), "it waits for itself"
+    until(lambda: service.stats.sent >= 3)
+    service.close()
+    assert service.stats.dropped == 0

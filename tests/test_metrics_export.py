@@ -95,12 +95,15 @@ def test_units_and_names_that_prometheus_can_not_hold_are_made_so() -> None:
     with MetricsRegistry("run-1", directories=["/proc/nowhere"]) as registry:
         registry.counter("http 5xx", help="a\\b").increment()
         registry.counter("cpu", "ns").increment(1_500_000_000)
+        registry.counter("tokens", "tokens").increment(7)
+        registry.counter("reused tokens", "tokens").increment(3)
         registry.series("answer", "tokens", low=1, high=10**6).record(70)
         text = prometheus.render(registry)
     found = parsed(text)
     assert found["loadgen_http_5xx_total", ""] == 1
     assert "# HELP loadgen_http_5xx_total a\\\\b\n" in text
     assert found["loadgen_cpu_seconds_total", ""] == 1.5
+    assert (found["loadgen_tokens_total", ""], found["loadgen_reused_tokens_total", ""]) == (7, 3)  # the unit once
     assert [found["loadgen_answer_tokens_bucket", f'le="{le}"'] for le in ("64", "256", "+Inf")] == [0, 1, 1]
 
 
@@ -150,7 +153,7 @@ def test_it_listens_on_this_machine_alone_unless_told(registry: MetricsRegistry)
         assert endpoint._server.server_address[0] == "127.0.0.1"
         with pytest.raises(ConfigError, match=f"127.0.0.1:{endpoint.port}"):
             PrometheusEndpoint(registry, endpoint.port)
-    with pytest.raises(ConfigError, match="0 takes a free one"):
+    with pytest.raises(ConfigError, match="name another port"):
         PrometheusEndpoint(registry, 70_000)
 
 

@@ -153,9 +153,9 @@ def test_a_file_lists_phases_and_flags_win_over_them(tmp_path: Path) -> None:
         ([{**LOW, "workers": 3}], {}, "workers in phase low is the whole run's, not a phase's", "beside phases"),
         ([{**LOW, "warmup": 3}], {}, "warmup in phase low is the whole run's", "a phase of its own: {name: warmup"),
         ([LOW], {"warmup": 3}, "warmup and phases both say what comes before", "{name: warmup, type: warmup"),
-        ([{**LOW, "type": "warm"}], {}, "type in phase low 'warm' must be one of warmup, performance, accuracy", ""),
-        ([{**LOW, "rate": 0}], {}, "rate in phase low 0 must be above 0", ""),
-        ([{**LOW, "drain": "soon"}], {}, "drain in phase low soon must be a duration", ""),
+        ([{**LOW, "type": "warm"}], {}, "type 'warm' in phase low must be one of warmup, performance, accuracy", ""),
+        ([{**LOW, "rate": 0}], {}, "rate 0 in phase low must be above 0", ""),
+        ([{**LOW, "drain": "soon"}], {}, "drain soon in phase low must be a duration", ""),
         ([{**LOW, "requests": 1, "input-tokens": 2, "input_tokens": 3}], {}, "gives input_tokens twice", ""),
         ([{1: 2}], {}, "phase 1: 1 is not an option's name", ""),
         ([{**LOW, "scorer": "numeric"}], {}, "scorer in phase low needs an accuracy phase", "type: accuracy"),
@@ -163,7 +163,7 @@ def test_a_file_lists_phases_and_flags_win_over_them(tmp_path: Path) -> None:
         ([{"name": "low", "rate": 5}], {}, "phase low: no end given", "give requests 1000"),
         ([{**LOW, "concurrency": 3}], {}, "phase low: rate and concurrency are two kinds of load", ""),
         ([{**HIGH, "arrival": "constant"}], {}, "phase high: arrival constant needs an open loop", ""),
-        ([{**LOW, "dataset": "no.jsonl"}], {}, "dataset in phase low no.jsonl names a dataset that can't be read", ""),
+        ([{**LOW, "dataset": "no.jsonl"}], {}, "dataset no.jsonl in phase low names a dataset that can't be read", ""),
         ([LOW], {"cert": __file__}, "cert needs key", ""),
         ([LOW], {"phasess": [LOW]}, "unknown option phasess", "perhaps phases?"),
     ],
@@ -180,6 +180,12 @@ def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
     file = write(tmp_path / "p.yaml", "phases:\n  - {name: low, rat: 5}\n")
     assert "unknown option rat in phase low in " in str(refusal(file=file))
     assert "p.yaml" in str(refusal(file=file))
+
+
+def test_a_list_of_phases_that_is_left_empty_in_a_file_is_no_run_without_phases(tmp_path: Path) -> None:
+    file = write(tmp_path / "p.yaml", "url: 'mock:'\nphases:\n")
+    with pytest.raises(ConfigError, match=r"phases in .*p\.yaml must be a list of phases, at least one"):
+        resolve(None, {}, config_file=str(file))
 
 
 def test_a_phase_on_a_mock_server_has_no_load_of_its_own() -> None:
@@ -213,6 +219,8 @@ def test_phases_that_do_not_go_together_are_refused() -> None:
         ({"strategy": TimedIssueStrategy(5), "limits": Limits()}, "phase a has no end"),
         ({"strategy": BurstStrategy(3), "limits": Limits(samples=4)}, "a burst of 3 and a limit of 4 requests"),
         ({"type": "warm"}, "type 'warm' must be one of warmup, performance, accuracy"),
+        ({"strategy": ConcurrencyStrategy}, "phase a: <class .*ConcurrencyStrategy'> is no load strategy"),
+        ({"strategy": 8}, "phase a: 8 is no load strategy"),
         ({"name": ""}, "name '' must not be empty"),
         ({"seed": -1}, "seed -1 must be 0 or more"),
         ({"order": "random"}, "phase a: there is no order 'random'"),
@@ -459,9 +467,20 @@ def test_a_dry_run_shows_every_phase_and_a_request_of_each(core: ModuleType, her
     assert [(body["model"], "stream" in body) for body in bodies] == [("m", True), ("m", True), ("n", False)]
 
 
+def test_a_dry_run_shows_what_scores_an_accuracy_phase_and_the_first_right_answer(core: ModuleType, here: Path) -> None:
+    write(here / "q.jsonl", '{"question": "Legs of a duck?", "answer": "Two.\\n#### 2"}\n')
+    write(
+        here / "p.yaml",
+        "phases: [{name: q, type: accuracy, dataset: q.jsonl, concurrency: 1, requests: 1, scorer: numeric}]",
+    )
+    result = call("run", "http://h:1", "--config", "p.yaml", "--dry-run", "--model", "m")
+    assert (result.exit_code, core.ENGINES) == (0, [])
+    assert r"           scored     by numeric answer, the first target: Two.\n#### 2" in result.stdout.splitlines()
+
+
 def test_progress_says_which_of_how_many(core: ModuleType, here: Path) -> None:
     write(here / "p.yaml", FILE)
-    result = call("run", "--config", "p.yaml", "--ui", "plain")
+    result = call("run", "--config", "p.yaml", "--ui", "bar")
     assert result.exit_code == 0, result.output
     assert "low (phase 2 of 3): Poisson 5 req/s, run in loadgen-runs/" in result.stderr
     low = msgspec.structs.replace(plan(LOW)[0], place=(2, 3))

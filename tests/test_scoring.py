@@ -504,6 +504,12 @@ class TestNames:
         with pytest.raises(ConfigError, match=words):
             scorer_of(asked)
 
+    @pytest.mark.parametrize("asked", [{"numeric": {"tolerence": 1}}, {"numeric": 0.01}])
+    def test_that_have_no_such_option_are_told_which_they_have(self, asked: Any) -> None:
+        with pytest.raises(ConfigError) as caught:
+            scorer_of(asked)
+        assert caught.value.way_out == "it has: tolerance, relative"
+
     def test_a_schema_is_read_from_its_file(self, tmp_path: Path) -> None:
         file = tmp_path / "s.json"
         file.write_text('{"type": "object"}')

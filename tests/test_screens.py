@@ -1,4 +1,4 @@
-"""What a person sees, as golden files at 80 and 200 columns: reports, the live view, the list of runs.
+"""What a person sees, as golden files at 80 and 200 columns: reports, the bar, the list of runs.
 
 ``UPDATE_SCREENS=1 pytest tests/test_screens.py`` writes the files anew; read the difference before you commit it.
 """
@@ -379,7 +379,7 @@ def test_a_result_prints_as_a_line() -> None:
     assert repr(nothing) == "<SessionResult 7f3a failed; 'performance': 0 ok, 8 failed, 0 req/s>"
 
 
-# --- the live view
+# --- the bar
 
 
 def live_phase(**given: Any) -> PhasePlan:
@@ -399,13 +399,13 @@ HISTORY = [0, 40, 92, 140, 199, 240, 291, 340]
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
-def test_the_live_view_fits_and_looks_as_agreed(width: int) -> None:
+def test_the_bar_fits_and_looks_as_agreed(width: int) -> None:
     lines = []
     for phase in PHASES.values():
         for live in (fake_core.LIVE, EMPTY):
             lines += [progress.top_line(phase, live, width), progress.bottom_line(phase, live, HISTORY, width)]
     assert all(cell_len(line) < width for line in lines)
-    golden(f"live_{width}", "\n".join(line.rstrip() for line in lines) + "\n")
+    golden(f"bar_{width}", "\n".join(line.rstrip() for line in lines) + "\n")
 
 
 class Engine:
@@ -416,7 +416,7 @@ class Engine:
         return self.text
 
 
-def test_the_live_view_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     out = Terminal()
     engine: Any = Engine(fake_core.LIVE)
@@ -430,13 +430,13 @@ def test_the_live_view_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) ->
     assert out.getvalue() == drawn + "\r\x1b[J"
 
 
-def test_the_live_view_colours_failures_unless_told_not_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_colours_failures_unless_told_not_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
     def drawn() -> str:
         out = Terminal()
         engine: Any = Engine(fake_core.LIVE)
-        progress.view("live", out).going(PHASES["rate"], engine)
+        progress.view("bar", out).going(PHASES["rate"], engine)
         return out.getvalue()
 
     assert "\x1b[31m" in drawn()
@@ -469,8 +469,8 @@ def test_a_screen_that_went_away_does_not_hurt_the_run() -> None:
             raise BrokenPipeError
 
     engine: Any = Engine(fake_core.LIVE)
-    for ui in ("live", "plain"):
-        with progress.view(ui, Gone()) as view:
+    for view_of in (progress.BarView, progress.PlainView):
+        with view_of(Gone()) as view:
             view.begun(PHASES["rate"], RUN)
             view.going(PHASES["rate"], engine)
             view.ended(PHASES["rate"], {})
@@ -481,7 +481,7 @@ def test_a_dumb_terminal_and_a_file_get_plain_lines(monkeypatch: pytest.MonkeyPa
     assert isinstance(progress.view("auto", Terminal()), progress.PlainView)
     assert isinstance(progress.view("auto", io.StringIO()), progress.PlainView)
     monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(progress.view("auto", Terminal()), progress.LiveView)
+    assert isinstance(progress.view("auto", Terminal()), progress.BarView)
 
 
 def test_the_list_of_runs_is_in_columns() -> None:

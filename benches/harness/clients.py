@@ -67,6 +67,11 @@ class Loadgen:
         self._prompts = work / "prompts.jsonl"
         self._prompts.write_text(json.dumps({"prompt": _PROMPT}) + "\n")
 
+    @property
+    def path(self) -> Path:
+        """The command."""
+        return self._path
+
     def run(
         self,
         url: str,

@@ -219,6 +219,9 @@ class Sink:
     ) -> bool:
         """The request has ended. Returns whether it was in flight: otherwise the answer is counted as late."""
 
+    def take_cancelled(self) -> list[int]:
+        """Return the requests that the sink itself has ended since the last call: a drain or a stop ran out of time."""
+
     def end_issue(self) -> None:
         """Issue nothing more in this phase, which drains and ends."""
 
@@ -540,6 +543,17 @@ class Segment:
             ValueError: If that is no state, or one that lies behind.
         """
 
+    def describe(self, about: str) -> None:
+        """Say what the run is, to whoever looks at it: up to 3,896 bytes, once.
+
+        Raises:
+            ValueError: If that is more, empty, has control characters, or has been said before.
+        """
+
+    @property
+    def about(self) -> str:
+        """What was said of the run; empty before."""
+
     @property
     def state(self) -> str:
         """How the run stands."""
@@ -582,6 +596,10 @@ class SegmentReader:
     @property
     def run(self) -> str:
         """The run's id."""
+
+    @property
+    def about(self) -> str:
+        """What was said of the run; empty as long as nobody has."""
 
     @property
     def alive(self) -> bool:

@@ -551,8 +551,12 @@ fn ticks(log: &Log, change: impl Fn(u64, &mut Value)) {
 
 /// A hundred good requests over 7 s under `change`d ticks, the first `late` of them sent 8 ms after their time.
 fn judged(late: u64, change: impl Fn(u64, &mut Value)) -> loadgen::stats::Trust {
+    judged_under(&json!({"kind": "rate", "rate": 14.0}), late, change)
+}
+
+fn judged_under(load: &Value, late: u64, change: impl Fn(u64, &mut Value)) -> loadgen::stats::Trust {
     let mut log = Log::new(1);
-    log.begin(0, json!({"name": "a", "load": {"kind": "rate", "rate": 14.0}}));
+    log.begin(0, json!({"name": "a", "load": load}));
     ticks(&log, change);
     for id in 0..100 {
         let mut told = stream(id, 2 * S + id * 70 * MS, 50 * MS, &[]);
@@ -572,6 +576,15 @@ fn a_client_that_kept_up_is_trusted() {
     assert_eq!(trust.send_lateness_us.unwrap().p50, 2.0);
     assert_eq!((trust.late_share, trust.loop_stall_ms), (Some(0.0), Some(0.0)));
     assert!((trust.offered_per_s.unwrap() - 1e9 / (70.0 * MS as f64)).abs() < 1e-9);
+}
+
+#[test]
+fn times_from_planned_are_named_only_where_they_are_shown() {
+    let reason = |load| judged_under(&load, 2, |_, _| {}).reasons.remove(0);
+    let scheduled = reason(json!({"kind": "rate", "rate": 14.0}));
+    assert!(scheduled.contains("Times from planned hold that wait"), "{scheduled}");
+    let by_itself = reason(json!({"kind": "manual"}));
+    assert!(by_itself.ends_with("left more than 5 ms late. The times don't hold that wait"), "{by_itself}");
 }
 
 #[test]

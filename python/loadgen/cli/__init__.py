@@ -16,6 +16,7 @@ from loadgen.errors import LoadgenError, RunError
 _COMMANDS = {
     "run": "Drive a server with a load, and report what a client saw.",
     "report": "Report a run again, from its log.",
+    "top": "Watch a run that goes on.",
     "events": "Print what happened in a run, event by event.",
     "mock": "Serve a mock of an LLM server, with exact timing and faults on demand.",
     "ls": "List runs.",

@@ -14,6 +14,7 @@ from loadgen.session.prepare import PlannedPhase, bodies, plan
 
 _UNKNOWN = "(the one that /v1/models names)"
 _SHOWN = 2000
+_LINE = 100
 
 
 def show_plan(config: Config) -> int:
@@ -37,6 +38,7 @@ def show_plan(config: Config) -> int:
             click.echo(f"           {_asked(phase.options)}{_model(phase.options)}")
             _show_prompts("", phase)
             _show_bounds(phase.options, "           ")
+            _show_scorer(phase)
     click.echo(f"workers    {machine.workers(config, phases)}")
     if not several:
         _show_bounds(config, "")
@@ -77,6 +79,16 @@ def _show_bounds(options: Config, indent: str) -> None:
     if options.output_tokens is None:
         way_out = "--output-tokens N bounds them" if not indent else "output_tokens bounds them"
         click.echo(f"{indent}answers    as long as the server makes them ({way_out})")
+
+
+def _show_scorer(phase: PlannedPhase) -> None:
+    """Say what scores an accuracy phase, and the first right answer: whether its field is the right one shows there."""
+    if phase.config.scorer is None:
+        return
+    target = phase.dataset[0].target
+    first = "" if target is None else f", the first target: {plain(str(target))}"
+    text = f"by {plain(phase.config.scorer.words)}{first}"
+    click.echo(f"           scored     {text if len(text) <= _LINE else f'{text[:_LINE]}…'}")
 
 
 def _show_request(phase: PlannedPhase) -> None:

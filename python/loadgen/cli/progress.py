@@ -1,4 +1,4 @@
-"""What is seen while a run goes on: two lines redrawn on a terminal, else a plain line every ten seconds."""
+"""What is seen while a run goes on: a screen or two lines on a terminal, else a plain line every ten seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from loadgen.session.phase import PhasePlan
 if TYPE_CHECKING:
     from loadgen.session.runner import Core
 
-CHOICES = ("auto", "live", "plain", "none")
+CHOICES = ("auto", "full", "bar", "none")
+_FULL_COLUMNS, _FULL_ROWS = 80, 24
 _REDRAW_S, _LINE_S = 0.25, 10.0
 _SPARKS = "▁▂▃▄▅▆▇█"
 _NAME = 12
@@ -58,14 +59,33 @@ def view(ui: str, out: TextIO | None = None) -> View:
     """Return the view that fits where progress goes.
 
     Args:
-        ui: One of :data:`CHOICES`.
+        ui: One of :data:`CHOICES`: ``auto`` shows the full view on a terminal that has room for it, else two lines.
+            What isn't a terminal gets plain lines, whatever was asked for.
         out: Where progress goes; standard error if ``None``.
     """
     out = out if out is not None else sys.stderr
     if ui == "none":
         return View()
     smart = out.isatty() and os.environ.get("TERM", "") != "dumb"
-    return LiveView(out) if ui == "live" or (ui == "auto" and smart) else PlainView(out)
+    if not smart:
+        return PlainView(out)
+    if ui == "full" or (ui == "auto" and _has_room(out)):
+        from loadgen.cli.full import FullView
+
+        return FullView(out, BarView(out))
+    return BarView(out)
+
+
+def _has_room(out: TextIO) -> bool:
+    """Return whether the full view fits, on a terminal that is ours: a job in the background must not take it over."""
+    from loadgen.tui.terminal import in_foreground, size_of
+
+    try:
+        handle = out.fileno()
+    except OSError:
+        return False
+    columns, rows = size_of(handle)
+    return columns >= _FULL_COLUMNS and rows >= _FULL_ROWS and in_foreground(handle)
 
 
 class PlainView(View):
@@ -95,7 +115,7 @@ class PlainView(View):
             _put(self._out, f"{phase.name}: {', '.join(_facts(phase, _live(engine)))}\n")
 
 
-class LiveView(View):
+class BarView(View):
     """Two lines, redrawn four times a second."""
 
     def __init__(self, out: TextIO) -> None:
@@ -157,7 +177,7 @@ def _put(out: TextIO, text: str) -> None:
 
 
 def top_line(phase: PhasePlan, live: dict[str, Any], width: int) -> str:
-    """Return the first line of the live view: how far, how fast, how many.
+    """Return the first line of the bar: how far, how fast, how many.
 
     Args:
         phase: The phase.
@@ -181,7 +201,7 @@ def top_line(phase: PhasePlan, live: dict[str, Any], width: int) -> str:
 
 
 def bottom_line(phase: PhasePlan, live: dict[str, Any], history: list[int], width: int) -> str:
-    """Return the second line of the live view: times, tokens, and the last seconds as a curve.
+    """Return the second line of the bar: times, tokens, and the last seconds as a curve.
 
     Args:
         phase: The phase.

@@ -136,7 +136,7 @@ command = GroupedCommand(
             type=click.Choice(progress.CHOICES),
             default="auto",
             group="Results",
-            help="How progress is shown.  [default: auto]",
+            help="How progress is shown: a screen, two lines, or nothing.  [default: auto]",
         ),
         GroupedOption(
             ["--json", "as_json"],

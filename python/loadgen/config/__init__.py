@@ -71,6 +71,8 @@ def resolve(
     url = url if url is not None else raw.pop("url", None)
     raw.pop("url", None)
     listed = raw.pop("phases", None)
+    if "phases" in sources and listed is None:  # in YAML, a key with nothing behind it
+        listed = []
     for name in raw:
         if name not in OPTIONS:
             raise _unknown(name, called, speech)
@@ -116,7 +118,8 @@ def _read(name: str, value: Any, called: Any) -> Any:
     except ValueError as error:
         hidden = name in ("header", "extra_body", "proxy") or not isinstance(value, (str, int, float))
         shown = "" if hidden else f" {value}" if str(value).isprintable() else f" {value!r}"
-        raise ConfigError(f"{called(name)}{shown[:200]} {error}") from None
+        key, _, where = called(name).partition(" in ")
+        raise ConfigError(f"{key}{shown[:200]}{f' in {where}' if where else ''} {error}") from None
     return typed
 
 

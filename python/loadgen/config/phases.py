@@ -123,7 +123,7 @@ def _kind(value: Any, behind: str) -> Kind:
             return kind
     if value is None:
         return "performance"
-    raise ConfigError(f"type{behind} {value!r} must be one of {', '.join(_KINDS)}")
+    raise ConfigError(f"type {value!r}{behind} must be one of {', '.join(_KINDS)}")
 
 
 def _text(value: Any, called: str) -> str:
@@ -154,7 +154,7 @@ def _drain(value: Any, behind: str) -> tuple[bool | None, float | None]:
     try:
         return True, values.duration_or_zero(value)
     except ValueError as error:
-        raise ConfigError(f"drain{behind} {value} {error}, or true or false") from None
+        raise ConfigError(f"drain {value}{behind} {error}, or true or false") from None
 
 
 def _over(lower: Mapping[str, Any], upper: Mapping[str, Any], *, is_default: bool) -> dict[str, Any]:

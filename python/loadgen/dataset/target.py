@@ -60,15 +60,18 @@ class TargetMapping:
             where: The record's place, such as ``line 17``, for errors.
             prompt_field: The field that is sent, which so is no target.
         Raises:
-            DatasetError: If targets are needed and the file has none, or a record's choices are none.
+            DatasetError: If targets are needed and the file has none, a record's choices are none, or the first record
+                is to be multiple choice and isn't.
         """
         fields = record if isinstance(record, dict) else {}
         if not self._is_found:
             self._field = self._find(sample, fields, where, prompt_field)
-            self._is_found = True
         target = look_up(fields, self._field) if self._field is not None else sample.reference
         target = None if target is MISSING or target == "" else target
         found = self._options(fields, where) if self._choices else None
+        if self._choices and not self._is_found and found is None and target is not None:
+            self._check_letter(target, where)
+        self._is_found = True
         if found is None:
             return _with(sample, target, None, sample.prompt)
         return _with(sample, target, found, self._listing(sample, found[1]))
@@ -92,6 +95,14 @@ class TargetMapping:
             f"{wanted} in {self._name}, {where} (fields: {names})",
             "name the one that holds the right answer: target_field",
         )
+
+    def _check_letter(self, target: Any, where: str) -> None:
+        """Refuse a file that isn't multiple choice: none of its answers could ever be scored."""
+        if str(target).strip().upper() not in tuple(LETTERS):
+            raise DatasetError(
+                f"{self._name}, {where}: the target {str(target)[:60]!r} is no letter, and the record has no choices",
+                f"multiple choice takes one or the other: fields {', '.join(CHOICES)} or A, B, …; or another scorer",
+            )
 
     def _options(self, record: dict[str, Any], where: str) -> tuple[list[str], list[str]] | None:
         """Return the labels and texts of a record's options; None where it has none."""

@@ -84,7 +84,10 @@ class EventPublisherService(MessagePublisher[EventRecord]):
         self._eager = extra_eager
         self._mark: Callable[[int, int, int], bool] = self._marked_eagerly if extra_eager else self._batch.record
         self._put: Callable[..., bool] = self._batch.publish
-        self._lock = threading.Lock()  # frames leave the batch in the order in which they are queued
+        # Frames leave the batch in the order in which they are queued. A signal's handler or a finalizer that records
+        # may come within a flush of its own thread: that flush takes it along.
+        self._lock = threading.RLock()
+        self._is_queueing = False
         self._queues: list[FrameQueue] = []
         self._queues_dropped = self._unsaved = 0
         self._home = Home()
@@ -266,8 +269,14 @@ class EventPublisherService(MessagePublisher[EventRecord]):
 
     def _flush(self, wait: bool) -> None:
         with self._lock:
-            for frame in self._batch.take():
-                self._sender.add(frame)
+            if not self._is_queueing:
+                self._is_queueing = True
+                try:
+                    while frames := self._batch.take():
+                        for frame in frames:
+                            self._sender.add(frame)
+                finally:
+                    self._is_queueing = False
         if self._home.is_here():
             self._sender.pump()
         elif wait:
@@ -325,11 +334,15 @@ class EventPublisherService(MessagePublisher[EventRecord]):
         """Pass on some frames of an engine; what was recorded here goes before a session event of the engine's."""
         frames = queue.take(_FRAMES_A_TURN)
         with self._lock:
-            for frame in frames:
-                if frame.startswith(_SESSION):
-                    for own in self._batch.take():
-                        self._sender.add(own)
-                self._sender.add(frame)
+            before, self._is_queueing = self._is_queueing, True
+            try:
+                for frame in frames:
+                    if frame.startswith(_SESSION):
+                        for own in self._batch.take():
+                            self._sender.add(own)
+                    self._sender.add(frame)
+            finally:
+                self._is_queueing = before
         self._sender.pump()
         return len(frames)
 

@@ -71,7 +71,7 @@ def _families(stats: list[Any]) -> Iterator[tuple[str, list[Any]]]:
 
 def _counter(name: str, stats: list[CounterStat]) -> Iterator[str]:
     factor = _TIMES.get(stats[0].unit)
-    full = f"loadgen_{_name(name)}{_suffix(stats[0].unit)}_total"
+    full = f"{_full(name, stats[0].unit)}_total"
     yield from _head(full, "counter", stats[0].help)
     for stat in stats:
         yield f"{full}{_labels(phase=stat.phase)} {stat.value if factor is None else _number(stat.value * factor)}"
@@ -80,7 +80,7 @@ def _counter(name: str, stats: list[CounterStat]) -> Iterator[str]:
 def _histogram(name: str, stats: list[SeriesStat], source: SnapshotSource) -> Iterator[str]:
     factor = _TIMES.get(stats[0].unit)
     bounds: tuple[float, ...] = COUNT_BOUNDS if factor is None else TIME_BOUNDS_S
-    full = f"loadgen_{_name(name)}{_suffix(stats[0].unit)}"
+    full = _full(name, stats[0].unit)
     yield from _head(full, "histogram", stats[0].help)
     for stat in stats:
         try:
@@ -106,6 +106,12 @@ def _head(name: str, kind: str, what: str) -> Iterator[str]:
 def _name(name: str) -> str:
     """Return a name with nothing in it but what a metric's name may hold."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_:") else "_" for c in name)
+
+
+def _full(name: str, unit: str) -> str:
+    """Return a metric's name with its unit, once: ``tokens`` counted in tokens are ``loadgen_tokens``."""
+    plain, suffix = _name(name), _suffix(unit)
+    return f"loadgen_{plain}" if f"_{plain}".endswith(suffix) else f"loadgen_{plain}{suffix}"
 
 
 def _suffix(unit: str) -> str:
@@ -147,7 +153,7 @@ class PrometheusEndpoint:
         except (OSError, OverflowError) as error:
             raise ConfigError(
                 f"can't serve metrics at {host}:{port}: {getattr(error, 'strerror', None) or error}",
-                "name another port; 0 takes a free one",
+                "name another port",
             ) from None
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="loadgen-prometheus", daemon=True

@@ -34,6 +34,11 @@ class MetricsReader:
         return self._segment.path
 
     @property
+    def about(self) -> str:
+        """What the run says of itself, for a viewer's title; empty where it says nothing."""
+        return self._segment.about
+
+    @property
     def alive(self) -> bool:
         """Whether the run's process lives."""
         return self._segment.alive

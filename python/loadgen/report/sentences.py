@@ -331,7 +331,7 @@ def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
     before = [] if unique else [plain(other.name) for other in _same_prompts_before(result, phase)]
     if before:
         found.append(
-            f"the server's prefix cache may have seen them in {', '.join(before)} (--unique-prompts prevents it)"
+            f"the server's prefix cache may have seen them in phase {', '.join(before)} (--unique-prompts prevents it)"
         )
     if phase.dataset is not None and phase.dataset.note:
         found.append(plain(phase.dataset.note))

@@ -95,14 +95,9 @@ class BenchmarkSession:
             pass
         else:
             raise RunError("an event loop is running in this thread", "await session.arun(phases) on it")
-        # asyncio.run would put a handler of its own on SIGINT: a library leaves signals alone.
-        loop = asyncio.new_event_loop()
-        try:
-            return self._run_on(loop, phases)
-        finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
+        # The runner's own run() would put a handler on SIGINT: a library leaves signals alone.
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return self._run_on(runner.get_loop(), phases)
 
     async def arun(self, phases: Sequence[PhaseConfig]) -> SessionResult:
         """Run the session on the running event loop; cancelling it stops the session at once.
@@ -154,14 +149,14 @@ class BenchmarkSession:
         task = loop.create_task(self.arun(phases))
         try:
             return loop.run_until_complete(task)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             if self._run is not None:
                 self._run.stop("interrupted", 0.0)
             task.cancel()
             while not task.done():
                 try:
                     loop.run_until_complete(asyncio.wait([task]))
-                except KeyboardInterrupt:
+                except (KeyboardInterrupt, SystemExit):
                     continue  # it is stopping already, and the log must be closed
             raise
 

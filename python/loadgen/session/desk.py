@@ -44,6 +44,8 @@ class Desk(ABC):
         self._stage: Stage | None = None
         self._handed_over: set[Stage] = set()
         self._stopping: float | None = None
+        self._dropped: _core.Counter | None = None
+        self._dropped_before = 0
 
     @property
     @abstractmethod
@@ -83,7 +85,14 @@ class Desk(ABC):
         """
         self._failed = failed
         self._open(told)
-        self._on_loop(self._enlist())
+        if self._publisher is not None:
+            self._dropped = self.core.segment().counter("events_dropped", "events", "Events that nobody was sent.")
+            self._dropped_before = self._publisher.stats.dropped
+        try:
+            self._on_loop(self._enlist())
+        except RuntimeError:  # a publisher that is closed, a loop that has gone
+            self.core.finish("failed", "the event loop's part could not begin")
+            raise
         return self.core
 
     def begun(self, phase: PreparedPhase) -> None:
@@ -96,9 +105,18 @@ class Desk(ABC):
         stage = Stage(phase, self._failed)
         self._on_loop(self._enter(stage, phase))
 
+    def going(self) -> None:
+        """Let the live metrics tell of dropped events; called now and then while a phase goes on."""
+        if self._publisher is None or self._dropped is None:
+            return
+        dropped = self._publisher.stats.dropped
+        self._dropped.increment(max(0, dropped - self._dropped_before))
+        self._dropped_before = max(dropped, self._dropped_before)
+
     def ended(self) -> None:
         """Do the loop's part of the end of the phase: it has drained, or hands over what it has in flight."""
         self._on_loop(self._leave())
+        self.going()
 
     @property
     def publishes(self) -> bool:
@@ -116,7 +134,7 @@ class Desk(ABC):
 
     def close(self) -> None:
         """Do the loop's part of the run's end, before the core's."""
-        self._on_loop(self._close())
+        self._on_loop(self._end())
 
     def finished(self) -> None:
         """Let the publisher have the last events, once the core has told of the run's end."""
@@ -160,6 +178,11 @@ class Desk(ABC):
     async def _discharge(self, publisher: EventPublisherService, queue: _core.EventQueue) -> None:
         publisher.detach(queue)
 
+    async def _end(self) -> None:
+        if self._stage is not None:  # it has ended, unless the core broke down
+            await self._stage.end()
+        await self._close()
+
     async def _leave(self) -> None:
         await self._hear()
         if self._stage is not None:
@@ -187,6 +210,8 @@ class Desk(ABC):
             try:
                 return future.result(_LOOK_S)
             except concurrent.futures.TimeoutError:
+                if future.done():
+                    return future.result()
                 if not self._loop.is_running():
                     raise RunError(
                         "the event loop of the session was stopped while it ran", "keep it running until arun returns"

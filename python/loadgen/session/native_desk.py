@@ -26,6 +26,7 @@ class NativeDesk(Desk):
         super().__init__(loop, publisher)
         self._engine: _core.Engine | None = None
         self._stages: list[Stage] = []
+        self._early: list[tuple[Any, ...]] = []
         self._start_ns = 0
         self._in_flight = 0
 
@@ -53,6 +54,7 @@ class NativeDesk(Desk):
 
     async def _begin(self, stage: Stage, phase: PreparedPhase) -> None:
         self._stages.append(stage)
+        self._take()
         if stage.is_native:
             return
         engine = self.core
@@ -73,7 +75,13 @@ class NativeDesk(Desk):
         self._take()
 
     def _take(self) -> None:
-        for ended in self.core.take_completions():
+        # A plan begins before the loop is told of its phase: what has ended by then waits for that.
+        known = len(self._stages)
+        taken = self._early + self.core.take_completions()
+        self._early = [ended for ended in taken if ended[1] >= known]
+        for ended in taken:
+            if ended[1] >= known:
+                continue
             request, stage = ended[0], self._stages[ended[1]]
             stage.completed(request, _result(ended) if stage.wants_answers else None)
             if self._ended_in(stage) and not stage.is_native and self._stage is not None:

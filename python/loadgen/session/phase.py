@@ -140,6 +140,7 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _read(self, "name", "model")  # any text without control characters
+        _check_strategy(self)
         if not isinstance(self.type, PhaseType):
             known = [kind.value for kind in PhaseType]
             if self.type not in known:
@@ -173,6 +174,14 @@ class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True):
         # There is nothing to score without the answers.
         return msgspec.structs.replace(
             options, save_responses=options.save_responses or self.kind is PhaseType.ACCURACY
+        )
+
+
+def _check_strategy(phase: PhaseConfig) -> None:
+    if isinstance(phase.strategy, type) or not callable(getattr(phase.strategy, "execute", None)):
+        raise ConfigError(
+            f"phase {phase.name}: {phase.strategy!r} is no load strategy",
+            "give it one, such as ConcurrencyStrategy(8), or any object with async execute(issuer)",
         )
 
 

@@ -11,7 +11,7 @@ import msgspec
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
-from loadgen.session import counting, machine, prepare, run_dir, scoring, summary
+from loadgen.session import counting, describe, machine, prepare, run_dir, scoring, summary
 from loadgen.session.phase import PhaseConfig, PhasePlan, check, phases_of
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
@@ -124,7 +124,8 @@ class Run:
         """
         if self._failure is None:
             # The words of a foreign exception may hold anything, secrets too: the report has its type.
-            why = what if problem is None else f"{what} raised {type(problem).__name__}"
+            said = problem.message if isinstance(problem, RunError) else f"raised {type(problem).__name__}"
+            why = what if problem is None else f"{what}: {said}" if isinstance(problem, RunError) else f"{what} {said}"
             self._failure = why, problem
         self._stop_now(0.0)
 
@@ -155,6 +156,8 @@ class Run:
                 publish = self._desk is not None and self._desk.publishes
                 told = prepare.run_config(config, ready, workers, url, directory.path, about, publish=publish)
                 engine = self._start(told, directory)
+                about_run = describe.about(about, [phase.plan for phase in ready], workers, directory.path)
+                engine.segment().describe(describe.written(about_run))
                 show(directory.id, engine)
                 problem = self._drive(engine, ready, directory.path)
                 if problem is None or self._failure is not None:  # the user's own has raised; the log is whole
@@ -188,7 +191,7 @@ class Run:
             self.stop("interrupted", 0.0)
             problem = error
         except (OSError, RuntimeError, ValueError) as error:
-            engine.stop(0.0)
+            self._stop_now(0.0)
             problem = _broken(error)
         try:
             if self._desk is not None:
@@ -249,6 +252,8 @@ class Run:
 
     def _wait(self, engine: Core, phase: PhasePlan) -> dict[str, Any]:
         while (end := engine.wait(_POLL_S)) is None:
+            if self._desk is not None:
+                self._desk.going()
             if self._watcher is not None:
                 self._watcher.going(phase, engine)
         found: dict[str, Any] = msgspec.json.decode(end)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
+import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from loadgen import _core
+from loadgen.errors import RunError
 from loadgen.session.desk import Desk
 from loadgen.session.phase_issuer import PhaseIssuer
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk
-from loadgen.session.stage import Stage
+from loadgen.session.stage import Stage, see_out
 
 if TYPE_CHECKING:
     from loadgen.event import EventPublisherService
+
+_LOG = logging.getLogger(__name__)
 
 _TURN_S = 0.025
 """How often the loop tells the sink that it has its turn, for the report's trust section."""
 
 _CLOSING_S = 0.25
 """So long the receiver is heard after the issuer was shut down; what comes then is counted as late."""
+
+_SHUTDOWN_S = 60.0
+_SHUTDOWN_STOPPED_S = 2.0
+"""So long an issuer may take to shut down; the shorter time after a stop."""
 
 
 class SinkDesk(Desk):
@@ -78,9 +85,14 @@ class SinkDesk(Desk):
         stage.start(issuer, sink.end_issue)
 
     async def _hear(self) -> None:
-        """Forget what the sink has cancelled; a phase that hands over keeps what it has in flight."""
-        if self._stage is not None and self._stage.drains:
-            self._flying = {request: flown for request, flown in self._flying.items() if flown[0] is not self._stage}
+        self._take_cancelled()
+
+    def _take_cancelled(self) -> None:
+        """Learn what the sink has cancelled: it leaves its slot, and its handler is told."""
+        for request in sorted(self.core.take_cancelled()):
+            flown = self._flying.pop(request, None)
+            if flown is not None:
+                self._completed(flown[0], QueryResult(request, failure="cancelled", sample=flown[1]))
 
     async def _close(self) -> None:
         self._closing = True
@@ -89,14 +101,23 @@ class SinkDesk(Desk):
         try:
             shut = self._issuer.shutdown()
             if inspect.isawaitable(shut):
-                await shut
+                await self._shut_down(asyncio.ensure_future(shut))
         except Exception as problem:  # noqa: BLE001 - the user's own: it is told, and raised again after the report
             self.fail("the issuer's shutdown()", problem)
-        if self._receiver is not None:
-            await asyncio.wait([self._receiver], timeout=_CLOSING_S)
-            self._receiver.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._receiver
+        if self._receiver is not None and not await see_out(self._receiver, _CLOSING_S):
+            _LOG.error("the issuer's recv() goes on after the session's end, though it was cancelled")
+            self.fail("the issuer's recv()", RunError("it doesn't end when it is cancelled"))
+
+    async def _shut_down(self, shut: asyncio.Future[None]) -> None:
+        """Wait for the issuer's end; one that never comes holds up neither the report nor the caller."""
+        seconds = _SHUTDOWN_S if self._stopping is None else _SHUTDOWN_STOPPED_S
+        done, _ = await asyncio.wait([shut], timeout=seconds)
+        if not done:
+            await see_out(shut, 0)
+            raise RunError(f"it took longer than {seconds:g} s", "let go of what is in flight without waiting for it")
+        if shut.cancelled():
+            raise RunError("something that it awaited was cancelled", "catch the CancelledError of what it cancels")
+        shut.result()
 
     def _send(self, stage: Stage, issued: tuple[int, int, int], headers: tuple[tuple[str, str], ...]) -> int:
         request, sample, planned_ns = issued
@@ -121,6 +142,10 @@ class SinkDesk(Desk):
                 self._take(item)
         except Exception as problem:  # noqa: BLE001 - the task's edge: it is told, and raised again after the report
             self._lose("the issuer's recv()", problem)
+        except asyncio.CancelledError:
+            if not self._closing:  # something that it awaited was cancelled: nobody else would tell
+                self._lose("the issuer's recv()", RunError("it was cancelled, though the session went on"))
+            raise
         else:
             self._lose("the issuer's transport has closed", None)
 
@@ -142,9 +167,9 @@ class SinkDesk(Desk):
             finish=result.finish,
             tokens_in=usage.tokens_in,
             tokens_out=usage.tokens_out,
-            text=result.output,
-            reasoning=result.reasoning,
-            error=result.error or "",
+            text=_whole(result.output),
+            reasoning=_whole(result.reasoning),
+            error=_whole(result.error or ""),
             ns=result.ns,
         )
         flown = self._flying.pop(result.id, None)
@@ -172,5 +197,13 @@ class SinkDesk(Desk):
 
     def _turn(self, due_ns: int) -> None:
         self.core.turn(due_ns)
+        self._take_cancelled()
         next_ns = _core.now_ns() + int(_TURN_S * 1e9)
         self._beat = self._loop.call_later(_TURN_S, self._turn, next_ns)
+
+
+def _whole(text: str) -> str:
+    """Return a text without halves of characters, which no file can hold; a server's JSON may."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

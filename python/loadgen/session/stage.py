@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from loadgen.errors import RunError
 from loadgen.session.phase_issuer import PhaseIssuer
@@ -50,6 +50,7 @@ class Stage:
         self._issuer: PhaseIssuer | None = None
         self._task: asyncio.Task[None] | None = None
         self._quiet = False
+        self._is_over = self._has_ended = False
 
     @property
     def wants_answers(self) -> bool:
@@ -81,6 +82,10 @@ class Stage:
             await self._strategy.execute(issuer)
         except Exception as problem:  # noqa: BLE001 - the task's edge: it is told, and raised again after the report
             self.fail(f"the strategy of phase {self.name}", problem)
+        except asyncio.CancelledError:
+            if not self._is_over:  # something that it awaited was cancelled: nobody else would tell
+                self.fail(f"the strategy of phase {self.name}", RunError("it was cancelled, though its phase went on"))
+            raise
         finally:
             issuer.stop()
             end_issue()
@@ -127,18 +132,16 @@ class Stage:
         if self._issuer is not None:
             self._issuer.stop()
         if now and self._task is not None:
+            self._is_over = True
             self._task.cancel()
 
     async def end(self) -> None:
-        """The phase is over: see the strategy's task out."""
-        if self._issuer is None or self._task is None:
+        """The phase is over: see the strategy's task out. Again does no harm."""
+        if self._has_ended or self._issuer is None or self._task is None:
             return
+        self._is_over = self._has_ended = True
         self._issuer.close() if self.drains else self._issuer.stop()
-        done, _ = await asyncio.wait([self._task], timeout=LINGER_S)
-        if not done:
-            self._task.cancel()
-            done, _ = await asyncio.wait([self._task], timeout=LINGER_S)
-        if not done:
+        if not await see_out(self._task):
             _LOG.error("the strategy of phase %s goes on after its phase's end, though it was cancelled", self.name)
             self.fail(f"the strategy of phase {self.name}", RunError("it doesn't end when it is cancelled"))
 
@@ -147,3 +150,20 @@ class Stage:
             callback(argument)
         except Exception as problem:  # noqa: BLE001 - a user's callback: it is told, and raised again after the report
             self.fail(what, problem)
+
+
+async def see_out(task: asyncio.Future[Any], patience: float = LINGER_S) -> bool:
+    """Wait for a task of the user's, but not for ever: it is cancelled then, and has as long again as a strategy.
+
+    Args:
+        task: The task; what it raised is left in it.
+        patience: Seconds until it is cancelled.
+
+    Returns:
+        Whether it has ended.
+    """
+    done, _ = await asyncio.wait([task], timeout=patience)
+    if not done:
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=LINGER_S)
+    return bool(done)

@@ -95,7 +95,7 @@ impl Reception {
         if first {
             stamps.first_token = now;
             read.delta_ns = now.saturating_sub(stamps.sent);
-            aids.live.first(read.delta_ns, tally.chunks);
+            aids.live.first(stamps, tally.chunks);
         } else {
             read.delta_ns = now.saturating_sub(stamps.last_token);
             aids.live.gap(read.delta_ns, tally.chunks);

@@ -81,6 +81,15 @@ impl Segment {
         self.0.state().name()
     }
 
+    fn describe(&self, about: &str) -> PyResult<()> {
+        self.0.describe(about).map_err(to_python)
+    }
+
+    #[getter]
+    fn about(&self) -> String {
+        self.0.about()
+    }
+
     #[getter]
     fn path(&self) -> Option<&Path> {
         self.0.path()
@@ -138,6 +147,11 @@ impl SegmentReader {
     #[getter]
     fn run(&self) -> String {
         self.reader().id().to_owned()
+    }
+
+    #[getter]
+    fn about(&self) -> String {
+        self.reader().about()
     }
 
     #[getter]

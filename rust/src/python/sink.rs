@@ -83,6 +83,10 @@ impl Sink {
         Ok(self.0.complete(request, &ending, ns))
     }
 
+    fn take_cancelled(&self) -> Vec<u64> {
+        self.0.take_cancelled()
+    }
+
     fn end_issue(&self) {
         self.0.end_issue();
     }

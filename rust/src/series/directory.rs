@@ -98,7 +98,8 @@ impl Spec {
     }
 }
 
-fn fits(what: &'static str, text: &str, least: usize, room: usize) -> Result<(), SeriesError> {
+/// Refuse a text that has no room, or would not be read as it was written.
+pub(super) fn fits(what: &'static str, text: &str, least: usize, room: usize) -> Result<(), SeriesError> {
     if (least..=room).contains(&text.len()) && !text.chars().any(char::is_control) {
         return Ok(());
     }

@@ -18,6 +18,8 @@ pub const VERSION: u64 = 1;
 pub(super) const HEADER_BYTES: usize = 4096;
 /// Bytes that a run's id may have.
 pub(super) const ID_BYTES: usize = 64;
+/// Bytes that a run's description may have: what the header's page has left.
+pub(super) const ABOUT_BYTES: usize = HEADER_BYTES - (ABOUT_AT * 8);
 
 pub(super) const MAGIC: [u8; 8] = *b"\x89LGSER\r\n";
 pub(super) const ORDER: u64 = 0x0102_0304_0506_0708;
@@ -37,6 +39,8 @@ const PHASE_NS_AT: usize = 10;
 const MONO_AT: usize = 11;
 const WALL_AT: usize = 12;
 const ID_AT: usize = 16;
+const ABOUT_LENGTH_AT: usize = 24;
+const ABOUT_AT: usize = 25;
 
 /// How a run stands. It only ever goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -183,6 +187,24 @@ impl Head<'_> {
     pub(super) fn set_phase(&self, phase: u16, ns: u64) {
         self.set(PHASE_NS_AT, ns);
         self.set(PHASE_AT, u64::from(phase));
+    }
+
+    /// Say what the run is. Once: the words must not change under a reader.
+    pub(super) fn publish_about(&self, about: &str) {
+        write_text(&self.0[ABOUT_AT..HEADER_BYTES / 8], about);
+        // Release: pairs with the Acquire in `about`.
+        publish(&self.0[ABOUT_LENGTH_AT], about.len() as u64, &PublishOrders::SOUND);
+    }
+
+    /// What the run is; empty as long as nobody said. `None` when it makes no sense.
+    pub(super) fn about(&self) -> Option<String> {
+        // Acquire: pairs with the Release in `publish_about`.
+        let length = observe(&self.0[ABOUT_LENGTH_AT], &PublishOrders::SOUND);
+        if length == 0 {
+            return Some(String::new());
+        }
+        let words = usize::try_from(length).ok().filter(|bytes| *bytes <= ABOUT_BYTES)?.div_ceil(8);
+        read_text(&self.0[ABOUT_AT..ABOUT_AT + words])
     }
 
     fn get(&self, at: usize) -> u64 {

@@ -10,7 +10,7 @@ use super::header::State;
 use super::place;
 use super::segment::{Registered, Segment};
 use super::shard::{Counter, Merged, Series};
-use crate::record::{Failure, Row, UNSET};
+use crate::record::{Failure, Row, Stamps, UNSET};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// A phase's counters, in the order of `LiveShard`'s.
@@ -37,13 +37,16 @@ const SERIES: [(&str, &str); 8] = [
     ("send_late", "From when a request could go to when it was issued."),
 ];
 
+/// How the name of a counter of failures begins; the class follows.
+const FAILED_AS: &str = "failed_";
+
 /// What lateness is told apart in: microseconds would be too coarse.
 const LATENESS: (u64, u64) = (10, 60_000_000_000);
 
 /// Beyond so many bytes, or sets, phases that are over give their entries to new ones. Two sets there are in any case, and
 /// enough entries are left for whoever registers more.
 const ROOM: usize = 32 << 20;
-const SETS: usize = 12;
+const SETS: usize = 10;
 
 /// The live metrics of a run: its segment, and the entries of its phases.
 #[derive(Debug)]
@@ -188,7 +191,16 @@ fn specs(phase: u16, workers: usize) -> Vec<Spec> {
         let bounds = if name == "send_late" { lateness } else { Bounds::TIMES };
         spec(name, "ns", help, Kind::Series(bounds), Some(phase), workers)
     });
-    counters.into_iter().chain(series).collect()
+    let failures = classes().map(|class| {
+        let name = format!("{FAILED_AS}{}", class.name());
+        spec(&name, "requests", "Of those that failed.", Kind::Counter, Some(phase), workers)
+    });
+    counters.into_iter().chain(series).chain(failures).collect()
+}
+
+/// The classes of failures, in the order of their counters.
+fn classes() -> impl Iterator<Item = Failure> {
+    Failure::ALL.into_iter().filter(|class| !matches!(class, Failure::None | Failure::Cancelled))
 }
 
 fn spec(name: &str, unit: &str, help: &str, kind: Kind, phase: Option<u16>, shards: usize) -> Spec {
@@ -224,12 +236,16 @@ pub struct LiveShard {
     failed_latency: Series,
     connect: Series,
     late: Series,
+    /// One for each of [`classes`].
+    failures: Vec<Counter>,
 }
 
 impl LiveShard {
     /// One for each worker.
     fn all(entries: &[Registered]) -> Vec<Self> {
         let (counters, series) = entries.split_at(COUNTERS.len());
+        let (series, failures) = series.split_at(SERIES.len());
+        let mut failures: Vec<_> = failures.iter().map(|entry| entry.counters().into_iter()).collect();
         let mut counters: Vec<_> = counters.iter().map(|entry| entry.counters().into_iter()).collect();
         let mut series: Vec<_> = series.iter().map(|entry| entry.series().into_iter()).collect();
         let mut next = || -> Option<Self> {
@@ -251,6 +267,7 @@ impl LiveShard {
                 failed_latency: m.next()?,
                 connect: n.next()?,
                 late: o.next()?,
+                failures: failures.iter_mut().map(Iterator::next).collect::<Option<_>>()?,
             })
         };
         std::iter::from_fn(&mut next).collect()
@@ -272,9 +289,11 @@ impl LiveShard {
 
     /// A read brought a request's first `chunks` chunks that carry tokens.
     #[inline]
-    pub fn first(&self, ttft_ns: u64, chunks: u32) {
+    pub fn first(&self, stamps: &Stamps, chunks: u32) {
         self.chunks.add(u64::from(chunks));
-        self.ttft.record(ttft_ns);
+        self.ttft.record(stamps.first_token.saturating_sub(stamps.sent));
+        // Here as well, not at the end: both rows of a look into a run are of the same answers.
+        self.response_ttft.record(stamps.first_token.saturating_sub(stamps.planned));
     }
 
     /// A kept-alive connection was replaced.
@@ -294,15 +313,15 @@ impl LiveShard {
                 self.response_latency.record(end.saturating_sub(stamps.planned));
             }
             Failure::Cancelled => self.cancelled.add(1),
-            _ => {
+            class => {
                 self.failed.add(1);
+                if let Some(counter) = classes().position(|one| one == class).and_then(|at| self.failures.get(at)) {
+                    counter.add(1);
+                }
                 if stamps.sent != UNSET {
                     self.failed_latency.record(stamps.done.saturating_sub(stamps.sent));
                 }
             }
-        }
-        if stamps.first_token != UNSET {
-            self.response_ttft.record(stamps.first_token.saturating_sub(stamps.planned));
         }
         if row.connect_ns > 0 {
             self.connect.record(row.connect_ns);
@@ -367,7 +386,6 @@ impl LiveCopy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Stamps;
     use crate::series::{Detail, Reader};
 
     fn live(workers: u16) -> (tempfile::TempDir, Live) {
@@ -388,13 +406,29 @@ mod tests {
     }
 
     #[test]
+    fn a_first_token_counts_from_sent_and_from_planned_as_it_comes() {
+        let (_outer, live) = live(1);
+        let shards = live.begin(0, false).unwrap();
+        let mut reader = Reader::attach(live.segment().path().unwrap()).unwrap();
+        let mut counts = || {
+            let seen = reader.snapshot(&Detail::default()).unwrap();
+            ["ttft", "response_ttft"].map(|name| seen.series.iter().find(|s| s.name == name).unwrap().count)
+        };
+        let ended = row(Failure::None);
+        shards[0].first(&ended.stamps, 1);
+        assert_eq!(counts(), [1, 1]);
+        shards[0].done(&ended);
+        assert_eq!(counts(), [1, 1]);
+    }
+
+    #[test]
     fn what_workers_count_is_the_phases_and_seen_by_others() {
         let (_outer, live) = live(2);
         let shards = live.begin(0, false).unwrap();
         assert_eq!(shards.len(), 2);
         (0..3).for_each(|_| shards[0].issued(300));
         shards[1].issued(5_000);
-        shards[0].first(4_000_000, 1);
+        shards[0].first(&row(Failure::None).stamps, 1);
         shards[0].gap(1_000_000, 2);
         shards[0].done(&row(Failure::None));
         shards[1].done(&row(Failure::Http));
@@ -414,7 +448,8 @@ mod tests {
         assert_eq!(max("response_ttft"), Some(6_000_000));
         assert_eq!(max("failed_latency"), Some(6_000_000));
         assert_eq!(max("connect"), Some(2_000));
-        assert_eq!(seen.counters.iter().find(|c| c.name == "ok").unwrap().value, 1);
+        let count = |name: &str| seen.counters.iter().find(|c| c.name == name).unwrap().value;
+        assert_eq!((count("ok"), count("failed_http"), count("failed_body"), count("failed_connect")), (1, 1, 0, 0));
     }
 
     #[test]

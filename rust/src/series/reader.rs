@@ -58,6 +58,11 @@ impl Reader {
         &self.identity.id
     }
 
+    /// What was said of the run; empty when nobody has, or when it makes no sense: nothing depends on it.
+    pub fn about(&self) -> String {
+        self.head().about().unwrap_or_default()
+    }
+
     /// Whether its process still runs.
     pub fn is_alive(&self) -> bool {
         !self.identity.owner.is_dead()

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::directory::{ENTRIES, ENTRY_WORDS, Entry, FRONT_BYTES, Kind, Spec, entry_at};
+use super::directory::{ENTRIES, ENTRY_WORDS, Entry, FRONT_BYTES, Kind, Spec, entry_at, fits};
 use super::error::SeriesError;
-use super::header::{Head, Identity, Owner, State};
+use super::header::{ABOUT_BYTES, Head, Identity, Owner, State};
 use super::orders::SeqOrders;
 use super::place;
 use super::region::{Region, allocate, page_bytes};
@@ -147,6 +147,22 @@ impl Segment {
     /// The file, if it has one.
     pub fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|(_, path)| path.as_path())
+    }
+
+    /// Say what the run is, to whoever looks at it: a line of text, once.
+    pub fn describe(&self, about: &str) -> Result<(), SeriesError> {
+        fits("the description", about, 1, ABOUT_BYTES)?;
+        let _one_at_a_time = self.control();
+        if !self.about().is_empty() {
+            return Err(SeriesError::Taken("a description".to_owned()));
+        }
+        self.head().publish_about(about);
+        Ok(())
+    }
+
+    /// What was said of the run; empty before.
+    pub fn about(&self) -> String {
+        self.head().about().unwrap_or_default()
     }
 
     /// What went otherwise than wanted: no space in shared memory, a directory that isn't to be trusted.

@@ -107,10 +107,13 @@ const RULES: &[Rule] = &[
                 }
                 _ => String::new(),
             };
-            format!(
-                "{} of the requests left more than 5 ms late{rates}. Times from planned hold that wait, times from sent don't",
-                percent(share)
-            )
+            // Without a schedule no times from planned are shown.
+            let shows = if e.open_loop {
+                "Times from planned hold that wait, times from sent don't"
+            } else {
+                "The times don't hold that wait"
+            };
+            format!("{} of the requests left more than 5 ms late{rates}. {shows}", percent(share))
         },
         distrust: SERVICE,
         workers_help: true,

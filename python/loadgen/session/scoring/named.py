@@ -83,7 +83,15 @@ def _named(name: str, options: Any) -> AnyScorer:
     except (msgspec.ValidationError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"the scorer {name}: {_plainly(error)}", _WAY_OUT if not options else "") from None
+        raise ConfigError(f"the scorer {name}: {_plainly(error)}", _way_out(options, kind, error)) from None
+
+
+def _way_out(options: Any, kind: type[Any], error: Exception) -> str:
+    if not options:
+        return _WAY_OUT
+    fields: tuple[str, ...] = getattr(kind, "__struct_fields__", ())
+    is_about_keys = any(words in str(error) for words in ("unknown field", "Expected `object`"))
+    return f"it has: {', '.join(fields)}" if fields and is_about_keys else ""
 
 
 def _plainly(error: Exception) -> str:

@@ -57,6 +57,11 @@ impl Flight {
         self.sample
     }
 
+    /// What is known of its times so far.
+    pub(super) fn stamps(&self) -> &Stamps {
+        &self.stamps
+    }
+
     /// It is about to be sent.
     pub(super) fn sent(&mut self, now: u64, ns: Option<u64>) {
         self.stamps.sent = self.between(now, ns);

@@ -120,6 +120,11 @@ impl Sink {
         self.requests().complete(now_ns(), request, ending, ns)
     }
 
+    /// The requests that the sink itself has ended since the last call, when a drain or a stop ran out of time.
+    pub fn take_cancelled(&self) -> Vec<u64> {
+        self.requests().take_cancelled()
+    }
+
     /// Nothing more will be issued in this phase: it drains and ends.
     pub fn end_issue(&self) {
         self.requests().end_issue(now_ns());

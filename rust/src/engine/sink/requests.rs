@@ -38,6 +38,8 @@ pub(super) struct Requests {
     issued: u64,
     ended: u64,
     late: u64,
+    /// What was cancelled here and nobody was told of yet.
+    cancelled: Vec<u64>,
 }
 
 /// A phase as the sink runs it.
@@ -56,7 +58,17 @@ struct PhaseHere {
 
 impl Requests {
     pub(super) fn new(shard: Shard, backlog: Backlog, emitter: Option<Emitter>) -> Self {
-        Self { shard, backlog, emitter, phases: Vec::new(), flights: HashMap::new(), issued: 0, ended: 0, late: 0 }
+        Self {
+            shard,
+            backlog,
+            emitter,
+            phases: Vec::new(),
+            flights: HashMap::new(),
+            issued: 0,
+            ended: 0,
+            late: 0,
+            cancelled: Vec::new(),
+        }
     }
 
     /// A phase begins; what earlier ones have in flight stays theirs.
@@ -143,7 +155,7 @@ impl Requests {
             emitter.read(gap.at, request, flight.phase(), gap.is_first, 1, tokens.unwrap_or(0));
         }
         if let (Some(gap), Some(here)) = (gap, self.phases.iter().find(|p| p.shared.index == flight.phase())) {
-            if gap.is_first { here.live.first(gap.ns, 1) } else { here.live.gap(gap.ns, 1) }
+            if gap.is_first { here.live.first(flight.stamps(), 1) } else { here.live.gap(gap.ns, 1) }
         }
         true
     }
@@ -195,6 +207,11 @@ impl Requests {
         self.emitter.as_ref().and_then(Emitter::leaves_ns).map_or(sweep, |at| at.clamp(now, sweep))
     }
 
+    /// Those that were cancelled since the last call.
+    pub(super) fn take_cancelled(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.cancelled)
+    }
+
     /// Answers for requests that were not in flight (any more).
     pub(super) fn late(&self) -> u64 {
         self.late
@@ -218,6 +235,7 @@ impl Requests {
         let cancelled = Ending { failure: Failure::Cancelled, ..Ending::default() };
         for (request, flight) in self.flights.extract_if(|_, f| over.contains(&f.phase())).collect::<Vec<_>>() {
             self.write_row(flight, request, &cancelled, now, None);
+            self.cancelled.push(request);
         }
     }
 
