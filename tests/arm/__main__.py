@@ -33,10 +33,13 @@ RUST_SUITES = (
     "--lib",
     *(f"--test={name}" for name in ("engine", "engine_events", "event", "runlog", "series", "stats", "wire")),
 )
-# Their reader must see that the writer lives, and by its start: the emulator tells a process another start of itself than
-# the kernel tells others of it.
-RUST_SKIPPED = ("sees_every_state_whole", "see_every_state_whole")
 PYTHON_SUITES = ("engine", "event_core", "event_frames", "event_service", "event_zmq", "formats", "series")
+PYTHON_SKIPPED = (
+    # The emulator tells a process another start of itself than the kernel tells others of it: to those it looks dead.
+    "tests/test_series.py::test_another_process_is_looked_into_until_after_its_end",
+    # Emulated, the subscriber is slow: with room for one message it misses the last when the publisher ends.
+    "tests/test_event_zmq.py::test_the_end_delivers_what_was_sent",
+)
 PYTHON_NEEDS = ("pytest", "hypothesis", "jsonschema")
 
 
@@ -129,8 +132,7 @@ def _rust_tests(environment: dict[str, str]) -> bool:
     # Emulated, code that isn't optimized at all takes longer to run than some optimization takes to make.
     environment = environment | {"CARGO_PROFILE_DEV_OPT_LEVEL": "1", "CARGO_PROFILE_DEV_DEBUG": "0"}
     command = ["cargo-zigbuild", "test", "--locked", "--no-fail-fast", "--target", f"{TARGET}.{GLIBC}"]
-    skipped = [f"--skip={name}" for name in RUST_SKIPPED]
-    return _counted("arm-rust", [*command, *RUST_SUITES, "--", *skipped], environment)
+    return _counted("arm-rust", [*command, *RUST_SUITES], environment)
 
 
 def _run(emulation: Emulation) -> bool:
@@ -148,6 +150,7 @@ def _run(emulation: Emulation) -> bool:
 def _python_tests(emulation: Emulation) -> bool:
     files = [f"tests/test_{name}.py" for name in PYTHON_SUITES]
     command = [str(emulation.python), "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *files]
+    command += [f"--deselect={test}" for test in PYTHON_SKIPPED]
     return _counted("arm-python", command, dict(os.environ))
 
 
