@@ -14,11 +14,12 @@ from itertools import groupby
 from pathlib import Path
 
 # `0000000000001234 <probes::ring_push>:`, or with a hash as further part of the name.
-_FUNCTION = re.compile(r"^[0-9a-f]+ <probes::(\w+)(?:::h[0-9a-f]{16})?>:$")
-_SYMBOL = re.compile(r"^[0-9a-f]+ <.*>:$")
+_SYMBOL = re.compile(r"^([0-9a-f]+) <(.*)>:$")
+_PROBE = re.compile(r"^probes::(\w+)(?:::h[0-9a-f]{16})?$")
 _INSTRUCTION = re.compile(r"^\s+[0-9a-f]+:\s+(\S+)\s*(.*)$")
 # Atomic changes are calls, where the processor's own instructions for them are looked for when the program starts.
-_CALL = re.compile(r"<__aarch64_(\w+?\d+)_(relax|acq|rel|acq_rel)>")
+_CHANGED = re.compile(r"<__aarch64_(\w+?\d+)_(relax|acq|rel|acq_rel)>")
+_CALLED = re.compile(r"^([0-9a-f]+) <")
 # Those of the processor itself, with what they order in their name.
 _CHANGE = re.compile(r"^(?:swp|cas|ldadd|ldclr|ldeor|ldset|ldsmax|ldsmin|ldumax|ldumin)p?(?:a|l|al)?[bh]?$")
 _EXCLUSIVE = re.compile(r"^(?:ldaxr|stlxr|ldxr|stxr)[bh]?$")
@@ -42,35 +43,50 @@ class Expected:
 
 
 def functions(listing: Iterable[str]) -> dict[str, list[str]]:
-    """Return the accesses of each probe.
+    """Return the accesses of each probe, with those of the functions that it calls in their place.
 
     Args:
         listing: The lines of ``objdump --disassemble --demangle --no-show-raw-insn``.
     Returns:
         By function: what orders (`ldar`, `stlr`, `dmb ish`, `swp1_rel` …) and plain `ldr` and `str` beyond the stack.
     """
-    found: dict[str, list[str]] = {}
-    current: list[str] | None = None
+    probes: dict[str, int] = {}
+    bodies: dict[int, list[str | int]] = {}
+    body: list[str | int] = []
     for line in listing:
-        if function := _FUNCTION.match(line):
-            current = found.setdefault(function[1], [])
-        elif _SYMBOL.match(line):
-            current = None
-        elif current is not None and (instruction := _INSTRUCTION.match(line)):
-            current += _access(instruction[1], instruction[2])
-    return found
+        if symbol := _SYMBOL.match(line):
+            address = int(symbol[1], 16)
+            body = []
+            if symbol[2].startswith(("probes::", "loadgen::")):
+                bodies[address] = body
+            if (probe := _PROBE.match(symbol[2])) and probe[1] != "main":
+                probes[probe[1]] = address
+        elif instruction := _INSTRUCTION.match(line):
+            body += _access(instruction[1], instruction[2])
+    return {name: list(_whole(address, bodies, ())) for name, address in probes.items()}
 
 
-def _access(name: str, operands: str) -> Iterator[str]:
-    """Yield the word for an instruction if it orders or accesses memory."""
-    if name in ("dmb", "dsb", "isb"):
-        yield f"{name} {operands.split('//', maxsplit=1)[0].strip()}".strip()
+def _whole(address: int, bodies: dict[int, list[str | int]], callers: tuple[int, ...]) -> Iterator[str]:
+    """Yield a function's accesses, those of each call where it stands; a function that calls itself stands once."""
+    for word in bodies[address]:
+        if isinstance(word, str):
+            yield word
+        elif word in bodies and word not in (address, *callers):
+            yield from _whole(word, bodies, (address, *callers))
+
+
+def _access(name: str, operands: str) -> Iterator[str | int]:
+    """Yield the word for an instruction if it orders or accesses memory, or the address that it calls."""
+    if name in ("dmb", "dsb"):
+        yield f"{name} {operands.split('//', maxsplit=1)[0].strip()}"
     elif ordered := _ORDERED.match(name):
         yield ordered[1]
     elif _CHANGE.match(name) or _EXCLUSIVE.match(name):
         yield name
-    elif name in ("bl", "b") and (call := _CALL.search(operands)):
-        yield f"{call[1]}_{call[2]}"
+    elif name in ("bl", "b") and (changed := _CHANGED.search(operands)):
+        yield f"{changed[1]}_{changed[2]}"
+    elif name in ("bl", "b") and (called := _CALLED.match(operands)):
+        yield int(called[1], 16)
     elif (plain := _PLAIN.match(name)) and not _STACK.search(operands):
         yield f"{plain[1]}r"
 

@@ -11,6 +11,8 @@ from .toolchain import GLIBC, TARGET, Toolchain, script
 
 # Of the packages for arm64; the wheel is for this version and all newer ones.
 PYTHON = "python3.11"
+# What wheels of other projects expect of the system.
+LIBRARIES = ("libstdc++6",)
 
 
 class Emulation:
@@ -32,7 +34,8 @@ class Emulation:
         """Unpack a system with a Python, and make an environment of it that holds nothing yet."""
         for folder in (self._root, self._environment):
             shutil.rmtree(folder, ignore_errors=True)
-        apt.unpack(self._root, apt.with_dependencies(PYTHON, "arm64"))
+        packages = {package for name in (PYTHON, *LIBRARIES) for package in apt.with_dependencies(name, "arm64")}
+        apt.unpack(self._root, sorted(packages))
         run = f'exec "{self._tools.emulator}" -L "{self._root}"'
         script(self.runner, f'{run} "$@"')
         # By its name in argv[0] it finds its environment, and starts itself again under emulation.
