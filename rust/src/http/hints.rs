@@ -251,7 +251,10 @@ mod tests {
             ("x-ratelimit-reset-tokens", "6m0s"),
         ]);
         assert_eq!(openai.requests, Allowance { limit: Some(60), remaining: Some(59), reset_ns: Some(S) });
-        assert_eq!(openai.tokens, Allowance { limit: Some(150_000), remaining: Some(149_984), reset_ns: Some(360 * S) });
+        assert_eq!(
+            openai.tokens,
+            Allowance { limit: Some(150_000), remaining: Some(149_984), reset_ns: Some(360 * S) }
+        );
         let anthropic = hints(&[
             ("anthropic-ratelimit-requests-limit", "50"),
             ("anthropic-ratelimit-requests-remaining", "0"),
