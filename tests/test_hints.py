@@ -30,7 +30,11 @@ def test_headers_that_say_nothing_of_it_give_none() -> None:
 
 
 def test_rate_limits_are_told_of_requests_and_tokens() -> None:
-    headers = {"x-ratelimit-limit-requests": "60", "x-ratelimit-reset-tokens": "6m0s", "x-ratelimit-remaining-tokens": "0"}
+    headers = {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-reset-tokens": "6m0s",
+        "x-ratelimit-remaining-tokens": "0",
+    }
     assert _core.rate_hints(headers, NOW) == ((60, None, None), (None, 0, 360_000_000_000))
 
 
@@ -47,4 +51,4 @@ def test_header_types_of_clients_are_read_as_they_are() -> None:
 
 def test_a_header_that_is_no_text_is_refused_by_its_type() -> None:
     with pytest.raises(TypeError, match="int"):
-        _core.retry_after({"retry-after": 5}, NOW)  # type: ignore[dict-item]
+        _core.retry_after({"retry-after": 5}, NOW)  # type: ignore[arg-type]

@@ -661,8 +661,8 @@ def read_hdr(data: bytes) -> str:
 def retry_after(headers: _Headers, wall_ns: int) -> int | None:
     """Return the nanoseconds that an answer's headers ask to wait; ``None`` where they don't, or can't be read.
 
-    ``retry-after-ms``, ``retry-after`` (seconds or a date; 0 for a moment that is over) and the same from a provider behind
-    LiteLLM's proxy, in this order. A wait may be absurdly long: bound it.
+    ``retry-after-ms``, ``retry-after`` (seconds or a date; 0 for a moment that is over) and the same from a provider
+    behind LiteLLM's proxy, in this order. A wait may be absurdly long: bound it.
 
     Args:
         headers: A mapping, or pairs of name and value; in text or bytes.
