@@ -170,8 +170,8 @@ class Engine:
     def take_policy(self, phase: int) -> Policy | None:
         """Return the policy of a phase that has ended, with what it knows of each item and attempt, once.
 
-        Its times are nanoseconds from the phase's start; item *i* is the phase's *i*-th request. ``None`` before the end,
-        where no policy decided, and the second time.
+        Its times are nanoseconds from the phase's start; item *i* is the phase's *i*-th request. ``None`` before the
+        end, where no policy decided, and the second time.
 
         Args:
             phase: Its index in the session.
