@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from loadgen.cli.group import LazyGroup
 
-_COMMANDS: dict[str, str] = {}
+_COMMANDS: dict[str, str] = {
+    "simulate": "Tell what each strategy would take and cost, in virtual time.",
+}
 
 command = LazyGroup(
     "dispatch",
