@@ -44,3 +44,24 @@ class MetricsError(LoadgenError, RuntimeError):
 
 class ReportError(LoadgenError, OSError):
     """A run whose directory, log or report can't be found or read."""
+
+
+class DispatchError(LoadgenError, RuntimeError):
+    """A batch that can't be dispatched here or now, or a call of it that has no answer."""
+
+
+class CallTimeoutError(DispatchError, TimeoutError):
+    """A dispatched call that had no answer in the time it was given."""
+
+
+class PushBack(LoadgenError):  # noqa: N818  # a callable's word to its dispatcher: slow down
+    """Raised by a dispatched callable: the service is asking for fewer calls. The call is made again later.
+
+    Args:
+        message: What the service said.
+        retry_after: After how many seconds it may be asked again; ``None`` where it didn't say.
+    """
+
+    def __init__(self, message: str = "the service pushed back", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
