@@ -47,7 +47,21 @@ class ReportError(LoadgenError, OSError):
 
 
 class DispatchError(LoadgenError, RuntimeError):
-    """A batch that can't be dispatched here or now, or a call of it that has no answer."""
+    """A batch that can't be dispatched here, or one that began and could not be carried on; what finished is kept."""
+
+
+class JournalError(DispatchError):
+    """A journal that can't be written any more, or a value that it can't hold.
+
+    Args:
+        message: As for every error.
+        way_out: As for every error.
+        unwritten: The lines that are not on the disk, each a finished or failed call.
+    """
+
+    def __init__(self, message: str, way_out: str = "", unwritten: tuple[bytes, ...] = ()) -> None:
+        super().__init__(message, way_out)
+        self.unwritten = unwritten
 
 
 class CallTimeoutError(DispatchError, TimeoutError):
