@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import inspect
 import warnings
@@ -21,7 +20,7 @@ class Callee:
 
     Args:
         call: The function: async, or one that blocks.
-        spread: Whether an item is the arguments, a tuple of positions and a mapping of names, rather than the argument.
+        spread: Whether an item is the arguments rather than the argument.
 
     Raises:
         ConfigError: If it can't be called so, or retries by itself.
@@ -46,15 +45,26 @@ class Callee:
 
     def __call__(self, item: Any) -> Any:
         """Call the function with an item; an async one gives its coroutine."""
-        if self._spread:
-            arguments, names = item
-            return self._call(*arguments, **names)
-        return self._call(item)
+        return self._call(*item) if self._spread else self._call(item)
+
+    @property
+    def name(self) -> str:
+        """What the function is called, with its module: what a journal knows it by."""
+        inner = self._call
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        return f"{getattr(inner, '__module__', None) or type(inner).__module__}.{_name(inner)}"
 
 
-def run_in(context: contextvars.Context, call: Callable[[], Any]) -> Any:
-    """Call something with a copy of the context variables of whoever dispatched it."""
-    return context.copy().run(call)
+class Wrapped(Callee):
+    """A function whose items are its arguments: a tuple of those by position, and a mapping of those by name."""
+
+    __slots__ = ()
+
+    def __call__(self, item: Any) -> Any:
+        """Call the function with the arguments that an item is."""
+        arguments, names = item
+        return self._call(*arguments, **names)
 
 
 def _inner(call: Callable[..., Any]) -> Any:

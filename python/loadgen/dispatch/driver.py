@@ -71,7 +71,7 @@ class Driver:
         self._live: dict[int, asyncio.Task[None] | Job | None] = {}
         self._leaving: dict[int, asyncio.Task[None] | Job] = {}
         self._values: dict[int, Any] = {}  # of attempts that succeeded, until the policy says who won
-        self._errors: dict[int, BaseException] = {}  # of items: what the last attempt raised
+        self._errors: dict[int, dict[int, BaseException]] = {}  # of items: what their attempts raised
 
     def now(self) -> int:
         """Return the nanoseconds since the start."""
@@ -241,7 +241,8 @@ class Driver:
             return
         if is_wanted:
             # Without our own frame, which would keep the whole batch alive as long as the error.
-            self._errors[item] = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+            error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+            self._errors.setdefault(item, {})[told.id] = error
         try:
             self._tell(told, error)
         except BaseException as problem:  # noqa: BLE001 - a user's own rule of what is push-back: it ends the batch
@@ -272,14 +273,16 @@ class Driver:
             self._leaving[attempt] = task
             task.cancel()
 
-    def _resolve(self, item: int, winner: int, verdict: int) -> None:
-        error = self._errors.pop(item, None)
+    def _resolve(self, item: int, winner: int | None, verdict: int) -> None:
+        raised = self._errors.pop(item, {}) if self._errors else {}
         if verdict == OK:
+            assert winner is not None
             self._work.settle(item, self._values.pop(winner), None)
             return
-        if verdict == TIMED_OUT or error is None:
-            error = self._why(item, verdict, error)
-        self._work.settle(item, None, error)
+        stands = raised.get(winner) if winner is not None else None
+        if stands is None:  # it was cancelled, or ran out of time: the last error is why there was no answer before
+            stands = self._why(item, verdict, next(reversed(raised.values()), None))
+        self._work.settle(item, None, stands)
 
     def _why(self, item: int, verdict: int, error: BaseException | None) -> BaseException:
         made: BaseException

@@ -17,7 +17,7 @@ from loadgen.errors import ConfigError, RunError
 from loadgen.session.desk import Desk
 from loadgen.session.http_issuer import HttpIssuer
 from loadgen.session.native_desk import NativeDesk
-from loadgen.session.own_thread import on_own_thread
+from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.session.phase import PhaseConfig
 from loadgen.session.query import QueryResult, SampleIssuer
 from loadgen.session.result import SessionResult
