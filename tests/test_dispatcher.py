@@ -145,7 +145,9 @@ def test_what_never_answers_ends_at_its_time_outs() -> None:
     async def call(item: int) -> None:
         await asyncio.get_running_loop().create_future()
 
-    done = batch(call, [1], "parallel", attempt_timeout=10, retry={"attempts": 3, "base": 1, "jitter": "none"}, budget=1)
+    done = batch(
+        call, [1], "parallel", attempt_timeout=10, retry={"attempts": 3, "base": 1, "jitter": "none"}, budget=1
+    )
     error = done.errors[0]
     assert isinstance(error, loadgen.CallTimeoutError) and isinstance(error, TimeoutError)
     assert [one.outcome for one in done[0].stats.attempts] == ["timed_out"] * len(done[0].stats.attempts)

@@ -7,32 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from loadgen.errors import CallTimeoutError, PushBack
 
-RETRIED = frozenset({408, 409, 425, 429, *range(500, 600)})
-"""Statuses after which another attempt can help: those that openai's and litellm's clients retry."""
-
 _BUGS = (TypeError, NameError, AttributeError, ImportError, SyntaxError, NotImplementedError, AssertionError)
 """The callable itself is wrong: calling it again only does it again."""
 
-_TIMEOUTS = frozenset({
-    "openai.APITimeoutError",
-    "httpx.TimeoutException",
-    "requests.exceptions.Timeout",
-    "urllib3.exceptions.TimeoutError",
-})
-_NETWORK = frozenset({
-    "openai.APIConnectionError",
-    "httpx.TransportError",
-    "aiohttp.client_exceptions.ClientConnectionError",
-    "aiohttp.client_exceptions.ClientPayloadError",
-    "requests.exceptions.ConnectionError",
-    "urllib3.exceptions.HTTPError",
-})
+_TIMEOUTS = frozenset(
+    {
+        "openai.APITimeoutError",
+        "httpx.TimeoutException",
+        "requests.exceptions.Timeout",
+        "urllib3.exceptions.TimeoutError",
+    }
+)
+_NETWORK = frozenset(
+    {
+        "openai.APIConnectionError",
+        "httpx.TransportError",
+        "aiohttp.client_exceptions.ClientConnectionError",
+        "aiohttp.client_exceptions.ClientPayloadError",
+        "requests.exceptions.ConnectionError",
+        "urllib3.exceptions.HTTPError",
+    }
+)
 _HEADERS = ("retry-after", "ratelimit", "rate-limit", "x-should-retry")
 
 
@@ -48,12 +48,20 @@ class Outcome(enum.IntEnum):
     CANCELLED = 6
 
 
+class Retryable(enum.IntEnum):
+    """Whether another attempt can help, by the core's numbers (``Retryable`` of ``rust/src/policy/event.rs``)."""
+
+    BY_STATUS = 0
+    YES = 1
+    NO = 2
+
+
 class Ending(NamedTuple):
     """What the policy is told of an attempt that ended badly.
 
     Args:
         outcome: How it ended.
-        status: The HTTP status; 0 where there is none.
+        status: The HTTP status; 0 where there is none, and where it isn't to be judged.
         retryable: Whether another attempt can help.
         headers: The answer's headers that say when to come again and how many calls are left, in small letters.
         retry_after_s: What the exception itself says of when to come again, in seconds.
@@ -61,7 +69,7 @@ class Ending(NamedTuple):
 
     outcome: Outcome
     status: int = 0
-    retryable: bool = True
+    retryable: Retryable = Retryable.YES
     headers: dict[str, str] | None = None
     retry_after_s: float | None = None
 
@@ -90,18 +98,16 @@ class Classifier:
         """
         status = status_of(error)
         headers = headers_of(error)
-        retryable = _retryable(error, status, headers)
         if isinstance(error, PushBack):
-            return Ending(Outcome.REJECTED, status, True, headers, error.retry_after)
+            return Ending(Outcome.REJECTED, status, Retryable.YES, headers, error.retry_after)
         said = self._said(error)
         if said is not None and said is not False:
-            wait_s = None if said is True else float(said)
-            return Ending(Outcome.REJECTED, status, True, headers, wait_s)
-        if said is False:  # an error like any other, whatever its status
-            return Ending(Outcome.FAILED, 0, retryable, headers)
+            return Ending(Outcome.REJECTED, status, Retryable.YES, headers, None if said is True else float(said))
+        if said is False and status:  # a failure like any other, whatever its status
+            return Ending(Outcome.FAILED, 0, Retryable.YES if _is_passing(status) else Retryable.NO, headers)
         if status == 0 and _is_timeout(error):
-            return Ending(Outcome.TIMED_OUT, 0, True, headers)
-        return Ending(Outcome.FAILED, status, retryable, headers)
+            return Ending(Outcome.TIMED_OUT, 0, Retryable.YES, headers)
+        return Ending(Outcome.FAILED, status, _retryable(error, status, headers), headers)
 
     def _said(self, error: BaseException) -> Any:
         if self._classes and isinstance(error, self._classes):
@@ -136,10 +142,12 @@ def headers_of(error: BaseException) -> dict[str, str] | None:
 
 
 def limits_in(headers: Any) -> dict[str, str] | None:
-    """Pick the headers that speak of limits out of those of any library."""
-    pairs = headers.items() if isinstance(headers, Mapping) or hasattr(headers, "items") else ()
+    """Pick the headers that speak of limits out of those of any library; ``None`` where there are none."""
+    # By the type, because a stand-in of a test's has every attribute that one asks for.
+    if not isinstance(headers, Mapping) and not hasattr(type(headers), "get_all"):
+        return None
     found: dict[str, str] = {}
-    for name, value in pairs:
+    for name, value in headers.items():
         small = str(name).lower()
         if any(part in small for part in _HEADERS):
             found[small] = str(value)
@@ -156,27 +164,31 @@ def names_of(error: BaseException) -> set[str]:
     return names
 
 
-def timed_out(seconds: float, attempts: int) -> CallTimeoutError:
-    """Return the error of a call whose last attempt had no answer in time."""
-    each = f"the last of {attempts} attempts" if attempts > 1 else "the attempt"
-    return CallTimeoutError(f"{each} had no answer in {seconds:g} s")
+def timed_out(attempts: int) -> CallTimeoutError:
+    """Return the error of a call whose time was up.
 
-
-def now_wall_s() -> float:
-    """The wall clock in seconds since 1970: what a Retry-After date is read against."""
-    return time.time()
+    Args:
+        attempts: How many were made.
+    """
+    return CallTimeoutError(
+        "the call had no answer in time" if attempts == 1 else f"the call had no answer in time, in {attempts} attempts"
+    )
 
 
 def _is_timeout(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) or not _TIMEOUTS.isdisjoint(names_of(error))
 
 
-def _retryable(error: BaseException, status: int, headers: dict[str, str] | None) -> bool:
-    said = (headers or {}).get("x-should-retry")
+def _is_passing(status: int) -> bool:
+    return status in (408, 409, 425, 429) or status >= 500
+
+
+def _retryable(error: BaseException, status: int, headers: dict[str, str] | None) -> Retryable:
+    said = (headers or {}).get("x-should-retry")  # what openai's clients go by
     if said in ("true", "false"):
-        return said == "true"
+        return Retryable.YES if said == "true" else Retryable.NO
     if status:
-        return status in RETRIED
+        return Retryable.BY_STATUS
     if isinstance(error, (OSError, asyncio.CancelledError)) or not _NETWORK.isdisjoint(names_of(error)):
-        return True
-    return not isinstance(error, _BUGS)
+        return Retryable.YES
+    return Retryable.NO if isinstance(error, _BUGS) else Retryable.YES

@@ -21,7 +21,7 @@ from loadgen.dispatch.work import sequence
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from loadgen.dispatch.strategy import DispatchOptions, Options
+    from loadgen.dispatch.strategy import DispatchOptions
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,8 +44,8 @@ class Dispatcher:
 
             ``max_concurrency``: at most so many calls at once. Default: the number of items, at most 1,000.
             ``workers``: how many ``parallel`` keeps at once; 2. ``hedge_after``: seconds of silence after which
-            ``hedged`` sends a copy; 8. ``attempt_timeout``: for each attempt; 90 s. ``call_timeout``: for a call in all;
-            none. ``stall_timeout``: between the pieces of an answer; none. ``streaming``: whether the first token
+            ``hedged`` sends a copy; 8. ``attempt_timeout``: for each attempt; 90 s. ``call_timeout``: for a call in
+            all; none. ``stall_timeout``: between the pieces of an answer; none. ``streaming``: whether the first token
             decides between copies (:func:`loadgen.dispatch.attempt` tells it). ``retry``: attempts in all (4), or a
             mapping of ``attempts``, ``base``, ``most``, ``jitter``, ``budget``, ``retry_after_most``. ``push_back``: a
             list of statuses and exceptions, or a function of the exception. ``rpm``, ``tpm``: the service's limits a
@@ -55,38 +55,35 @@ class Dispatcher:
             :class:`~loadgen.dispatch.journal.Journal`, from which an interrupted batch is resumed. ``progress``: a bar
             on a terminal by default; ``False``, or a function of a ``Progress``. ``trace``: ``True``, or a function of
             a ``Call``, told of each call as it ends. ``remember``: a file in which ``auto`` keeps what it learned of
-            the endpoint. ``seed``: of the jitter.
+            the endpoint. ``profile``: ``fmsr`` for the published retries, breaker and push-back. ``seed``: of the
+            jitter.
 
     Raises:
         ConfigError: If an option can't be used.
     """
 
     def __init__(self, strategy: str | None = None, **options: Unpack[DispatchOptions]) -> None:
-        self._use(strategies.read(strategy, options))
+        self._options = strategies.read(strategy, options)
+        self._services: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Service] = weakref.WeakKeyDictionary()
+        self._callees: dict[Any, Callee] = {}
 
     @classmethod
     def from_env(
         cls, prefix: str = strategies.PREFIX, *, strategy: str | None = None, **options: Unpack[DispatchOptions]
     ) -> Self:
-        """Make a dispatcher as the environment says: ``STRATEGY``, ``PARALLEL_WORKERS``, ``HEDGE_AFTER_S`` behind a prefix.
+        """Make a dispatcher as the environment says, by ``STRATEGY``, ``PARALLEL_WORKERS`` and ``HEDGE_AFTER_S``.
 
         Args:
-            prefix: ``LOADGEN_``; or ``FMSR_`` for the published names and behaviour, where no strategy means
-                ``parallel`` with 2 workers.
+            prefix: What stands before the names: ``LOADGEN_``; or ``FMSR_`` for the published names and behaviour,
+                where no strategy means ``parallel`` with 2 workers.
             strategy: As for the dispatcher itself; it wins over the environment.
             **options: As for the dispatcher itself; they win over the environment.
 
         Raises:
             ConfigError: If a variable or an option can't be used.
         """
-        made = cls.__new__(cls)
-        made._use(strategies.from_env(prefix, strategy, options, os.environ))
-        return made
-
-    def _use(self, options: Options) -> None:
-        self._options = options
-        self._services: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Service] = weakref.WeakKeyDictionary()
-        self._callees: dict[Any, Callee] = {}
+        name, said = strategies.from_env(prefix, strategy, options, os.environ)
+        return cls(name, **said)
 
     @property
     def strategy(self) -> str:

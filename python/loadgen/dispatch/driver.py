@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import time
 from typing import Any, Protocol
 
 from loadgen import _core
 from loadgen.dispatch import classify
-from loadgen.dispatch.attempt import CURRENT, Attempt
 from loadgen.dispatch.callee import Callee
-from loadgen.dispatch.classify import Classifier, Outcome
+from loadgen.dispatch.classify import Classifier, Outcome, limits_in
+from loadgen.dispatch.current import CURRENT, Attempt
 from loadgen.dispatch.threads import Job, Threads
 from loadgen.dispatch.usage import usage_of
 from loadgen.errors import DispatchError
@@ -76,7 +77,7 @@ class Driver:
     def now(self) -> int:
         """Return the nanoseconds since the start."""
         now = int((self.loop.time() - self._start_s) * 1e9)
-        return now if now > self._now_least else self._now_least
+        return now if now > self._now_least else self._now_least  # noqa: FURB136  # twice a call, and max() costs more
 
     def queue(self, count: int, key: int = 0, tokens: int = 0) -> None:
         """Have more items called; their numbers go on from the last.
@@ -215,7 +216,9 @@ class Driver:
             self._gave(job.told, value)
         elif attempt in self._live:
             job.callee.is_async = True
-            task = self.loop.create_task(self._attend(job.told, job.item, lambda made: made, value), context=job.context)
+            task = self.loop.create_task(
+                self._attend(job.told, job.item, lambda made: made, value), context=job.context
+            )
             if attempt in self._live:
                 self._live[attempt] = task
         else:
@@ -228,8 +231,12 @@ class Driver:
             return
         if is_wanted:
             self._values[told.id] = value
-        tokens_in, tokens_out = (told.tokens_in or 0, told.tokens_out or 0) if told.tokens_in is not None else usage_of(value)
-        self._policy.ended(self.now(), told.id, Outcome.OK, 0, None, tokens_in, tokens_out)
+        now = self.now()
+        tokens_in, tokens_out = told.tokens or usage_of(value)
+        self._policy.ended(now, told.id, Outcome.OK, 0, None, tokens_in, tokens_out)
+        headers = getattr(value, "headers", None)
+        if headers is not None and (limits := limits_in(headers)) is not None:
+            self._told(now, limits)
         self._wake()
 
     def _raised(self, told: Attempt, item: int, error: BaseException) -> None:
@@ -250,11 +257,23 @@ class Driver:
 
     def _tell(self, told: Attempt, error: BaseException) -> None:
         end = self._classifier.ending(error)
-        wait_ns = None if end.retry_after_s is None else round(end.retry_after_s * 1e9)
-        self._policy.ended(
-            self.now(), told.id, end.outcome, end.status, wait_ns, told.tokens_in or 0, told.tokens_out or 0, end.retryable
-        )
+        wait_ns = None
+        if end.retry_after_s is not None:
+            wait_ns = round(end.retry_after_s * 1e9)
+        elif end.headers is not None:
+            wait_ns = _core.retry_after(end.headers, time.time_ns())
+        now = self.now()
+        tokens_in, tokens_out = told.tokens or (0, 0)
+        self._policy.ended(now, told.id, end.outcome, end.status, wait_ns, tokens_in, tokens_out, end.retryable)
+        if end.headers is not None:
+            self._told(now, end.headers)
         self._wake()
+
+    def _told(self, now: int, headers: Any) -> None:
+        """Pass on what an answer's headers tell of the service's rate limits."""
+        hints = _core.rate_hints(headers, time.time_ns())
+        if hints is not None:
+            self._policy.told(now, *hints)
 
     def _left(self, attempt: int) -> bool:
         """Forget an attempt that is over; whether anybody still wanted it."""
@@ -289,7 +308,7 @@ class Driver:
         if verdict == CANCELLED:
             made = asyncio.CancelledError()
         elif verdict == TIMED_OUT:
-            made = classify.timed_out(self._policy.attempts_of(item))
+            made = classify.timed_out(len(self._policy.attempts_of(item)))
         else:
             made = DispatchError("the call was given up before it was made")
         made.__cause__ = error

@@ -259,7 +259,7 @@ class Stats(Sequence[CallStats | None]):
     def __getitem__(self, at: int) -> CallStats | None: ...
     @overload
     def __getitem__(self, at: slice) -> tuple[CallStats | None, ...]: ...
-    def __getitem__(self, at: int | slice) -> CallStats | None | tuple[CallStats | None, ...]:
+    def __getitem__(self, at: int | slice) -> CallStats | tuple[CallStats | None, ...] | None:
         if isinstance(at, slice):
             return tuple(self[index] for index in range(*at.indices(len(self))))
         return self._batch[at].stats

@@ -7,7 +7,7 @@ import json
 import os
 import resource
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, cast
 
 import msgspec
 
@@ -16,6 +16,7 @@ from loadgen.config import values
 from loadgen.errors import ConfigError
 
 STRATEGIES = ("sequential", "parallel", "adaptive_ceiling", "hedged", "auto")
+PROFILES = ("fmsr",)
 PREFIX = "LOADGEN_"
 PUBLISHED = "FMSR_"
 
@@ -57,6 +58,7 @@ class DispatchOptions(TypedDict, total=False):
     progress: Any
     trace: Callable[[Any], object] | None
     remember: str | os.PathLike[str] | None
+    profile: str | None
     seed: int
 
 
@@ -110,7 +112,9 @@ def read(strategy: str | None, given: Mapping[str, Any]) -> Options:
     return _read(_strategy(strategy), given, lambda name: name)
 
 
-def from_env(prefix: str, strategy: str | None, given: Mapping[str, Any], environ: Mapping[str, str]) -> Options:
+def from_env(
+    prefix: str, strategy: str | None, given: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[str, DispatchOptions]:
     """Read what the environment says; what is given in code wins.
 
     Args:
@@ -118,6 +122,9 @@ def from_env(prefix: str, strategy: str | None, given: Mapping[str, Any], enviro
         strategy: As for :func:`read`; ``None`` asks the environment.
         given: As for :func:`read`.
         environ: The environment.
+
+    Returns:
+        The strategy and the options to use.
 
     Raises:
         ConfigError: As :func:`read`, naming the variable; or if the prefix is another.
@@ -136,8 +143,11 @@ def from_env(prefix: str, strategy: str | None, given: Mapping[str, Any], enviro
         strategy = _strategy(environ[variable].strip(), variable)
     elif strategy is None and prefix == PUBLISHED:
         strategy = "parallel"
-    options = _read(_strategy(strategy), options, lambda name: said.get(name, name))
-    return msgspec.structs.replace(options, profile="fmsr") if prefix == PUBLISHED else options
+    name = _strategy(strategy)
+    if prefix == PUBLISHED:
+        options.setdefault("profile", "fmsr")
+    _read(name, options, lambda name: said.get(name, name))
+    return name, cast("DispatchOptions", options)
 
 
 def _strategy(name: str | None, called: str = "strategy") -> str:
@@ -173,6 +183,7 @@ def _read(strategy: str, given: Mapping[str, Any], called: Callable[[str], str])
             raise ConfigError(f"{name} must be a function, not {type(said[name]).__name__}")
     return Options(
         strategy=strategy,
+        profile=value("profile", _profile),
         max_concurrency=value("max_concurrency", values.count32),
         overrides=_overrides(strategy, value),
         push_back=said.get("push_back"),
@@ -231,6 +242,12 @@ def _retry(given: Any) -> dict[str, Any]:
         except ValueError as error:
             raise ValueError(f"has {name} {value!r}, which {error}") from None
     return read
+
+
+def _profile(given: Any) -> str:
+    if given not in PROFILES:
+        raise ValueError(f"is none: there is {', '.join(PROFILES)}")
+    return str(given)
 
 
 def _statuses(given: Any) -> list[int]:

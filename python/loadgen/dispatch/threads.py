@@ -15,8 +15,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loadgen.dispatch.attempt import Attempt
     from loadgen.dispatch.callee import Callee
+    from loadgen.dispatch.current import Attempt
 
 
 class Job:

@@ -19,7 +19,7 @@ KINDS = ("first", "retry", "hedge", "probe")
 class Attempt:
     """One attempt at one call, while it runs: what :func:`attempt` gives. Any thread may use it."""
 
-    __slots__ = ("_driver", "_kind", "_thread", "id", "node", "tokens_in", "tokens_out")
+    __slots__ = ("_driver", "_kind", "_thread", "id", "node", "tokens")
 
     def __init__(self, driver: Driver, attempt: int, kind: int, node: int) -> None:
         self._driver = driver
@@ -29,8 +29,8 @@ class Attempt:
         """Its number among all attempts of the batch, from 0."""
         self.node = node
         """The index of the node that it should go to."""
-        self.tokens_in: int | None = None
-        self.tokens_out: int | None = None
+        self.tokens: tuple[int, int] | None = None
+        """Tokens of prompt and answer, where the function tells."""
 
     @property
     def kind(self) -> str:
@@ -42,7 +42,7 @@ class Attempt:
         self._tell(self._driver.first_byte)
 
     def first_token(self) -> None:
-        """Tell that the first token has come: with ``streaming=True`` it decides between this attempt and its copies."""
+        """Tell that the first token has come; with ``streaming=True`` it decides between copies."""
         self._tell(self._driver.first_token)
 
     def used(self, tokens_in: int = 0, tokens_out: int = 0) -> None:
@@ -52,7 +52,7 @@ class Attempt:
             tokens_in: Tokens of the prompt.
             tokens_out: Tokens of the answer.
         """
-        self.tokens_in, self.tokens_out = tokens_in, tokens_out
+        self.tokens = tokens_in, tokens_out
 
     def _tell(self, tell: Callable[[int], None]) -> None:
         if threading.get_ident() == self._thread:
