@@ -67,7 +67,6 @@ CONNECTION = kind("APIConnectionError", "openai", OPENAI)
         ),
         (urllib.error.HTTPError("http://x", 429, "slow", email.message.Message(), None), FAILED, 429, BY_STATUS),
         (TimeoutError(), TIMED_OUT, 0, YES),
-        (TimeoutError(), TIMED_OUT, 0, YES),
         (asyncio.CancelledError(), FAILED, 0, YES),
         (ConnectionResetError(), FAILED, 0, YES),
         (ValueError("not JSON"), FAILED, 0, YES),
@@ -89,18 +88,18 @@ def test_a_service_that_says_whether_to_retry_is_believed(said: str, retryable: 
 
 
 def test_push_back_is_what_the_user_says_it_is() -> None:
-    class Busy(Exception):
+    class BusyError(Exception):
         pass
 
     def judge(error: BaseException) -> bool | float | None:
         return {"wait": 2.5, "yes": True, "no": False}.get(str(error))
 
-    assert Classifier([429, Busy]).ending(Busy()).outcome is REJECTED
-    assert Classifier([429, Busy]).ending(ValueError()).outcome is FAILED
+    assert Classifier([429, BusyError]).ending(BusyError()).outcome is REJECTED
+    assert Classifier([429, BusyError]).ending(ValueError()).outcome is FAILED
     ending = Classifier(judge).ending
-    assert (ending(Busy("wait")).outcome, ending(Busy("wait")).retry_after_s) == (REJECTED, 2.5)
-    assert (ending(Busy("yes")).outcome, ending(Busy("yes")).retry_after_s) == (REJECTED, None)
-    assert ending(Busy("?")).outcome is FAILED
+    assert (ending(BusyError("wait")).outcome, ending(BusyError("wait")).retry_after_s) == (REJECTED, 2.5)
+    assert (ending(BusyError("yes")).outcome, ending(BusyError("yes")).retry_after_s) == (REJECTED, None)
+    assert ending(BusyError("?")).outcome is FAILED
     limited = made("no", "openai", status_code=429)
     limited.args = ("no",)
     assert (ending(limited).outcome, ending(limited).status, ending(limited).retryable) == (FAILED, 0, YES)
@@ -154,7 +153,8 @@ def test_a_429_is_made_again_when_its_answer_says(headers: dict[str, str], least
         return await loadgen.Dispatcher("sequential", retry=once).arun(call, [1])
 
     done = virtual_loop.run(main)
-    assert done.ok and done.totals["push_backs"] == 1
+    assert done.ok
+    assert done.totals["push_backs"] == 1
     assert least_s <= times[1] - times[0] <= most_s
 
 

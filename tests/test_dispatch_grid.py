@@ -28,12 +28,14 @@ def grid(call: Any = ask, rows: Any = ROWS, cols: Any = COLS) -> Any:
 def test_a_grid_is_row_major_and_a_failed_cell_shifts_nothing() -> None:
     done = grid()
     unknown = done.matrix[0][1]
-    assert isinstance(unknown, loadgen.Unknown) and str(unknown.error) == "no answer"
+    assert isinstance(unknown, loadgen.Unknown)
+    assert str(unknown.error) == "no answer"
     assert done.matrix == (("pump/wear", unknown, "pump/heat"), ("fan/wear", "fan/leak", "fan/heat"))
     assert done.flat == (*done.matrix[0], *done.matrix[1])
     assert done.by_row["fan"] == {"wear": "fan/wear", "leak": "fan/leak", "heat": "fan/heat"}
     assert done.by_col["leak"] == {"pump": unknown, "fan": "fan/leak"}
-    assert list(done.by_row) == ROWS and list(done.by_col) == COLS
+    assert list(done.by_row) == ROWS
+    assert list(done.by_col) == COLS
     assert (done[1, 2].value, done[-1, -1].value, done[0, 1].ok) == ("fan/heat", "fan/heat", False)
     assert (len(done), [each.index for each in done]) == (6, [0, 1, 2, 3, 4, 5])
     assert done.batch.errors.keys() == {1}
@@ -52,8 +54,11 @@ def test_a_grid_cannot_be_changed() -> None:
 @pytest.mark.parametrize(("rows", "cols"), [([], COLS), (ROWS, []), ([], [])])
 def test_an_empty_side_makes_an_empty_grid(rows: list[str], cols: list[str]) -> None:
     done = grid(rows=rows, cols=cols)
-    assert len(done) == 0 and len(done.matrix) == len(rows) and done.flat == ()
-    assert list(done.by_row) == rows and list(done.by_col) == cols
+    assert len(done) == 0
+    assert len(done.matrix) == len(rows)
+    assert done.flat == ()
+    assert list(done.by_row) == rows
+    assert list(done.by_col) == cols
 
 
 def test_rows_that_cannot_be_keys_still_have_a_matrix() -> None:

@@ -80,7 +80,7 @@ def test_async_is_seen_behind_lambdas_partials_and_objects(how: str) -> None:
 
     model = Model()
     call: Any = {
-        "lambda": lambda item: model.ask(item),
+        "lambda": lambda item: model.ask(item + 0),
         "partial": functools.partial(Model.ask, model),
         "object": model,
         "method": model.ask,
@@ -144,7 +144,7 @@ def test_a_thread_sees_the_callers_context_and_its_attempt() -> None:
 
     done = loadgen.Dispatcher("parallel").run(call, range(2))
     assert done.values == (("the caller's", "first"),) * 2
-    assert all(stats.first_byte is not None for stats in done.stats)
+    assert all(stats is not None and stats.first_byte is not None for stats in done.stats)
 
 
 def test_an_attempt_is_only_known_inside_a_dispatched_call() -> None:

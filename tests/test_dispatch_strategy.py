@@ -90,7 +90,7 @@ def test_the_ceiling_is_the_number_of_items_up_to_a_thousand(items: int | None, 
 
 
 def test_the_ceiling_is_what_the_limit_on_open_files_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strategy.resource, "getrlimit", lambda _: (100, 4096))
+    monkeypatch.setattr("resource.getrlimit", lambda _: (100, 4096))
     assert config("adaptive_ceiling", 500)["limit"]["ceiling"] == 36
 
 
@@ -145,16 +145,17 @@ def test_another_prefix_is_refused() -> None:
 def test_a_dispatcher_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FMSR_STRATEGY", "sequential")
     dispatcher = loadgen.Dispatcher.from_env("FMSR_")
-    assert dispatcher.strategy == "sequential" and repr(dispatcher) == "Dispatcher('sequential')"
+    assert dispatcher.strategy == "sequential"
+    assert repr(dispatcher) == "Dispatcher('sequential')"
     assert dispatcher.run(str, [1, 2]).values == ("1", "2")
 
 
 def test_what_was_learned_is_kept_in_a_private_file(tmp_path: Path) -> None:
     path = tmp_path / "endpoint.json"
     assert remember.load(str(path)) is None
-    remember.save(str(path), 24, 5.5)
+    remember.save(str(path), {"limit": 24, "rate": 5.5})
     assert remember.load(str(path)) == {"limit": 24, "rate": 5.5}
-    remember.save(str(path), 30, None)
+    remember.save(str(path), {"limit": 30})
     assert remember.load(str(path)) == {"limit": 30}
     assert path.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["endpoint.json"]
@@ -173,7 +174,7 @@ def test_a_file_that_holds_something_else_is_refused_and_left_as_it_is(content: 
 
 
 def test_a_file_that_cannot_be_read_or_written_says_so(tmp_path: Path) -> None:
-    with pytest.raises(loadgen.ConfigError, match="can't read .*: Is a directory"):
+    with pytest.raises(loadgen.ConfigError, match=r"can't read .*: Is a directory"):
         remember.load(str(tmp_path))
-    with pytest.raises(loadgen.DispatchError, match="can't write .*: No such file or directory"):
-        remember.save(str(tmp_path / "none" / "endpoint.json"), 3, None)
+    with pytest.raises(loadgen.DispatchError, match=r"can't write .*: No such file or directory"):
+        remember.save(str(tmp_path / "none" / "endpoint.json"), {"limit": 3})

@@ -54,7 +54,8 @@ def test_a_wrapped_function_takes_its_arguments() -> None:
             await asyncio.sleep(60 if attempt().kind == "first" else 1)
             return f"{model}: {prompt}"
 
-        assert ask.__name__ == "ask" and ask.__doc__ == "Ask a model."
+        assert ask.__name__ == "ask"
+        assert ask.__doc__ == "Ask a model."
         assert await ask("hello", model="big") == "big: hello"
         assert loop.time() == 6.0
 
@@ -149,7 +150,8 @@ def test_a_batch_calls_items_of_the_same_key_once() -> None:
             call, ["a", "b", "a", "c", "a", "c"]
         )
         assert made == ["a", "b", "c"]
-        assert done.values[:3] == ("A", "B", "A") and done.values[4] == "A"
+        assert done.values[:3] == ("A", "B", "A")
+        assert done.values[4] == "A"
         assert done.errors.keys() == {3, 5}
         assert done.stats[4] == done.stats[0] is not None
 

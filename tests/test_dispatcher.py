@@ -40,7 +40,9 @@ def test_values_come_in_the_items_order_however_long_each_took() -> None:
 
     done = batch(call, [0, 1, 2, 3, 4, 5, 6])
     assert done.values == (0, 1, 4, 9, 16, 25, 36)
-    assert done.ok and not done.errors and done.wall_s == 7.0
+    assert done.ok
+    assert not done.errors
+    assert done.wall_s == 7.0
     assert [result.value for result in done] == list(done.values)
     assert (done[2].index, done[-1].value, [each.value for each in done[2:4]]) == (2, 36, [4, 9])
 
@@ -99,7 +101,9 @@ def test_a_failed_call_is_made_again_and_its_value_counts() -> None:
         return item
 
     done = batch(call, range(20))
-    assert done.ok and done.values == tuple(range(20)) and made[2] == 3
+    assert done.ok
+    assert done.values == tuple(range(20))
+    assert made[2] == 3
     assert [one.kind for one in done[2].stats.attempts] == ["first", "retry", "retry"]
     assert done.totals["retries"] == 2
     assert done[2].stats.waits["backoff"] > 0
@@ -113,9 +117,13 @@ def test_what_raises_to_the_end_is_an_unknown_with_its_reason_and_shifts_nothing
 
     done = batch(call, range(3), retry={"attempts": 2})
     assert (done.values[0], done.values[2]) == (0, 2)
-    assert isinstance(done.values[1], loadgen.Unknown) and not done.values[1]
+    assert isinstance(done.values[1], loadgen.Unknown)
+    assert not done.values[1]
     assert repr(done.values[1]) == "Unknown(ValueError: poison)"
-    assert not done.ok and str(done.errors[1]) == "poison" and done[1].error is done.errors[1] and not done[1].ok
+    assert not done.ok
+    assert str(done.errors[1]) == "poison"
+    assert done[1].error is done.errors[1]
+    assert not done[1].ok
     with pytest.raises(loadgen.DispatchError, match="1 of 3 calls have no value; that of item 1: ValueError: poison"):
         done.check()
     with pytest.raises(TypeError):
@@ -127,7 +135,8 @@ def test_none_is_a_value() -> None:
         return None
 
     done = batch(call, range(3))
-    assert done.ok and done.values == (None, None, None)
+    assert done.ok
+    assert done.values == (None, None, None)
 
 
 def test_a_bug_in_the_callable_is_not_tried_again() -> None:
@@ -149,7 +158,8 @@ def test_what_never_answers_ends_at_its_time_outs() -> None:
         call, [1], "parallel", attempt_timeout=10, retry={"attempts": 3, "base": 1, "jitter": "none"}, budget=1
     )
     error = done.errors[0]
-    assert isinstance(error, loadgen.CallTimeoutError) and isinstance(error, TimeoutError)
+    assert isinstance(error, loadgen.CallTimeoutError)
+    assert isinstance(error, TimeoutError)
     assert [one.outcome for one in done[0].stats.attempts] == ["timed_out"] * len(done[0].stats.attempts)
     assert done.wall_s >= 10 * len(done[0].stats.attempts)
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from loadgen.errors import ConfigError
 
@@ -123,9 +123,8 @@ def _retries_of(client: Any) -> int:
     module = (type(client).__module__ or "").partition(".")[0]
     if module not in _CLIENTS:
         return 0
-    counts = [getattr(client, name, None) for name in _OWN_RETRIES]
-    return max((count for count in counts if _is_count(count)), default=0)
+    return max((count for name in _OWN_RETRIES if _is_count(count := getattr(client, name, 0))), default=0)
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loadgen import _core
-from loadgen.dispatch.result import CallStats
+from loadgen.dispatch.current import KINDS
+from loadgen.dispatch.result import AttemptStats, CallStats
+
+_OUTCOMES = ("ok", "rejected", "failed", "timed_out", "stalled", "broken", "cancelled", "lost", "live")
+_TRACED = ("limit", "rate", "in_flight", "hedges")
 
 
 class PolicyColumns:
@@ -33,9 +37,32 @@ class PolicyColumns:
         """Return the counts of the batch."""
         return dict(self._policy.totals())
 
-    def trace(self) -> dict[str, list[float]]:
+    def trace(self) -> dict[str, list[Any]]:
         """Return how limit, rate, calls in flight and hedges changed over time."""
-        return dict(self._policy.trace())
+        times, *others = self._policy.trace()
+        return {"t_s": [ns / 1e9 for ns in times], **dict(zip(_TRACED, others, strict=True))}
+
+    def _of(self, item: int) -> CallStats:
+        queued, _, _, _, winner, limit, rate, backoff = self._policy.item(item)
+        rows = self._policy.attempts_of(item)
+        attempts = tuple(_attempt(row) for row in rows)
+        at = next((index for index, row in enumerate(rows) if row[0] == winner), None)
+        stands = None if at is None else attempts[at]
+        ends = [attempt.ended for attempt in attempts if attempt.ended is not None]
+        tokens = (0, 0) if stands is None else (stands.tokens_in, stands.tokens_out)
+        return CallStats(
+            queued=queued / 1e9,
+            started=attempts[0].started if attempts else None,
+            first_byte=None if stands is None else stands.first_byte,
+            # What was never started ended when it had waited for as long as it did.
+            ended=max(ends, default=(queued + limit + rate + backoff) / 1e9),
+            attempts=attempts,
+            winner=at,
+            waits={"limit": limit / 1e9, "rate": rate / 1e9, "backoff": backoff / 1e9},
+            tokens_in=tokens[0],
+            tokens_out=tokens[1],
+            tokens_wasted=sum(one.tokens_in + one.tokens_out for one in attempts) - sum(tokens),
+        )
 
     def _item(self, position: int) -> int | None:
         if isinstance(self._called, range):
@@ -43,3 +70,22 @@ class PolicyColumns:
         if self._items is None:
             self._items = {called: item for item, called in enumerate(self._called)}
         return self._items.get(position)
+
+
+def _attempt(row: tuple[int, int, int, int, int, int, int | None, int | None, int, int]) -> AttemptStats:
+    _, kind, node, fate, status, started, first_byte, ended, tokens_in, tokens_out = row
+    return AttemptStats(
+        kind=KINDS[kind],
+        node=node,
+        status=status,
+        outcome=_OUTCOMES[fate],
+        started=started / 1e9,
+        ended=_seconds(ended),
+        first_byte=_seconds(first_byte),
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+    )
+
+
+def _seconds(ns: int | None) -> float | None:
+    return None if ns is None else ns / 1e9

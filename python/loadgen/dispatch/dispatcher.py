@@ -169,7 +169,11 @@ class Dispatcher:
         """
         return own_loop.run(lambda: self.agrid(call, rows, cols), "agrid")
 
-    def submit(self, call: Callable[[T], Awaitable[R]] | Callable[[T], R], item: T) -> asyncio.Future[R]:
+    @overload
+    def submit(self, call: Callable[[T], Awaitable[R]], item: T) -> asyncio.Future[R]: ...
+    @overload
+    def submit(self, call: Callable[[T], R], item: T) -> asyncio.Future[R]: ...
+    def submit(self, call: Callable[[Any], Any], item: Any) -> asyncio.Future[Any]:
         """Have one call made, through the policy of all that is submitted on this loop.
 
         Args:
@@ -187,7 +191,11 @@ class Dispatcher:
         same = self._options.coalesce
         return self._service().submit(self._callee(call), item, None if same is None else (call, same(item)))
 
-    def wrap(self, call: Callable[P, Awaitable[R]] | Callable[P, R]) -> Callable[P, asyncio.Future[R]]:
+    @overload
+    def wrap(self, call: Callable[P, Awaitable[R]]) -> Callable[P, asyncio.Future[R]]: ...
+    @overload
+    def wrap(self, call: Callable[P, R]) -> Callable[P, asyncio.Future[R]]: ...
+    def wrap(self, call: Callable[..., Any]) -> Callable[..., asyncio.Future[Any]]:
         """Return a function that does what this one does, through :meth:`submit`; also as a decorator.
 
         Args:
@@ -201,7 +209,7 @@ class Dispatcher:
         same = self._options.coalesce
 
         @functools.wraps(call)
-        def wrapped(*arguments: P.args, **names: P.kwargs) -> asyncio.Future[R]:
+        def wrapped(*arguments: Any, **names: Any) -> asyncio.Future[Any]:
             key = None if same is None else (callee, same(*arguments, **names))
             return self._service().submit(callee, (arguments, names), key)
 

@@ -27,6 +27,9 @@ OK, FAILED, TIMED_OUT, CANCELLED, GAVE_UP = range(5)
 _TURNS = 3
 """Turns of the loop in which a cancelled task may end before it counts as abandoned."""
 
+_LONGEST_S = 1e6
+"""A wait that a callable asks for is cut to this, in seconds; the policy's own bound is far below."""
+
 _abandoned: set[asyncio.Task[None]] = set()
 
 
@@ -259,7 +262,8 @@ class Driver:
         end = self._classifier.ending(error)
         wait_ns = None
         if end.retry_after_s is not None:
-            wait_ns = round(end.retry_after_s * 1e9)
+            # What is negative or no number says nothing.
+            wait_ns = round(min(end.retry_after_s, _LONGEST_S) * 1e9) if end.retry_after_s >= 0 else None
         elif end.headers is not None:
             wait_ns = _core.retry_after(end.headers, time.time_ns())
         now = self.now()
@@ -273,7 +277,7 @@ class Driver:
         """Pass on what an answer's headers tell of the service's rate limits."""
         hints = _core.rate_hints(headers, time.time_ns())
         if hints is not None:
-            self._policy.told(now, *hints)
+            self._policy.told(now, requests=hints[0], tokens=hints[1])
 
     def _left(self, attempt: int) -> bool:
         """Forget an attempt that is over; whether anybody still wanted it."""
@@ -292,13 +296,12 @@ class Driver:
             self._leaving[attempt] = task
             task.cancel()
 
-    def _resolve(self, item: int, winner: int | None, verdict: int) -> None:
+    def _resolve(self, item: int, winner: int, verdict: int) -> None:
         raised = self._errors.pop(item, {}) if self._errors else {}
         if verdict == OK:
-            assert winner is not None
             self._work.settle(item, self._values.pop(winner), None)
             return
-        stands = raised.get(winner) if winner is not None else None
+        stands = raised.get(winner)
         if stands is None:  # it was cancelled, or ran out of time: the last error is why there was no answer before
             stands = self._why(item, verdict, next(reversed(raised.values()), None))
         self._work.settle(item, None, stands)

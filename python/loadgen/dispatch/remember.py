@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -24,7 +25,7 @@ class Remembered(msgspec.Struct, frozen=True):
     """
 
     loadgen_remembered: int
-    limit: float
+    limit: int
     rate: float | None = None
 
 
@@ -46,22 +47,21 @@ def load(path: str) -> dict[str, float] | None:
         found = None
     if found is None or found.loadgen_remembered != FORMAT or not _is_usable(found):
         raise ConfigError(f"{path} holds nothing that a batch remembered", "name another file, or remove it")
-    learned = {"limit": found.limit}
+    learned: dict[str, float] = {"limit": found.limit}
     return learned if found.rate is None else {**learned, "rate": found.rate}
 
 
-def save(path: str, limit: float, rate: float | None) -> None:
+def save(path: str, learned: Mapping[str, float]) -> None:
     """Keep what was learned: the file is replaced as a whole, and private.
 
     Args:
         path: The file; its directory exists.
-        limit: As for :class:`Remembered`.
-        rate: As for :class:`Remembered`.
+        learned: The limit, and the rate where there is one, as :func:`load` returns them.
 
     Raises:
         DispatchError: If it can't be written.
     """
-    data = msgspec.json.encode(Remembered(FORMAT, limit, rate)) + b"\n"
+    data = msgspec.json.encode(Remembered(FORMAT, int(learned["limit"]), learned.get("rate"))) + b"\n"
     try:
         handle, made = tempfile.mkstemp(prefix=".remembered-", dir=Path(path).parent)  # with mode 0600
         try:
@@ -78,5 +78,4 @@ def save(path: str, limit: float, rate: float | None) -> None:
 
 
 def _is_usable(found: Remembered) -> bool:
-    numbers = [found.limit] if found.rate is None else [found.limit, found.rate]
-    return all(math.isfinite(number) and number > 0 for number in numbers) and found.limit >= 1
+    return 1 <= found.limit < 2**32 and (found.rate is None or (math.isfinite(found.rate) and found.rate > 0))

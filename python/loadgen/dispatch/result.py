@@ -16,7 +16,7 @@ from loadgen.errors import DispatchError
 if TYPE_CHECKING:
     from loadgen.dispatch.journal import Entry
 
-R = TypeVar("R", covariant=True)
+R = TypeVar("R")
 
 
 class _Unset:

@@ -83,7 +83,7 @@ async def _run(options: Options, callee: Callee, items: Sequence[Any], opened: O
         abandoned = await driver.leave()
         watching.end()
     if options.remember is not None and options.strategy == "auto":
-        remember.save(options.remember, **learned(policy))
+        remember.save(options.remember, learned(policy))
     return Batch(
         work.values,
         work.errors,
@@ -121,5 +121,8 @@ def threads_for(config: str) -> int:
     return most + max(8, most)
 
 
-def learned(policy: _core.Policy) -> dict[str, Any]:
-    return {}
+def learned(policy: _core.Policy) -> dict[str, float]:
+    """Return what a policy knows of its endpoint by now: how many calls at once, and the rate, where it met one."""
+    rate = next(reversed(policy.trace()[2]), None)
+    limit = {"limit": policy.totals()["limit"]}
+    return limit if rate is None else {**limit, "rate": rate}

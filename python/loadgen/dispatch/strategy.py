@@ -24,7 +24,7 @@ MOST_IN_FLIGHT = 1_000
 """The ceiling where none is given and there are more items (contract: dispatch)."""
 
 _SPARE_DESCRIPTORS = 64
-_RETRY = {
+_RETRY: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "attempts": ("attempts", values.count32),
     "base": ("base_s", values.duration_or_zero),
     "most": ("most_s", values.duration),
@@ -32,6 +32,8 @@ _RETRY = {
     "budget": ("budget", values.share),
     "retry_after_most": ("retry_after_most_s", values.duration_or_zero),
 }
+
+_PUSH_BACK = "must be a list of statuses and exceptions, or a function of the exception"
 
 PushBackRule: TypeAlias = "list[int | type[BaseException]] | Callable[[BaseException], bool | float | None]"
 
@@ -56,7 +58,7 @@ class DispatchOptions(TypedDict, total=False):
     coalesce: Callable[..., Any] | None
     journal: Any
     progress: Any
-    trace: Callable[[Any], object] | None
+    trace: Callable[[Any], object] | bool | None
     remember: str | os.PathLike[str] | None
     profile: str | None
     seed: int
@@ -75,7 +77,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     coalesce: Callable[..., Any] | None = None
     journal: Any = None
     progress: Any = None
-    trace: Callable[[Any], object] | None = None
+    trace: Callable[[Any], object] | bool | None = None
     remember: str | None = None
     seed: int = 0
 
@@ -94,7 +96,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if remembered is not None and self.strategy == "auto":
             overrides["remembered"] = dict(remembered)
         try:
-            return _core.policy_config(self.profile or self.strategy, json.dumps(overrides), most)
+            return _core.policy_config(self.strategy, most, json.dumps(overrides), profile=self.profile)
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
@@ -179,7 +181,7 @@ def _read(strategy: str, given: Mapping[str, Any], called: Callable[[str], str])
             raise ConfigError(f"{called(name)} {_shown(said[name])} {error}") from None
 
     for name in ("key", "tokens", "coalesce", "trace"):
-        if name in said and not callable(said[name]):
+        if name in said and not callable(said[name]) and (name != "trace" or not isinstance(said[name], bool)):
             raise ConfigError(f"{name} must be a function, not {type(said[name]).__name__}")
     return Options(
         strategy=strategy,
@@ -255,7 +257,7 @@ def _statuses(given: Any) -> list[int]:
     if callable(given) and not isinstance(given, type):
         return []
     if not isinstance(given, (list, tuple, set, frozenset)):
-        raise ValueError("must be a list of statuses and exceptions, or a function of the exception")
+        raise ValueError(_PUSH_BACK)  # noqa: TRY004  # as all readers of values
     statuses = []
     for one in given:
         if isinstance(one, type) and issubclass(one, BaseException):

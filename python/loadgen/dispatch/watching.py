@@ -31,7 +31,11 @@ class Watching:
         self._columns = columns
         self._driver = driver
         self._view = progress.view(options.progress)
-        self._trace: Callable[[live.Call], object] | None = live.Live() if options.trace is True else options.trace
+        self._trace: Callable[[live.Call], object] | None = None
+        if not isinstance(options.trace, bool):
+            self._trace = options.trace
+        elif options.trace:
+            self._trace = live.Live()
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
