@@ -283,6 +283,34 @@ def test_a_first_token_disarms_the_copy_of_its_own_call() -> None:
     assert (done.values, done.totals["hedges"]) == (("first",), 0)
 
 
+def test_a_stream_that_falls_silent_is_made_again() -> None:
+    async def call(item: int) -> str:
+        for _ in range(4):
+            await asyncio.sleep(5)
+            attempt().chunk()
+        if attempt().kind == "first":
+            await asyncio.sleep(1000)
+        return attempt().kind
+
+    once = {"attempts": 2, "base": 1, "jitter": "none"}
+    done = batch(call, [1], "parallel", stall_timeout=6, retry=once, budget=1)
+    assert done.values == ("retry",)
+    assert [(one.kind, one.outcome, one.ended) for one in done[0].stats.attempts] == [
+        ("first", "stalled", 26.0),
+        ("retry", "ok", 47.0),
+    ]
+
+
+def test_a_stream_that_stays_silent_has_failed_by_it() -> None:
+    async def call(item: int) -> None:
+        attempt().first_token()
+        await asyncio.sleep(1000)
+
+    done = batch(call, [1], "parallel", stall_timeout=6, retry=1)
+    assert isinstance(done.errors[0], loadgen.CallTimeoutError)
+    assert "nothing more of it came" in str(done.errors[0])
+
+
 def test_tokens_are_those_of_the_value_or_those_that_the_callable_tells() -> None:
     async def call(item: int) -> Any:
         if item == 0:

@@ -19,14 +19,16 @@ KINDS = ("first", "retry", "hedge", "probe")
 class Attempt:
     """One attempt at one call, while it runs: what :func:`attempt` gives. Any thread may use it."""
 
-    __slots__ = ("_driver", "_kind", "_thread", "id", "node", "tokens")
+    __slots__ = ("_driver", "_kind", "_thread", "id", "item", "node", "tokens")
 
-    def __init__(self, driver: Driver, attempt: int, kind: int, node: int) -> None:
+    def __init__(self, driver: Driver, attempt: int, item: int, kind: int, node: int) -> None:
         self._driver = driver
         self._kind = kind
         self._thread = threading.get_ident()
         self.id = attempt
         """Its number among all attempts of the batch, from 0."""
+        self.item = item
+        """The number of its item among those that are called."""
         self.node = node
         """The index of the node that it should go to."""
         self.tokens: tuple[int, int] | None = None
@@ -41,6 +43,10 @@ class Attempt:
         """Tell that the answer's first byte has come."""
         self._tell(self._driver.first_byte)
 
+    def chunk(self) -> None:
+        """Tell that a piece of the answer has come; from then on ``stall_timeout`` is how long it may be silent."""
+        self._tell(self._driver.chunk)
+
     def first_token(self) -> None:
         """Tell that the first token has come; with ``streaming=True`` it decides between copies."""
         self._tell(self._driver.first_token)
@@ -54,12 +60,12 @@ class Attempt:
         """
         self.tokens = tokens_in, tokens_out
 
-    def _tell(self, tell: Callable[[int], None]) -> None:
+    def _tell(self, tell: Callable[[Attempt], None]) -> None:
         if threading.get_ident() == self._thread:
-            tell(self.id)
+            tell(self)
             return
         try:
-            self._driver.loop.call_soon_threadsafe(tell, self.id)
+            self._driver.loop.call_soon_threadsafe(tell, self)
         except RuntimeError:
             if not self._driver.loop.is_closed():  # else nobody is left who would want to know
                 raise

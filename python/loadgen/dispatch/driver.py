@@ -17,9 +17,10 @@ from loadgen.dispatch import classify
 from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.classify import Classifier, Outcome, limits_in
 from loadgen.dispatch.current import CURRENT, Attempt
+from loadgen.dispatch.stall import Stalls
 from loadgen.dispatch.threads import Job, Threads
 from loadgen.dispatch.usage import usage_of
-from loadgen.errors import DispatchError
+from loadgen.errors import CallTimeoutError, DispatchError
 
 START, CANCEL, RESOLVE = range(3)
 OK, FAILED, TIMED_OUT, CANCELLED, GAVE_UP = range(5)
@@ -57,14 +58,18 @@ class Driver:
         work: The calls.
         classifier: What exceptions mean.
         threads: At most so many threads for calls that block, abandoned ones included.
+        silence_s: How long an answer that began may be silent, in seconds; ``None`` for ever.
     """
 
-    def __init__(self, policy: _core.Policy, work: Work, classifier: Classifier, *, threads: int) -> None:
+    def __init__(
+        self, policy: _core.Policy, work: Work, classifier: Classifier, *, threads: int, silence_s: float | None = None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self._policy = policy
         self._work = work
         self._classifier = classifier
         self._threads = Threads(self.loop, self._returned, threads)
+        self._stalls = None if silence_s is None else Stalls(self.loop, silence_s, self._stalled)
         self._start_s = self.loop.time()
         self._context = contextvars.copy_context()
         self._timer: asyncio.TimerHandle | None = None
@@ -102,23 +107,32 @@ class Driver:
         """Say that no more items come."""
         self._policy.close(self.now())
 
-    def first_byte(self, attempt: int) -> None:
-        """Tell that an attempt's first byte has come."""
-        if attempt in self._live:
-            self._policy.first_byte(self.now(), attempt)
+    def first_byte(self, told: Attempt) -> None:
+        """Learn that an attempt's first byte has come."""
+        if told.id in self._live:
+            self._policy.first_byte(self.now(), told.id)
+            self.chunk(told)
             self._wake()
 
-    def first_token(self, attempt: int) -> None:
-        """Tell that an attempt's first token has come."""
-        if attempt in self._live:
-            self._policy.first_token(self.now(), attempt)
+    def first_token(self, told: Attempt) -> None:
+        """Learn that an attempt's first token has come."""
+        if told.id in self._live:
+            self._policy.first_token(self.now(), told.id)
+            self.chunk(told)
             self._wake()
+
+    def chunk(self, told: Attempt) -> None:
+        """Learn that a piece of an attempt's answer has come."""
+        if self._stalls is not None and told.id in self._live:
+            self._stalls.heard(told)
 
     def close(self) -> None:
         """Cancel what is in flight, and do nothing more."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._stalls is not None:
+            self._stalls.close()
         for attempt in list(self._live):
             self._cancel(attempt)
         self._threads.close()
@@ -183,26 +197,26 @@ class Driver:
 
     def _start(self, attempt: int, item: int, kind: int, node: int) -> None:
         callee, argument, context = self._work.take(item)
-        told = Attempt(self, attempt, kind, node)
+        told = Attempt(self, attempt, item, kind, node)
         if not callee.is_async:
             context.run(CURRENT.set, told)
-            job = Job(told, item, callee, argument, context)
+            job = Job(told, callee, argument, context)
             self._live[attempt] = job
             self._threads.submit(job)
             return
         self._live[attempt] = None  # an eager task may be over before there is a task to keep
-        task = self.loop.create_task(self._attend(told, item, callee, argument), context=context)
+        task = self.loop.create_task(self._attend(told, callee, argument), context=context)
         if attempt in self._live:
             self._live[attempt] = task
 
-    async def _attend(self, told: Attempt, item: int, call: Any, argument: Any) -> None:
+    async def _attend(self, told: Attempt, call: Any, argument: Any) -> None:
         """Await one attempt. Its end is told here, at the task's edge."""
         CURRENT.set(told)
         try:
             value = await call(argument)
         except BaseException as error:
             is_ours = told.id in self._leaving
-            self._raised(told, item, error)
+            self._raised(told, error)
             if is_ours and isinstance(error, asyncio.CancelledError):
                 raise
             if not isinstance(error, (Exception, asyncio.CancelledError)):
@@ -214,14 +228,13 @@ class Driver:
         """Take what a thread's call gave; a coroutine is a call that belonged on the loop."""
         attempt = job.told.id
         if error is not None:
-            self._raised(job.told, job.item, error)
+            self._raised(job.told, error)
         elif not inspect.iscoroutine(value):
             self._gave(job.told, value)
         elif attempt in self._live:
             job.callee.is_async = True
-            task = self.loop.create_task(
-                self._attend(job.told, job.item, lambda made: made, value), context=job.context
-            )
+            rest = self._attend(job.told, lambda made: made, value)
+            task = self.loop.create_task(rest, context=job.context)
             if attempt in self._live:
                 self._live[attempt] = task
         else:
@@ -229,7 +242,7 @@ class Driver:
             value.close()
 
     def _gave(self, told: Attempt, value: Any) -> None:
-        is_wanted = self._left(told.id)
+        is_wanted = self._left(told)
         if self._is_closed:
             return
         if is_wanted:
@@ -242,8 +255,8 @@ class Driver:
             self._told(now, limits)
         self._wake()
 
-    def _raised(self, told: Attempt, item: int, error: BaseException) -> None:
-        is_wanted = self._left(told.id)
+    def _raised(self, told: Attempt, error: BaseException) -> None:
+        is_wanted = self._left(told)
         if self._is_closed:
             return
         if not isinstance(error, (Exception, asyncio.CancelledError)):
@@ -252,7 +265,7 @@ class Driver:
         if is_wanted:
             # Without our own frame, which would keep the whole batch alive as long as the error.
             error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
-            self._errors.setdefault(item, {})[told.id] = error
+            self._errors.setdefault(told.item, {})[told.id] = error
         try:
             self._tell(told, error)
         except BaseException as problem:  # noqa: BLE001 - a user's own rule of what is push-back: it ends the batch
@@ -279,13 +292,24 @@ class Driver:
         if hints is not None:
             self._policy.told(now, requests=hints[0], tokens=hints[1])
 
-    def _left(self, attempt: int) -> bool:
+    def _left(self, told: Attempt) -> bool:
         """Forget an attempt that is over; whether anybody still wanted it."""
-        if attempt in self._live:
-            del self._live[attempt]
+        if self._stalls is not None:
+            self._stalls.forget(told)
+        if told.id in self._live:
+            del self._live[told.id]
             return True
-        self._leaving.pop(attempt, None)
+        self._leaving.pop(told.id, None)
         return False
+
+    def _stalled(self, told: Attempt) -> None:
+        """End an attempt whose answer began and then fell silent."""
+        if told.id in self._live:
+            error = CallTimeoutError("the answer began, and nothing more of it came in time")
+            self._errors.setdefault(told.item, {})[told.id] = error
+            self._cancel(told.id)
+            self._policy.ended(self.now(), told.id, Outcome.STALLED)
+            self._wake()
 
     def _cancel(self, attempt: int) -> None:
         task = self._live.pop(attempt, None)

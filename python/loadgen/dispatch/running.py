@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from loadgen import _core
 from loadgen.dispatch import remember
@@ -69,7 +69,7 @@ async def _run(options: Options, callee: Callee, items: Sequence[Any], opened: O
     work = BatchWork(callee, items, options, opened)
     config = options.config(len(work.called), None if options.remember is None else remember.load(options.remember))
     policy = _core.Policy(config, options.seed)
-    driver = Driver(policy, work, Classifier(options.push_back), threads=threads_for(config))
+    driver = Driver(policy, work, Classifier(options.push_back), **bounds(config))
     columns = PolicyColumns(policy, work.called, work.twins)
     if opened is not None:
         opened.on_failure = functools.partial(_refused, loop, opened, work)
@@ -110,15 +110,23 @@ def _refused(loop: asyncio.AbstractEventLoop, opened: OpenJournal, work: BatchWo
         return  # the loop has ended, and closing the journal says it
 
 
-def threads_for(config: str) -> int:
-    """Return how many threads a policy may need: one a call, and as many for calls that were abandoned.
+class Bounds(TypedDict):
+    """What a driver is bound by."""
+
+    threads: int
+    silence_s: float | None
+
+
+def bounds(config: str) -> Bounds:
+    """Return what a policy's driver has to keep to itself: threads, one a call and as many for abandoned ones; silence.
 
     Args:
         config: The policy's configuration, as JSON.
     """
-    limit = json.loads(config)["limit"]
+    read = json.loads(config)
+    limit = read["limit"]
     most = int(limit["n"] if limit["kind"] == "fixed" else limit["ceiling"])
-    return most + max(8, most)
+    return Bounds(threads=most + max(8, most), silence_s=read["stall_timeout_s"])
 
 
 def learned(policy: _core.Policy) -> dict[str, float]:

@@ -10,7 +10,7 @@ from loadgen import _core
 from loadgen.dispatch.classify import Classifier
 from loadgen.dispatch.coalesce import Flight
 from loadgen.dispatch.driver import Driver
-from loadgen.dispatch.running import learned, threads_for
+from loadgen.dispatch.running import bounds, learned
 
 if TYPE_CHECKING:
     from loadgen.dispatch.callee import Callee
@@ -83,7 +83,7 @@ class Service:
         self._queued = 0
         self._policy = _core.Policy(config, self._options.seed)
         self._keys: dict[Any, int] = {}
-        self._driver = Driver(self._policy, self, Classifier(self._options.push_back), threads=threads_for(config))
+        self._driver = Driver(self._policy, self, Classifier(self._options.push_back), **bounds(config))
 
     def _fly(self, callee: Callee, item: Any, same: Any) -> Flight:
         options = self._options

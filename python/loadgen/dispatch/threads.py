@@ -24,17 +24,15 @@ class Job:
 
     Args:
         told: The attempt.
-        item: The item that it is at.
         callee: What is called.
         argument: What it is called with.
         context: The context variables it sees.
     """
 
-    __slots__ = ("argument", "callee", "context", "has_begun", "is_cancelled", "item", "told")
+    __slots__ = ("argument", "callee", "context", "has_begun", "is_cancelled", "told")
 
-    def __init__(self, told: Attempt, item: int, callee: Callee, argument: Any, context: contextvars.Context) -> None:
+    def __init__(self, told: Attempt, callee: Callee, argument: Any, context: contextvars.Context) -> None:
         self.told = told
-        self.item = item
         self.callee = callee
         self.argument = argument
         self.context = context
