@@ -218,13 +218,14 @@ def progress_of(totals: dict[str, Any], *, total: int | None, seconds: float, re
         seconds: Since the batch began.
         restored: Items whose value a journal had.
     """
+    failed: int = sum(totals[name] for name in ("failed", "timed_out", "cancelled", "gave_up"))
     return Progress(
-        done=totals["ok"] + totals["failed"] + restored,
+        done=totals["ok"] + failed + restored,
         total=total,
         ok=totals["ok"] + restored,
-        failed=totals["failed"],
+        failed=failed,
         in_flight=totals["in_flight"],
-        waiting=totals["waiting"],
+        waiting=totals["waiting"] + totals["backing_off"],
         limit=totals["limit"],
         hedges=totals["hedges"],
         hedges_won=totals["hedges_won"],
