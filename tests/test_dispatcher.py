@@ -208,7 +208,7 @@ def test_cancelling_a_batch_cancels_every_copy_and_starts_nothing_more() -> None
             finally:
                 running.discard(attempt().id)
 
-        task = asyncio.ensure_future(loadgen.Dispatcher("hedged", max_concurrency=4).arun(call, range(100)))
+        task = asyncio.ensure_future(loadgen.Dispatcher("hedged", max_concurrency=8).arun(call, range(6)))
         await asyncio.sleep(10)
         assert len(running) == started == 8
         task.cancel()
