@@ -83,7 +83,7 @@ def test_an_exception_means(error: BaseException, outcome: Outcome, status: int,
 
 @pytest.mark.parametrize(("said", "retryable"), [("true", YES), ("false", NO)])
 def test_a_service_that_says_whether_to_retry_is_believed(said: str, retryable: Retryable) -> None:
-    error = made("InternalServerError", "openai", OPENAI, response=response(500, X_Should_Retry=said))
+    error = made("InternalServerError", "openai", OPENAI, response=response(500, **{"x-should-retry": said}))
     assert Classifier().ending(error).retryable is retryable
 
 

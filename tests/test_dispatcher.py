@@ -374,9 +374,16 @@ def test_a_callers_own_policy_error_ends_the_batch() -> None:
 
 
 def test_an_interrupt_in_a_callable_ends_the_batch() -> None:
+    cancelled: list[int] = []
+
     async def call(item: int) -> None:
-        await asyncio.sleep(1)
-        raise KeyboardInterrupt
+        if item == 2:
+            raise KeyboardInterrupt
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(item)
 
     with pytest.raises(KeyboardInterrupt):
-        batch(call, range(3))
+        loadgen.Dispatcher("parallel", workers=3).run(call, range(5))
+    assert cancelled == [0, 1]
