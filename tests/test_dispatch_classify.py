@@ -48,9 +48,9 @@ CONNECTION = kind("APIConnectionError", "openai", OPENAI)
         (made("APITimeoutError", "openai", CONNECTION), TIMED_OUT, 0, YES),
         (
             made("Timeout", "litellm.exceptions", kind("APITimeoutError", "openai", CONNECTION), status_code=408),
-            FAILED,
-            408,
-            BY_STATUS,
+            TIMED_OUT,
+            0,
+            YES,
         ),
         (made("APIConnectionError", "openai", OPENAI), FAILED, 0, YES),
         (made("HTTPStatusError", "httpx", response=response(503)), FAILED, 503, BY_STATUS),

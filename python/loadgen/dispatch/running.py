@@ -142,5 +142,5 @@ def bounds(config: str) -> Bounds:
 def learned(policy: _core.Policy) -> dict[str, float]:
     """Return what a policy knows of its endpoint by now: how many calls at once, and the rate, where it met one."""
     rate = next(reversed(policy.trace()[2]), None)
-    limit = {"limit": policy.totals()["limit"]}
+    limit: dict[str, float] = {"limit": policy.totals()["limit"]}
     return limit if rate is None else {**limit, "rate": rate}
