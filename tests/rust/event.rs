@@ -8,10 +8,10 @@ use std::path::Path;
 
 use loadgen::clock::Anchor;
 use loadgen::event::{
-    Batch, BatchLimits, Emitter, Event, EventReader, EventType, FRAME_HEAD, Frame, FrameFault, Outlets, Record,
-    SESSION_SOURCE, SessionData, TOPIC_BYTES, event_queue, is_one_value,
+    Batch, BatchLimits, Emitter, Event, EventQueue, EventReader, EventType, FRAME_HEAD, Frame, FrameFault, Outlets,
+    Record, SESSION_SOURCE, SessionData, TOPIC_BYTES, event_queue, is_one_value,
 };
-use loadgen::record::{Detail, EventCounts, Failure, Finish, LogHeader, LogWriter, Row, Stamps};
+use loadgen::record::{Detail, EventCounts, EventShard, Failure, Finish, LogHeader, LogWriter, Row, Stamps};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -258,14 +258,16 @@ fn an_event_of_the_session_waits_for_what_had_left_the_workers_before_it() {
     assert_eq!(requests(&all), expected);
 }
 
+fn is_readable(queue: &EventQueue) -> bool {
+    let mut poll = libc::pollfd { fd: queue.fileno(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid, writable pollfd.
+    unsafe { libc::poll(&mut poll, 1, 0) == 1 }
+}
+
 #[test]
 fn the_descriptor_is_readable_as_long_as_frames_wait() {
     let (mut senders, queue) = event_queue(&[0]).unwrap();
-    let readable = || {
-        let mut poll = libc::pollfd { fd: queue.fileno(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one valid, writable pollfd.
-        unsafe { libc::poll(&mut poll, 1, 0) == 1 }
-    };
+    let readable = || is_readable(&queue);
     assert!(!readable());
     (0..3).for_each(|i| senders[0].send(frame_of(0, EventType::SampleIssued, i), 1));
     senders[0].wake();
@@ -275,6 +277,58 @@ fn the_descriptor_is_readable_as_long_as_frames_wait() {
     assert_eq!(queue.take(2).len(), 1);
     assert!(!readable());
     assert!(queue.take(2).is_empty());
+}
+
+/// An emitter that publishes to a queue.
+fn publishing(limits: BatchLimits) -> (Emitter, EventQueue) {
+    let (mut senders, queue) = event_queue(&[0]).unwrap();
+    (Emitter::new(0, limits, true, Outlets { log: None, publisher: Some(senders.remove(0)) }), queue)
+}
+
+#[test]
+fn the_publisher_is_told_of_a_flush_before_its_oldest_event_is_too_old() {
+    let (mut emitter, queue) = publishing(BatchLimits { send_threshold: 2, max_age_ns: 1_000, ..NEVER });
+    (0..2).for_each(|i| emitter.issued(10 + i, i, 0, 0));
+    assert!(!is_readable(&queue), "more may come");
+    emitter.issued(500, 2, 0, 0);
+    assert_eq!(emitter.leaves_ns(), Some(1_010), "of what has left the batch, too");
+    emitter.flush_if_due(1_009);
+    assert!(!is_readable(&queue));
+    emitter.flush_if_due(1_010);
+    assert!(is_readable(&queue));
+    assert_eq!((queue.take(9).len(), emitter.leaves_ns()), (1, Some(1_500)), "the third waits for a batch");
+    emitter.issued(1_500, 3, 0, 0);
+    assert!(is_readable(&queue), "the event that shows it tells it");
+    assert_eq!((queue.take(9).len(), emitter.leaves_ns()), (1, None));
+}
+
+#[test]
+fn the_publisher_is_told_of_much_at_once() {
+    let (mut emitter, queue) = publishing(BatchLimits { send_threshold: 100, ..NEVER });
+    let events = (0..).find(|&i| {
+        emitter.issued(1, i, 0, 0);
+        is_readable(&queue)
+    });
+    let frames = queue.take(usize::MAX);
+    let bytes: usize = frames.iter().map(Vec::len).sum();
+    assert_eq!(events, Some(100 * frames.len() as u64 - 1));
+    assert!((256 << 10..264 << 10).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn the_publisher_is_told_of_each_flush_that_is_asked_for_and_of_each_event_without_batches() {
+    let (mut emitter, queue) = publishing(NEVER);
+    emitter.issued(1, 0, 0, 0);
+    emitter.flush();
+    assert!(is_readable(&queue));
+    assert_eq!(queue.take(9).len(), 1);
+    emitter.flush();
+    assert!(!is_readable(&queue), "of nothing it is not told");
+    emitter.session(EventType::SessionEnded, 1, "run", SessionData::None);
+    assert!(is_readable(&queue));
+    let (mut emitter, queue) = publishing(BatchLimits { send_threshold: 1, ..NEVER });
+    emitter.issued(1, 0, 0, 0);
+    assert!(is_readable(&queue));
 }
 
 #[test]
@@ -533,6 +587,37 @@ fn a_full_flush_of_the_longest_events_fits_a_block() {
     drop(emitter);
     assert_eq!(log.count_events().unwrap(), EventCounts { logged: 5_001, missing: 0, error: None });
     log.finish().unwrap();
+}
+
+#[test]
+fn full_blocks_are_handed_over_by_four_or_when_they_are_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let header = LogHeader { anchor: Anchor::now(), session: "7f3a".to_owned(), meta: json!({}) };
+    let log = LogWriter::create(dir.path(), &header, false).unwrap();
+    log.keep_events().unwrap();
+    let mut shard = log.event_shard(0);
+    let logged = || log.count_events().unwrap().logged;
+    // Two of these don't fit one block.
+    let text = "x".repeat(40 << 10);
+    let keep = |shard: &mut EventShard, request: u64| {
+        let mut batch = Batch::new(0, NEVER);
+        let event = Event::new(EventType::SampleIssued, 1);
+        batch.push(&Event { request: Some(request), session: Some(&text), ..event });
+        shard.frame(&frames(&mut batch)[0], 1);
+    };
+    (0..4).for_each(|request| keep(&mut shard, request));
+    shard.flush_if_due(0);
+    assert_eq!(logged(), 0, "three are full");
+    keep(&mut shard, 4);
+    assert_eq!(logged(), 4);
+    shard.flush_if_due(0);
+    assert_eq!(logged(), 4, "the fifth is young");
+    shard.flush_if_due(u64::MAX);
+    assert_eq!(log.count_events().unwrap(), EventCounts { logged: 5, missing: 0, error: None });
+    log.finish().unwrap();
+    let (found, damaged) = read_log(dir.path(), &[]);
+    assert_eq!(found.iter().map(|&(_, request)| request).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert_eq!(damaged, 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! anything up. What can't be kept is counted.
 
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 
 use super::block::{BlockKind, HEAD, Head, MAX_BLOCK, MAX_PAYLOAD};
 use super::varint;
@@ -12,8 +12,10 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Longest frame that a block has room for, beside its length.
 pub const MAX_EVENT_FRAME: usize = MAX_PAYLOAD - 3;
-/// A block leaves when its oldest frame is this old, looked at every 10 ms by the engine.
+/// Blocks leave when their oldest frame is this old, looked at every 10 ms by the engine.
 const MAX_AGE_NS: u64 = 50_000_000;
+/// So many full blocks are handed over together: to wake the writer costs as much as to write a quarter of a block.
+const TOGETHER: usize = 4;
 /// With so many bytes waiting for a slow disk, further events are counted instead of kept.
 const MAX_QUEUED: u64 = 64 << 20;
 
@@ -89,7 +91,9 @@ pub struct EventShard {
     block: Vec<u8>,
     records: u32,
     seq: u32,
-    /// When the oldest frame came; 0 while there is none.
+    /// Full blocks that are still to be handed over.
+    sealed: Vec<SealedEvents>,
+    /// When the oldest frame came that is still here; 0 while there is none.
     born_ns: u64,
     to_writer: Sender<Message>,
     home: Sender<Vec<u8>>,
@@ -100,7 +104,18 @@ pub struct EventShard {
 impl EventShard {
     pub(crate) fn new(source: u16, to_writer: Sender<Message>, state: EventLogState) -> Self {
         let (home, returned) = channel();
-        Self { source, block: Vec::new(), records: 0, seq: 0, born_ns: 0, to_writer, home, returned, state }
+        Self {
+            source,
+            block: Vec::new(),
+            records: 0,
+            seq: 0,
+            sealed: Vec::new(),
+            born_ns: 0,
+            to_writer,
+            home,
+            returned,
+            state,
+        }
     }
 
     /// Keep a frame of `records` records, at most [`MAX_EVENT_FRAME`] bytes.
@@ -110,12 +125,17 @@ impl EventShard {
             return;
         }
         if self.block.len() + 3 + frame.len() > MAX_BLOCK {
-            self.flush();
+            self.seal();
+            if self.sealed.len() >= TOGETHER {
+                self.hand_over();
+            }
         }
         if self.block.is_empty() {
             self.block = self.returned.try_recv().unwrap_or_else(|_| Vec::with_capacity(MAX_BLOCK));
             self.block.clear();
             self.block.resize(HEAD, 0);
+        }
+        if self.born_ns == 0 {
             self.born_ns = clock::now_ns();
         }
         varint::put(&mut self.block, frame.len() as u64);
@@ -132,12 +152,17 @@ impl EventShard {
 
     /// Hand over everything.
     pub fn flush(&mut self) {
+        self.seal();
+        self.hand_over();
+    }
+
+    /// Make a block of the frames that gather.
+    fn seal(&mut self) {
         let records = std::mem::take(&mut self.records);
         if records == 0 {
             return;
         }
         let bytes = std::mem::take(&mut self.block);
-        self.born_ns = 0;
         let head = Head {
             kind: BlockKind::Events,
             flags: 0,
@@ -150,14 +175,23 @@ impl EventShard {
             payload_crc: 0,
         };
         self.seq = self.seq.wrapping_add(1);
-        let size = bytes.len();
-        if !self.state.admit(size) {
+        if !self.state.admit(bytes.len()) {
             self.state.miss(records);
             return;
         }
-        let home = self.home.clone();
-        if self.to_writer.send(Message::Events(SealedEvents { head, bytes, home })).is_err() {
-            self.state.settle(records, size, false);
+        self.sealed.push(SealedEvents { head, bytes, home: self.home.clone() });
+    }
+
+    fn hand_over(&mut self) {
+        self.born_ns = 0;
+        if self.sealed.is_empty() {
+            return;
+        }
+        let blocks = std::mem::replace(&mut self.sealed, Vec::with_capacity(TOGETHER));
+        if let Err(SendError(Message::Events(blocks))) = self.to_writer.send(Message::Events(blocks)) {
+            for block in blocks {
+                self.state.settle(block.head.rows, block.bytes.len(), false);
+            }
             self.state.fail("events came after the log was closed".to_owned());
         }
     }

@@ -54,7 +54,8 @@ pub(crate) struct SealedEvents {
 #[derive(Debug)]
 pub(crate) enum Message {
     Block(Sealed),
-    Events(SealedEvents),
+    /// In the order in which they were filled.
+    Events(Vec<SealedEvents>),
     Meta(Vec<u8>),
     /// From here on there is a file for answers.
     Answers(LogFile),
@@ -269,7 +270,7 @@ impl Writing {
         while let Ok(message) = messages.recv() {
             match message {
                 Message::Block(sealed) => self.take_block(sealed),
-                Message::Events(sealed) => self.take_events(sealed),
+                Message::Events(blocks) => blocks.into_iter().for_each(|block| self.take_events(block)),
                 Message::Meta(json) => self.take_meta(&json),
                 Message::Answers(file) => self.take_answers(file),
                 Message::EventFile(file) => self.event_file = Some(file),
@@ -280,7 +281,7 @@ impl Writing {
                     for message in messages.try_iter() {
                         match message {
                             Message::Block(sealed) => self.take_block(sealed),
-                            Message::Events(sealed) => self.take_events(sealed),
+                            Message::Events(blocks) => blocks.into_iter().for_each(|block| self.take_events(block)),
                             Message::Meta(json) => self.take_meta(&json),
                             Message::Answers(file) => self.take_answers(file),
                             Message::EventFile(file) => self.event_file = Some(file),
