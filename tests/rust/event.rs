@@ -199,6 +199,42 @@ fn what_happens_to_a_request_stands_in_its_events() {
     assert_eq!(told, expected);
 }
 
+/// The frames of some reads; each chunk told by itself, or those of a read together.
+fn of_reads(limits: BatchLimits, reads: &[u32], by_itself: bool) -> Vec<Vec<u8>> {
+    let (mut emitter, queue) = publishing(limits);
+    for (request, &chunks) in (0..).zip(reads) {
+        if by_itself {
+            (0..chunks).for_each(|_| emitter.read(request, request, 3, false, 1, 0));
+        } else {
+            emitter.read(request, request, 3, false, chunks, 0);
+        }
+    }
+    emitter.flush();
+    queue.take(usize::MAX)
+}
+
+proptest! {
+    #[test]
+    fn chunks_of_one_read_are_told_as_if_each_had_come_alone(
+        reads in prop::collection::vec(1u32..400, 1..20),
+        send_threshold in prop_oneof![1u32..40, Just(u32::MAX)],
+        max_bytes in 40usize..20_000,
+    ) {
+        let limits = BatchLimits { send_threshold, max_bytes, ..NEVER };
+        prop_assert_eq!(of_reads(limits, &reads, false), of_reads(limits, &reads, true));
+    }
+}
+
+#[test]
+fn numbers_of_any_length_go_on_within_a_read() {
+    let reads = [100, 100, 70_000];
+    let limits = BatchLimits { send_threshold: 1_000, ..NEVER };
+    let frames = of_reads(limits, &reads, false);
+    assert_eq!(frames, of_reads(limits, &reads, true));
+    let numbers: Vec<u64> = frames.iter().flat_map(|frame| records(frame)).map(|record| record.seq).collect();
+    assert_eq!(numbers, (0..70_200).collect::<Vec<_>>());
+}
+
 #[test]
 fn without_chunks_only_the_first_one_is_told() {
     let (mut senders, queue) = event_queue(&[0]).unwrap();

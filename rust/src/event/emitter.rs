@@ -99,11 +99,22 @@ impl Emitter {
             None,
         );
         self.flush_when(due, ns);
-        if self.chunks {
-            for _ in 1..chunks {
-                let kind = (EventType::RecvNonFirst, ns, request);
-                let due = self.batch.push_with(kind, |out| put_phase(out, 1, phase), None);
+        if self.chunks && chunks > 1 {
+            self.more_of_a_read(ns, request, phase, chunks - 1);
+        }
+    }
+
+    /// The further chunks of a read, which differ in nothing but their numbers.
+    fn more_of_a_read(&mut self, ns: u64, request: u64, phase: u16, chunks: u32) {
+        let (kind, mut left) = (EventType::RecvNonFirst, chunks);
+        while left > 0 {
+            let due = self.batch.push_with((kind, ns, request), |out| put_phase(out, 1, phase), None);
+            self.flush_when(due, ns);
+            left -= 1;
+            if !due {
+                let (told, due) = self.batch.again(kind, left);
                 self.flush_when(due, ns);
+                left -= told;
             }
         }
     }

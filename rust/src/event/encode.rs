@@ -113,6 +113,36 @@ pub(super) fn put_uint(out: &mut Vec<u8>, value: u64) {
     }
 }
 
+/// Bytes that [`put_uint`] writes.
+#[inline]
+pub(super) fn uint_bytes(value: u64) -> usize {
+    match value {
+        0..0x80 => 1,
+        0x80..0x100 => 2,
+        0x100..0x1_0000 => 3,
+        0x1_0000..0x1_0000_0000 => 5,
+        _ => 9,
+    }
+}
+
+/// The greatest integer for which [`put_uint`] writes so many bytes.
+#[inline]
+pub(super) fn last_of_width(bytes: usize) -> u64 {
+    match bytes {
+        1 => 0x7f,
+        9 => u64::MAX,
+        bytes => (1 << (8 * (bytes - 1))) - 1,
+    }
+}
+
+/// Overwrite the integer that `out` ends with, one of `bytes` bytes, with another of as many.
+#[inline]
+pub(super) fn patch_uint(out: &mut [u8], value: u64, bytes: usize) {
+    // All but the shortest form begin with a byte that tells the length.
+    let (digits, at) = ((bytes - 1).max(1), out.len());
+    out[at - digits..].copy_from_slice(&value.to_be_bytes()[8 - digits..]);
+}
+
 /// Append an integer, or nil.
 #[inline]
 pub(super) fn put_optional(out: &mut Vec<u8>, value: Option<u64>) {
