@@ -626,7 +626,7 @@ fn a_full_flush_of_the_longest_events_fits_a_block() {
 }
 
 #[test]
-fn full_blocks_are_handed_over_by_four_or_when_they_are_old() {
+fn full_blocks_are_handed_over_together_or_when_they_are_old() {
     let dir = tempfile::tempdir().unwrap();
     let header = LogHeader { anchor: Anchor::now(), session: "7f3a".to_owned(), meta: json!({}) };
     let log = LogWriter::create(dir.path(), &header, false).unwrap();
@@ -641,18 +641,18 @@ fn full_blocks_are_handed_over_by_four_or_when_they_are_old() {
         batch.push(&Event { request: Some(request), session: Some(&text), ..event });
         shard.frame(&frames(&mut batch)[0], 1);
     };
-    (0..4).for_each(|request| keep(&mut shard, request));
+    (0..7).for_each(|request| keep(&mut shard, request));
     shard.flush_if_due(0);
-    assert_eq!(logged(), 0, "three are full");
-    keep(&mut shard, 4);
-    assert_eq!(logged(), 4);
+    assert_eq!(logged(), 0, "six are full, with less than 256 KiB");
+    keep(&mut shard, 7);
+    assert_eq!(logged(), 7);
     shard.flush_if_due(0);
-    assert_eq!(logged(), 4, "the fifth is young");
+    assert_eq!(logged(), 7, "the last is young");
     shard.flush_if_due(u64::MAX);
-    assert_eq!(log.count_events().unwrap(), EventCounts { logged: 5, missing: 0, error: None });
+    assert_eq!(log.count_events().unwrap(), EventCounts { logged: 8, missing: 0, error: None });
     log.finish().unwrap();
     let (found, damaged) = read_log(dir.path(), &[]);
-    assert_eq!(found.iter().map(|&(_, request)| request).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert_eq!(found.iter().map(|&(_, request)| request).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
     assert_eq!(damaged, 0);
 }
 

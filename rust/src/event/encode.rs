@@ -56,8 +56,8 @@ pub(super) fn put_event(out: &mut Vec<u8>, event: &Event<'_>, source: u16, seq: 
 #[inline]
 pub(super) fn put_mark(out: &mut Vec<u8>, kind: EventType, ns: u64, request: u64, source: u16, seq: u64) {
     put_start(out, kind, ns, Some(request));
-    let [high, low] = source.to_be_bytes();
-    out.extend_from_slice(&[NIL, NIL, NIL, NIL, NIL, 0xcd, high, low]);
+    out.extend_from_slice(&[NIL; 5]);
+    put_uint(out, u64::from(source));
     put_uint(out, seq);
 }
 
@@ -87,8 +87,7 @@ fn put_start(out: &mut Vec<u8>, kind: EventType, ns: u64, request: Option<u64>) 
 #[inline]
 fn put_end(out: &mut Vec<u8>, finish_reason: Option<&str>, source: u16, seq: u64) {
     put_optional_str(out, finish_reason);
-    let [high, low] = source.to_be_bytes();
-    out.extend_from_slice(&[0xcd, high, low]);
+    put_uint(out, u64::from(source));
     put_uint(out, seq);
 }
 

@@ -2,7 +2,7 @@
 //! anything up. What can't be kept is counted.
 
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::block::{BlockKind, HEAD, Head, MAX_BLOCK, MAX_PAYLOAD};
 use super::varint;
@@ -14,8 +14,9 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 pub const MAX_EVENT_FRAME: usize = MAX_PAYLOAD - 3;
 /// Blocks leave when their oldest frame is this old, looked at every 10 ms by the engine.
 const MAX_AGE_NS: u64 = 50_000_000;
-/// So many full blocks are handed over together: to wake the writer costs as much as to write a quarter of a block.
-const TOGETHER: usize = 4;
+/// Full blocks leave together when they have so many bytes: a page of the file costs half as much in a long write, and the
+/// writer is woken a fraction as often.
+const TOGETHER: usize = 256 << 10;
 /// With so many bytes waiting for a slow disk, further events are counted instead of kept.
 const MAX_QUEUED: u64 = 64 << 20;
 
@@ -87,13 +88,16 @@ impl EventLogState {
 #[derive(Debug)]
 pub struct EventShard {
     source: u16,
-    /// Room for the head, then the frames, each after its length; empty while there are none.
-    block: Vec<u8>,
+    /// Blocks, each with room for its head and then its frames, each after its length. The last may still be open.
+    bytes: Vec<u8>,
+    /// The heads of those that are full, and where they lie.
+    heads: Vec<(usize, Head)>,
+    /// Where the open one begins.
+    open_at: usize,
+    /// Records in the open one; 0 while there is none.
     records: u32,
     seq: u32,
-    /// Full blocks that are still to be handed over.
-    sealed: Vec<SealedEvents>,
-    /// When the oldest frame came that is still here; 0 while there is none.
+    /// When the oldest frame came; 0 while there is none.
     born_ns: u64,
     to_writer: Sender<Message>,
     home: Sender<Vec<u8>>,
@@ -106,10 +110,11 @@ impl EventShard {
         let (home, returned) = channel();
         Self {
             source,
-            block: Vec::new(),
+            bytes: Vec::new(),
+            heads: Vec::new(),
+            open_at: 0,
             records: 0,
             seq: 0,
-            sealed: Vec::new(),
             born_ns: 0,
             to_writer,
             home,
@@ -124,22 +129,17 @@ impl EventShard {
             self.state.miss(records);
             return;
         }
-        if self.block.len() + 3 + frame.len() > MAX_BLOCK {
+        if self.bytes.len() - self.open_at + 3 + frame.len() > MAX_BLOCK {
             self.seal();
-            if self.sealed.len() >= TOGETHER {
+            if self.bytes.len() >= TOGETHER {
                 self.hand_over();
             }
         }
-        if self.block.is_empty() {
-            self.block = self.returned.try_recv().unwrap_or_else(|_| Vec::with_capacity(MAX_BLOCK));
-            self.block.clear();
-            self.block.resize(HEAD, 0);
+        if self.records == 0 {
+            self.open();
         }
-        if self.born_ns == 0 {
-            self.born_ns = clock::now_ns();
-        }
-        varint::put(&mut self.block, frame.len() as u64);
-        self.block.extend_from_slice(frame);
+        varint::put(&mut self.bytes, frame.len() as u64);
+        self.bytes.extend_from_slice(frame);
         self.records += records;
     }
 
@@ -156,18 +156,26 @@ impl EventShard {
         self.hand_over();
     }
 
-    /// Make a block of the frames that gather.
+    fn open(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = self.returned.try_recv().unwrap_or_else(|_| Vec::with_capacity(TOGETHER + MAX_BLOCK));
+            self.bytes.clear();
+            self.born_ns = clock::now_ns();
+        }
+        self.open_at = self.bytes.len();
+        self.bytes.resize(self.open_at + HEAD, 0);
+    }
+
     fn seal(&mut self) {
         let records = std::mem::take(&mut self.records);
         if records == 0 {
             return;
         }
-        let bytes = std::mem::take(&mut self.block);
         let head = Head {
             kind: BlockKind::Events,
             flags: 0,
             worker: self.source,
-            length: (bytes.len() - HEAD) as u32,
+            length: (self.bytes.len() - self.open_at - HEAD) as u32,
             rows: records,
             seq: self.seq,
             issued: 0,
@@ -175,23 +183,24 @@ impl EventShard {
             payload_crc: 0,
         };
         self.seq = self.seq.wrapping_add(1);
-        if !self.state.admit(bytes.len()) {
-            self.state.miss(records);
-            return;
-        }
-        self.sealed.push(SealedEvents { head, bytes, home: self.home.clone() });
+        self.heads.push((self.open_at, head));
+        self.open_at = self.bytes.len();
     }
 
     fn hand_over(&mut self) {
-        self.born_ns = 0;
-        if self.sealed.is_empty() {
+        let (bytes, heads) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.heads));
+        (self.born_ns, self.open_at) = (0, 0);
+        let (size, records) = (bytes.len(), heads.iter().map(|(_, head)| head.rows).sum());
+        if size == 0 {
             return;
         }
-        let blocks = std::mem::replace(&mut self.sealed, Vec::with_capacity(TOGETHER));
-        if let Err(SendError(Message::Events(blocks))) = self.to_writer.send(Message::Events(blocks)) {
-            for block in blocks {
-                self.state.settle(block.head.rows, block.bytes.len(), false);
-            }
+        if !self.state.admit(size) {
+            self.state.miss(records);
+            return;
+        }
+        let home = self.home.clone();
+        if self.to_writer.send(Message::Events(SealedEvents { heads, bytes, home })).is_err() {
+            self.state.settle(records, size, false);
             self.state.fail("events came after the log was closed".to_owned());
         }
     }
