@@ -90,16 +90,21 @@ impl Batch {
         let by_bytes = (self.limits.max_bytes.saturating_sub(self.bytes)).div_ceil(length).max(1) as u64;
         let by_width = last_of_width(width) - self.seq + 1;
         let times = u64::from(most).min(by_count).min(by_bytes).min(by_width);
-        let first = topic.bytes.len() - length;
-        topic.bytes.reserve(times as usize * length);
-        for _ in 0..times {
-            topic.bytes.extend_from_within(first..first + length);
-            patch_uint(&mut topic.bytes, self.seq, width);
+        let (end, size) = (topic.bytes.len(), times as usize * length);
+        topic.bytes.reserve(size);
+        // What is there is doubled: a few long copies instead of many short ones.
+        while topic.bytes.len() < end + size {
+            let there = topic.bytes.len() + length - end;
+            let missing = end + size - topic.bytes.len();
+            topic.bytes.extend_from_within(end - length..end - length + there.min(missing));
+        }
+        for record in topic.bytes[end..].chunks_exact_mut(length) {
+            patch_uint(record, self.seq, width);
             self.seq += 1;
         }
         topic.count += times as u32;
         self.records += times as u32;
-        self.bytes += times as usize * length;
+        self.bytes += size;
         (times as u32, self.records >= self.limits.send_threshold || self.bytes >= self.limits.max_bytes)
     }
 

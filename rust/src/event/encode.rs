@@ -138,8 +138,19 @@ pub(super) fn last_of_width(bytes: usize) -> u64 {
 #[inline]
 pub(super) fn patch_uint(out: &mut [u8], value: u64, bytes: usize) {
     // All but the shortest form begin with a byte that tells the length.
-    let (digits, at) = ((bytes - 1).max(1), out.len());
-    out[at - digits..].copy_from_slice(&value.to_be_bytes()[8 - digits..]);
+    match bytes {
+        1 | 2 => put_last(out, [value as u8]),
+        3 => put_last(out, (value as u16).to_be_bytes()),
+        5 => put_last(out, (value as u32).to_be_bytes()),
+        _ => put_last(out, value.to_be_bytes()),
+    }
+}
+
+#[inline]
+fn put_last<const N: usize>(out: &mut [u8], bytes: [u8; N]) {
+    if let Some(last) = out.last_chunk_mut() {
+        *last = bytes;
+    }
 }
 
 /// Append an integer, or nil.
