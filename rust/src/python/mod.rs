@@ -1,7 +1,9 @@
 //! The bindings: the only importer of pyo3, and thin.
 
+mod dispatch;
 mod engine;
 mod event;
+mod hints;
 mod record;
 mod schedule;
 mod series;
@@ -17,9 +19,13 @@ mod mock;
 #[pymodule]
 mod _core {
     #[pymodule_export]
+    use super::dispatch::{Policy, policy_config, replay_policy};
+    #[pymodule_export]
     use super::engine::{Bodies, Engine, now_ns};
     #[pymodule_export]
     use super::event::{EventBatch, EventQueue, EventReader, read_events};
+    #[pymodule_export]
+    use super::hints::{rate_hints, retry_after};
     #[pymodule_export]
     use super::record::{RowReader, TextReader, read_rows, read_texts};
     #[pymodule_export]
