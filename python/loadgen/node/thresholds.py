@@ -113,7 +113,7 @@ def decision(mode: Mode, reason: str, detail: str, order: Sequence[int], batch: 
 
 
 def workers_for(nodes: int, batch: int) -> int:
-    """Return how many items the published rules have under way: two a node, four for a large batch, as far as there are.
+    """Return how many items the published rules have under way: two a node, four for a large batch, never above it.
 
     Args:
         nodes: Nodes that work.
