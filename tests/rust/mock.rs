@@ -144,7 +144,10 @@ fn completions_embeddings_models_and_health_answer() {
     assert_eq!(client.get("/health").status, 200);
     assert_eq!(client.get("/nowhere").status, 404);
     let truth = client.get("/truth").json();
-    assert_eq!(truth["endpoints"], json!({"chat": 0, "completions": 1, "embeddings": 1}));
+    assert_eq!(
+        truth["endpoints"],
+        json!({"chat": 0, "completions": 1, "embeddings": 1, "ollama_chat": 0, "ollama_generate": 0, "ollama_embed": 0})
+    );
     assert!(truth.get("rows").is_none());
     client.post("/truth/reset", "", &json!({}));
     assert_eq!(client.answer().status, 200);
