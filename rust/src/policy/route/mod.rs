@@ -8,9 +8,12 @@ mod speed;
 
 use serde::{Deserialize, Serialize};
 
-pub use node::{NodeView, Spent};
+use super::ConfigError;
+use super::config::{positive, seconds, share, whole};
+use super::node::{MOST, bit};
 use node::Node;
-pub use speed::SPREAD;
+pub use node::NodeView;
+pub(super) use node::Spent;
 
 /// One node, as it is known when a batch begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,11 +56,29 @@ pub struct RouteConfig {
     pub spread: Spread,
     /// Seconds in which what was seen of a node's speed loses half of its weight.
     pub half_life_s: f64,
+    /// Copies at the end of a batch: at most this share of the items, and one a node.
+    pub copies: f64,
 }
 
 impl Default for RouteConfig {
     fn default() -> Self {
-        Self { nodes: vec![NodeConfig::default()], spread: Spread::Auto, half_life_s: 60.0 }
+        Self { nodes: vec![NodeConfig::default()], spread: Spread::Auto, half_life_s: 60.0, copies: 0.2 }
+    }
+}
+
+impl RouteConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        whole("route.nodes", u32::try_from(self.nodes.len()).unwrap_or(u32::MAX), 1, u32::from(MOST))?;
+        for node in &self.nodes {
+            whole("route.nodes.slots", u32::from(node.slots), 1, SLOTS_MOST)?;
+            node.service_s.map_or(Ok(()), |s| seconds("route.nodes.service_s", s))?;
+            positive("route.nodes.weight", node.weight, false)?;
+        }
+        if let Spread::Fastest(most) = self.spread {
+            whole("route.spread.fastest", u32::from(most), 1, u32::from(MOST))?;
+        }
+        share("route.copies", self.copies, true)?;
+        seconds("route.half_life_s", self.half_life_s)
     }
 }
 
@@ -66,60 +87,71 @@ impl Default for RouteConfig {
 const AGAIN: f64 = 0.1;
 const AGAIN_LEAST_NS: f64 = 1e6;
 
+/// The most items that one node works on at the same time.
+const SLOTS_MOST: u32 = 10_000;
+
+/// Live copies of an item beside its first attempt.
+pub(super) const COPIES: u32 = 2;
+
 /// Chooses nodes. A function of what it is told, and of nothing else.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub(super) struct Route {
     nodes: Vec<Node>,
     spread: Spread,
+    copies: f64,
     /// The nodes by speed, the fastest first; made anew for each choice.
     order: Vec<(f64, u16)>,
 }
 
 impl Route {
     /// For these nodes, none of which is at work.
-    pub fn new(config: &RouteConfig) -> Self {
+    pub(super) fn new(config: &RouteConfig) -> Self {
         let half_life = (config.half_life_s * 1e9) as u64;
         let nodes: Vec<Node> = config.nodes.iter().map(|node| Node::new(node, half_life)).collect();
         let order = Vec::with_capacity(nodes.len());
-        Self { nodes, spread: config.spread, order }
+        Self { nodes, spread: config.spread, copies: config.copies, order }
     }
 
-    /// How many nodes there are, working or not.
-    pub fn count(&self) -> u16 {
-        self.nodes.len() as u16
+    /// Whether another copy may be paid for, after so many items and copies were started.
+    pub(super) fn affords(&self, items: u64, copies: u64) -> bool {
+        (copies as f64) < self.copies * items as f64 + self.nodes.len() as f64
     }
 
     /// An attempt at `item` has started on `node`.
-    pub fn started(&mut self, now: u64, node: u16, item: u32) {
+    pub(super) fn started(&mut self, now: u64, node: u16, item: u32) {
         self.nodes[usize::from(node)].started(now, item);
     }
 
     /// The attempt at `item` on `node` has ended.
-    pub fn ended(&mut self, now: u64, node: u16, item: u32, spent: Spent) {
+    pub(super) fn ended(&mut self, now: u64, node: u16, item: u32, spent: Spent) {
         let fastest = self.fastest_ns(now);
         self.nodes[usize::from(node)].ended(now, item, spent, fastest);
     }
 
     /// Take a node out, or in again: its circuit breaker or its health check says so.
-    pub fn set_up(&mut self, node: u16, up: bool) {
+    pub(super) fn set_up(&mut self, node: u16, up: bool) {
         self.nodes[usize::from(node)].up = up;
     }
 
-    /// The node for the next of `waiting` items, where one should take it now. `not` is the node that the item has just
-    /// failed on: another takes it if there is one.
-    pub fn choose(&mut self, now: u64, waiting: u32, not: Option<u16>) -> Option<u16> {
+    /// The node for the next of `waiting` items, where one should take it now. `failed` are the nodes, as bits, that the item
+    /// has failed on: another one takes it, if there is any that works.
+    pub(super) fn choose(&mut self, now: u64, waiting: u32, failed: u64) -> Option<u16> {
         let best = self.sort(now);
-        let alone = self.order.iter().all(|&(_, node)| Some(node) == not);
+        let no_other = self.order.iter().all(|&(_, node)| failed & bit(node) != 0);
         let all = self.spread != Spread::Auto;
         self.order.iter().copied().find_map(|(takes, node)| {
-            let free = self.nodes[usize::from(node)].is_free(now) && (alone || Some(node) != not);
-            (free && (all || self.is_worth_it(now, node, takes, best, waiting))).then_some(node)
+            let free = self.nodes[usize::from(node)].is_free(now) && (no_other || failed & bit(node) == 0);
+            let rest = if no_other { 0 } else { failed };
+            (free && (all || self.is_worth_it(now, (node, takes), best, waiting, rest))).then_some(node)
         })
     }
 
     /// The item that is most worth a copy, and the node that has time for it. Only for when nothing waits. `may` says of an
     /// item whether it may have one more.
-    pub fn choose_copy(&mut self, now: u64, may: impl Fn(u32) -> bool) -> Option<(u32, u16)> {
+    pub(super) fn choose_copy(&mut self, now: u64, may: impl Fn(u32) -> bool) -> Option<(u32, u16)> {
+        if self.spread != Spread::Auto {
+            return None;
+        }
         self.sort(now);
         let best = self.order.first()?.0;
         self.order.iter().copied().find_map(|(takes, node)| {
@@ -130,16 +162,17 @@ impl Route {
     }
 
     /// When to ask again if nothing happens before.
-    pub fn again_at(&mut self, now: u64) -> Option<u64> {
-        let best = self.sort(now);
-        let pause = best.is_finite().then(|| now + (best * AGAIN).max(AGAIN_LEAST_NS) as u64);
+    pub(super) fn again_at(&self, now: u64) -> Option<u64> {
+        let best = self.fastest_ns(now);
+        let waits = self.spread == Spread::Auto && best.is_finite() && self.nodes.iter().any(|node| node.is_free(now));
+        let pause = waits.then(|| now + (best * AGAIN).max(AGAIN_LEAST_NS) as u64);
         let held = self.nodes.iter().filter_map(|node| node.held(now)).min();
         pause.into_iter().chain(held).min()
     }
 
     /// What is known of a node.
-    pub fn view(&self, node: u16) -> NodeView {
-        self.nodes[usize::from(node)].view()
+    pub(super) fn view(&self, node: u16) -> Option<NodeView> {
+        self.nodes.get(usize::from(node)).map(Node::view)
     }
 
     /// Put the nodes that may work in order of what the next item would take there, and return the least time known
@@ -163,12 +196,13 @@ impl Route {
 
     /// Whether `node`, which takes so long, would have an item done before the others are through with all of them. Nobody knows
     /// the speed of a node that hasn't finished anything: it is tried while there is more to do than one item's worth.
-    fn is_worth_it(&self, now: u64, node: u16, takes: f64, best: f64, waiting: u32) -> bool {
+    /// Nodes that are `out` don't count: the item can't go there.
+    fn is_worth_it(&self, now: u64, (node, takes): (u16, f64), best: f64, waiting: u32, out: u64) -> bool {
         if best.is_infinite() {
             return true;
         }
         let mut others = 0.0;
-        for &(time, other) in &self.order {
+        for &(time, other) in self.order.iter().filter(|(_, other)| out & bit(*other) == 0) {
             let there = &self.nodes[usize::from(other)];
             others += there.ends_within(now, takes, time, best, other == node);
             if others >= f64::from(waiting) {
@@ -182,14 +216,13 @@ impl Route {
     fn last_to_end(&self, now: u64, best: f64, here: &Node, may: &impl Fn(u32) -> bool) -> Option<(u32, f64)> {
         let flights = self.nodes.iter().flat_map(Node::flights);
         let others = flights.map(|f| f.item).filter(|&item| may(item) && !here.flights().any(|h| h.item == item));
-        others
-            .map(|item| (item, self.ends_in(now, best, item)))
-            .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
+        others.map(|item| (item, self.ends_in(now, best, item))).max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
     }
 
     /// In how long the first of an item's copies ends.
     fn ends_in(&self, now: u64, best: f64, item: u32) -> f64 {
-        let copies = self.nodes.iter().flat_map(|node| node.flights().map(move |f| (f, node))).filter(|(f, _)| f.item == item);
+        let copies =
+            self.nodes.iter().flat_map(|node| node.flights().map(move |f| (f, node))).filter(|(f, _)| f.item == item);
         copies.map(|(f, node)| node.left_ns(now, f, best)).fold(f64::INFINITY, f64::min)
     }
 }

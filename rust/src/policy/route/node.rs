@@ -5,7 +5,7 @@ use super::speed::Speed;
 
 /// How an attempt's time on a node was spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spent {
+pub(in super::super) enum Spent {
     /// It was answered.
     Served,
     /// It failed: the time says nothing of how fast the node is.
@@ -19,12 +19,17 @@ pub enum Spent {
 pub struct NodeView {
     /// Seconds an item takes, if any was seen.
     pub service_s: Option<f64>,
+    /// Items it works on.
     pub in_flight: u32,
+    /// Attempts that it answered.
     pub served: u64,
+    /// Attempts that failed there, were pushed back or timed out.
     pub failed: u64,
+    /// Attempts that were given up, because another was first or nobody wanted them.
     pub dropped: u64,
     /// Failures since the last answer.
     pub failures_in_a_row: u32,
+    /// Whether it takes calls.
     pub up: bool,
 }
 
@@ -52,6 +57,8 @@ pub(super) struct Node {
 /// What a failure costs while no node's speed is known, doubled with each in a row up to this many times.
 const FAILURE_NS: f64 = 50e6;
 const FAILURE_DOUBLINGS: u32 = 10;
+/// How many times longer a node is taken to need for each failure in a row.
+const FAILURE_FACTOR: f64 = 4.0;
 
 impl Node {
     pub(super) fn new(config: &NodeConfig, half_life_ns: u64) -> Self {
@@ -119,12 +126,13 @@ impl Node {
     }
 
     /// What the next item takes here, in ns. A node that has finished nothing is as fast as the fastest, until what it has
-    /// been at says otherwise.
+    /// been at says otherwise. One that has just failed is taken to need several tries.
     pub(super) fn takes_ns(&self, now: u64, fastest_ns: f64) -> f64 {
-        self.known_ns(now).unwrap_or_else(|| {
+        let one = self.known_ns(now).unwrap_or_else(|| {
             let age = self.oldest_ns(now) as f64 * 2.0;
             if fastest_ns.is_finite() { age.max(fastest_ns) } else { age }
-        })
+        });
+        one * FAILURE_FACTOR.powi(self.failures_in_a_row.min(FAILURE_DOUBLINGS) as i32)
     }
 
     /// How much longer one of its items takes, in ns.

@@ -3,7 +3,7 @@
 use std::f64::consts::{FRAC_1_SQRT_2, LN_2};
 
 /// How much the times of one node scatter before any was seen: the standard deviation of their logarithm.
-pub const SPREAD: f64 = 0.3;
+const SPREAD: f64 = 0.3;
 
 /// How many observations the prior spread weighs as much as.
 const SPREAD_WEIGHT: f64 = 4.0;
@@ -17,7 +17,7 @@ const DROPPED: f64 = 1.5;
 
 /// The time a node takes for an item, as a lognormal whose memory halves every half-life.
 #[derive(Clone, Debug)]
-pub struct Speed {
+pub(super) struct Speed {
     half_life_ns: f64,
     /// How many observations are remembered, decayed.
     weight: f64,
@@ -32,28 +32,28 @@ pub struct Speed {
 
 impl Speed {
     /// Nothing is known yet.
-    pub fn unknown(half_life_ns: u64) -> Self {
+    pub(super) fn unknown(half_life_ns: u64) -> Self {
         Self { half_life_ns: half_life_ns as f64, weight: 0.0, mean: 0.0, squares: 0.0, at: 0, surprised: 0 }
     }
 
     /// An earlier batch has measured a mean of `service_ns`; it weighs as much as `weight` observations.
-    pub fn remembered(half_life_ns: u64, service_ns: f64, weight: f64) -> Self {
+    pub(super) fn remembered(half_life_ns: u64, service_ns: f64, weight: f64) -> Self {
         let mean = service_ns.ln() - SPREAD * SPREAD / 2.0;
         Self { weight, mean, squares: weight * SPREAD * SPREAD, ..Self::unknown(half_life_ns) }
     }
 
     /// Whether anything was ever seen.
-    pub fn is_known(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         self.weight > 0.0
     }
 
     /// An item was served in `service_ns`.
-    pub fn served(&mut self, now: u64, service_ns: u64) {
+    pub(super) fn served(&mut self, now: u64, service_ns: u64) {
         self.observe(now, service_ns as f64);
     }
 
     /// An item was dropped unfinished after `elapsed_ns`: that tells something only if it is longer than it should have been.
-    pub fn dropped(&mut self, now: u64, elapsed_ns: u64) {
+    pub(super) fn dropped(&mut self, now: u64, elapsed_ns: u64) {
         let elapsed = elapsed_ns as f64;
         if self.mean_ns().is_none_or(|mean| elapsed > mean) {
             self.observe(now, elapsed * DROPPED);
@@ -61,13 +61,13 @@ impl Speed {
     }
 
     /// The mean time of an item, in ns.
-    pub fn mean_ns(&self) -> Option<f64> {
+    pub(super) fn mean_ns(&self) -> Option<f64> {
         let sd = self.deviation();
         self.is_known().then(|| (self.mean + sd * sd / 2.0).exp())
     }
 
     /// How much longer an item is expected to take that has been running for `elapsed_ns`.
-    pub fn left_ns(&self, elapsed_ns: u64) -> Option<f64> {
+    pub(super) fn left_ns(&self, elapsed_ns: u64) -> Option<f64> {
         // The mean itself is only known to so much: few observations widen what may still come.
         let sd = self.deviation() * (1.0 + 1.0 / self.weight.max(0.5)).sqrt();
         self.is_known().then(|| left_of_lognormal(self.mean, sd, elapsed_ns as f64))
@@ -75,7 +75,7 @@ impl Speed {
 
     /// What the next item will take, while one is under way since `elapsed_ns`: what takes far too long says that the node has
     /// become slow, before it says so by ending.
-    pub fn next_ns(&self, elapsed_ns: u64) -> Option<f64> {
+    pub(super) fn next_ns(&self, elapsed_ns: u64) -> Option<f64> {
         let mean = self.mean_ns()?;
         let elapsed = (elapsed_ns as f64).max(1.0);
         let off = (elapsed.ln() - self.mean) / self.deviation();
@@ -140,8 +140,16 @@ fn left_of_lognormal(mean: f64, sd: f64, elapsed: f64) -> f64 {
 /// The share of a standard normal above `x`, to 1.2e-7 of itself (a rational approximation of erfc, Numerical Recipes 6.2).
 fn above(x: f64) -> f64 {
     const TERMS: [f64; 10] = [
-        0.170_872_77, -0.822_152_23, 1.488_515_87, -1.135_203_98, 0.278_868_07, -0.186_288_06, 0.096_784_18,
-        0.374_091_96, 1.000_023_68, -1.265_512_23,
+        0.170_872_77,
+        -0.822_152_23,
+        1.488_515_87,
+        -1.135_203_98,
+        0.278_868_07,
+        -0.186_288_06,
+        0.096_784_18,
+        0.374_091_96,
+        1.000_023_68,
+        -1.265_512_23,
     ];
     let z = (x * FRAC_1_SQRT_2).abs();
     let t = 1.0 / (1.0 + 0.5 * z);
@@ -168,7 +176,9 @@ mod tests {
 
     #[test]
     fn the_tail_of_the_normal_is_the_tables() {
-        for (x, share) in [(0.0, 0.5), (1.0, 0.158_655_254), (1.96, 0.024_997_895), (-1.0, 0.841_344_746), (4.0, 3.167_124e-5)] {
+        for (x, share) in
+            [(0.0, 0.5), (1.0, 0.158_655_254), (1.96, 0.024_997_895), (-1.0, 0.841_344_746), (4.0, 3.167_124e-5)]
+        {
             assert!((above(x) / share - 1.0).abs() < 1e-6, "{x}: {} {share}", above(x));
         }
     }

@@ -1,0 +1,4 @@
+//! Dispatch in virtual time.
+
+mod draw;
+pub mod nodes;
