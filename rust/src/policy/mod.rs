@@ -10,6 +10,7 @@ mod breaker;
 mod buckets;
 mod config;
 mod event;
+mod flights;
 mod hedge;
 mod items;
 mod limit;
@@ -25,6 +26,7 @@ mod retry;
 mod route;
 mod rows;
 mod slots;
+mod survival;
 mod totals;
 mod trace;
 
