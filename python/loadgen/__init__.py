@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from loadgen.session.plan import Plan
     from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk, Usage
     from loadgen.session.strategy import (
+        AdaptiveStrategy,
         BurstStrategy,
         ConcurrencyStrategy,
         LoadStrategy,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AdaptiveStrategy",
     "BenchmarkSession",
     "BurstStrategy",
     "ConcurrencyStrategy",
@@ -180,6 +182,7 @@ _ROOMS = {
     "loadgen.session.plan": ("Plan",),
     "loadgen.session.query": ("Query", "QueryResult", "SampleIssuer", "StreamChunk", "Usage"),
     "loadgen.session.strategy": (
+        "AdaptiveStrategy",
         "BurstStrategy",
         "ConcurrencyStrategy",
         "LoadStrategy",
