@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MetricsError,
         PushBack,
         ReportError,
+        RequestError,
         RunError,
         TargetError,
     )
@@ -116,6 +117,7 @@ __all__ = [
     "Query",
     "QueryResult",
     "ReportError",
+    "RequestError",
     "RunError",
     "SampleIssuer",
     "SampleOrder",
@@ -155,6 +157,7 @@ _ROOMS = {
         "MetricsError",
         "PushBack",
         "ReportError",
+        "RequestError",
         "RunError",
         "TargetError",
     ),

@@ -402,7 +402,7 @@ def plan_of(
     settings = phase.options(run)
     load = load_of(phase.strategy)
     cap = getattr(phase.strategy, "max_concurrency", None) if is_planned(phase.strategy) else None
-    if isinstance(phase.strategy, AdaptiveStrategy) and is_planned(phase.strategy):
+    if is_planned(phase.strategy) and isinstance(phase.strategy, AdaptiveStrategy):
         # Its policy says how many are in flight; how long an attempt may take, the phase.
         cap, load = (
             None,
