@@ -166,7 +166,7 @@ def test_a_batch_cancelled_at_any_moment_leaves_nothing_running(at: int) -> None
 
     async def main(_: Any) -> None:
         dispatcher = loadgen.Dispatcher("hedged", hedge_after=3, max_concurrency=20, seed=at)
-        task = asyncio.ensure_future(dispatcher.arun(rough.call, range(60)))
+        task = asyncio.ensure_future(dispatcher.arun(rough.call, range(200)))
         await asyncio.sleep(at / 2)
         for _ in range(at % 4):
             await asyncio.sleep(0)

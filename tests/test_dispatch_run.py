@@ -8,14 +8,14 @@ import sys
 import textwrap
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import loadgen
-from loadgen.dispatch import attempt
+from loadgen.dispatch import attempt, running
+from loadgen.dispatch import strategy as strategies
 
 WAIT_S = 20.0
 
@@ -42,7 +42,7 @@ def test_an_async_callable_runs_without_a_loop_of_the_callers() -> None:
 
 def test_inside_a_running_loop_the_sync_call_says_what_to_await() -> None:
     async def main() -> None:
-        dispatcher = loadgen.Dispatcher()
+        dispatcher = loadgen.Dispatcher("parallel")
         with pytest.raises(loadgen.DispatchError, match=r"await dispatcher\.arun"):
             dispatcher.run(str, [1])
         with pytest.raises(loadgen.DispatchError, match=r"await dispatcher\.agrid"):
@@ -95,7 +95,7 @@ def test_what_cannot_be_called_with_an_item_is_said_before_anything_is_called() 
     async def stream(item: int) -> Any:
         yield item
 
-    dispatcher = loadgen.Dispatcher()
+    dispatcher = loadgen.Dispatcher("parallel")
     for call in (generator, stream):
         with pytest.raises(loadgen.ConfigError, match="is a generator: a call has one value"):
             dispatcher.run(call, [1])
@@ -118,18 +118,27 @@ def test_a_blocking_callable_that_never_returns_ends_at_its_time_out_and_is_coun
     assert done.abandoned == 1
 
 
-def test_abandoned_threads_are_bounded_and_every_call_still_ends() -> None:
+def test_abandoned_threads_are_bounded_and_every_call_still_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "bounds", lambda _: running.Bounds(threads=3, silence_s=None))
     release = threading.Event()
-    running = Counter[str]()
+    begun: list[int] = []
 
     def call(item: int) -> None:
-        running["now"] += 1
+        begun.append(item)
         release.wait(WAIT_S)
 
-    done = loadgen.Dispatcher("sequential", attempt_timeout=0.005, retry=1).run(call, range(30))
+    done = loadgen.Dispatcher("parallel", attempt_timeout=0.01, retry=1).run(call, range(8))
     release.set()
-    assert len(done.errors) == 30
-    assert done.abandoned == running["now"] == 9
+    assert {type(error) for error in done.errors.values()} == {loadgen.CallTimeoutError}
+    assert len(done.errors) == 8
+    assert (begun, done.abandoned) == ([0, 1, 2], 3)
+
+
+def test_there_are_threads_for_what_is_in_flight_and_as_many_for_what_was_abandoned() -> None:
+    def most(strategy: str, **options: int) -> int:
+        return running.bounds(strategies.read(strategy, options).config(500))["threads"]
+
+    assert (most("sequential"), most("parallel", workers=20), most("hedged", max_concurrency=64)) == (9, 40, 128)
 
 
 def test_a_thread_sees_the_callers_context_and_its_attempt() -> None:

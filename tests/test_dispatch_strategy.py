@@ -89,6 +89,11 @@ def test_the_ceiling_is_the_number_of_items_up_to_a_thousand(items: int | None, 
     assert config("adaptive_ceiling", items, max_concurrency=7)["limit"]["ceiling"] == 7
 
 
+@pytest.mark.parametrize(("items", "ceiling"), [(1, 2), (7, 14), (8, 16), (12, 16), (16, 16), (63, 63)])
+def test_a_small_hedged_batch_has_room_for_copies(items: int, ceiling: int) -> None:
+    assert config("hedged", items)["limit"]["ceiling"] == ceiling
+
+
 def test_the_ceiling_is_what_the_limit_on_open_files_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (100, 4096))
     assert config("adaptive_ceiling", 500)["limit"]["ceiling"] == 36

@@ -116,6 +116,7 @@ def test_who_leaves_takes_nothing_from_the_others_and_the_last_cancels_the_call(
         four = dispatcher.submit(call, "a")
         await asyncio.sleep(1)
         four.cancel()
+        await asyncio.sleep(0)
         again = dispatcher.submit(call, "a")
         assert await again == "a"
         assert ended == ["b cancelled", "a cancelled"]

@@ -208,7 +208,7 @@ def test_cancelling_a_batch_cancels_every_copy_and_starts_nothing_more() -> None
             finally:
                 running.discard(attempt().id)
 
-        task = asyncio.ensure_future(loadgen.Dispatcher("hedged", max_concurrency=4).arun(call, range(100)))
+        task = asyncio.ensure_future(loadgen.Dispatcher("hedged", max_concurrency=8).arun(call, range(6)))
         await asyncio.sleep(10)
         assert len(running) == started == 8
         task.cancel()
@@ -374,9 +374,16 @@ def test_a_callers_own_policy_error_ends_the_batch() -> None:
 
 
 def test_an_interrupt_in_a_callable_ends_the_batch() -> None:
+    cancelled: list[int] = []
+
     async def call(item: int) -> None:
-        await asyncio.sleep(1)
-        raise KeyboardInterrupt
+        if item == 2:
+            raise KeyboardInterrupt
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(item)
 
     with pytest.raises(KeyboardInterrupt):
-        batch(call, range(3))
+        loadgen.Dispatcher("parallel", workers=3).run(call, range(5))
+    assert cancelled == [0, 1]

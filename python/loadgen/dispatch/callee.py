@@ -12,7 +12,7 @@ from loadgen.errors import ConfigError
 
 _CLIENTS = ("openai", "litellm")
 _OWN_RETRIES = ("max_retries", "num_retries")
-_WAY_OUT = "turn them off, e.g. OpenAI(max_retries=0): the dispatcher retries, and has to see each attempt"
+_WAY_OUT = "turn them off (max_retries=0, num_retries=0): the dispatcher retries, and has to see each attempt"
 
 
 class Callee:

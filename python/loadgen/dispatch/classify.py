@@ -96,8 +96,12 @@ class Classifier:
         Raises:
             Exception: Whatever the user's function raises.
         """
-        status = status_of(error)
         headers = headers_of(error)
+        kinds = names_of(error)
+        is_timeout = isinstance(error, TimeoutError) or not _TIMEOUTS.isdisjoint(kinds)
+        # litellm gives those that had no answer a status too: 408 and 500.
+        is_unanswered = is_timeout or not _NETWORK.isdisjoint(kinds)
+        status = 0 if is_unanswered else status_of(error)
         if isinstance(error, PushBack):
             return Ending(Outcome.REJECTED, status, Retryable.YES, headers, error.retry_after)
         said = self._said(error)
@@ -105,8 +109,8 @@ class Classifier:
             return Ending(Outcome.REJECTED, status, Retryable.YES, headers, None if said is True else float(said))
         if said is False and status:  # a failure like any other, whatever its status
             return Ending(Outcome.FAILED, 0, Retryable.YES if _is_passing(status) else Retryable.NO, headers)
-        if status == 0 and _is_timeout(error):
-            return Ending(Outcome.TIMED_OUT, 0, Retryable.YES, headers)
+        if is_unanswered:
+            return Ending(Outcome.TIMED_OUT if is_timeout else Outcome.FAILED, 0, Retryable.YES, headers)
         return Ending(Outcome.FAILED, status, _retryable(error, status, headers), headers)
 
     def _said(self, error: BaseException) -> Any:
@@ -175,10 +179,6 @@ def timed_out(attempts: int) -> CallTimeoutError:
     )
 
 
-def _is_timeout(error: BaseException) -> bool:
-    return isinstance(error, TimeoutError) or not _TIMEOUTS.isdisjoint(names_of(error))
-
-
 def _is_passing(status: int) -> bool:
     return status in (408, 409, 425, 429) or status >= 500
 
@@ -189,6 +189,6 @@ def _retryable(error: BaseException, status: int, headers: dict[str, str] | None
         return Retryable.YES if said == "true" else Retryable.NO
     if status:
         return Retryable.BY_STATUS
-    if isinstance(error, (OSError, asyncio.CancelledError)) or not _NETWORK.isdisjoint(names_of(error)):
+    if isinstance(error, (OSError, asyncio.CancelledError)):
         return Retryable.YES
     return Retryable.NO if isinstance(error, _BUGS) else Retryable.YES

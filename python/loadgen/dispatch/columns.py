@@ -10,7 +10,6 @@ from loadgen.dispatch.current import KINDS
 from loadgen.dispatch.result import AttemptStats, CallStats
 
 _OUTCOMES = ("ok", "rejected", "failed", "timed_out", "stalled", "broken", "cancelled", "lost", "live")
-_TRACED = ("limit", "rate", "in_flight", "hedges")
 
 
 class PolicyColumns:
@@ -39,8 +38,9 @@ class PolicyColumns:
 
     def trace(self) -> dict[str, list[Any]]:
         """Return how limit, rate, calls in flight and hedges changed over time."""
-        times, *others = self._policy.trace()
-        return {"t_s": [ns / 1e9 for ns in times], **dict(zip(_TRACED, others, strict=True))}
+        times, limit, rate, in_flight, hedges = self._policy.trace()
+        seconds = [ns / 1e9 for ns in times]
+        return {"t_s": seconds, "limit": limit, "rate": rate, "in_flight": in_flight, "hedges": hedges}
 
     def _of(self, item: int) -> CallStats:
         queued, _, _, _, winner, limit, rate, backoff = self._policy.item(item)

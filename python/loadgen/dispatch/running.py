@@ -94,9 +94,12 @@ async def _run(options: Options, callee: Callee, items: Sequence[Any], opened: O
         work.queue(driver)
         await work.done()
         wall_s = driver.now() / 1e9
-    finally:
-        abandoned = await driver.leave()
-        watching.end()
+    except GeneratorExit:
+        raise  # the loop is gone: nothing can be awaited any more
+    except BaseException:
+        await _end(driver, watching)
+        raise
+    abandoned = await _end(driver, watching)
     if options.remember is not None and options.strategy == "auto":
         remember.save(options.remember, learned(policy))
     return Batch(
@@ -108,6 +111,13 @@ async def _run(options: Options, callee: Callee, items: Sequence[Any], opened: O
         restored=work.restored,
         abandoned=abandoned,
     )
+
+
+async def _end(driver: Driver, watching: Watching) -> int:
+    try:
+        return await driver.leave()
+    finally:
+        watching.end()
 
 
 def _refused(loop: asyncio.AbstractEventLoop, opened: OpenJournal, work: BatchWork) -> None:
@@ -147,5 +157,5 @@ def bounds(config: str) -> Bounds:
 def learned(policy: _core.Policy) -> dict[str, float]:
     """Return what a policy knows of its endpoint by now: how many calls at once, and the rate, where it met one."""
     rate = next(reversed(policy.trace()[2]), None)
-    limit = {"limit": policy.totals()["limit"]}
+    limit: dict[str, float] = {"limit": policy.totals()["limit"]}
     return limit if rate is None else {**limit, "rate": rate}

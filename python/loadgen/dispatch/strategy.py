@@ -24,6 +24,7 @@ MOST_IN_FLIGHT = 1_000
 """The ceiling where none is given and there are more items (contract: dispatch)."""
 
 _SPARE_DESCRIPTORS = 64
+_COPIES = 8
 _RETRY: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "attempts": ("attempts", values.count32),
     "base": ("base_s", values.duration_or_zero),
@@ -91,7 +92,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: In the core's words, if the options contradict each other.
         """
-        most = self.max_concurrency or min(max(items or MOST_IN_FLIGHT, 1), MOST_IN_FLIGHT, _descriptors())
+        most = self.max_concurrency or min(self._room(items), MOST_IN_FLIGHT, _descriptors())
         overrides = dict(self.overrides)
         if remembered is not None and self.strategy == "auto":
             overrides["remembered"] = dict(remembered)
@@ -99,6 +100,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             return _core.policy_config(self.strategy, most, json.dumps(overrides), profile=self.profile)
         except ValueError as error:
             raise ConfigError(str(error)) from None
+
+    def _room(self, items: int | None) -> int:
+        """Return the ceiling where none is given: the items, and in a small batch room for a copy of each."""
+        if items is None:
+            return MOST_IN_FLIGHT
+        copies = min(items, _COPIES) if self.strategy in ("hedged", "auto") else 0
+        return max(1, items, min(items + copies, 2 * _COPIES))
 
 
 def read(strategy: str | None, given: Mapping[str, Any]) -> Options:
