@@ -226,6 +226,7 @@ class Driver:
 
     def _returned(self, job: Job, value: Any, error: BaseException | None) -> None:
         """Take what a thread's call gave; a coroutine is a call that belonged on the loop."""
+        job.told.catch_up()
         attempt = job.told.id
         if error is not None:
             self._raised(job.told, error)
