@@ -220,6 +220,10 @@ class Driver:
             if is_ours and isinstance(error, asyncio.CancelledError):
                 raise
             if not isinstance(error, (Exception, asyncio.CancelledError)):
+                # An interrupt: it goes on to whoever runs the loop, and nobody asks this task for it.
+                task = asyncio.current_task()
+                assert task is not None
+                task.add_done_callback(lambda done: done.exception())
                 raise
         else:
             self._gave(told, value)
