@@ -140,7 +140,7 @@ def bounds(config: str) -> Bounds:
 
 
 def learned(policy: _core.Policy) -> dict[str, float]:
-    """Return what a policy knows of its endpoint by now: how many calls it bore at once, and its rate, if it met one."""
+    """Return what a policy knows of its endpoint: how many calls it bore at once, and the rate, if it met one."""
     totals = policy.totals()
     most = totals["in_flight_most"]
     if totals["cuts"]:
