@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -28,7 +29,8 @@ def test_a_batch_goes_from_queueing_to_resolution() -> None:
     assert sequential.ended_poll(5 * S, 1) == [(RESOLVE, 1, 1, 0, 0, 0)]
     assert not sequential.is_done()
     sequential.close(5 * S)
-    assert sequential.is_done() and sequential.next_deadline() is None
+    assert sequential.is_done()
+    assert sequential.next_deadline() is None
     assert sequential.item(1) == (0, 0, 7, 0, 1, 2 * S, 0, 0)
     assert sequential.attempts_of(0) == [(0, 0, 0, 0, 200, 0, S, 2 * S, 3, 4)]
     totals = sequential.totals()
@@ -115,9 +117,8 @@ def test_only_a_policy_that_was_asked_to_record_has_a_recording() -> None:
     ],
 )
 def test_what_can_not_be_says_which_value_and_which_rule(make: Callable[[], object], words: str) -> None:
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(ValueError, match=re.escape(words)):
         make()
-    assert words in str(raised.value)
 
 
 def test_an_item_that_was_never_queued_is_an_index_error() -> None:
