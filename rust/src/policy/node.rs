@@ -35,14 +35,14 @@ impl Nodes {
         Self { nodes: vec![node; usize::from(count)] }
     }
 
-    /// Choose where the next call goes: the least busy of those that take calls, one outside `taken` if there is any.
+    /// Choose where the next call goes: the least busy of those that take calls, one outside `avoid` if there is any.
     ///
     /// # Arguments
     /// - `now`: nanoseconds.
-    /// - `taken`: nodes, as bits, that have a copy of the call already.
+    /// - `avoid`: nodes, as bits, that have a copy of the call already, or have failed it.
     /// - `copy`: it is a copy of a live one, and never a probe.
     #[inline]
-    pub(super) fn choose(&self, now: u64, taken: u64, copy: bool) -> Choice {
+    pub(super) fn choose(&self, now: u64, avoid: u64, copy: bool) -> Choice {
         let mut best: Option<(bool, bool, u32, u16)> = None;
         let mut wait: Option<u64> = None;
         let mut dead = 0;
@@ -63,7 +63,7 @@ impl Nodes {
                 }
             };
             // A probe goes first: it is due, and it is one.
-            let rank = (taken & bit(i) != 0, !probe, node.in_flight, i);
+            let rank = (avoid & bit(i) != 0, !probe, node.in_flight, i);
             best = Some(best.map_or(rank, |best| best.min(rank)));
         }
         match best {
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn calls_go_to_the_least_busy_and_copies_elsewhere() {
         let mut nodes = Nodes::new(3, None);
-        let chosen = |nodes: &Nodes, taken, copy| match nodes.choose(0, taken, copy) {
+        let chosen = |nodes: &Nodes, avoid, copy| match nodes.choose(0, avoid, copy) {
             Choice::Node { node, .. } => node,
             other => panic!("{other:?}"),
         };

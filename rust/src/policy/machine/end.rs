@@ -101,14 +101,16 @@ impl Policy {
         let ill = match class {
             None => return Says::Well,
             Some(_) if end.outcome == Outcome::Cancelled => return Says::Nothing,
-            Some(Class::PushBack) => return Says::Busy,
-            // Where the limit can't give way any more, it isn't the load.
-            Some(Class::Overload) if self.limit.can_shrink() => return Says::Busy,
-            Some(Class::Overload) => true,
+            // Where the limit can't give way any more, it isn't the load; nor is it with a 503 that doesn't say until when.
+            Some(Class::Overload) => !self.limit.can_shrink(),
+            Some(Class::PushBack) if end.status == 503 && end.retry_after_ns.is_none() => !self.limit.can_shrink(),
+            Some(Class::PushBack) => false,
             Some(Class::Failure) => end.worth_retrying(),
         };
-        if !ill {
-            return Says::Nothing;
+        match class {
+            Some(Class::PushBack | Class::Overload) if !ill => return Says::Busy,
+            _ if !ill => return Says::Nothing,
+            _ => {}
         }
         let blamed = &mut self.calls[flight.call].blamed;
         let counted = *blamed & bit(flight.node) != 0;

@@ -39,7 +39,8 @@ impl Policy {
             }
         }
         let item = first?;
-        match self.admit(item, 0, false) {
+        let failed_on = self.items.call(item).map_or(0, |slot| self.calls[slot].blamed);
+        match self.admit(item, failed_on, false) {
             Admission::Go { node, probe } => Some(self.start_item(item, node, probe)),
             Admission::Limit => self.hold(first, By::Limit, None),
             Admission::Rate(until) => self.hold(first, By::Rate, Some(until)),
@@ -98,12 +99,13 @@ impl Policy {
         None
     }
 
-    /// Whether a call may start now. Nothing is taken: what is needed is all there, or nothing is held while the rest is awaited.
-    fn admit(&self, item: ItemId, taken: u64, copy: bool) -> Admission {
+    /// Whether a call may start now, on a node outside `avoid` if there is any. Nothing is taken: what is needed is all there,
+    /// or nothing is held while the rest is awaited.
+    fn admit(&self, item: ItemId, avoid: u64, copy: bool) -> Admission {
         if self.flights.used() >= self.limit.permits() {
             return Admission::Limit;
         }
-        let (node, probe) = match self.nodes.choose(self.now, taken, copy) {
+        let (node, probe) = match self.nodes.choose(self.now, avoid, copy) {
             Choice::Node { node, probe } => (node, probe),
             Choice::Wait(until) => return Admission::Node(until),
             Choice::GiveUp => return Admission::GiveUp,
