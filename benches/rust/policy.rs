@@ -24,11 +24,7 @@ fn main() {
     report("fixed limit, all at once", "parallel", r#"{"limit":{"n":256},"breaker":null}"#, 0);
     report("adaptive, hedged, breaker, rates, time limits", "hedged", ALL, 0);
     report("the same, every 20th call silent until its copy answers", "hedged", ALL, 20);
-    for strategy in ["auto"] {
-        if Config::named(strategy, IN_FLIGHT, None, None).is_ok() {
-            report("auto", strategy, r#"{"rates":{"rpm":1e9,"tpm":1e12},"call_timeout_s":600}"#, 20);
-        }
-    }
+    report("auto: gradient, pacer, stragglers, and all of the above", "auto", ALL, 20);
 }
 
 fn report(name: &str, strategy: &str, overrides: &str, silent: u32) {

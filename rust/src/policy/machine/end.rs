@@ -253,17 +253,12 @@ impl Policy {
         call.retry_after = call.retry_after.max(end.retry_after_ns);
         call.hopeless |= !end.worth_retrying();
         if call.live > 0 {
-            // A failed copy never fails a live one: its silence just begins anew.
-            // A copy that failed is none. It is made again at once, but only once: an item may be at fault.
+            // A failed copy never fails a live one: its silence begins anew; but a copy that failed is none, and is made again
+            // without that, though only once: the item may be at fault.
             call.copies = call.live - 1;
-            if !call.remade && self.hedge.replaces() {
-                call.remade = true;
-                call.since = self.flights[call.flights].started;
-                self.watch_silence(slot);
-                self.silent.put_first(slot);
-                return;
-            }
-            call.since = now;
+            let again = !call.remade && self.hedge.replaces();
+            call.remade |= again;
+            call.since = if again { self.flights[call.flights].started } else { now };
             self.watch_silence(slot);
             return;
         }
