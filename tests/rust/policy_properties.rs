@@ -338,8 +338,86 @@ impl Driver {
     }
 }
 
+/// A service of which a share of the attempts stalls, and a share fails at once, by lot.
+#[derive(Clone, Copy, Debug)]
+struct Stalling {
+    items: u32,
+    median_ms: u64,
+    stalls: f64,
+    fails: f64,
+    lot: u64,
+}
+
+impl Stalling {
+    /// A number from 0 to 1 for an attempt. Source: the finaliser of SplitMix64 (Steele, Lea, Flood, 2014).
+    fn draw(&self, attempt: AttemptId, what: u64) -> f64 {
+        let mut z = self.lot.wrapping_add(u64::from(attempt) << 3 | what).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) as f64 / u64::MAX as f64
+    }
+
+    /// How long an attempt takes, and how it ends.
+    fn serve(&self, attempt: AttemptId) -> (u64, End) {
+        let luck = self.draw(attempt, 0);
+        let spread = 0.7 + 0.6 * self.draw(attempt, 1);
+        let ms = self.median_ms as f64 * spread;
+        if luck < self.fails {
+            return (10_000_000, End { outcome: Outcome::Failed, status: 500, ..End::default() });
+        }
+        let stalled = if luck < self.fails + self.stalls { 20.0 } else { 1.0 };
+        ((ms * stalled * 1e6) as u64, End::default())
+    }
+}
+
+impl Driver {
+    /// Run a batch against a service until all is done.
+    fn run(&mut self, service: Stalling) {
+        self.queued = service.items;
+        self.tell(Event::Queued { count: service.items, key: 0, tokens: 0 });
+        self.tell(Event::Closed);
+        self.poll_all();
+        while !self.policy.is_done() {
+            let ends = |attempt: AttemptId| {
+                let started = self.policy.attempts().get(attempt).unwrap().started_ns;
+                started + service.serve(attempt).0
+            };
+            let first = self.live.keys().map(|&attempt| (ends(attempt), attempt)).min();
+            let due = self.policy.next_deadline().unwrap_or(u64::MAX);
+            match first {
+                Some((at, attempt)) if at <= due => {
+                    self.now = at;
+                    self.ended(attempt, service.serve(attempt).1);
+                }
+                _ => {
+                    assert!(due < u64::MAX, "something is left, and nothing is due");
+                    self.now = due;
+                    self.poll_all();
+                }
+            }
+        }
+    }
+}
+
+fn stalling() -> impl Strategy<Value = Stalling> {
+    (20..200u32, 50..5_000u64, 0.0..0.5f64, 0.0..0.1f64, any::<u64>())
+        .prop_map(|(items, median_ms, stalls, fails, lot)| Stalling { items, median_ms, stalls, fails, lot })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn copies_stay_within_their_bounds_however_much_stalls(
+        strategy in prop_oneof![1 => Just("hedged"), 3 => Just("auto")], most in 4..80u32, service in stalling()
+    ) {
+        let mut driver = Driver::new(Config::named(strategy, most, None, None).unwrap());
+        driver.run(service);
+        prop_assert_eq!(driver.resolved.len() as u32, service.items);
+        // All that could go wrong with an item is four failures in a row.
+        let totals = driver.policy.totals();
+        prop_assert!(totals.ok + totals.failed + totals.timed_out == totals.queued, "{:?}", totals);
+    }
 
     #[test]
     fn permits_never_leak_and_every_item_resolves_once(config in config(), deeds in prop::collection::vec(deed(), 0..160)) {
