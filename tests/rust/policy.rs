@@ -417,3 +417,17 @@ fn a_remembered_limit_is_where_the_next_run_begins() {
     let (_, first) = Driver::queued("adaptive_ceiling", 64, r#"{"remembered":{"limit":9}}"#, 64);
     assert_eq!(started(&first).len(), 9);
 }
+
+#[test]
+fn a_copy_that_failed_is_made_again_at_once_but_only_once() {
+    let (mut driver, _) = Driver::queued("auto", 8, r#"{"limit":{"kind":"fixed","n":10},"pacer":null}"#, 8);
+    (0..6).for_each(|attempt| drop(driver.ok(S, attempt)));
+    let mut copies = Vec::new();
+    while copies.len() < 2 {
+        copies.extend(started(&driver.wait()));
+    }
+    assert_eq!(copies, [(8, 6, AttemptKind::Hedge), (9, 7, AttemptKind::Hedge)]);
+    // The other call is silent for less long by now: this one must not stand behind it.
+    assert_eq!(started(&driver.fail(driver.now, 8, 500)), [(10, 6, AttemptKind::Hedge)]);
+    assert_eq!(started(&driver.fail(driver.now, 10, 500)), []);
+}
