@@ -10,7 +10,9 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -404,6 +406,14 @@ def test_closing_is_final_and_can_be_repeated(path: Path) -> None:
         journal.finished("a", 1)
 
 
+def wait_for(holds: Callable[[], bool], most_s: float = 60.0) -> None:
+    """Wait until something holds, or fail."""
+    end = time.monotonic() + most_s
+    while not holds():
+        assert time.monotonic() < end, "it never came to hold"
+        time.sleep(0.01)
+
+
 KILLED = """
 import sys
 from loadgen.dispatch.journal import Journal
@@ -423,12 +433,14 @@ def called_until(path: Path, most: int) -> list[str]:
     """Run the batch in a process of its own, kill it in the middle of a call, and return what it called."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     called: list[str] = []
+    size = path.stat().st_size if path.exists() else 1000  # the head is shorter
     with subprocess.Popen([sys.executable, "-c", KILLED, path], **pipes) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         for line in child.stdout:
             called.append(line.strip())
             if len(called) == most:
+                wait_for(lambda: path.stat().st_size > size)  # a busy disk may not have begun yet
                 child.send_signal(signal.SIGKILL)
                 break
             if called[-1] != "end":

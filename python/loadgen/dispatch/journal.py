@@ -114,7 +114,7 @@ class OpenJournal:
         if reader.head is not None:
             _check_config(reader.head, config, path)
         self._found = _finished(reader)
-        self.restorable = sum(map(len, self._found.values()))
+        self.restorable = sum(1 if isinstance(places, int) else len(places) for places in self._found.values())
         """How many finished calls the file holds that no item was given yet."""
         self.damaged = reader.damaged
         """Lines that can't be read: their calls are made again."""
@@ -166,13 +166,17 @@ class OpenJournal:
         if not self._found:
             return None
         key = self._key_of(item)
-        lines = self._found.get(key)
-        if lines is None:
+        places = self._found.get(key)
+        if places is None:
             return None
-        line = lines.pop(0)
-        if not lines:
+        if isinstance(places, int) or len(places) == 1:
             del self._found[key]
+        place = places if isinstance(places, int) else places.pop(0)
         self.restorable -= 1
+        try:
+            line = journal_file.line_at(self._handle, place)
+        except OSError as error:
+            raise ConfigError(f"can't read the journal {self.path}: {error.strerror or error}") from None
         return Entry(self._value(line), line.stats)
 
     def finished(self, item: Any, value: Any, stats: dict[str, Any] | None = None) -> None:
@@ -320,11 +324,17 @@ def _short(value: Json) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def _finished(reader: Reader) -> dict[str, list[Line]]:
-    found: dict[str, list[Line]] = {}
-    for line in reader.lines():
-        if line.value is not msgspec.UNSET:
-            found.setdefault(line.key, []).append(line)
+def _finished(reader: Reader) -> dict[str, int | list[int]]:
+    """Return where the lines of finished calls stand, by key: values stay in the file until they are asked for."""
+    found: dict[str, int | list[int]] = {}
+    for line, place in reader.lines():
+        if line.value is msgspec.UNSET:
+            continue
+        before = found.setdefault(line.key, place)
+        if isinstance(before, list):
+            before.append(place)
+        elif before != place:
+            found[line.key] = [before, place]
     return found
 
 
