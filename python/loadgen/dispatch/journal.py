@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -117,7 +118,14 @@ class OpenJournal:
         self.restorable = sum(1 if isinstance(places, int) else len(places) for places in self._found.values())
         """How many finished calls the file holds that no item was given yet."""
         self.damaged = reader.damaged
-        """Lines that can't be read: their calls are made again."""
+        """Lines that can't be read: their calls are made again. A warning says so."""
+        if reader.damaged:
+            lines = "1 line" if reader.damaged == 1 else f"{reader.damaged:,} lines"
+            warnings.warn(
+                f"{lines} of the journal {path} can't be read; what they told of is called again",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         self._writer = Writer(handle, path, _ready(handle, reader, config, path))
 
     def __enter__(self) -> Self:
