@@ -149,6 +149,15 @@ def test_a_type_as_codec_brings_its_values_back(path: Path) -> None:
         assert opened.restore(["a"])[0].value == Answer("x", sure=False)
 
 
+def test_what_opens_it_may_bring_a_codec_and_the_journals_own_wins(path: Path) -> None:
+    with Journal(path).open(codec=Answer) as opened:
+        opened.finished("a", Answer("x"))
+    with Journal(path).open(codec=Answer) as opened:
+        assert opened.restore(["a"])[0].value == Answer("x", sure=True)
+    with Journal(path, codec=dict).open(codec=Answer) as opened:
+        assert opened.restore(["a"])[0].value == {"text": "x", "sure": True}
+
+
 def test_a_users_codec_is_used_both_ways_and_its_failure_is_named(path: Path) -> None:
     with Journal(path, codec=Codec(lambda value: value.hex(), bytes.fromhex)).open() as opened:
         opened.finished("a", b"\x00\xff")

@@ -67,22 +67,24 @@ class Journal:
     ) -> None:
         self.path = Path(path)
         self._key = key
-        self._codec = codec if codec is None or isinstance(codec, Codec) else _codec_of(codec)
+        self._codec = _codec(codec)
         self._config = dict(config or {})
 
-    def open(self, config: Mapping[str, Json] | None = None) -> OpenJournal:
+    def open(self, config: Mapping[str, Json] | None = None, codec: Codec | type | None = None) -> OpenJournal:
         """Lock the file, read what finished, and get ready to append.
 
         Args:
-            config: What decides the values beside the journal's own, such as the model; never a secret.
+            config: What decides the values, such as the model; never a secret. The journal's own wins over it.
+            codec: For the values, where the journal has none of its own.
 
         Raises:
             ConfigError: If the file can't be used, another batch writes it, or it is of another configuration.
         """
         wanted = _plain_config({**(config or {}), **self._config})
+        used = self._codec if self._codec is not None else _codec(codec)
         handle = journal_file.open_locked(self.path)
         try:
-            return OpenJournal(handle, self.path, wanted, self._key, self._codec)
+            return OpenJournal(handle, self.path, wanted, self._key, used)
         except BaseException:
             os.close(handle)
             raise
@@ -272,8 +274,10 @@ class OpenJournal:
             ) from error
 
 
-def _codec_of(kind: Any) -> Codec:
-    return Codec(msgspec.to_builtins, lambda value: msgspec.convert(value, kind))
+def _codec(given: Any) -> Codec | None:
+    if given is None or isinstance(given, Codec):
+        return given
+    return Codec(msgspec.to_builtins, lambda value: msgspec.convert(value, given))
 
 
 def _digest(item: Any) -> str:
