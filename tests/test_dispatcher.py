@@ -130,6 +130,14 @@ def test_what_raises_to_the_end_is_an_unknown_with_its_reason_and_shifts_nothing
         done.errors[0] = ValueError()
 
 
+def test_an_error_holds_the_callables_frames_and_none_of_the_batchs() -> None:
+    async def call(item: int) -> int:
+        raise ValueError("poison")
+
+    trace = batch(call, [1], retry=1).errors[0].__traceback__
+    assert (trace.tb_frame.f_code.co_name, trace.tb_next) == ("call", None)
+
+
 def test_none_is_a_value() -> None:
     async def call(item: int) -> None:
         return None
