@@ -22,7 +22,8 @@ _ITEMS = 100
 
 
 def _simulate(strategy: tuple[str, ...], as_json: bool, policy: str | None, **given: str | None) -> int:
-    from loadgen.dispatch import simulate, strategy as strategies
+    from loadgen.dispatch import simulate
+    from loadgen.dispatch import strategy as strategies
 
     service = _service(given["service"], given["run"])
     items = _read("items", given, values.count32)
