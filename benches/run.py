@@ -20,6 +20,7 @@ from pathlib import Path
 
 from harness import (
     dispatch_asyncio,
+    dispatch_native,
     end,
     event_load,
     events,
@@ -64,6 +65,7 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "metrics-tick": live_metrics.ticking,
     "dispatch-asyncio": dispatch_asyncio.calls,
     "dispatch-memory": dispatch_asyncio.memory,
+    "dispatch-cancel": dispatch_native.cancelled,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }
