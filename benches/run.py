@@ -20,6 +20,7 @@ from pathlib import Path
 
 from harness import (
     dispatch_asyncio,
+    dispatch_native,
     dispatch_sim,
     end,
     event_load,
@@ -65,6 +66,7 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "metrics-tick": live_metrics.ticking,
     "dispatch-asyncio": dispatch_asyncio.calls,
     "dispatch-memory": dispatch_asyncio.memory,
+    "dispatch-cancel": dispatch_native.cancelled,
     "dispatch-sim": dispatch_sim.regimes,
     "wheel": package.wheel,
     "deps": package.dependencies,
