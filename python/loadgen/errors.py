@@ -34,6 +34,10 @@ class RunError(LoadgenError, RuntimeError):
     """A run that began and could not be carried on."""
 
 
+class DispatchError(LoadgenError, RuntimeError):
+    """A dispatch that can't be made or carried on, or an experiment that can't be trusted."""
+
+
 class EventError(LoadgenError, RuntimeError):
     """A stream of events that can't be opened, or is used where or when it can't be. The run isn't touched by it."""
 

@@ -1,0 +1,1 @@
+"""Dispatch of many calls at once."""
