@@ -91,4 +91,6 @@ async def call(
 
 
 def _words(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):  # the package's tasks give one around whatever went wrong
+        error = error.exceptions[0]
     return " ".join(str(error).split()) or type(error).__name__

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK, _FAINT = "#2b2f36", "#d9dde3"
-_STYLE: dict[str, Any] = {
+_STYLE = {
     "font.size": 10,
     "axes.edgecolor": _FAINT,
     "axes.labelcolor": _INK,
@@ -108,7 +108,7 @@ def draw(records: Sequence[Record], summary: Summary, settings: Settings, direct
     drawn = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with rc_context(_STYLE):
+        with rc_context(cast(Any, _STYLE)):  # its stub lists every key as a literal
             for name, plot in _PLOTS.items():
                 figure = Figure(layout="constrained")
                 if plot(figure, data):
@@ -141,25 +141,26 @@ def _walls(figure: Figure, data: _Data) -> bool:
                 axes.plot(x, row.published_s, "D", ms=4, mfc="white", mec=_INK, mew=1, label=label, zorder=4)
                 published = True
     axes.set_yscale("log")
+    axes.set_ylim(bottom=_below(row.wall.min for row in data.summary.rows if row.wall is not None))
     axes.set_ylabel("wall, s (mean, 95 % interval)")
     _scenario_axis(axes, data)
     axes.set_title(f"Wall time of a grid · {data.summary.callee}", loc="left")
-    _legend(axes)
+    _legend(figure, axes)
     return True
 
 
-def _whiskers(axes: Axes, x: float, stats: Stats) -> None:
+def _whiskers(axes: Axes, x: float, stats: Stats, colour: str = _INK) -> None:
     if stats.ci95 is None:
         return
     low, high = stats.ci95
-    # A logarithmic axis has no place for an end below 0, which few and unequal runs give: it is drawn from the least run.
+    # A logarithmic axis has no place below 0, where few and unequal runs may put an end: it stays at the least run.
     low = low if low > 0 else stats.min
     axes.errorbar(
         x,
         stats.mean,
         [[max(0.0, stats.mean - low)], [max(0.0, high - stats.mean)]],
         fmt="none",
-        ecolor=_INK,
+        ecolor=colour,
         elinewidth=0.9,
         capsize=1.8,
     )
@@ -178,24 +179,25 @@ def _speedups(figure: Figure, data: _Data) -> bool:
     order = sorted(found, key=lambda pair: pair[0])
     figure.set_size_inches(max(6.0, 0.62 * len(order) + 3), 4.6)
     axes = figure.add_subplot()
-    for strategy in data.others:
+    for n, strategy in enumerate(data.others):
+        aside = 0.12 * (n - (len(data.others) - 1) / 2)
         points = [
-            (at, row.speedup)
+            (at + aside, row.speedup)
             for at, (_, scenario) in enumerate(order)
             if (row := data.row(scenario, strategy)) is not None and row.speedup is not None
         ]
-        xs = [at for at, _ in points]
-        axes.plot(xs, [s.mean for _, s in points], "o-", ms=4, color=strategy.colour, label=strategy.label)
-        ends = [s.ci95 if s.ci95 is not None else (s.mean, s.mean) for _, s in points]
-        lows = [max(low, s.min * 0.5) for (low, _), (_, s) in zip(ends, points, strict=True)]
-        axes.fill_between(xs, lows, [high for _, high in ends], color=strategy.colour, alpha=0.12, lw=0)
+        label = strategy.label
+        axes.plot([x for x, _ in points], [s.mean for _, s in points], "o-", ms=4, color=strategy.colour, label=label)
+        for x, speedup in points:
+            _whiskers(axes, x, speedup, strategy.colour)
     axes.axhline(1, color=_INK, lw=0.8, ls=":")
-    _ratio_axis(axes)
+    axes.set_yscale("log")
+    _plain(axes.yaxis)
     axes.set_ylabel(f"times faster than {data.summary.baseline}")
     axes.set_xticks(range(len(order)), [f"{scenario}\n{calls}" for calls, scenario in order])
     axes.set_xlabel("scenario, and its number of calls")
     axes.set_title("Speed-up, paired by run · mean, 95 % interval", loc="left")
-    _legend(axes)
+    _legend(figure, axes)
     return True
 
 
@@ -226,12 +228,12 @@ def _calls(figure: Figure, data: _Data) -> bool:
             axes.plot(row.per_call.p95, at, "|", ms=16, mew=2, color=_INK, label="p95" if at == 1 else None)
     axes.axvline(CLAIM_S, color="#b3261e", lw=1, ls="--", label=f"claimed p95 with hedging, {CLAIM_S:g} s")
     axes.set_xscale("log")
-    _seconds(axes.xaxis)
+    _plain(axes.xaxis)
     axes.set_yticks(range(1, len(seconds) + 1), [strategy.label for strategy in data.strategies])
     axes.invert_yaxis()
     axes.set_xlabel("seconds of one call · box 25–75 %, whiskers 1–99 %")
     axes.set_title("Single calls", loc="left")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=2)
+    _legend(figure, axes)
     return True
 
 
@@ -282,7 +284,7 @@ def _phases(figure: Figure, data: _Data) -> bool:
             values = {name: getattr(row.phases, name) / divisor for name in phases}
             whole = sum(values.values()) or 1.0
             for name, (label, colour) in phases.items():
-                axes.barh(at, values[name] / whole, 0.62, left=left, color=colour, label=label)
+                axes.barh(at, values[name] / whole, 0.62, left=left, color=colour, label=label if at == 0 else None)
                 left += values[name] / whole
             axes.text(1.02, at, f"{whole:.3g} s", va="center")
         axes.set_yticks(range(len(rows)), [strategy.label for strategy, _ in rows])
@@ -291,13 +293,14 @@ def _phases(figure: Figure, data: _Data) -> bool:
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
         axes.grid(visible=False)
         axes.set_title(f"Where the time went: {title}", loc="left")
-        _legend(axes, columns=2)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     return True
 
 
 def _scaling(figure: Figure, data: _Data) -> bool:
     """How the wall grows with the number of calls: the median of all runs of that many, and their span."""
-    if len({record.calls for record in data.records}) < 2:
+    counts = sorted({record.calls for record in data.records if record.ok})
+    if len(counts) < 2:
         return False
     figure.set_size_inches(7, 4.6)
     axes = figure.add_subplot()
@@ -312,14 +315,13 @@ def _scaling(figure: Figure, data: _Data) -> bool:
         axes.fill_between(xs, lows, highs, color=strategy.colour, alpha=0.10, lw=0)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    counts = sorted({record.calls for record in data.records})
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
-    _seconds(axes.yaxis)
+    _plain(axes.yaxis)
     axes.set_xlabel("calls in the grid")
     axes.set_ylabel("wall, s (median; band: least to most)")
     axes.set_title("How the wall grows with the grid", loc="left")
-    _legend(axes)
+    _legend(figure, axes)
     return True
 
 
@@ -381,7 +383,7 @@ def _limits(figure: Figure, data: _Data) -> bool:
     axes.set_xlabel("seconds")
     axes.set_ylabel("calls in flight at most")
     axes.set_title(f"The concurrency limit · {largest} calls, one run, the dot is its end", loc="left")
-    _legend(axes)
+    _legend(figure, axes)
     return True
 
 
@@ -403,24 +405,20 @@ def _scenario_axis(axes: Axes, data: _Data) -> None:
     axes.set_xlabel("scenario, and its number of calls")
     axes.grid(visible=False, axis="x")
     axes.margins(x=0.01)
-    _seconds(axes.yaxis)
-
-
-def _legend(axes: Axes, columns: int = 6) -> None:
-    """One entry for each label, below the plot, where it covers nothing."""
-    handles, labels = axes.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    offset = -0.2 if axes.get_xlabel() else -0.14
-    axes.legend(once.values(), once.keys(), loc="upper center", bbox_to_anchor=(0.5, offset), ncols=columns)
-
-
-def _ratio_axis(axes: Axes) -> None:
-    axes.set_yscale("log")
     _plain(axes.yaxis)
 
 
-def _seconds(axis: Any) -> None:
-    _plain(axis)
+def _legend(figure: Figure, axes: Axes) -> None:
+    """One entry for each label, below the plot, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(list(once.values()), list(once.keys()), loc="outside lower center", ncols=6)
+
+
+def _below(values: Iterable[float]) -> float:
+    """Return a power of ten below all values, for the foot of logarithmic bars."""
+    least = min((value for value in values if value > 0), default=1.0)
+    return float(10 ** math.floor(math.log10(least * 0.99)))
 
 
 def _plain(axis: Any) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 
 from loadgen.config import file
 
@@ -31,7 +32,7 @@ def failure_modes(asset: str) -> list[dict[str, str]]:
     kinds: dict[str, Any] = file.read(path)["assets"]
     found = next((modes for kind, modes in kinds.items() if asset.endswith(kind)), None)
     if found is None:
-        raise ValueError(f"nothing is known of how {asset!r} fails; the kinds are {', '.join(kinds)}")
+        raise ToolError(f"nothing is known of how {asset!r} fails; the kinds are {', '.join(kinds)}")
     return [{"name": str(mode["name"]), "effect": str(mode["effect"])} for mode in found]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 
 from loadgen.config import file
 
@@ -35,7 +36,7 @@ def sensors(asset: str) -> list[str]:
     """
     known = _assets()
     if asset not in known:
-        raise ValueError(f"there is no asset {asset!r}; there are {', '.join(known)}")
+        raise ToolError(f"there is no asset {asset!r}; there are {', '.join(known)}")
     return [str(name) for name in known[asset]]
 
 
