@@ -1,1 +1,1 @@
-"""Dispatch of many calls at once."""
+"""Dispatch: many calls at once, as fast as a service allows, at a bounded extra cost."""
