@@ -40,9 +40,9 @@ async def connected(command: Sequence[str], env: Mapping[str, str] | None = None
     client = Client(server)
     try:
         await client.__aenter__()
-    except (OSError, MCPError) as error:
+    except (OSError, MCPError, ExceptionGroup) as error:
         raise DispatchError(
-            f"can't start the MCP server {name}: {_words(error)}", "run it by hand to see why"
+            f"can't start the MCP server {name}: {_words(error)}", "it must speak MCP on its standard streams"
         ) from None
     try:
         yield client
