@@ -122,11 +122,7 @@ class Sampler:
 
     def _tree(self) -> dict[int, _Process]:
         """Return the processes of the tree."""
-        every = {
-            int(path.name): process
-            for path in (self._proc.iterdir() if self._proc.is_dir() else ())
-            if path.name.isdigit() and (process := _read(path)) is not None
-        }
+        every = _processes(self._proc)
         found = {self._root} & every.keys()
         grew = bool(found)
         while grew:
@@ -134,6 +130,19 @@ class Sampler:
             found |= children
             grew = bool(children)
         return {pid: every[pid] for pid in found if self._with_root or pid != self._root}
+
+
+def children(parent: int, proc: Path = PROC) -> set[int]:
+    """Return the processes that one has started and that are still there."""
+    return {pid for pid, process in _processes(proc).items() if process.parent == parent}
+
+
+def _processes(proc: Path) -> dict[int, _Process]:
+    return {
+        int(path.name): process
+        for path in (proc.iterdir() if proc.is_dir() else ())
+        if path.name.isdigit() and (process := _read(path)) is not None
+    }
 
 
 def _read(path: Path) -> _Process | None:
