@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from loadgen.cli.group import LazyGroup
 
-_COMMANDS: dict[str, str] = {}
+_COMMANDS: dict[str, str] = {
+    "bench": "Run strategies against each other on the published experiment, and sum up.",
+    "trace": "Run one scenario with one strategy, and tell of each call.",
+}
 
 command = LazyGroup(
     "dispatch",

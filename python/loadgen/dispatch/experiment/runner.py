@@ -142,16 +142,7 @@ class Experiment:
             left = others
 
     async def _one(self, cell: Cell, grid: Grid) -> Record:
-        started_at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-        measured = await self._callee.measure(Task(cell, grid, self._seed_of(cell)))
-        return make(
-            cell,
-            grid,
-            measured,
-            started_at=started_at,
-            time_scale=self._callee.time_scale,
-            answers=self._callee.answers,
-        )
+        return await _measure(self._callee, Task(cell, grid, self._seed_of(cell)))
 
     def _seed_of(self, cell: Cell) -> int:
         """Return the service's seed: the same for every strategy, so that runs can be compared in pairs."""
@@ -166,6 +157,40 @@ class Experiment:
             "seed": self._seed,
             "catalogue": msgspec.to_builtins(known),
         }
+
+
+async def once(
+    callee: Callee, chosen: Settings, scenario: str, strategy: str, seed: int, *, fetch: Fetch = catalogue.fetch
+) -> Record:
+    """Run one scenario with one strategy once, and keep nothing.
+
+    Args:
+        callee: What is called.
+        chosen: What scenarios there are.
+        scenario: The scenario's id.
+        strategy: The strategy's name.
+        seed: Of the service.
+        fetch: Asks what rows and columns there are.
+
+    Raises:
+        DispatchError: As :meth:`Experiment.arun`.
+    """
+    found = next(one for one in chosen.scenarios if one.id == scenario)
+    grid = catalogue.pick(await fetch(chosen.sources), found)
+    return await _measure(callee, Task(Cell(1, scenario, strategy), grid, seed))
+
+
+async def _measure(callee: Callee, task: Task) -> Record:
+    started_at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+    measured = await callee.measure(task)
+    return make(
+        task.cell,
+        task.grid,
+        measured,
+        started_at=started_at,
+        time_scale=callee.time_scale,
+        answers=callee.answers,
+    )
 
 
 _WAIT_S = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,8 +28,8 @@ class Mock(msgspec.Struct, frozen=True):
     pid: int
 
 
-def options(service: Mapping[str, Any], time_scale: float, seed: int) -> list[str]:
-    """Return the options of ``loadgen mock`` that make it a service.
+def config(service: Mapping[str, Any], time_scale: float, seed: int) -> dict[str, Any]:
+    """Return the mock server's configuration that makes it a service.
 
     Args:
         service: As the simulator describes one: ``latency``, ``stall``, ``error``, ``slots``, ``most``, ``rate``,
@@ -41,55 +41,55 @@ def options(service: Mapping[str, Any], time_scale: float, seed: int) -> list[st
         DispatchError: If the mock can't be that service.
     """
 
-    def ms(seconds: float) -> str:
-        return f"{seconds * time_scale * 1e3:.6g}ms"
+    def ms(seconds: float) -> float:
+        return seconds * time_scale * 1e3
 
-    # The answer's words begin where the prompt says, so that an answer in the wrong cell is a wrong answer.
-    words = ["--seed", str(seed), "--ttft", _latency(service["latency"], ms), "--words", "prompt"]
+    # Words by prompt: an answer in the wrong cell is then a wrong answer.
+    told: dict[str, Any] = {"seed": seed, "ttft": _latency(service["latency"], ms), "words": "prompt"}
     if stall := service.get("stall"):
         of_item = stall.get("of_item", 0.0)
-        words += ["--stall-rate", f"{stall['share'] * (1 - of_item):.6g}"]
-        words += ["--prompt-stall-rate", f"{stall['share'] * of_item:.6g}"]
-        words += ["--stall-time", f"uniform:{ms(stall['low_s'])},{ms(stall['high_s'])}"]
+        told["stall_rate"] = stall["share"] * (1 - of_item)
+        told["prompt_stall_rate"] = stall["share"] * of_item
+        told["stall_time"] = {"uniform": {"low": ms(stall["low_s"]), "high": ms(stall["high_s"])}}
     if error := service.get("error"):
-        words += ["--error-rate", f"{error['share']:.6g}", "--error-status", str(error.get("status", 500))]
+        told["error_rate"], told["error_status"] = error["share"], error.get("status", 500)
     if slots := service.get("slots"):
-        words += ["--capacity", str(slots)]
+        told["capacity"] = slots
         if most := service.get("most"):
-            words += ["--queue", str(most - slots), "--queue-status", "500"]
+            told["queue"], told["queue_status"] = most - slots, 500
     if rate := service.get("rate"):
-        hint = ":retry_after=fraction" if rate.get("retry_after", True) else ""
-        words += ["--rate-limit", f"{rate['per_s'] / time_scale:.6g}:burst={rate['burst']:g}{hint}"]
-    for outage in service.get("outages", ()):
-        words += ["--outage", f"{ms(outage['from_s'])}:{ms(outage['to_s'] - outage['from_s'])}"]
-    return words
+        told["rate_limit"] = {"rps": rate["per_s"] / time_scale, "burst": rate["burst"]}
+        told["rate_limit"]["retry_after"] = "fraction" if rate.get("retry_after", True) else "absent"
+    if outages := service.get("outages"):
+        told["outages"] = [{"after": ms(one["from_s"]), "lasts": ms(one["to_s"] - one["from_s"])} for one in outages]
+    return told
 
 
-def _latency(latency: Mapping[str, Any], ms: Any) -> str:
+def _latency(latency: Mapping[str, Any], ms: Callable[[float], float]) -> Any:
     kind = latency["kind"]
     if kind == "constant":
-        return str(ms(latency["seconds"]))
+        return ms(latency["seconds"])
     if kind == "uniform":
-        return f"uniform:{ms(latency['low_s'])},{ms(latency['high_s'])}"
+        return {"uniform": {"low": ms(latency["low_s"]), "high": ms(latency["high_s"])}}
     if kind == "lognormal":
-        return f"lognormal:{ms(latency['median_s'])},{latency['sigma']:g}"
+        return {"lognormal": {"median": ms(latency["median_s"]), "sigma": latency["sigma"]}}
     raise DispatchError(f"the mock server can't draw {kind} latencies", "it has constant, uniform and lognormal ones")
 
 
 @asynccontextmanager
-async def mock(words: list[str]) -> AsyncIterator[Mock]:
-    """Serve the mock in a process of its own, which is gone afterwards.
+async def mock(told: Mapping[str, Any]) -> AsyncIterator[Mock]:
+    """Serve the mock in a process of its own, which is gone afterwards; also if this one is killed.
 
     Args:
-        words: Options of ``loadgen mock``.
+        told: Its configuration.
 
     Raises:
         DispatchError: If it does not start.
     """
     child = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "loadgen", "mock", *words),
-        stdin=asyncio.subprocess.DEVNULL,
+        *("-m", "loadgen.dispatch.experiment.mock_server", msgspec.json.encode(told).decode()),
+        stdin=asyncio.subprocess.PIPE,  # its end is what ends the server
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for us, who then end it
@@ -110,11 +110,9 @@ async def mock(words: list[str]) -> AsyncIterator[Mock]:
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
-    if child.returncode is None:
-        child.terminate()
-        try:
-            async with asyncio.timeout(_END_S):
-                await child.communicate()
-        except TimeoutError:
-            child.kill()
-    await child.communicate()
+    try:
+        async with asyncio.timeout(_END_S):
+            await child.communicate()
+    except TimeoutError:
+        child.kill()
+        await child.wait()

@@ -18,7 +18,7 @@ def policy(strategy: str, time_scale: float, *, profile: str | None = None) -> d
     """
     if time_scale == 1:
         return {}
-    whole: dict[str, Any] = json.loads(_core.policy_config(strategy, "{}", 1_000, profile))
+    whole: dict[str, Any] = json.loads(_core.policy_config(strategy, 1_000, profile=profile))
     return scaled(whole, time_scale)
 
 

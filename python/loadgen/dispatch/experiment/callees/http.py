@@ -59,7 +59,7 @@ class HttpCallee:
             seed=task.seed,
         )
         bodies = [body(task.grid.prompt(row, col)) for row, col in task.grid.pairs]
-        async with service.mock(service.options(self._service, self.time_scale, task.seed)) as mock:
+        async with service.mock(service.config(self._service, self.time_scale, task.seed)) as mock:
             with Sampler(mock.pid) as sampler:
                 began = time.monotonic()
                 batch = await dispatcher.arequests(bodies, url=mock.url, model="mock", stream=False)

@@ -122,7 +122,7 @@ class McpCallee:
             yield self._server
             return
         assert self._service is not None
-        async with service.mock(service.options(self._service, self.time_scale, task.seed)) as mock:
+        async with service.mock(service.config(self._service, self.time_scale, task.seed)) as mock:
             yield Server(mock.url, "mock")
 
     def _told_server(self) -> dict[str, Any] | None:
