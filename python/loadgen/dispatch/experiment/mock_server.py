@@ -12,7 +12,11 @@ from loadgen import _core
 
 def main(config: str) -> None:
     """Serve until nobody holds the other end of standard input any more."""
-    with _core.MockServer(config) as server:
+    try:
+        server = _core.MockServer(config)
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
+    with server:
         print(server.url, flush=True)
         sys.stdin.buffer.read()
 
