@@ -18,7 +18,7 @@ from loadgen.config import file
 
 _FILE = Path(__file__).with_name("failure_modes.yaml")
 
-server = MCPServer("failure-modes")
+server = MCPServer("failure-modes", log_level="WARNING")
 
 
 @server.tool()

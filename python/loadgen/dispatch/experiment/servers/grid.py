@@ -13,6 +13,7 @@ What goes in and comes out is the same whatever the strategy; that is chosen by 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import time
@@ -23,13 +24,14 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 
-import loadgen
+from loadgen.dispatch.dispatcher import Dispatcher
 from loadgen.dispatch.experiment import dispatched, trace_file
 from loadgen.dispatch.experiment.catalogue import prompt
+from loadgen.dispatch.grid import Grid
 from loadgen.dispatch.live import Call
 from loadgen.errors import LoadgenError
 
-server = MCPServer("failure-modes-to-sensors")
+server = MCPServer("failure-modes-to-sensors", log_level="WARNING")
 
 
 @server.tool()
@@ -47,19 +49,18 @@ async def relate(sensors: list[str], failure_modes: list[str], ctx: Context[Any]
     """
     telling = _Progress(ctx, len(sensors) * len(failure_modes))
     try:
-        async with _client() as client:
-            with trace_file.Writer() as trace:
+        with trace_file.Writer() as trace:
 
-                def told(call: Call) -> None:
-                    trace.call(call)
-                    telling.one(call)
+            def told(call: Call) -> None:
+                trace.call(call)
+                telling.one(call)
 
-                dispatcher = loadgen.Dispatcher.from_env(
-                    "FMSR_", trace=told, progress=False, policy=json.loads(os.environ.get("FMSR_POLICY", "{}"))
-                )
-                began = time.monotonic()
-                grid = await dispatcher.agrid(_Model(client), sensors, failure_modes)
-                trace.whole(dispatched.measured(grid.batch, time.monotonic() - began))
+            dispatcher = Dispatcher.from_env(
+                "FMSR_", trace=told, progress=False, policy=json.loads(os.environ.get("FMSR_POLICY", "{}"))
+            )
+            began = time.monotonic()
+            grid = await dispatcher.agrid(_model(), sensors, failure_modes)
+            trace.whole(dispatched.measured(grid.batch, time.monotonic() - began))
     except LoadgenError as error:
         raise ToolError(str(error)) from error
     await telling.done()
@@ -69,8 +70,8 @@ async def relate(sensors: list[str], failure_modes: list[str], ctx: Context[Any]
 class _Model:
     """Asks the model about one pair; a status that isn't good is an exception, which the dispatcher can read."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
-        self._client = client
+    def __init__(self) -> None:
+        self._client = _client()
         self._model = os.environ.get("FMSR_MODEL", "mock")
         self._max_tokens = int(os.environ.get("FMSR_MAX_TOKENS", "32"))
 
@@ -84,6 +85,12 @@ class _Model:
         answer = await self._client.post("/v1/chat/completions", json=body)
         answer.raise_for_status()
         return str(answer.json()["choices"][0]["message"]["content"])
+
+
+@functools.cache
+def _model() -> _Model:
+    """Return the one model that all calls ask: its connections are kept from one grid to the next."""
+    return _Model()
 
 
 def _client() -> httpx2.AsyncClient:
@@ -124,7 +131,7 @@ class _Progress:
             await asyncio.wait(self._sending)
 
 
-def _result(grid: loadgen.Grid[str], sensors: list[str], failure_modes: list[str]) -> dict[str, Any]:
+def _result(grid: Grid[str], sensors: list[str], failure_modes: list[str]) -> dict[str, Any]:
     cells = [
         {
             "sensor": sensor,
@@ -144,4 +151,6 @@ def _result(grid: loadgen.Grid[str], sensors: list[str], failure_modes: list[str
 
 
 if __name__ == "__main__":
+    if os.environ.get("FMSR_URL"):
+        _model()  # made before the first grid, which is then not the slower one
     server.run()

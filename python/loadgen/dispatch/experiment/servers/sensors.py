@@ -18,7 +18,7 @@ from loadgen.config import file
 
 _FILE = Path(__file__).with_name("sensors.yaml")
 
-server = MCPServer("sensors")
+server = MCPServer("sensors", log_level="WARNING")
 
 
 @server.tool()
