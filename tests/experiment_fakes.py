@@ -1,6 +1,7 @@
 """A callee for the experiment's tests: answers at once, and takes as long as it says."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from loadgen.dispatch.experiment.catalogue import Catalogue, Grid
 from loadgen.dispatch.experiment.measured import Attempt, Call, Measured
 from loadgen.dispatch.experiment.record import Cell, Record, make
 from loadgen.dispatch.experiment.settings import Scenario, Settings, Sources
+from loadgen.dispatch.live import Call as Told
 
 LIMITS = {"sequential": 1, "parallel": 2, "adaptive_ceiling": 12, "hedged": 63, "auto": 40}
 CATALOGUE = Catalogue(
@@ -37,6 +39,7 @@ class FakeCallee:
         self.time_scale = time_scale
         self.answers = answers
         self.tasks: list[Task] = []
+        self.trace: Callable[[Told], None] | None = None
         self._service = service
 
     def describe(self) -> dict[str, Any]:

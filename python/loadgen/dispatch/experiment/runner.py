@@ -63,7 +63,7 @@ class Experiment:
         chosen: What is compared on what.
         plan: How much of it.
         told: Called when a cell begins and when it has ended.
-        fetch: Asks what rows and columns there are.
+        fetch: Asks what rows and columns there are; the settings' servers, where it is ``None``.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Experiment:
         plan: Plan | None = None,
         *,
         told: Callable[[Progress], None] | None = None,
-        fetch: Fetch = catalogue.fetch,
+        fetch: Fetch | None = None,
     ) -> None:
         self.settings = chosen or settings.read()
         self.directory = directory / callee.name
@@ -84,7 +84,7 @@ class Experiment:
         self._scenarios = plan.scenarios or tuple(scenario.id for scenario in self.settings.scenarios)
         self._runs, self._seed = plan.runs, plan.seed
         self._told = told or (lambda _: None)
-        self._fetch = fetch
+        self._fetch = fetch or catalogue.fetch
 
     def cells(self) -> list[Cell]:
         """Return the cells in the order they are run: strategies are shuffled anew for each run of a scenario."""
@@ -159,9 +159,7 @@ class Experiment:
         }
 
 
-async def once(
-    callee: Callee, chosen: Settings, scenario: str, strategy: str, seed: int, *, fetch: Fetch = catalogue.fetch
-) -> Record:
+async def once(callee: Callee, chosen: Settings, scenario: str, strategy: str, seed: int) -> Record:
     """Run one scenario with one strategy once, and keep nothing.
 
     Args:
@@ -170,13 +168,12 @@ async def once(
         scenario: The scenario's id.
         strategy: The strategy's name.
         seed: Of the service.
-        fetch: Asks what rows and columns there are.
 
     Raises:
         DispatchError: As :meth:`Experiment.arun`.
     """
     found = next(one for one in chosen.scenarios if one.id == scenario)
-    grid = catalogue.pick(await fetch(chosen.sources), found)
+    grid = catalogue.pick(await catalogue.fetch(chosen.sources), found)
     return await _measure(callee, Task(Cell(1, scenario, strategy), grid, seed))
 
 
