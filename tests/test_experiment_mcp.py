@@ -55,7 +55,7 @@ def test_what_the_tool_gives_is_the_same_whatever_the_strategy() -> None:
 
 
 def test_an_unknown_strategy_lists_the_choices() -> None:
-    with pytest.raises(DispatchError, match=r"FMSR_STRATEGY 'fastest'.*sequential, parallel, adaptive_ceiling, hedged"):
+    with pytest.raises(DispatchError, match=r"(?s)FMSR_STRATEGY 'fastest'.*sequential, parallel, adaptive_ceiling, hedged"):
         related({"FMSR_STRATEGY": "fastest"})
 
 
@@ -82,12 +82,14 @@ def test_a_grid_is_measured_call_by_call_while_it_goes_on() -> None:
 
 
 def test_a_stalled_call_is_hedged_after_the_scaled_delay() -> None:
-    """Every request stalls for a minute of the service, so each call is copied after 8 s of it: 0.4 s."""
-    stalls = {**PLAIN, "stall": {"share": 1.0, "low_s": 12.0, "high_s": 13.0}}
-    measured = measure(McpCallee(TOOL, stalls, time_scale=0.05), grid=Grid(("vibration",), ("leak",), {}))
-    first, copy = measured.calls[0].attempts
-    assert (first.kind, copy.kind) == ("first", "hedge")
-    assert 0.4 <= copy.start_s - first.start_s < 0.6
+    """Half of the prompts stall for 12 s of the service; each is asked again after 8 s of it, which are 0.4 s here."""
+    stalls = {**PLAIN, "stall": {"share": 0.5, "low_s": 12.0, "high_s": 13.0, "of_item": 1.0}}
+    calls = measure(McpCallee(TOOL, stalls, time_scale=0.05)).calls
+    hedged = [call.attempts for call in calls if len(call.attempts) > 1]
+    assert 0 < len(hedged) < 6
+    for first, copy in hedged:
+        assert (first.kind, copy.kind) == ("first", "hedge")
+        assert copy.start_s - first.start_s >= 0.4
 
 
 @pytest.mark.skipif(not hardware.PROC.is_dir(), reason="this system has no /proc")
