@@ -158,6 +158,25 @@ class Engine:
             RuntimeError: If the newest phase isn't a manual one.
         """
 
+    def policy_totals(self, phase: int) -> dict[str, int]:
+        """Return what the policy of a phase with the load ``dispatch`` counts (``Totals`` of ``rust/src/policy``).
+
+        Told some times a second, and exact once the phase has ended; zeros where no policy decides.
+
+        Args:
+            phase: Its index in the session.
+        """
+
+    def take_policy(self, phase: int) -> Policy | None:
+        """Return the policy of a phase that has ended, with what it knows of each item and attempt, once.
+
+        Its times are nanoseconds from the phase's start; item *i* is the phase's *i*-th request. ``None`` before the
+        end, where no policy decided, and the second time.
+
+        Args:
+            phase: Its index in the session.
+        """
+
     def end_issue(self) -> None:
         """Issue nothing more: the manual phase drains and ends."""
 

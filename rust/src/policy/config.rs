@@ -39,9 +39,6 @@ pub enum ConfigError {
     /// A status that isn't an error.
     #[error("{0} holds statuses from 400 to 599, not {1}")]
     Status(&'static str, u16),
-    /// Something that this version can't do.
-    #[error("{0}: {1:?} isn't built yet: name another one")]
-    NotBuilt(&'static str, &'static str),
 }
 
 /// A policy.

@@ -10,6 +10,7 @@ mod breaker;
 mod buckets;
 mod config;
 mod event;
+mod flights;
 mod hedge;
 mod items;
 mod limit;
@@ -24,6 +25,7 @@ mod recording;
 mod retry;
 mod rows;
 mod slots;
+mod survival;
 mod totals;
 mod trace;
 

@@ -8,7 +8,7 @@ use pyo3::types::PyDict;
 
 use crate::policy;
 use crate::policy::{
-    Action, AttemptId, Config, ConfigError, End, Event, ItemId, Outcome, Quota, RateHint, Retryable, replay,
+    Action, AttemptId, Config, ConfigError, End, Event, ItemId, Outcome, Quota, RateHint, Retryable, Totals, replay,
 };
 
 /// Kind, attempt, item, what the kind needs, node, deadline; what there isn't is -1.
@@ -20,7 +20,7 @@ const RESOLVE: u8 = 2;
 
 /// Decides which item is called for when, and when its call is copied, tried again, dropped or given up.
 #[pyclass(frozen, module = "loadgen._core")]
-pub(super) struct Policy(Mutex<policy::Policy>);
+pub(super) struct Policy(pub(super) Mutex<policy::Policy>);
 
 #[pymethods]
 impl Policy {
@@ -141,12 +141,7 @@ impl Policy {
     }
 
     fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let totals = serde_json::to_value(self.lock().totals()).map_err(|e| PyValueError::new_err(e.to_string()))?;
-        let dict = PyDict::new(py);
-        for (name, value) in totals.as_object().into_iter().flatten() {
-            dict.set_item(name, value.as_u64())?;
-        }
-        Ok(dict)
+        totals_dict(py, &self.lock().totals())
     }
 
     fn trace(&self) -> PlainTrace {
@@ -175,6 +170,16 @@ impl Policy {
         // Poisoned means that a panic has already been raised to Python; and nobody attaches while holding the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A policy's sums, by their names.
+pub(super) fn totals_dict<'py>(py: Python<'py>, totals: &Totals) -> PyResult<Bound<'py, PyDict>> {
+    let totals = serde_json::to_value(totals).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    let dict = PyDict::new(py);
+    for (name, value) in totals.as_object().into_iter().flatten() {
+        dict.set_item(name, value.as_u64())?;
+    }
+    Ok(dict)
 }
 
 /// Queued at, key, tokens expected, verdict, winner, and nanoseconds of waiting for a permit, for a rate, and of backing off.

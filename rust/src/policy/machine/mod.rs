@@ -99,7 +99,9 @@ impl Policy {
     pub fn new(config: &Config, seed: u64) -> Result<Self, ConfigError> {
         config.check()?;
         let remembered = config.remembered.unwrap_or_default();
-        let limit = Limit::new(&config.limit, remembered.limit);
+        // Where a rate bound the earlier run, beginning with as many as were in flight then would only be refused.
+        let remembered_limit = remembered.limit.filter(|_| remembered.rate.is_none());
+        let limit = Limit::new(&config.limit, config.pacer.is_some(), remembered_limit);
         let permits = u64::from(limit.permits());
         Ok(Self {
             rules: Rules {
