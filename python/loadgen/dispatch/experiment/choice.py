@@ -79,7 +79,7 @@ def service(name: str) -> dict[str, Any]:
         ConfigError: If there is none of that name.
     """
     try:
-        described: dict[str, Any] = json.loads(_core.regime(name))
+        described: dict[str, Any] = json.loads(_core.regime(name)[1])
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return described

@@ -1,13 +1,14 @@
-"""From a batch of the dispatcher to what the experiment keeps of it."""
+"""From what the dispatcher keeps of its calls to what the experiment keeps of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loadgen.dispatch.experiment.measured import Attempt, AttemptKind, Call, Measured
 
 if TYPE_CHECKING:
-    from loadgen.dispatch.result import Batch, CallResult
+    from loadgen.dispatch.result import Batch, CallStats
 
 _KINDS: dict[str, AttemptKind] = {"first": "first", "retry": "retry", "hedge": "hedge", "probe": "probe"}
 
@@ -19,19 +20,26 @@ def measured(batch: Batch[Any], wall_s: float) -> Measured:
         batch: A grid's batch; its values are the answers' texts.
         wall_s: Seconds that it took as its caller saw it.
     """
-    trace = batch.trace
-    limits: list[tuple[float, float]] = []
-    for at, limit in zip(trace["t_s"], trace["limit"], strict=True):
-        if not limits or limits[-1][1] != limit:
-            limits.append((at, float(limit)))
-    return Measured(wall_s=wall_s, calls=tuple(_call(result) for result in batch), limits=tuple(limits))
+    calls = tuple(
+        call(
+            result.stats,
+            answer=str(result.value) if result.ok else None,
+            error=None if result.error is None else f"{type(result.error).__name__}: {result.error}",
+        )
+        for result in batch
+    )
+    return Measured(wall_s=wall_s, calls=calls, limits=limits(batch.trace))
 
 
-def _call(result: CallResult[Any]) -> Call:
-    error = None if result.error is None else f"{type(result.error).__name__}: {result.error}"
-    answer = str(result.value) if result.ok else None
-    stats = result.stats
-    if stats is None:  # nobody was called for it
+def call(stats: CallStats | None, *, answer: str | None, error: str | None) -> Call:
+    """Return one call.
+
+    Args:
+        stats: What it met; ``None`` where nobody was called for it.
+        answer: What came back.
+        error: Why nothing did.
+    """
+    if stats is None:
         return Call(started_s=None, ended_s=0.0, answer=answer, error=error)
     winner = None if stats.winner is None else stats.attempts[stats.winner]
     return Call(
@@ -49,5 +57,14 @@ def _call(result: CallResult[Any]) -> Call:
         limiter_s=stats.waits.get("limit", 0.0),
         rate_s=stats.waits.get("rate", 0.0),
         backoff_s=stats.waits.get("backoff", 0.0),
-        hedge_won=result.ok and winner is not None and winner.kind == "hedge",
+        hedge_won=error is None and winner is not None and winner.kind == "hedge",
     )
+
+
+def limits(trace: Mapping[str, Sequence[Any]]) -> tuple[tuple[float, float], ...]:
+    """Return how the limit changed in a batch: moments in seconds, each with the limit from then on."""
+    found: list[tuple[float, float]] = []
+    for at, limit in zip(trace["t_s"], trace["limit"], strict=True):
+        if not found or found[-1][1] != limit:
+            found.append((at, float(limit)))
+    return tuple(found)
