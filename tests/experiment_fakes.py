@@ -37,7 +37,7 @@ class FakeCallee:
     def __init__(self, *, time_scale: float = 1.0, answers: bool = True, service: str = "R0") -> None:
         self.name = "sim"
         self.time_scale = time_scale
-        self.answers = answers
+        self.answers = self.exact = answers
         self.tasks: list[Task] = []
         self.trace: Callable[[Told], None] | None = None
         self._service = service

@@ -55,7 +55,9 @@ def test_what_the_tool_gives_is_the_same_whatever_the_strategy() -> None:
 
 
 def test_an_unknown_strategy_lists_the_choices() -> None:
-    with pytest.raises(DispatchError, match=r"(?s)FMSR_STRATEGY 'fastest'.*sequential, parallel, adaptive_ceiling, hedged"):
+    with pytest.raises(
+        DispatchError, match=r"(?s)FMSR_STRATEGY 'fastest'.*sequential, parallel, adaptive_ceiling, hedged"
+    ):
         related({"FMSR_STRATEGY": "fastest"})
 
 

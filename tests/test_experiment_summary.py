@@ -88,6 +88,14 @@ def test_a_fast_wrong_answer_does_not_win() -> None:
     )
 
 
+def test_a_model_may_answer_otherwise_the_next_time() -> None:
+    """What isn't the same is told then, and is no failure."""
+    records = [record(cell(1, "sequential")), record(cell(1, "auto"), answers=("yes", "yes"))]
+    summed = summary.summarise(records, SETTINGS, callee="mcp", exact=False)
+    assert row(summed, "auto").answer_match == 0.5
+    assert summed.problems == ()
+
+
 def test_answers_of_other_rows_never_match() -> None:
     ours = msgspec.structs.replace(record(cell(1, "auto")), rows=("power",))
     summed = summary.summarise([record(cell(1, "sequential")), ours], SETTINGS, callee="http")

@@ -116,7 +116,7 @@ class Experiment:
         }
         store = Store.open(self.directory, self._manifest(known))
         await self._all(store, grids)
-        return summarise(store.records(), self.settings, callee=self._callee.name)
+        return summarise(store.records(), self.settings, callee=self._callee.name, exact=self._callee.exact)
 
     async def _all(self, store: Store, grids: dict[str, Grid]) -> None:
         cells = self.cells()

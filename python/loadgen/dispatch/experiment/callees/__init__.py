@@ -42,6 +42,10 @@ class Callee(Protocol):
     def answers(self) -> bool:
         """Whether calls bring answers."""
 
+    @property
+    def exact(self) -> bool:
+        """Whether the same question always gets the same answer, so that another one is a fault."""
+
     def describe(self) -> dict[str, Any]:
         """Return what decides how it behaves, as plain values."""
 

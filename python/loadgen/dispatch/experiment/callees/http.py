@@ -30,6 +30,7 @@ class HttpCallee:
 
     name = "http"
     answers = True
+    exact = True
 
     def __init__(
         self, described: Mapping[str, Any], *, time_scale: float = 0.05, trace: Callable[[Call], None] | None = None

@@ -67,6 +67,7 @@ class McpCallee:
         trace: Callable[[Call], None] | None = None,
     ) -> None:
         self.time_scale = time_scale
+        self.exact = server is None  # the mock answers by the prompt; of a model nobody knows
         self._tool = tool
         self._service = described
         self._server = server

@@ -28,6 +28,7 @@ class SimCallee:
 
     name = "sim"
     answers = False
+    exact = False
     time_scale = 1.0
 
     def __init__(self, described: Mapping[str, Any], *, trace: Callable[[Told], None] | None = None) -> None:
