@@ -15,10 +15,15 @@ import msgspec
 import pytest
 
 from loadgen import _core
-from loadgen.dispatch.experiment import hardware, service, timing, trace_file
+from loadgen.dispatch.experiment import choice, hardware, service, timing, trace_file
+from loadgen.dispatch.experiment.callees import Callee, Task
+from loadgen.dispatch.experiment.callees.http import HttpCallee
+from loadgen.dispatch.experiment.callees.sim import SimCallee
+from loadgen.dispatch.experiment.catalogue import Grid
 from loadgen.dispatch.experiment.measured import Attempt, Call, Measured
+from loadgen.dispatch.experiment.record import Cell
 from loadgen.dispatch.live import Call as Told
-from loadgen.errors import DispatchError
+from loadgen.errors import ConfigError, DispatchError
 
 R0 = {
     "latency": {"kind": "lognormal", "median_s": 3.0, "sigma": 0.35},
@@ -148,6 +153,62 @@ def test_a_mock_that_does_not_start_says_why() -> None:
         asyncio.run(wrong())
 
 
+# --- callees
+
+GRID = Grid(("vibration", "oil temperature"), ("bearing wear", "leak", "fouling"), {})
+
+
+def measure(callee: Callee, strategy: str, grid: Grid = GRID) -> Measured:
+    return asyncio.run(callee.measure(Task(Cell(1, "106", strategy), grid, 7)))
+
+
+def test_over_http_each_call_is_a_request_with_its_own_answer() -> None:
+    told: list[Told] = []
+    callee = HttpCallee({"latency": {"kind": "constant", "seconds": 0.4}}, trace=told.append)
+    found = {name: measure(callee, name) for name in ("sequential", "hedged", "auto")}
+    for measured in found.values():
+        assert [call.error for call in measured.calls] == [None] * 6
+        assert [[attempt.kind for attempt in call.attempts] for call in measured.calls] == [["first"]] * 6
+        assert all(call.seconds is not None and call.seconds >= 0.02 for call in measured.calls)
+    assert len({call.answer for call in found["auto"].calls}) == 6
+    assert len({tuple(call.answer for call in measured.calls) for measured in found.values()}) == 1
+    assert {(call.row, call.column) for call in told[:6]} == set(GRID.pairs)
+    assert found["sequential"].wall_s >= 6 * 0.02
+
+
+def test_over_http_what_stalls_is_hedged_after_the_scaled_delay() -> None:
+    stalls = {
+        "latency": {"kind": "constant", "seconds": 0.2},
+        "stall": {"share": 0.5, "low_s": 12.0, "high_s": 13.0, "of_item": 1.0},
+    }
+    calls = measure(HttpCallee(stalls), "hedged").calls
+    hedged = [call.attempts for call in calls if len(call.attempts) > 1]
+    assert 0 < len(hedged) < 6
+    for first, copy in hedged:
+        assert (first.kind, copy.kind) == ("first", "hedge")
+        assert copy.start_s - first.start_s >= 0.4
+
+
+def test_in_virtual_time_a_grid_has_times_and_no_answers() -> None:
+    told: list[Told] = []
+    grid = Grid(tuple(f"sensor {n}" for n in range(9)), tuple(f"mode {n}" for n in range(7)), {})
+    callee = SimCallee(choice.service("R0"), trace=told.append)
+    found = {name: measure(callee, name, grid) for name in ("sequential", "hedged")}
+    sequential, hedged = found["sequential"], found["hedged"]
+    assert sequential.wall_s == pytest.approx(sum(call.seconds or 0 for call in sequential.calls), rel=0.05)
+    assert hedged.wall_s == pytest.approx(max(call.ended_s for call in hedged.calls))
+    assert hedged.wall_s < sequential.wall_s / 3
+    assert sum(attempt.kind == "hedge" for call in hedged.calls for attempt in call.attempts) > 0
+    assert {call.answer for call in hedged.calls} == {None}
+    assert [call.at_s for call in told[63:]] == sorted(call.ended_s for call in hedged.calls)
+    assert measure(callee, "hedged", grid) == hedged
+
+
+def test_an_unknown_service_is_named() -> None:
+    with pytest.raises(ConfigError, match="R9"):
+        choice.service("R9")
+
+
 # --- scaled policies
 
 
@@ -167,7 +228,7 @@ def test_only_spans_and_rates_are_scaled() -> None:
 
 
 @pytest.mark.parametrize("profile", [None, "fmsr"])
-@pytest.mark.parametrize("strategy", ["sequential", "parallel", "adaptive_ceiling", "hedged"])
+@pytest.mark.parametrize("strategy", ["sequential", "parallel", "adaptive_ceiling", "hedged", "auto"])
 def test_a_scaled_policy_is_one_that_the_core_takes(strategy: str, profile: str | None) -> None:
     overrides = timing.policy(strategy, 0.05, profile=profile)
     plain = json.loads(_core.policy_config(strategy, 63, profile=profile))

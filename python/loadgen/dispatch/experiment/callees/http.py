@@ -10,6 +10,7 @@ import msgspec
 
 from loadgen.dispatch.experiment import dispatched, service, timing
 from loadgen.dispatch.experiment.callees import Task
+from loadgen.dispatch.experiment.catalogue import Grid
 from loadgen.dispatch.experiment.hardware import Sampler
 from loadgen.dispatch.experiment.measured import Measured
 
@@ -55,20 +56,33 @@ class HttpCallee:
         dispatcher = Dispatcher(
             strategy,
             progress=False,
-            trace=self._trace,
+            trace=self._named(task.grid),
             policy=timing.policy(strategy, self.time_scale),
             seed=task.seed,
         )
-        bodies = [body(task.grid.prompt(row, col)) for row, col in task.grid.pairs]
+        prompts = [task.grid.prompt(row, col) for row, col in task.grid.pairs]
         async with service.mock(service.config(self._service, self.time_scale, task.seed)) as mock:
             with Sampler(mock.pid) as sampler:
                 began = time.monotonic()
-                batch = await dispatcher.arequests(bodies, url=mock.url, model="mock", stream=False)
+                batch = await dispatcher.arequests(
+                    prompts,
+                    url=mock.url,
+                    model="mock",
+                    stream=False,
+                    output_tokens=TOKENS,
+                    extra_body={"temperature": 0},
+                )
                 wall_s = time.monotonic() - began
         return msgspec.structs.replace(dispatched.measured(batch, wall_s), hardware=sampler.result())
 
+    def _named(self, grid: Grid) -> Callable[[Call], None] | None:
+        """Return what is told of each call, with its row, its column and its answer as text."""
+        if self._trace is None:
+            return None
+        trace, pairs = self._trace, grid.pairs
 
-def body(prompt: str) -> bytes:
-    """Return the request that asks one question, always in the same words and without chance."""
-    asked = [{"role": "user", "content": prompt}]
-    return msgspec.json.encode({"model": "mock", "messages": asked, "temperature": 0, "max_tokens": TOKENS})
+        def told(call: Call) -> None:
+            row, column = pairs[call.index]
+            trace(msgspec.structs.replace(call, row=row, column=column, value=str(call.value) if call.ok else None))
+
+        return told
