@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from harness import (
+    dispatch_asyncio,
     dispatch_litellm,
     end,
     event_load,
@@ -62,6 +63,8 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "top": watching.watching,
     "metrics-record": live_metrics.recording,
     "metrics-tick": live_metrics.ticking,
+    "dispatch-asyncio": dispatch_asyncio.calls,
+    "dispatch-memory": dispatch_asyncio.memory,
     "dispatch-litellm": dispatch_litellm.against_429s,
     "wheel": package.wheel,
     "deps": package.dependencies,

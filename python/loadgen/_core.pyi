@@ -1,9 +1,9 @@
 """The compiled core. Strings are JSON unless said otherwise."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Literal, Self, TypeAlias, final
+from typing import Literal, NoReturn, Self, TypeAlias, final
 
 from typing_extensions import CapsuleType
 
@@ -295,14 +295,28 @@ class EventBatch:
         max_age_ns: Or when the oldest one is this old; what makes time pass is the next event, or the caller's look
             at `oldest_ns`.
         max_bytes: Or with so many bytes.
+        on_due: Called by whoever records the event with which a flush is due; what it raises is raised there.
 
     Raises:
         ValueError: If ``send_threshold`` or ``max_bytes`` is 0.
     """
 
     def __new__(
-        cls, source: int, *, send_threshold: int = 1_000, max_age_ns: int = 10_000_000, max_bytes: int = 65_536
+        cls,
+        source: int,
+        *,
+        send_threshold: int = 1_000,
+        max_age_ns: int = 10_000_000,
+        max_bytes: int = 65_536,
+        on_due: Callable[[], object] | None = None,
     ) -> EventBatch: ...
+    def close(self, refusal: Callable[[], NoReturn]) -> None:
+        """Take no more events. What is buffered stays to be taken.
+
+        Args:
+            refusal: Raises what recording raises from now on.
+        """
+
     def record(self, kind: int, request: int, ns: int, /) -> bool:
         """Add a mark: what happened to which request, and when. ``True``: a flush is due.
 

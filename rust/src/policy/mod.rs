@@ -23,6 +23,7 @@ mod pacer;
 mod push_back;
 mod recording;
 mod retry;
+mod route;
 mod rows;
 mod slots;
 mod survival;
@@ -44,6 +45,7 @@ pub use pacer::PacerConfig;
 pub use push_back::PushBackConfig;
 pub use recording::{Recording, Step, replay};
 pub use retry::{Jitter, RetryConfig};
+pub use route::{NodeConfig, NodeView, RouteConfig, Spread};
 pub use totals::Totals;
 pub use trace::{Point, Trace};
 

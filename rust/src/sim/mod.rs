@@ -2,6 +2,7 @@
 //! microseconds, and the same seed gives the same service to every strategy.
 
 mod draw;
+pub mod nodes;
 mod regime;
 mod run;
 mod service;

@@ -144,7 +144,8 @@ impl Policy {
     fn take_off(&mut self, slot: u32, fate: Fate, says: Says) {
         let flight = self.flights[slot];
         self.attempts.close(flight.attempt, self.now, fate);
-        self.nodes.over(self.now, flight.node, flight.kind == AttemptKind::Probe, says);
+        let item = self.calls[flight.call].item;
+        self.nodes.over(self.now, flight.node, item, flight.kind == AttemptKind::Probe, says);
         self.live_hedges -= u32::from(flight.kind == AttemptKind::Hedge);
         self.running.take(slot);
         let call = &mut self.calls[flight.call];

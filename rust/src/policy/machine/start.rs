@@ -2,6 +2,7 @@
 
 use super::super::items::State;
 use super::super::node::{Choice, bit};
+use super::super::route::COPIES;
 use super::super::slots::NONE;
 use super::super::{Action, AttemptKind, ItemId, Verdict};
 use super::Policy;
@@ -39,8 +40,10 @@ impl Policy {
                 Admission::Rate(until) => return self.hold(first, By::Rate, Some(until)),
             }
         }
-        let item = first?;
-        match self.admit(item, 0, false) {
+        let Some(item) = first else { return self.copy_on_a_free_node() };
+        // Another node may do what some couldn't.
+        let failed = self.items.call(item).map_or(0, |slot| self.calls[slot].blamed);
+        match self.admit(item, failed, false) {
             Admission::Go { node, probe } => Some(self.start_item(item, node, probe)),
             Admission::Limit => self.hold(first, By::Limit, None),
             Admission::Rate(until) => self.hold(first, By::Rate, Some(until)),
@@ -112,16 +115,40 @@ impl Policy {
         if self.flights.used() >= self.limit.permits() {
             return Admission::Limit;
         }
-        let (node, probe) = match self.nodes.choose(self.now, taken, copy) {
+        let waiting = u32::try_from(self.sums.waiting).unwrap_or(u32::MAX);
+        let (node, probe) = match self.nodes.choose(self.now, waiting, taken, copy) {
             Choice::Node { node, probe } => (node, probe),
             Choice::Wait(until) => return Admission::Node(until),
             Choice::GiveUp => return Admission::GiveUp,
         };
+        match self.rate_ready_at(item) {
+            ready if ready > self.now => Admission::Rate(ready),
+            _ => Admission::Go { node, probe },
+        }
+    }
+
+    /// When the rates let an item start.
+    fn rate_ready_at(&mut self, item: ItemId) -> u64 {
         let paced = self.pacer.as_mut().map_or(0, |pacer| pacer.ready_at(self.now));
-        let ready = paced.max(self.buckets.ready_at(self.items.row(item).tokens));
-        match ready > self.now {
-            true => Admission::Rate(ready),
-            false => Admission::Go { node, probe },
+        paced.max(self.buckets.ready_at(self.items.row(item).tokens))
+    }
+
+    /// Nothing waits. A node that has nothing left to do takes a copy of what will end last elsewhere, if it would end sooner.
+    fn copy_on_a_free_node(&mut self) -> Option<Action> {
+        if self.flights.used() == 0 || self.flights.used() >= self.limit.permits() {
+            return None;
+        }
+        let Self { nodes, items, calls, .. } = self;
+        let may = |item| {
+            let call = items.call(item).map(|slot| &calls[slot]);
+            call.is_some_and(|call| call.live <= COPIES && !call.chosen && call.phase == Phase::InFlight)
+        };
+        match nodes.worth_a_copy(self.now, (self.sums.items_started, self.sums.hedges), may) {
+            Ok((item, node)) => match (self.rate_ready_at(item), self.items.call(item)) {
+                (ready, Some(slot)) if ready <= self.now => Some(self.start(slot, AttemptKind::Hedge, node)),
+                (ready, _) => self.hold(None, By::Rate, Some(ready)),
+            },
+            Err(again) => self.hold(None, By::Nothing, again),
         }
     }
 
@@ -184,7 +211,7 @@ impl Policy {
         call.crowd = self.flights.used();
         self.running.put_last(call.flights);
         self.watch_silence(slot);
-        self.nodes.started(node, kind == AttemptKind::Probe);
+        self.nodes.started(now, node, item, kind == AttemptKind::Probe);
         self.buckets.take(now, self.items.row(item).tokens);
         let crowd = self.flights.used();
         self.limit.started(now, attempt, crowd);

@@ -47,10 +47,11 @@ class SimCallee:
         return measured
 
     def _measure(self, task: Task) -> Measured:
+        from loadgen.dispatch import strategy
         from loadgen.dispatch.columns import PolicyColumns
 
         items = len(task.grid.pairs)
-        config = _core.policy_config(task.cell.strategy, items)
+        config = strategy.read(task.cell.strategy, {}).config(items)  # as a dispatcher would have it
         wall_ns, policy = _core.simulate_whole(config, json.dumps(self._service), items, task.seed)
         columns = PolicyColumns(policy, range(items), {})
         calls = []
