@@ -80,7 +80,7 @@ def test_a_grid_is_measured_call_by_call_while_it_goes_on() -> None:
     assert all(call.seconds is not None and call.seconds >= 0.01 for call in measured.calls)
     assert measured.wall_s >= max(call.ended_s for call in measured.calls)
     assert {(call.row, call.column) for call in told} == set(GRID.pairs)
-    assert measured.limits[0][1] == 6
+    assert measured.limits[0][1] >= 6
 
 
 def test_a_stalled_call_is_hedged_after_the_scaled_delay() -> None:

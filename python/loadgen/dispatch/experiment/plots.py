@@ -35,6 +35,7 @@ _STYLE = {
     "legend.frameon": False,
 }
 _DPI = 130
+_ENTRY_IN = 1.6
 _CALL_PHASES = {
     "queued": ("queued", "#cfd6df"),
     "limiter": ("waiting for the limit", "#9fb3c8"),
@@ -365,6 +366,8 @@ def _limits(figure: Figure, data: _Data) -> bool:
     first = {strategy.name: (strategy, record) for strategy, record in reversed(chosen)}
     if not first:
         return False
+    from matplotlib.ticker import NullLocator
+
     figure.set_size_inches(8, 3.8)
     axes = figure.add_subplot()
     for strategy in data.strategies:
@@ -376,10 +379,13 @@ def _limits(figure: Figure, data: _Data) -> bool:
         limits = [limit for _, limit in record.limits]
         axes.step(times, [*limits, limits[-1]], where="post", color=strategy.colour, label=strategy.label, lw=1.8)
         axes.plot(times[-1], limits[-1], "o", ms=5, color=strategy.colour)
+    last = max(record.wall_s / record.time_scale for _, record in first.values())
+    ticks = [0.0, *(m * 10.0**e for e in range(6) for m in (1, 2, 5) if m * 10.0**e <= last * 1.5)]
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    _plain(axes.xaxis)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("seconds")
     axes.set_ylabel("calls in flight at most")
     axes.set_title(f"The concurrency limit · {largest} calls, one run, the dot is its end", loc="left")
@@ -412,7 +418,8 @@ def _legend(figure: Figure, axes: Axes) -> None:
     """One entry for each label, below the plot, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    figure.legend(list(once.values()), list(once.keys()), loc="outside lower center", ncols=6)
+    columns = min(len(once), max(2, int(figure.get_size_inches()[0] / _ENTRY_IN)))
+    figure.legend(list(once.values()), list(once.keys()), loc="outside lower center", ncols=columns)
 
 
 def _below(values: Iterable[float]) -> float:
