@@ -425,7 +425,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 def _below(values: Iterable[float]) -> float:
     """Return a power of ten below all values, for the foot of logarithmic bars."""
     least = min((value for value in values if value > 0), default=1.0)
-    return float(10 ** math.floor(math.log10(least * 0.99)))
+    return float(10 ** math.floor(math.log10(least * 0.5)))
 
 
 def _plain(axis: Any) -> None:
