@@ -21,6 +21,7 @@ from pathlib import Path
 from harness import (
     dispatch_asyncio,
     dispatch_litellm,
+    dispatch_sim,
     end,
     event_load,
     events,
@@ -66,6 +67,7 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "dispatch-asyncio": dispatch_asyncio.calls,
     "dispatch-memory": dispatch_asyncio.memory,
     "dispatch-litellm": dispatch_litellm.against_429s,
+    "dispatch-sim": dispatch_sim.regimes,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }

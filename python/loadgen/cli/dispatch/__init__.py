@@ -6,6 +6,7 @@ from loadgen.cli.group import LazyGroup
 
 _COMMANDS: dict[str, str] = {
     "bench": "Run strategies against each other on the published experiment, and sum up.",
+    "simulate": "Tell what each strategy would take and cost, in virtual time.",
     "trace": "Run one scenario with one strategy, and tell of each call.",
 }
 
