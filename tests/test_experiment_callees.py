@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from loadgen import _core
-from loadgen.dispatch.experiment import choice, hardware, service, timing, trace_file
+from loadgen.dispatch import regime
+from loadgen.dispatch.experiment import choice, hardware, service, settings, timing, trace_file
 from loadgen.dispatch.experiment.callees import Callee, Task
 from loadgen.dispatch.experiment.callees.http import HttpCallee
 from loadgen.dispatch.experiment.callees.sim import SimCallee
@@ -192,7 +193,7 @@ def test_over_http_what_stalls_is_hedged_after_the_scaled_delay() -> None:
 def test_in_virtual_time_a_grid_has_times_and_no_answers() -> None:
     told: list[Told] = []
     grid = Grid(tuple(f"sensor {n}" for n in range(9)), tuple(f"mode {n}" for n in range(7)), {})
-    callee = SimCallee(choice.service("R0"), trace=told.append)
+    callee = SimCallee(regime.read("R0").described, trace=told.append)
     found = {name: measure(callee, name, grid) for name in ("sequential", "hedged")}
     sequential, hedged = found["sequential"], found["hedged"]
     assert sequential.wall_s == pytest.approx(sum(call.seconds or 0 for call in sequential.calls), rel=0.05)
@@ -206,7 +207,13 @@ def test_in_virtual_time_a_grid_has_times_and_no_answers() -> None:
 
 def test_an_unknown_service_is_named() -> None:
     with pytest.raises(ConfigError, match="R9"):
-        choice.service("R9")
+        choice.callee("http", settings.read(), choice.Options(service="R9"))
+
+
+def test_a_service_may_be_written_down() -> None:
+    callee = choice.callee("http", settings.read(), choice.Options(service="constant:2s;slots=3", speed=10))
+    assert callee.describe()["service"] == {"latency": {"kind": "constant", "seconds": 2.0}, "slots": 3}
+    assert callee.time_scale == 0.1
 
 
 # --- scaled policies

@@ -157,8 +157,9 @@ def callee_flags(default: str) -> list[click.Parameter]:
             help="sim: the simulator, in virtual time; http: the mock server; mcp: a tool server over stdio, which "
             f"calls the mock server.  [default: {default}]",
         ),
-        GroupedOption(["--service"], group=group, default="R0", metavar="NAME",
-                      help="The service that it is: R0 to R6.  [default: R0]"),
+        GroupedOption(["--service"], group=group, default="R0", metavar="SERVICE",
+                      help="The service that it is: R0 to R6, or written down as for `loadgen dispatch simulate`.  "
+                      "[default: R0]"),
         GroupedOption(["--speed"], group=group, default="20", metavar="X",
                       help="How many times as fast the mock server is; seconds told are the service's.  [default: 20]"),
         GroupedOption(["--url"], group=group, metavar="URL", help="With mcp: a model's server, instead of the mock."),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from loadgen import _core
+from loadgen.dispatch import regime
 from loadgen.dispatch.experiment.callees import NAMES, Callee
 from loadgen.dispatch.experiment.settings import Settings
 from loadgen.errors import ConfigError
@@ -24,7 +23,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What a callee is told.
 
     Args:
-        service: The regime, such as ``R0``.
+        service: A regime such as ``R0``, or a service written down (:func:`loadgen.dispatch.regime.read`).
         speed: How many times as fast the service runs; the simulator needs no hurry.
         url: A model's server to use instead of the mock; for ``mcp``.
         model: The model to ask there.
@@ -58,28 +57,15 @@ def callee(name: str, settings: Settings, options: Options) -> Callee:
     if name == "sim":
         from loadgen.dispatch.experiment.callees.sim import SimCallee
 
-        return SimCallee(service(options.service), trace=options.trace)
+        return SimCallee(regime.read(options.service).described, trace=options.trace)
     if name == "http":
         from loadgen.dispatch.experiment.callees.http import HttpCallee
 
-        return HttpCallee(service(options.service), time_scale=1 / options.speed, trace=options.trace)
+        return HttpCallee(regime.read(options.service).described, time_scale=1 / options.speed, trace=options.trace)
     from loadgen.dispatch.experiment.callees.mcp import McpCallee, Server
 
     if options.url is None:
-        described, scale = service(options.service), 1 / options.speed
+        described, scale = regime.read(options.service).described, 1 / options.speed
         return McpCallee(settings.tool, described, time_scale=scale, trace=options.trace)
     server = Server(options.url, options.model or "")
     return McpCallee(settings.tool, None, server=server, time_scale=1.0, trace=options.trace)
-
-
-def service(name: str) -> dict[str, Any]:
-    """Return a regime's service, as the simulator describes it.
-
-    Raises:
-        ConfigError: If there is none of that name.
-    """
-    try:
-        described: dict[str, Any] = json.loads(_core.regime(name)[1])
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    return described
