@@ -155,7 +155,12 @@ def bounds(config: str) -> Bounds:
 
 
 def learned(policy: _core.Policy) -> dict[str, float]:
-    """Return what a policy knows of its endpoint by now: how many calls at once, and the rate, where it met one."""
+    """Return what a policy knows of its endpoint: how many calls it bore at once, and the rate, if it met one."""
+    totals = policy.totals()
+    most = totals["in_flight_most"]
+    if totals["cuts"]:
+        # It was too much at times. Without push-back it was judged so by the latencies alone, which may err.
+        most = min(most, totals["limit"] if totals["push_backs"] else max(totals["limit"], most // 2))
     rate = next(reversed(policy.trace()[2]), None)
-    limit: dict[str, float] = {"limit": policy.totals()["limit"]}
+    limit: dict[str, float] = {"limit": max(1, most)}
     return limit if rate is None else {**limit, "rate": rate}

@@ -84,6 +84,7 @@ class BatchItems:
         if not self._done.done():
             # A future takes no StopIteration: a generator would swallow it.
             self._done.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+            self._done.exception()  # looked at: an interrupt may cancel whoever waits before they see it
 
     def _keep(self, position: int, value: Any, error: BaseException | None) -> None:
         if error is None:

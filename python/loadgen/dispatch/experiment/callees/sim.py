@@ -57,7 +57,8 @@ class SimCallee:
         calls = []
         for item in range(items):
             verdict = policy.item(item)[3]
-            error = None if verdict == 0 else f"{_VERDICTS[verdict]}: the simulated call ended so"
+            ended = "Unsettled" if verdict is None else _VERDICTS[verdict]
+            error = None if verdict == 0 else f"{ended}: the simulated call ended so"
             calls.append(dispatched.call(columns.stats(item), answer=None, error=error))
         return Measured(wall_s=wall_ns / 1e9, calls=tuple(calls), limits=dispatched.limits(columns.trace()))
 
