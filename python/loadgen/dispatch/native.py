@@ -50,12 +50,9 @@ async def run_requests(options: Options, service: Service, items: Sequence[Any])
         DispatchError: If the batch could not be carried on.
     """
     _check(options)
-    journal = options.journal
-    if journal is not None:
-        from loadgen.dispatch.journal import Journal
-
-        journal = journal if isinstance(journal, Journal) else Journal(journal, codec=Answer)
-    return await journalled(journal, service.described, lambda opened: _run(options, service, items, opened))
+    return await journalled(
+        options.journal, service.described, lambda opened: _run(options, service, items, opened), Answer
+    )
 
 
 def _check(options: Options) -> None:
