@@ -21,6 +21,7 @@ from pathlib import Path
 from harness import (
     dispatch_asyncio,
     dispatch_litellm,
+    dispatch_native,
     dispatch_sim,
     end,
     event_load,
@@ -66,6 +67,7 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "metrics-tick": live_metrics.ticking,
     "dispatch-asyncio": dispatch_asyncio.calls,
     "dispatch-memory": dispatch_asyncio.memory,
+    "dispatch-cancel": dispatch_native.cancelled,
     "dispatch-litellm": dispatch_litellm.against_429s,
     "dispatch-sim": dispatch_sim.regimes,
     "wheel": package.wheel,

@@ -10,7 +10,8 @@ import loadgen
 from loadgen import _core
 from loadgen.cli import app
 from loadgen.dispatch import regime
-from loadgen.dispatch.simulate import STRATEGIES, Simulation, advise, best_of, simulate
+from loadgen.dispatch.simulate import Simulation, advise, best_of, simulate
+from loadgen.dispatch.strategy import STRATEGIES
 from loadgen.errors import ConfigError
 
 

@@ -596,12 +596,12 @@ def simulate(config: str, service: str, items: int, seeds: Sequence[int]) -> lis
         seeds: One for each batch.
 
     Returns:
-        For each: wall time in nanoseconds, attempts, copies among them, calls that the service refused, items without an
-        answer, and how often the limit was cut.
+        For each: wall time in nanoseconds, attempts, copies among them, calls that the service refused, items without
+        an answer, and how often the limit was cut.
     """
 
 def simulate_whole(config: str, service: str, items: int, seed: int = 0, *, record: bool = False) -> tuple[int, Policy]:
-    """Make them once; return the wall time in nanoseconds, and the policy with what it knows of each item and attempt."""
+    """Make them once; return the wall time in nanoseconds, and the policy, which knows each item and attempt."""
 
 @final
 class RowReader:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loadgen import _core
+from loadgen.dispatch.strategy import STRATEGIES
 from loadgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from loadgen.dispatch.regime import Service
 
-STRATEGIES = ("sequential", "parallel", "adaptive_ceiling", "hedged", "auto")
+
 MOST_IN_FLIGHT = 1_000
 """As many as ``adaptive_ceiling`` and ``hedged`` begin with at most, if nothing else is said."""
 

@@ -23,13 +23,14 @@ _ITEMS = 100
 
 def _simulate(strategy: tuple[str, ...], as_json: bool, policy: str | None, **given: str | None) -> int:
     from loadgen.dispatch import simulate
+    from loadgen.dispatch import strategy as strategies
 
     service = _service(given["service"], given["run"])
     items = _read("items", given, values.count32)
     found = simulate.simulate(
         service,
         items if items is not None else service.items or _ITEMS,
-        strategy or simulate.STRATEGIES,
+        strategy or strategies.STRATEGIES,
         seeds=_read("seeds", given, values.count32) or 200,
         first_seed=_read("seed", given, values.whole) or 0,
         max_concurrency=_read("max_concurrency", given, values.count32),
