@@ -64,6 +64,10 @@ class JournalError(DispatchError):
         self.unwritten = unwritten
 
 
+class NodeError(DispatchError):
+    """Nodes none of which can do what is asked, or a batch over nodes that isn't whole; what finished is kept."""
+
+
 class CallTimeoutError(DispatchError, TimeoutError):
     """A dispatched call that had no answer in the time it was given."""
 

@@ -36,6 +36,10 @@ class PolicyColumns:
         """Return the counts of the batch."""
         return dict(self._policy.totals())
 
+    def nodes(self) -> list[tuple[float | None, int, int, int, int, int, int]]:
+        """Return what is known of each node, as ``_core.Policy.nodes()`` gives it; none where calls aren't spread."""
+        return self._policy.nodes()
+
     def trace(self) -> dict[str, list[Any]]:
         """Return how limit, rate, calls in flight and hedges changed over time."""
         times, limit, rate, in_flight, hedges = self._policy.trace()
