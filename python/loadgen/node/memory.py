@@ -1,4 +1,4 @@
-"""What a pool knows of its nodes: speeds by what is asked, and what was seen of each; kept in a small file if wished."""
+"""What a pool knows of its nodes: speeds by what is asked, what was seen of each; kept in a small file if wished."""
 
 from __future__ import annotations
 

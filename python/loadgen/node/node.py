@@ -27,8 +27,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         url: Its base: ``http://``, ``https://`` or ``unix:PATH``.
         name: What people call it; its URL where it has none.
-        api: ``openai`` for what is compatible with OpenAI's, ``ollama`` for Ollama's own. Unless it is said, a server on
-            Ollama's port speaks Ollama's.
+        api: ``openai`` for what is compatible with OpenAI's, ``ollama`` for Ollama's own. Unless it is said, a server
+            on Ollama's port speaks Ollama's.
         capacity: How many items it works on at the same time; ``None`` for one, or for what the mode gives each node.
         weight: How fast it is taken to be, relative to others of its kind, until that is measured.
         labels: What it is; ``gpu`` and ``cpu`` say how fast it is taken to be until that is measured.

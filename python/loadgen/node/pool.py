@@ -52,15 +52,18 @@ class NodePool:
     """
 
     def __init__(self, nodes: Iterable[Any], **pool: Unpack[NodeOptions]) -> None:
-        self._begin(nodes_of(nodes), pool, None)
+        self._options = options.read(pool)
+        self._mode = choice.mode_from(self._options.mode, os.environ)
+        self._memory = Memory(nodes_of(nodes), self._options.state, half_life_s=self._options.half_life_s)
+        self._checked: dict[Node, Health] = {}
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **pool: Unpack[NodeOptions]) -> Self:
         """Make a pool as a file says.
 
         Args:
-            path: A YAML or TOML file with ``nodes``, and any of the keywords.
-            **pool: As for the pool itself; they win over the file.
+            path: A YAML or TOML file with ``nodes``, and any of the keywords. ``LOADGEN_NODE_MODE`` wins over its mode.
+            **pool: As for the pool itself; they win over the file and the environment.
 
         Raises:
             ConfigError: If the file can't be read; or as the pool itself.
@@ -68,16 +71,9 @@ class NodePool:
         from loadgen.node.file import read
 
         nodes, said = read(path)
-        made = cls.__new__(cls)
-        mode = said.pop("mode", None)
-        made._begin(nodes, {**said, **{name: value for name, value in pool.items() if value is not None}}, mode)
-        return made
-
-    def _begin(self, nodes: tuple[Node, ...], pool: Any, file_mode: Any) -> None:
-        self._options = options.read(pool)
-        self._mode = choice.mode_from(self._options.mode, os.environ, file_mode)
-        self._memory = Memory(nodes, self._options.state, half_life_s=self._options.half_life_s, clock=time.time)
-        self._health: dict[Node, Health] = {}
+        said = {**said, **{name: value for name, value in pool.items() if value is not None}}
+        said["mode"] = choice.mode_from(pool.get("mode"), os.environ, said.get("mode"))
+        return cls(nodes, **said)
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -24,7 +24,7 @@ class NodeWork(msgspec.Struct, frozen=True):
         served: Attempts that it answered.
         failed: Attempts that failed there, were pushed back or timed out.
         dropped: Attempts that were given up there: another copy was first, or nobody wanted them.
-        service_s: Seconds that it takes for an item, as far as the batch knew at its end; ``None`` where it did nothing.
+        service_s: Seconds that it takes for an item, as the batch knew it at its end; ``None`` where nobody knows.
         state: ``up``, ``half-open`` or ``down`` at the end.
         share: Its answers, as a share of all.
         reason: Why it got nothing, where it was left out from the start.
