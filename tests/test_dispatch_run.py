@@ -213,8 +213,8 @@ def test_ctrl_c_cancels_the_calls_keeps_the_journal_whole_and_calls_nothing_twic
             with open("called", "a") as file:
                 file.write(f"{item}\\n")
             if item >= 3 and os.environ["STOP"] == "yes":
-                print("waiting", flush=True)
                 try:
+                    print("waiting", flush=True)
                     await asyncio.sleep(3600)
                 finally:
                     print("cancelled", flush=True)

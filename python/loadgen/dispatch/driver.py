@@ -220,12 +220,17 @@ class Driver:
             if is_ours and isinstance(error, asyncio.CancelledError):
                 raise
             if not isinstance(error, (Exception, asyncio.CancelledError)):
+                # An interrupt: it goes on to whoever runs the loop, and nobody asks this task for it.
+                task = asyncio.current_task()
+                assert task is not None
+                task.add_done_callback(lambda done: done.exception())
                 raise
         else:
             self._gave(told, value)
 
     def _returned(self, job: Job, value: Any, error: BaseException | None) -> None:
         """Take what a thread's call gave; a coroutine is a call that belonged on the loop."""
+        job.told.catch_up()
         attempt = job.told.id
         if error is not None:
             self._raised(job.told, error)
