@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -68,6 +68,9 @@ class AttemptStats(msgspec.Struct, frozen=True):
     tokens_in: int = 0
     tokens_out: int = 0
 
+
+PlainNode: TypeAlias = tuple[float | None, int, int, int, int, int, int]
+"""A node as ``_core.Policy.nodes()`` gives it."""
 
 NODE_STATES = ("up", "half-open", "down")
 """By the core's numbers (``rust/src/python/dispatch.rs``)."""
@@ -162,7 +165,7 @@ class Columns(Protocol):
         """Return the counts of the batch."""
         ...
 
-    def nodes(self) -> list[tuple[float | None, int, int, int, int, int, int]]:
+    def nodes(self) -> list[PlainNode]:
         """Return what is known of each node, as ``_core.Policy.nodes()`` gives it; none where calls aren't spread."""
         ...
 

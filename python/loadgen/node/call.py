@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
 from loadgen import endpoint
 from loadgen.dataset import Sample
 from loadgen.dispatch.current import attempt
+from loadgen.dispatch.requests import Answer
 from loadgen.errors import ConfigError, RequestError
 from loadgen.node.node import Node
 from loadgen.node.wire import Reply, Wire
@@ -33,6 +34,18 @@ _PATHS: dict[str, str] = {
 
 _OF_THE_NODE = frozenset({401, 403, 404, 405, 501})
 """Statuses that speak of how a node is set up: another one may do what this one can't."""
+
+
+class AskOptions(TypedDict, total=False):
+    """What may be said of each request.
+
+    Args:
+        output_tokens: Most tokens of an answer.
+        extra_body: Further fields of the body.
+    """
+
+    output_tokens: int | None
+    extra_body: dict[str, Any] | None
 
 
 class Asking:
@@ -61,7 +74,7 @@ class Asking:
         self._extra_body = extra_body
 
     async def __call__(self, node: Node, item: Any) -> Any:
-        """Ask a node, and return the vector or the text of its answer.
+        """Ask a node, and return the vector or the :class:`~loadgen.dispatch.Answer` that it gave.
 
         Args:
             node: Which.
@@ -152,6 +165,7 @@ class _Said(msgspec.Struct):
 class _Choice(msgspec.Struct):
     message: _Said | None = None
     text: str | None = None
+    finish_reason: str | None = None
 
 
 class _Choices(msgspec.Struct):
@@ -166,6 +180,7 @@ class _OllamaVectors(msgspec.Struct):
 
 class _OllamaSaid(msgspec.Struct):
     done: bool
+    done_reason: str = ""
     message: _Said | None = None
     response: str | None = None
     prompt_eval_count: int = 0
@@ -184,7 +199,7 @@ def _text(body: bytes) -> _Read:
     got = msgspec.json.decode(body, type=_Choices)
     first = got.choices[0]
     text = first.text if first.message is None else first.message.content
-    return text or "", _tokens(got.usage)
+    return _answer(text, first.finish_reason or "", _tokens(got.usage))
 
 
 def _ollama_vector(body: bytes) -> _Read:
@@ -195,7 +210,11 @@ def _ollama_vector(body: bytes) -> _Read:
 def _ollama_text(body: bytes) -> _Read:
     got = msgspec.json.decode(body, type=_OllamaSaid)
     text = got.response if got.message is None else got.message.content
-    return text or "", (got.prompt_eval_count, got.eval_count)
+    return _answer(text, got.done_reason, (got.prompt_eval_count, got.eval_count))
+
+
+def _answer(text: str | None, finish: str, tokens: tuple[int, int]) -> _Read:
+    return Answer(text or "", finish=finish, tokens_in=tokens[0] or None, tokens_out=tokens[1] or None), tokens
 
 
 def _tokens(usage: _Usage | None) -> tuple[int, int]:

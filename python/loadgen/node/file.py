@@ -41,7 +41,9 @@ def read(path: str | os.PathLike[str]) -> tuple[tuple[Node, ...], dict[str, Any]
     said = file.read(name)
     nodes = said.pop("nodes", None)
     if not isinstance(nodes, list):
-        raise ConfigError(f"{name} has no list of nodes", "write one a line under nodes:, such as  - http://gpu-box:11434")
+        raise ConfigError(
+            f"{name} has no list of nodes", "write one a line under nodes:, such as  - http://gpu-box:11434"
+        )
     for key in said:
         if key not in _KEYS:
             raise ConfigError(f"{name} has the unknown key {key!r}", f"there are nodes, {', '.join(_KEYS)}")

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from loadgen.errors import ConfigError, DispatchError
+from loadgen.node.health import Health
 from loadgen.node.node import Node
 
 FORMAT = 1
@@ -97,6 +98,13 @@ class Seen:
         before = self.speeds.get((kind, model))
         weight = served + (0.0 if before is None else before.weight_at(now, half_life_s))
         self.speeds[kind, model] = Speed(service_s, min(MOST_WEIGHT, weight), now)
+
+    def take(self, health: Health) -> None:
+        """Take what it said of itself."""
+        self.state = "up" if health.up else "down"
+        self.reason = health.reason
+        self.ping_s = health.ping_s
+        self.vram_bytes, self.model_bytes = health.vram_bytes, health.model_bytes
 
     @property
     def mean_s(self) -> float | None:

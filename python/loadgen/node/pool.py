@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+import msgspec
+
 from loadgen.dispatch import own_loop
 from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.work import sequence
+from loadgen.errors import NodeError
 from loadgen.node import choice, options
+from loadgen.node.call import Asking, kind_of
+from loadgen.node.health import check
 from loadgen.node.memory import Memory
 from loadgen.node.node import Node, nodes_of
+from loadgen.node.report import BATCHES, report_of
+from loadgen.node.stats import stats_of
 from loadgen.node.thresholds import Decision, Mode
+from loadgen.node.wire import Wire
 from loadgen.node.work import Plan, run_plan
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from loadgen.dispatch.requests import Answer
+    from loadgen.node.call import AskOptions
     from loadgen.node.health import Health
     from loadgen.node.options import NodeOptions
     from loadgen.node.report import Report
@@ -28,6 +38,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_UNITS = {"embeddings": "embeddings", "chat": "answers", "completions": "completions"}
 
 
 class NodePool:
@@ -55,7 +67,6 @@ class NodePool:
         self._options = options.read(pool)
         self._mode = choice.mode_from(self._options.mode, os.environ)
         self._memory = Memory(nodes_of(nodes), self._options.state, half_life_s=self._options.half_life_s)
-        self._checked: dict[Node, Health] = {}
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **pool: Unpack[NodeOptions]) -> Self:
@@ -105,8 +116,7 @@ class NodePool:
             ConfigError: If the mode is none.
         """
         kind, model = self._subject(kind, model)
-        up = [seen.node for seen in self._memory.seen if seen.state != "down"] or list(self.nodes)
-        return self._decide(up, kind, model, batch, force_mode)
+        return self._decide(self._up(), kind, model, batch, force_mode)
 
     @overload
     async def amap(
@@ -161,6 +171,234 @@ class NodePool:
             KeyboardInterrupt: If it was interrupted. The calls are cancelled, and the journal is whole.
         """
         return own_loop.run(lambda: self.amap(call, items, force_mode=force_mode), "amap")
+
+    async def aembed_batch(
+        self, model: str, texts: Iterable[str], force_mode: str | None = None, **asked: Unpack[AskOptions]
+    ) -> NodeBatch[list[float]]:
+        """Have texts embedded, by ``/v1/embeddings`` or Ollama's ``/api/embed``, as each node speaks it.
+
+        Nodes that are down, or don't have the model, get nothing. Where the mode needs speeds that nobody has measured,
+        each node embeds the first text once, to show its own.
+
+        Args:
+            model: The model's name.
+            texts: The texts.
+            force_mode: The mode of this batch.
+            **asked: ``extra_body``: further fields of each request.
+
+        Returns:
+            The vectors in the texts' order. A text that failed is one of the batch's ``errors`` and raises nothing.
+
+        Raises:
+            ConfigError: If something can't be used; nothing was sent.
+            NodeError: If no node is up and has the model.
+            DispatchError: If the batch could not be carried on.
+        """
+        return await self._ask("embeddings", model, texts, force_mode, asked)
+
+    def embed_batch(
+        self, model: str, texts: Iterable[str], force_mode: str | None = None, **asked: Unpack[AskOptions]
+    ) -> NodeBatch[list[float]]:
+        """Do what :meth:`aembed_batch` does on an event loop of its own.
+
+        Args:
+            model: As for :meth:`aembed_batch`.
+            texts: As for :meth:`aembed_batch`.
+            force_mode: As for :meth:`aembed_batch`.
+            **asked: As for :meth:`aembed_batch`.
+
+        Raises:
+            ConfigError: As :meth:`aembed_batch`.
+            DispatchError: As :meth:`aembed_batch`; or if an event loop runs in this thread already.
+            KeyboardInterrupt: If it was interrupted. The calls are cancelled, and the journal is whole.
+        """
+        return own_loop.run(lambda: self.aembed_batch(model, texts, force_mode, **asked), "aembed_batch")
+
+    async def aask_batch(
+        self,
+        model: str,
+        prompts: Iterable[Any],
+        force_mode: str | None = None,
+        *,
+        kind: str = "chat",
+        **asked: Unpack[AskOptions],
+    ) -> NodeBatch[Answer]:
+        """Have prompts answered, by ``chat`` or ``completions``, in the API that each node speaks.
+
+        Args:
+            model: The model's name.
+            prompts: Texts; for ``chat`` also lists of messages.
+            force_mode: The mode of this batch.
+            kind: ``chat`` or ``completions``.
+            **asked: ``output_tokens``: most tokens of an answer. ``extra_body``: further fields of each request.
+
+        Returns:
+            The answers in the prompts' order; as for :meth:`aembed_batch`.
+
+        Raises:
+            ConfigError: As :meth:`aembed_batch`.
+            DispatchError: As :meth:`aembed_batch`.
+        """
+        return await self._ask(kind, model, prompts, force_mode, asked)
+
+    def ask_batch(
+        self,
+        model: str,
+        prompts: Iterable[Any],
+        force_mode: str | None = None,
+        *,
+        kind: str = "chat",
+        **asked: Unpack[AskOptions],
+    ) -> NodeBatch[Answer]:
+        """Do what :meth:`aask_batch` does on an event loop of its own.
+
+        Args:
+            model: As for :meth:`aask_batch`.
+            prompts: As for :meth:`aask_batch`.
+            force_mode: As for :meth:`aask_batch`.
+            kind: As for :meth:`aask_batch`.
+            **asked: As for :meth:`aask_batch`.
+
+        Raises:
+            ConfigError: As :meth:`aask_batch`.
+            DispatchError: As :meth:`aask_batch`; or if an event loop runs in this thread already.
+            KeyboardInterrupt: If it was interrupted. The calls are cancelled, and the journal is whole.
+        """
+        return own_loop.run(lambda: self.aask_batch(model, prompts, force_mode, kind=kind, **asked), "aask_batch")
+
+    async def acheck(self) -> dict[Node, Health]:
+        """Ask each node whether it is there, what it serves and how far away it is; no inference.
+
+        Returns:
+            What each said, or why it didn't.
+        """
+        async with Wire() as wire:
+            return await self._look(wire)
+
+    def check(self) -> dict[Node, Health]:
+        """Do what :meth:`acheck` does on an event loop of its own.
+
+        Raises:
+            DispatchError: If an event loop runs in this thread already.
+        """
+        return own_loop.run(self.acheck, "acheck")
+
+    async def aprobe(self, model: str, text: str = "probe", *, kind: str = "embeddings") -> None:
+        """Have each node that is up do one item by itself, so that its speed is known.
+
+        Args:
+            model: The model's name.
+            text: The item.
+            kind: ``embeddings``, ``chat`` or ``completions``.
+
+        Raises:
+            ConfigError: If the kind is none.
+            NodeError: If no node is up and has the model.
+        """
+        async with Wire() as wire:
+            left_out = await self._left_out(wire, model)
+            await self._probe(Asking(wire, kind_of(kind), model), kind, model, text, left_out, self.nodes)
+
+    def probe(self, model: str, text: str = "probe", *, kind: str = "embeddings") -> None:
+        """Do what :meth:`aprobe` does on an event loop of its own.
+
+        Args:
+            model: As for :meth:`aprobe`.
+            text: As for :meth:`aprobe`.
+            kind: As for :meth:`aprobe`.
+
+        Raises:
+            ConfigError: As :meth:`aprobe`.
+            DispatchError: As :meth:`aprobe`; or if an event loop runs in this thread already.
+        """
+        own_loop.run(lambda: self.aprobe(model, text, kind=kind), "aprobe")
+
+    def report(self, batches: Sequence[int] = BATCHES, *, model: str | None = None, kind: str | None = None) -> Report:
+        """Return how batches of some sizes would be spread, and how long each mode would take, from measured speeds.
+
+        Args:
+            batches: The sizes.
+            model: As for :meth:`explain`.
+            kind: As for :meth:`explain`.
+        """
+        kind, model = self._subject(kind, model)
+        times = self._memory.times(kind, model)
+        decide = lambda batch: self._decide(self._up(), kind, model, batch, None)  # noqa: E731
+        return report_of(self.nodes, times, batches, decide, kind=kind, model=model, top_k=self._options.top_k)
+
+    def stats(self, *, model: str | None = None, kind: str | None = None) -> Stats:
+        """Return what is known of the nodes: of this process, and of those before it where there is a state file.
+
+        Args:
+            model: Whose speeds are shown; as for :meth:`explain`.
+            kind: Of what; as for :meth:`explain`.
+        """
+        return stats_of(self._memory, self._mode, self.policy, *self._subject(kind, model))
+
+    async def _ask(
+        self, kind: str, model: str, items: Iterable[Any], force_mode: str | None, asked: Any
+    ) -> NodeBatch[Any]:
+        everything = sequence(items)
+        if force_mode is not None:
+            choice.mode_of(force_mode, "force_mode")
+        async with Wire() as wire:
+            asking = Asking(wire, kind_of(kind), model, **asked)
+            left_out = await self._left_out(wire, model)
+            if everything and self._needs_speeds(force_mode):
+                await self._probe(asking, kind, model, everything[0], left_out, self._unmeasured(kind, model))
+            plan = self._plan(
+                asking, kind, model, everything, force_mode, left_out=left_out, unit=_UNITS[kind_of(kind)]
+            )
+            return await run_plan(plan, self._memory)
+
+    def _needs_speeds(self, force_mode: str | None) -> bool:
+        mode = force_mode or self._mode
+        return len(self.nodes) > 1 and (mode in ("sequential", "hybrid") or self._options.thresholds is not None)
+
+    def _unmeasured(self, kind: str, model: str) -> list[Node]:
+        return [node for node, time in zip(self.nodes, self._memory.times(kind, model), strict=True) if time is None]
+
+    async def _probe(
+        self, asking: Asking, kind: str, model: str, item: Any, left_out: dict[Node, str], nodes: Sequence[Node]
+    ) -> None:
+        """Have nodes do an item each, at the same time; one that fails is left out from then on."""
+        wanted = [node for node in nodes if node not in left_out]
+        quiet = msgspec.structs.replace(
+            self._options,
+            progress=False,
+            dispatch=msgspec.structs.replace(self._options.dispatch, journal=None, trace=None),
+        )
+
+        async def one(node: Node) -> None:
+            others = {other: "another is probed" for other in self.nodes if other != node}
+            plan = self._plan(asking, kind, model, [item], "sequential", left_out=others)
+            batch = await run_plan(msgspec.structs.replace(plan, options=quiet), self._memory)
+            if batch.errors:
+                left_out[node] = str(batch.errors[0])
+
+        await asyncio.gather(*map(one, wanted))
+        self._check_some_are_left(left_out)
+
+    async def _look(self, wire: Wire) -> dict[Node, Health]:
+        found = dict(zip(self.nodes, await asyncio.gather(*(check(wire, node) for node in self.nodes)), strict=True))
+        for seen in self._memory.seen:
+            seen.take(found[seen.node])
+        return found
+
+    async def _left_out(self, wire: Wire, model: str) -> dict[Node, str]:
+        """Return which nodes can't be asked for a model, and why."""
+        found = {node: health.lacks(model) for node, health in (await self._look(wire)).items()}
+        left_out = {node: reason for node, reason in found.items() if reason}
+        self._check_some_are_left(left_out)
+        return left_out
+
+    def _check_some_are_left(self, left_out: Mapping[Node, str]) -> None:
+        if len(left_out) == len(self.nodes):
+            reasons = "; ".join(f"{node.name}: {reason}" for node, reason in left_out.items())
+            raise NodeError(f"none of the {len(self.nodes)} nodes can be asked: {reasons}")
+
+    def _up(self) -> list[Node]:
+        return [seen.node for seen in self._memory.seen if seen.state != "down"] or list(self.nodes)
 
     def _subject(self, kind: str | None, model: str | None) -> tuple[str, str]:
         """Return what is spoken of: what was named, or what was measured last."""

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import ssl
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
 from loadgen.config import secret
@@ -44,7 +44,7 @@ class Wire:
         self._idle: dict[Node, list[_Connection]] = {}
         self._context: ssl.SSLContext | None = None
 
-    async def __aenter__(self) -> Wire:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -108,9 +108,7 @@ class Wire:
                 is_secure = parts.scheme == "https"
                 context = self._secure() if is_secure else None
                 port = parts.port or (443 if is_secure else 80)
-                return _Connection(
-                    *await asyncio.open_connection(parts.hostname, port, ssl=context, limit=_MOST_HEAD)
-                )
+                return _Connection(*await asyncio.open_connection(parts.hostname, port, ssl=context, limit=_MOST_HEAD))
         except TimeoutError:
             raise ConnectionError(f"no connection to {node.name} within {CONNECT_S:g} s") from None
         except ConnectionRefusedError:
