@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
-from loadgen.config import file
+from loadgen.config import file, values
 from loadgen.errors import ConfigError
 from loadgen.node.node import Node, nodes_of
 
@@ -47,6 +48,9 @@ def read(path: str | os.PathLike[str]) -> tuple[tuple[Node, ...], dict[str, Any]
     for key in said:
         if key not in _KEYS:
             raise ConfigError(f"{name} has the unknown key {key!r}", f"there are nodes, {', '.join(_KEYS)}")
+    state = said.get("state")
+    if isinstance(state, str):  # beside the file, wherever it is read from
+        said["state"] = str(Path(name).parent / values.path(state))
     try:
         return nodes_of(nodes), said
     except ConfigError as error:

@@ -79,6 +79,8 @@ async def check(wire: Wire, node: Node) -> Health:
             return await (_ollama(wire, node) if node.speaks == "ollama" else _openai(wire, node))
     except TimeoutError:
         return Health(up=False, reason=f"it did not answer within {CHECK_S:g} s")
+    except ConnectionRefusedError:
+        return Health(up=False, reason="connection refused")
     except OSError as error:
         return Health(up=False, reason=str(error) or type(error).__name__)
 
