@@ -549,8 +549,8 @@ class Policy:
     def nodes(self) -> list[_Node]:
         """Return what is known of each node, where the policy has a ``route``; else none.
 
-        Each is the seconds that an item takes there (``None`` if nothing was seen), attempts in flight, answered, failed
-        and dropped, failures since the last answer, and its state: 0 up, 1 half-open, 2 down.
+        Each is the seconds that an item takes there (``None`` if nothing was seen), attempts in flight, answered,
+        failed and dropped, failures since the last answer, and its state: 0 up, 1 half-open, 2 down.
         """
 
     def totals(self) -> dict[str, int]:

@@ -72,6 +72,8 @@ class Asking:
         self._model = model
         self._output_tokens = output_tokens
         self._extra_body = extra_body
+        # What a journal knows the calls by: with another model or other fields it is another one's.
+        self.__qualname__ = f"{kind}({model}, {output_tokens}, {extra_body})"
 
     async def __call__(self, node: Node, item: Any) -> Any:
         """Ask a node, and return the vector or the :class:`~loadgen.dispatch.Answer` that it gave.

@@ -71,6 +71,20 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     progress: Any
     dispatch: Options
 
+    def keeping(self, kind: type) -> PoolOptions:
+        """Return the options with a journal that reads values as a type.
+
+        Args:
+            kind: The type.
+        """
+        from loadgen.dispatch.journal import Journal
+
+        journal = self.dispatch.journal
+        if journal is None or isinstance(journal, Journal):
+            return self
+        dispatch = msgspec.structs.replace(self.dispatch, journal=Journal(journal, codec=kind))
+        return msgspec.structs.replace(self, dispatch=dispatch)
+
 
 def read(given: Mapping[str, Any]) -> PoolOptions:
     """Read the keywords of a pool.

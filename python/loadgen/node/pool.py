@@ -12,6 +12,7 @@ import msgspec
 
 from loadgen.dispatch import own_loop
 from loadgen.dispatch.callee import Callee
+from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.work import sequence
 from loadgen.errors import NodeError
 from loadgen.node import choice, options
@@ -28,7 +29,6 @@ from loadgen.node.work import Plan, run_plan
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from loadgen.dispatch.requests import Answer
     from loadgen.node.call import AskOptions
     from loadgen.node.health import Health
     from loadgen.node.options import NodeOptions
@@ -346,9 +346,9 @@ class NodePool:
             left_out = await self._left_out(wire, model)
             if everything and self._needs_speeds(force_mode):
                 await self._probe(asking, kind, model, everything[0], left_out, self._unmeasured(kind, model))
-            plan = self._plan(
-                asking, kind, model, everything, force_mode, left_out=left_out, unit=_UNITS[kind_of(kind)]
-            )
+            plan = self._plan(asking, kind, model, everything, force_mode, left_out=left_out, unit=_UNITS[kind])
+            if kind != "embeddings":
+                plan = msgspec.structs.replace(plan, options=self._options.keeping(Answer))
             return await run_plan(plan, self._memory)
 
     def _needs_speeds(self, force_mode: str | None) -> bool:

@@ -88,6 +88,8 @@ class Wire:
             reply, is_kept = await _read(connection.reader)
         except (ConnectionResetError, BrokenPipeError) as error:
             connection.drop()
+            if error.errno is None:  # it says what happened already
+                raise
             raise ConnectionResetError(f"the connection to {node.name} broke") from error
         except BaseException:
             connection.drop()
