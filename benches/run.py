@@ -20,12 +20,15 @@ from pathlib import Path
 
 from harness import (
     dispatch_asyncio,
+    dispatch_native,
+    dispatch_sim,
     end,
     event_load,
     events,
     live_metrics,
     machine,
     memory,
+    nodes_sim,
     package,
     runlog,
     start,
@@ -64,6 +67,9 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "metrics-tick": live_metrics.ticking,
     "dispatch-asyncio": dispatch_asyncio.calls,
     "dispatch-memory": dispatch_asyncio.memory,
+    "dispatch-cancel": dispatch_native.cancelled,
+    "dispatch-sim": dispatch_sim.regimes,
+    "nodes-sim": nodes_sim.grid,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }

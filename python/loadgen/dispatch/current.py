@@ -58,7 +58,13 @@ class Attempt:
         Args:
             tokens_in: Tokens of the prompt.
             tokens_out: Tokens of the answer.
+
+        Raises:
+            ValueError: If one is negative, or no count.
         """
+        for count in (tokens_in, tokens_out):
+            if not 0 <= count < 2**32:
+                raise ValueError(f"{count!r} tokens: a count is from 0 to 2**32 - 1")
         self.tokens = tokens_in, tokens_out
 
     def catch_up(self) -> None:

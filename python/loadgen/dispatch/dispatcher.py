@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
@@ -65,7 +64,7 @@ class Dispatcher:
 
     def __init__(self, strategy: str | None = None, **options: Unpack[DispatchOptions]) -> None:
         self._options = strategies.read(strategy, options)
-        self._services: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Service] = weakref.WeakKeyDictionary()
+        self._services: dict[asyncio.AbstractEventLoop, Service] = {}
         self._callees: dict[Any, Callee] = {}
 
     @classmethod
@@ -272,6 +271,8 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         service = self._services.get(loop)
         if service is None:
+            for old in [known for known in self._services if known.is_closed()]:
+                del self._services[old]
             service = self._services[loop] = Service(self._options)
         return service
 

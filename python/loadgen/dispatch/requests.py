@@ -32,6 +32,8 @@ class RequestOptions(TypedDict, total=False):
     http2: bool
     insecure: bool
     cacert: str | os.PathLike[str] | None
+    cert: str | os.PathLike[str] | None
+    key: str | os.PathLike[str] | None
     proxy: str | None
     connect_timeout: float | str
 
@@ -68,6 +70,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         model: The model asked for.
         output_tokens: Most tokens of an answer.
         extra_body: Further fields of each body.
+        stored_body: The same as it may be stored, references not filled in.
     """
 
     url: str
@@ -75,6 +78,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     output_tokens: int | None = None
     extra_body: dict[str, Any] | None = None
+    stored_body: dict[str, Any] | None = None
 
     @property
     def described(self) -> dict[str, Any]:
@@ -85,7 +89,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
             "api": self.told["api"],
             "model": self.model,
             "output_tokens": self.output_tokens,
-            "extra_body": self.extra_body,
+            "extra_body": self.stored_body,
         }
 
     def body(self, request: Any) -> bytes:
@@ -166,6 +170,8 @@ def service_of(url: str, given: Mapping[str, Any]) -> Service:
         "http2": value("http2", values.flag, default=False),
         "insecure": value("insecure", values.flag, default=False),
         "cacert": value("cacert", values.path),
+        "cert": value("cert", values.path),
+        "key": value("key", values.path),
         "proxy": value("proxy", values.text),
         "headers": [(header.name, header.value) for header in headers],
         "api_key": value("api_key_env", lambda name: secret.key_from_env(values.text(name), needed=True)),
@@ -177,4 +183,5 @@ def service_of(url: str, given: Mapping[str, Any]) -> Service:
         model=value("model", values.text),
         output_tokens=value("output_tokens", values.count32),
         extra_body=None if extra is None else extra.sent,
+        stored_body=None if extra is None else extra.stored,
     )

@@ -43,7 +43,10 @@ async def run_batch(options: Options, callee: Callee, items: Sequence[Any]) -> B
 
 
 async def journalled(
-    journal: Any, config: Mapping[str, Any], run: Callable[[OpenJournal | None], Awaitable[Batch[R]]]
+    journal: Any,
+    config: Mapping[str, Any],
+    run: Callable[[OpenJournal | None], Awaitable[Batch[R]]],
+    codec: type | None = None,
 ) -> Batch[R]:
     """Run a batch with its journal open around it, if it has one.
 
@@ -51,6 +54,7 @@ async def journalled(
         journal: What the user means by it; ``None`` for none.
         config: What decides the values, but for the journal's own.
         run: Runs the batch.
+        codec: What the values are, where JSON doesn't give them back as they were and the journal has no codec.
     """
     if journal is None:
         return await run(None)
@@ -58,7 +62,7 @@ async def journalled(
 
     wanted = as_journal(journal)
     assert wanted is not None
-    opened = wanted.open(config)
+    opened = wanted.open(config, codec)
     try:
         batch = await run(opened)
     except BaseException:

@@ -8,6 +8,7 @@ mod nodes;
 mod record;
 mod schedule;
 mod series;
+mod simulate;
 mod sink;
 mod stats;
 mod table;
@@ -37,6 +38,8 @@ mod _core {
     use super::series::{
         Counter, Segment, SegmentReader, Series, clean_segments, read_hdr, segment_directories, segments,
     };
+    #[pymodule_export]
+    use super::simulate::{random_regime, regime, simulate, simulate_whole};
     #[pymodule_export]
     use super::sink::Sink;
     #[pymodule_export]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from loadgen.cli.group import LazyGroup
 
-_COMMANDS: dict[str, str] = {}
+_COMMANDS = {
+    "run": "Make a batch or a grid of calls, and give their answers.",
+    "simulate": "Tell what each strategy would take and cost, in virtual time.",
+}
 
 command = LazyGroup(
     "dispatch",
