@@ -20,6 +20,7 @@ from pathlib import Path
 
 from harness import (
     dispatch_asyncio,
+    dispatch_litellm,
     dispatch_native,
     dispatch_sim,
     end,
@@ -68,6 +69,7 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "dispatch-asyncio": dispatch_asyncio.calls,
     "dispatch-memory": dispatch_asyncio.memory,
     "dispatch-cancel": dispatch_native.cancelled,
+    "dispatch-litellm": dispatch_litellm.against_429s,
     "dispatch-sim": dispatch_sim.regimes,
     "nodes-sim": nodes_sim.grid,
     "wheel": package.wheel,
