@@ -187,7 +187,11 @@ def test_an_empty_batch_sends_nothing() -> None:
     [
         ({}, {"url": "ftp://here"}, "ftp"),
         ({}, {"url": "http://127.0.0.1:1", "strem": True}, "unknown option strem"),
-        ({}, {"url": "http://127.0.0.1:1", "api": "embeddings"}, "api must be"),
+        ({}, {"url": ""}, "url must not be empty"),
+        ({}, {"url": None}, "url must be text"),
+        ({}, {"url": "http://127.0.0.1:1", "api": "embeddings"}, "api 'embeddings' must be one of chat, completions"),
+        ({}, {"url": "http://127.0.0.1:1", "extra_body": [1]}, "^extra_body must be a mapping of fields$"),
+        ({}, {"url": "http://127.0.0.1:1", "headers": ["X-Key canary"]}, '^headers must look like "Name: value"$'),
         ({}, {"url": "http://127.0.0.1:1", "output_tokens": 0}, "output_tokens"),
         ({}, {"url": "http://127.0.0.1:1", "api_key_env": "NOT_SET_ANYWHERE"}, "NOT_SET_ANYWHERE, which is not set"),
         ({"push_back": [ValueError]}, {"url": "http://127.0.0.1:1"}, "no Python runs within native requests"),
