@@ -4,7 +4,9 @@ import json
 import math
 
 from conftest import Server, serve_llamacpp
+
 from loadgen import _core
+from loadgen.dispatch import Answer
 from loadgen.node import NodePool
 
 TEXTS = [f"a sentence about the number {i}" for i in range(60)]
@@ -38,4 +40,4 @@ def test_llamacpps_vectors_are_its_own_for_each_text_in_order() -> None:
 
 def test_answers_come_from_llamacpp(llamacpp: Server) -> None:
     batch = NodePool([llamacpp.url]).ask_batch("tiny", ["hello", "world"], output_tokens=4).check()
-    assert [answer.tokens_out for answer in batch.values if answer] == [4, 4]
+    assert [answer.tokens_out for answer in batch.values if isinstance(answer, Answer)] == [4, 4]
