@@ -15,7 +15,7 @@ from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.work import sequence
 from loadgen.errors import NodeError
-from loadgen.node import choice, options
+from loadgen.node import choice, objective, options
 from loadgen.node.call import Asking, kind_of
 from loadgen.node.health import check
 from loadgen.node.memory import Memory
@@ -54,7 +54,9 @@ class NodePool:
             the mode is ``auto``, by ``thresholds``, a :class:`~loadgen.node.Thresholds` or a mapping. ``top_k``: how
             many nodes ``hybrid`` takes; 3. ``half_life``: in which what was seen of a speed loses half of its weight;
             60 s. ``copies``: of the items that would end last, as a share of all; 20 %. ``state``: a small file in
-            which what was learned survives. ``attempt_timeout``, ``call_timeout``, ``retry``, ``push_back``, ``rpm``,
+            which what was learned survives. ``deadline``: seconds within which a batch should be done, as cheaply as
+            possible; ``budget``: what it may cost, and be done as soon as possible; both by each node's ``cost``, once
+            speeds are known. ``attempt_timeout``, ``call_timeout``, ``retry``, ``push_back``, ``rpm``,
             ``tpm``, ``tokens``, ``coalesce``, ``journal``, ``trace`` and ``seed``: as for :class:`loadgen.Dispatcher`,
             but that an item may fail on each node once more. ``progress``: a line on a terminal by default; ``False``,
             or a function of a :class:`~loadgen.node.progress.NodeProgress`.
@@ -353,7 +355,8 @@ class NodePool:
 
     def _needs_speeds(self, force_mode: str | None) -> bool:
         mode = force_mode or self._mode
-        return len(self.nodes) > 1 and (mode in ("sequential", "hybrid") or self._options.thresholds is not None)
+        is_measured_by = self._options.thresholds is not None or self._options.objective is not None
+        return len(self.nodes) > 1 and (mode in ("sequential", "hybrid") or is_measured_by)
 
     def _unmeasured(self, kind: str, model: str) -> list[Node]:
         return [node for node, time in zip(self.nodes, self._memory.times(kind, model), strict=True) if time is None]
@@ -411,10 +414,12 @@ class NodePool:
         """Decide for a batch on the nodes that are up; the decision's nodes are those of the pool."""
         mode = self._mode if force_mode is None else choice.mode_of(force_mode, "force_mode")
         measured = dict(zip(self.nodes, self._memory.times(kind, model), strict=True))
+        affordable = self._affordable(mode, up, kind, model, batch)
+        used = up if affordable is None else affordable.nodes
         chosen = choice.choose(
             mode,
-            up,
-            [measured[node] for node in up],
+            used,
+            [measured[node] for node in used],
             batch,
             kind=kind,
             is_forced=force_mode is not None,
@@ -422,13 +427,22 @@ class NodePool:
             top_k=self._options.top_k,
         )
         places = {node: place for place, node in enumerate(self.nodes)}
-        return Decision(
-            chosen.mode,
-            chosen.reason,
-            chosen.detail,
-            chosen.workers,
-            tuple(places[up[node]] for node in chosen.nodes),
-        )
+        chosen = msgspec.structs.replace(chosen, nodes=tuple(places[used[node]] for node in chosen.nodes))
+        if affordable is None or self._options.objective is None:
+            return chosen
+        return msgspec.structs.replace(chosen, reason=self._options.objective.reason, detail=affordable.detail)
+
+    def _affordable(
+        self, mode: Mode, up: Sequence[Node], kind: str, model: str, batch: int
+    ) -> objective.Affordable | None:
+        """Return which nodes a deadline or a budget leaves; ``None`` without either, or while speeds aren't known."""
+        wished = self._options.objective
+        measured = dict(zip(self.nodes, self._memory.times(kind, model), strict=True))
+        times = [time for node in up if (time := measured[node]) is not None]
+        if wished is None or mode != "auto" or self._options.thresholds is not None or len(times) < len(up):
+            return None
+        slots = [node.room(kind) or 1 for node in up]
+        return objective.choose(wished, up, times, slots, batch, self._memory.tokens(kind, model))
 
     def _plan(
         self,
@@ -444,6 +458,8 @@ class NodePool:
         everything = sequence(items)
         up = [node for node in self.nodes if node not in left_out]
         decision = self._decide(up, kind, model, len(everything), force_mode)
+        is_affordable = decision.reason in objective.REASONS
+        chosen = {self.nodes[place] for place in decision.nodes}
         return Plan(
             call=call,
             kind=kind,
@@ -452,6 +468,7 @@ class NodePool:
             unit=unit,
             decision=decision,
             left_out=left_out,
+            spared=frozenset(node for node in up if node not in chosen) if is_affordable else frozenset(),
             options=self._options,
         )
 
