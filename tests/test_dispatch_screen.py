@@ -62,6 +62,13 @@ def test_nothing_is_wider_than_the_terminal_and_nothing_is_lost(width: int) -> N
     assert words == " ".join(shown(HEDGED, 300)).split()
 
 
+@pytest.mark.parametrize("width", range(62, 92))
+def test_no_part_of_the_outcome_is_torn_where_a_line_can_hold_it(width: int) -> None:
+    lines = shown(HEDGED, width)
+    assert any(line.rstrip(" ·").endswith("limit 77 → 77") for line in lines)
+    assert any("83 sent (1.08 a call): 5 hedges, 4 won" in line for line in lines)
+
+
 def test_failures_are_told_by_reason_the_most_frequent_first_and_no_more_than_three() -> None:
     failures = [Failure(f"HTTP 50{n}", 4 - n, [f"call {n}"]) for n in range(4)]
     failures.append(Failure("odd", 1, ["x"]))

@@ -34,7 +34,7 @@ def test_an_unknown_strategy_lists_the_choices() -> None:
     ("options", "words"),
     [
         ({"workers": 0}, "workers 0 must be 1 or more"),
-        ({"workers": -2}, "workers -2 must be 0 or more"),
+        ({"workers": -2}, "workers -2 must be 1 or more"),
         ({"max_concurrency": 0}, "max_concurrency 0 must be 1 or more"),
         ({"hedge_after": 0}, "hedge_after 0 must be above 0"),
         ({"hedge_after": "-1s"}, "hedge_after -1s must be a duration"),
@@ -200,8 +200,21 @@ def test_a_file_that_holds_something_else_is_refused_and_left_as_it_is(content: 
 def test_a_file_that_cannot_be_read_or_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(loadgen.ConfigError, match=r"can't read .*: Is a directory"):
         remember.load(str(tmp_path))
-    with pytest.raises(loadgen.DispatchError, match=r"can't write .*: No such file or directory"):
-        remember.save(str(tmp_path / "none" / "endpoint.json"), {"limit": 3})
+    with pytest.raises(loadgen.ConfigError, match=r"can't write .*: there is no directory .*none"):
+        remember.load(str(tmp_path / "none" / "endpoint.json"))
+
+
+def test_a_disk_that_refuses_what_was_learned_takes_no_answer_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+
+    def call(item: int) -> int:
+        folder.rmdir()
+        return item + 1
+
+    with pytest.warns(RuntimeWarning, match=r"learned of the endpoint isn't kept: can't write .*endpoint\.json"):
+        batch = loadgen.Dispatcher("auto", remember=folder / "endpoint.json").run(call, [1])
+    assert batch.values == (2,)
 
 
 def test_what_the_policy_is_told_in_its_own_words_lies_over_the_rest() -> None:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Self, TextIO, TypeAlias
 from loadgen.errors import ConfigError
 
 _REDRAW_S, _LINE_S = 0.25, 10.0
-_BAR = 28
+_BAR, _BAR_LEAST, _NARROW = 28, 8, 40
+"""Columns of the bar, and of a terminal that is too narrow for one."""
 
 
 class Progress(NamedTuple):
@@ -166,13 +167,14 @@ def line(name: str, progress: Progress, width: int) -> str:
         progress: How far the batch is.
         width: Columns of the terminal; the last one is never filled.
     """
-    room = width - len(name) - 4
+    # The bar's width hangs on the terminal's alone: one that gave way to the facts would jump as they come and go.
+    cells = max(_BAR_LEAST, min(_BAR, (width - _NARROW) // 3)) if progress.total and width >= _NARROW else 0
+    room = width - len(name) - 4 - (cells + 2 if cells else 0)
     facts = _facts(progress)
     while len(facts) > 1 and len("   ".join(text for _, text in facts)) > room:
         facts.remove(max(facts, key=lambda fact: fact[0]))
     rest = "   ".join(text for _, text in facts)
-    cells = min(_BAR, room - len(rest) - 2)
-    bar = f"{_bar(progress.done / progress.total, cells)}  " if progress.total and cells >= 8 else ""
+    bar = f"{_bar(progress.done / progress.total, cells)}  " if progress.total and cells else ""
     return f" {name}  {bar}{rest}"[: width - 1]
 
 

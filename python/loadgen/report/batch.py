@@ -200,7 +200,7 @@ def lines(batch: BatchSummary, console: Console) -> Iterator[Text]:
     yield Text()
     title = f"{_count(batch.calls, 'call')} · {batch.strategy} · {clock(batch.wall_s)}"
     yield from _pair(title, _sequential(batch), width, "bold", console)
-    yield from _wrapped(_outcome(batch), width, "", console)
+    yield from _listed(_outcome(batch), width, console)
     if batch.p50_s is not None:
         yield from _pair(_times(batch), _slowest(batch), width, "", console)
     for failure in batch.failures[:_REASONS]:
@@ -222,7 +222,7 @@ def _sequential(batch: BatchSummary) -> str:
     return f"sequential would have taken about {clock(batch.sequential_s)} ({figures.short(times)} ×)"
 
 
-def _outcome(batch: BatchSummary) -> str:
+def _outcome(batch: BatchSummary) -> list[str]:
     each = f" ({batch.sent / made:.2f} a call)" if (made := batch.calls - batch.restored - batch.unsettled) else ""
     won = f", {batch.hedges_won:,} won" if batch.hedges else ""
     parts = [
@@ -235,7 +235,7 @@ def _outcome(batch: BatchSummary) -> str:
         f"{batch.rate_limited:,} rate-limited",
         f"limit {batch.limit[0]:,} → {batch.limit[1]:,}" if batch.limit is not None else "",
     ]
-    return " · ".join(part for part in parts if part)
+    return [part for part in parts if part]
 
 
 def _times(batch: BatchSummary) -> str:
@@ -275,6 +275,18 @@ def _pair(left: str, right: str, width: int, style: str, console: Console) -> It
     yield from _wrapped(left, width, style, console)
     if right:
         yield from _wrapped(right, width, "", console)
+
+
+def _listed(parts: Sequence[str], width: int, console: Console) -> Iterator[Text]:
+    """Put parts on lines, each whole on one if a line can hold it."""
+    line = ""
+    for part in parts:
+        longer = f"{line} · {part}" if line else part
+        if line and len(longer) >= width - 1:
+            yield from _wrapped(f"{line} ·", width, "", console)
+            longer = part
+        line = longer
+    yield from _wrapped(line, width, "", console)
 
 
 def _wrapped(text: str, width: int, style: str, console: Console) -> Iterator[Text]:
