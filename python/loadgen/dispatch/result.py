@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -67,6 +67,35 @@ class AttemptStats(msgspec.Struct, frozen=True):
     first_byte: float | None = None
     tokens_in: int = 0
     tokens_out: int = 0
+
+
+PlainNode: TypeAlias = tuple[float | None, int, int, int, int, int, int]
+"""A node as ``_core.Policy.nodes()`` gives it."""
+
+NODE_STATES = ("up", "half-open", "down")
+"""By the core's numbers (``rust/src/python/dispatch.rs``)."""
+
+
+class NodeView(NamedTuple):
+    """What a policy knows of a node.
+
+    Args:
+        service_s: Seconds that an item takes there; ``None`` if nothing was seen.
+        in_flight: Attempts that it works on.
+        served: Attempts that it answered.
+        failed: Attempts that failed there, were pushed back or timed out.
+        dropped: Attempts that were given up: another copy was first, or nobody wanted them.
+        failures_in_a_row: Failures since its last answer.
+        state: ``up``, ``half-open`` or ``down``, by its circuit breaker.
+    """
+
+    service_s: float | None
+    in_flight: int
+    served: int
+    failed: int
+    dropped: int
+    failures_in_a_row: int
+    state: str
 
 
 class CallStats(msgspec.Struct, frozen=True):
@@ -136,6 +165,10 @@ class Columns(Protocol):
         """Return the counts of the batch."""
         ...
 
+    def nodes(self) -> list[PlainNode]:
+        """Return what is known of each node, as ``_core.Policy.nodes()`` gives it; none where calls aren't spread."""
+        ...
+
     def trace(self) -> dict[str, list[float]]:
         """Return how limit, rate, calls in flight and hedges changed over time."""
         ...
@@ -199,6 +232,11 @@ class Batch(Sequence[CallResult[R]], Generic[R]):
     def totals(self) -> dict[str, Any]:
         """Counts: calls ok and failed, attempts by kind, hedges won and lost, push-backs, the limit, tokens wasted."""
         return {**self._columns.totals(), "restored": len(self._restored), "abandoned": self.abandoned}
+
+    @property
+    def nodes(self) -> list[NodeView]:
+        """What the policy knew of each node at the end; empty where calls weren't spread over nodes by their speed."""
+        return [NodeView(*plain[:-1], NODE_STATES[plain[-1]]) for plain in self._columns.nodes()]
 
     @property
     def trace(self) -> dict[str, list[float]]:
