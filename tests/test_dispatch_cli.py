@@ -34,6 +34,11 @@ class Columns:
     def stats(self, position: int) -> CallStats | None:
         first = AttemptStats("first", 0, 200, "ok", 0.0, 1.0)
         attempts: tuple[AttemptStats, ...] = (first,)
+        if position == 0:
+            attempts = (
+                AttemptStats("first", 0, 429, "rejected", 0.0, 0.1),
+                AttemptStats("retry", 0, 200, "ok", 0.1, 1.0),
+            )
         if position == 1:
             attempts = (
                 AttemptStats("first", 0, 0, "lost", 0.0, 9.0),
@@ -129,7 +134,7 @@ def test_answers_are_lines_on_standard_output_and_the_summary_stands_beside_them
     assert found[1]["stats"]["attempts"][1]["kind"] == "hedge"
     assert found[1]["stats"]["winner"] == 1
     assert " 3 calls · hedged · 9.0 s" in result.stderr
-    assert "limit 4 → 3" in result.stderr
+    assert "1 rate-limited · 1 overloaded ·\n limit 4 → 3" in result.stderr
     assert "longest: two, 9.0 s (hedge won at 9.0)" in result.stderr
 
 

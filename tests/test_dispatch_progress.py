@@ -12,7 +12,7 @@ from loadgen.errors import ConfigError
 
 BUSY = Progress(
     done=38, total=77, ok=37, failed=1, in_flight=24, waiting=15, limit=32, hedges=5, hedges_won=4, retries=1,
-    rate_limited=2, seconds=9.5, restored=7,
+    push_backs=2, seconds=9.5, restored=7,
 )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_another_choice_is_an_error() -> None:
 def test_the_line_says_all_where_there_is_room() -> None:
     assert line("dispatch", BUSY, 180) == (
         " dispatch  ━━━━━━━━━━━━━╸──────────────  38 / 77   7 from the journal   in flight 24   limit 32   "
-        "hedges 5 (4 won)   retries 1   rate-limited 2   failed 1   about 12.0 s left"
+        "hedges 5 (4 won)   retries 1   push-backs 2   failed 1   about 12.0 s left"
     )
 
 
@@ -84,7 +84,7 @@ def test_narrow_it_leaves_out_the_least_first() -> None:
 def test_the_bar_is_as_wide_whatever_is_told_beside_it(width: int) -> None:
     bars = [
         len([c for c in line("dispatch", progress, width) if c in "━╸─"])
-        for progress in (Progress(total=9), BUSY, BUSY._replace(rate_limited=0, failed=0), BUSY._replace(done=77))
+        for progress in (Progress(total=9), BUSY, BUSY._replace(push_backs=0, failed=0), BUSY._replace(done=77))
     ]
     assert bars == [bars[0]] * 4
     assert 8 <= bars[0] <= 28
@@ -133,7 +133,7 @@ def test_plain_lines_say_the_same() -> None:
     assert out.getvalue() == ""  # a short batch needs none
     lines.show(BUSY._replace(seconds=10.0))
     assert out.getvalue() == (
-        "dispatch: 38 / 77, 7 from the journal, in flight 24, limit 32, hedges 5 (4 won), retries 1, rate-limited 2, "
+        "dispatch: 38 / 77, 7 from the journal, in flight 24, limit 32, hedges 5 (4 won), retries 1, push-backs 2, "
         "failed 1, about 12.6 s left\n"
     )
 

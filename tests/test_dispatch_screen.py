@@ -23,6 +23,7 @@ HEDGED = BatchSummary(
     hedges_won=4,
     retries=1,
     rate_limited=0,
+    overloaded=0,
     limit=(77, 77),
     p50_s=3.0,
     p95_s=6.1,
@@ -81,6 +82,10 @@ def test_failures_are_told_by_reason_the_most_frequent_first_and_no_more_than_th
         " 2 more failed for 2 other reasons",
         "",
     ]
+
+
+def test_push_back_that_is_no_rate_limit_is_told_apart() -> None:
+    assert "1 retry · 3 rate-limited · 2 overloaded · limit" in shown(but(rate_limited=3, overloaded=2))[2]
 
 
 def test_a_resumed_batch_counts_what_it_sent_over_what_it_called() -> None:

@@ -29,7 +29,7 @@ class Progress(NamedTuple):
         hedges: Copies sent of calls that were slow.
         hedges_won: Those that answered first.
         retries: Attempts after one that failed.
-        rate_limited: Answers that said "not so fast".
+        push_backs: Answers that said "not so fast", or "not now".
         seconds: Since the batch began.
         restored: Items whose value a journal had.
     """
@@ -44,7 +44,7 @@ class Progress(NamedTuple):
     hedges: int = 0
     hedges_won: int = 0
     retries: int = 0
-    rate_limited: int = 0
+    push_backs: int = 0
     seconds: float = 0.0
     restored: int = 0
 
@@ -189,7 +189,7 @@ def _facts(p: Progress) -> list[tuple[int, str]]:
         (5, f"limit {p.limit:,}" if p.limit else ""),
         (6, hedges if p.hedges else ""),
         (7, f"retries {p.retries:,}" if p.retries else ""),
-        (4, f"rate-limited {p.rate_limited:,}" if p.rate_limited else ""),
+        (4, f"push-backs {p.push_backs:,}" if p.push_backs else ""),
         (1, f"failed {p.failed:,}" if p.failed else ""),
         (2, f"about {clock(eta)} left" if eta is not None and p.done != p.total else ""),
     ]
@@ -236,7 +236,7 @@ def progress_of(totals: dict[str, Any], *, total: int | None, seconds: float, re
         hedges=totals["hedges"],
         hedges_won=totals["hedges_won"],
         retries=totals["retries"],
-        rate_limited=totals["push_backs"],
+        push_backs=totals["push_backs"],
         seconds=seconds,
         restored=restored,
     )

@@ -77,7 +77,8 @@ class BatchSummary(msgspec.Struct, frozen=True):
         hedges: Copies of slow calls among them.
         hedges_won: Copies that answered first.
         retries: Attempts after one that failed.
-        rate_limited: Answers that said "not so fast".
+        rate_limited: Answers that said "not so fast": 429.
+        overloaded: Other push-back: 503, 529, and 500s that were many under load.
         limit: The limit on attempts under way, at the beginning and at the end.
         p50_s: Of the calls that were made and have an answer, nearest rank.
         p95_s: As ``p50_s``.
@@ -99,6 +100,7 @@ class BatchSummary(msgspec.Struct, frozen=True):
     hedges_won: int
     retries: int
     rate_limited: int
+    overloaded: int
     limit: tuple[int, int] | None
     p50_s: float | None
     p95_s: float | None
@@ -115,6 +117,7 @@ class Counts(msgspec.Struct, frozen=True):
     hedges_won: int = 0
     retries: int = 0
     rate_limited: int = 0
+    overloaded: int = 0
     limit: tuple[int, int] | None = None
 
 
@@ -152,6 +155,7 @@ def summary(
         hedges_won=counts.hedges_won,
         retries=counts.retries,
         rate_limited=counts.rate_limited,
+        overloaded=counts.overloaded,
         limit=counts.limit,
         p50_s=_percentile(times, 50),
         p95_s=_percentile(times, 95),
@@ -233,6 +237,7 @@ def _outcome(batch: BatchSummary) -> list[str]:
         f"{batch.sent:,} sent{each}: {_count(batch.hedges, 'hedge')}{won}",
         _count(batch.retries, "retry", "retries"),
         f"{batch.rate_limited:,} rate-limited",
+        f"{batch.overloaded:,} overloaded" if batch.overloaded else "",
         f"limit {batch.limit[0]:,} → {batch.limit[1]:,}" if batch.limit is not None else "",
     ]
     return [part for part in parts if part]

@@ -274,12 +274,18 @@ def summary_of(batch: Batch[Any], source: Source) -> BatchSummary:
     totals, trace = batch.totals, batch.trace
     limits = trace.get("limit") or []
     names = {"sent": "attempts", "hedges": "hedges", "hedges_won": "hedges_won", "retries": "retries"}
+    calls: list[report.Settled] = []
+    limited = 0
+    for call in batch:  # whose statistics are made when they are looked at
+        calls.append(_settled(call))
+        limited += sum(attempt.status == 429 for attempt in call.stats.attempts) if call.stats is not None else 0
     counts = report.Counts(
         **{ours: totals.get(name, 0) for ours, name in names.items()},  # none where a journal had everything
-        rate_limited=totals.get("push_backs", 0),
+        rate_limited=limited,
+        overloaded=max(0, totals.get("push_backs", 0) - limited),
         limit=(int(limits[0]), int(limits[-1])) if limits else None,
     )
-    return report.summary(batch.strategy, [_settled(call) for call in batch], counts, batch.wall_s, source.name)
+    return report.summary(batch.strategy, calls, counts, batch.wall_s, source.name)
 
 
 def _settled(call: CallResult[Any]) -> report.Settled:
