@@ -200,21 +200,8 @@ def test_a_file_that_holds_something_else_is_refused_and_left_as_it_is(content: 
 def test_a_file_that_cannot_be_read_or_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(loadgen.ConfigError, match=r"can't read .*: Is a directory"):
         remember.load(str(tmp_path))
-    with pytest.raises(loadgen.ConfigError, match=r"can't write .*: there is no directory .*none"):
-        remember.load(str(tmp_path / "none" / "endpoint.json"))
-
-
-def test_a_disk_that_refuses_what_was_learned_takes_no_answer_with_it(tmp_path: Path) -> None:
-    folder = tmp_path / "gone"
-    folder.mkdir()
-
-    def call(item: int) -> int:
-        folder.rmdir()
-        return item + 1
-
-    with pytest.warns(RuntimeWarning, match=r"learned of the endpoint isn't kept: can't write .*endpoint\.json"):
-        batch = loadgen.Dispatcher("auto", remember=folder / "endpoint.json").run(call, [1])
-    assert batch.values == (2,)
+    with pytest.raises(loadgen.DispatchError, match=r"can't write .*: No such file or directory"):
+        remember.save(str(tmp_path / "none" / "endpoint.json"), {"limit": 3})
 
 
 def test_what_the_policy_is_told_in_its_own_words_lies_over_the_rest() -> None:
@@ -228,3 +215,23 @@ def test_what_the_policy_is_told_in_its_own_words_lies_over_the_rest() -> None:
 def test_a_policy_that_is_none_is_refused(policy: Any, rule: str) -> None:
     with pytest.raises(loadgen.ConfigError, match=rule):
         config("hedged", policy=policy)
+
+
+def test_where_nothing_can_be_remembered_nothing_is_called(tmp_path: Path) -> None:
+    called: list[int] = []
+    path = tmp_path / "none" / "endpoint.json"
+    with pytest.raises(loadgen.ConfigError, match=r"can't keep .*: its directory isn't there"):
+        loadgen.Dispatcher("auto", remember=path).run(called.append, [1])
+    assert not called
+
+
+def test_values_are_not_lost_with_what_was_learned(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+
+    def call(item: int) -> int:
+        here.rmdir()
+        return item
+
+    with pytest.warns(RuntimeWarning, match=r"isn't remembered: can't write .*: No such file or directory"):
+        assert loadgen.Dispatcher("auto", remember=here / "endpoint.json").run(call, [7]).values == (7,)

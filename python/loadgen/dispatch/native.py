@@ -17,7 +17,7 @@ from loadgen.dispatch.columns import PolicyColumns
 from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.result import Batch, CallStats, PlainNode
-from loadgen.dispatch.running import journalled, learned
+from loadgen.dispatch.running import journalled, keep
 from loadgen.dispatch.watching import Watching
 from loadgen.dispatch.work import BatchItems
 from loadgen.errors import CallTimeoutError, ConfigError, DispatchError, RequestError
@@ -101,8 +101,8 @@ async def _run(options: Options, service: Service, items: Sequence[Any], opened:
         finally:
             columns.policy = await run.end()
             watching.end()
-    if options.remember is not None and options.strategy == "auto" and columns.policy is not None:
-        remember.save(options.remember, learned(columns.policy))
+    if columns.policy is not None:
+        keep(options, columns.policy)
     return Batch(
         work.values,
         work.errors,

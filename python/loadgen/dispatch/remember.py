@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, DispatchError
 
 FORMAT = 1
 
@@ -34,15 +33,13 @@ def load(path: str) -> dict[str, float] | None:
     """Return what the file holds, for the policy; ``None`` where there is no file yet.
 
     Raises:
-        ConfigError: If the file can't be read, isn't one of these, or lies where none can be written afterwards.
+        ConfigError: If the file can't be read, isn't one of these, or can't be made later.
     """
-    folder = Path(path).parent
-    if not os.access(folder, os.W_OK | os.X_OK):
-        why = f"files can't be made in {folder}" if folder.is_dir() else f"there is no directory {folder}"
-        raise ConfigError(f"can't write {path}: {why}", "name another file to remember in")
     try:
         held = Path(path).read_bytes()
     except FileNotFoundError:
+        if not Path(path).parent.is_dir():
+            raise ConfigError(f"can't keep {path}: its directory isn't there", "make it, or name another") from None
         return None
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror or error}", "name another file to remember in") from None
@@ -59,11 +56,12 @@ def load(path: str) -> dict[str, float] | None:
 def save(path: str, learned: Mapping[str, float]) -> None:
     """Keep what was learned: the file is replaced as a whole, and private.
 
-    Warns if the disk refuses: the batch is over by then, and its answers must not be lost with what was learned.
-
     Args:
         path: The file; its directory exists.
         learned: The limit, and the rate where there is one, as :func:`load` returns them.
+
+    Raises:
+        DispatchError: If it can't be written.
     """
     data = msgspec.json.encode(Remembered(FORMAT, int(learned["limit"]), learned.get("rate"))) + b"\n"
     try:
@@ -76,8 +74,9 @@ def save(path: str, learned: Mapping[str, float]) -> None:
             Path(made).unlink(missing_ok=True)
             raise
     except OSError as error:
-        reason = f"what was learned of the endpoint isn't kept: can't write {path}: {error.strerror or error}"
-        warnings.warn(reason, RuntimeWarning, stacklevel=2)
+        raise DispatchError(
+            f"can't write {path}: {error.strerror or error}", "name another file to remember in"
+        ) from None
 
 
 def _is_usable(found: Remembered) -> bool:

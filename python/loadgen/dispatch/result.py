@@ -108,7 +108,7 @@ class CallStats(msgspec.Struct, frozen=True):
         ended: When it was settled.
         attempts: Its attempts in the order of their starts.
         winner: The index among them of the one whose value or error stands; ``None`` where there is none.
-        waits: Seconds that it waited, by reason: ``queue``, ``limit``, ``rate``, ``backoff``.
+        waits: Seconds that it waited, by reason: ``limit``, ``rate``, ``backoff``.
         tokens_in: Tokens of the winner's prompt.
         tokens_out: Tokens of the winner's answer.
         tokens_wasted: Tokens of all other attempts.
