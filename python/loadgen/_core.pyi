@@ -124,6 +124,10 @@ class Engine:
     def event_queue(self) -> EventQueue | None:
         """Return the finished frames of events, for a publisher; ``None`` unless the run is asked to publish them."""
 
+    @property
+    def is_issuing(self) -> bool:
+        """Whether the newest phase may still issue requests; what was issued may be in flight for longer."""
+
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight, of earlier phases too, may finish for ``grace`` seconds, 0 cancels them."""
 
@@ -249,6 +253,10 @@ class Sink:
     @property
     def late(self) -> int:
         """Answers so far to requests that were not in flight (any more)."""
+
+    @property
+    def is_issuing(self) -> bool:
+        """Whether the newest phase may still issue requests; what was issued may be in flight for longer."""
 
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight, of earlier phases too, may finish for ``grace`` seconds, 0 cancels them."""
