@@ -45,6 +45,7 @@ class Segment:
 
     about = ""
     state = "live"
+    notes: Sequence[str] = ()
 
     def advance(self, state: str) -> None:
         self.state = state

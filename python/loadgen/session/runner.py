@@ -85,12 +85,18 @@ class Run:
         self._interrupt: str | None = None
         self._grace = 0.0
         self._begun = 0
+        self._notes: list[str] = []
         self._state: Literal["preparing", "running", "reporting"] = "preparing"
 
     @property
     def state(self) -> Literal["preparing", "running", "reporting"]:
         """How far it is: requests may be sent from ``running`` on, and none is sent any more in ``reporting``."""
         return self._state
+
+    @property
+    def notes(self) -> list[str]:
+        """What went otherwise than wanted with the live metrics, in sentences, once the run has ended."""
+        return self._notes
 
     def stop(self, why: str, grace: float) -> None:
         """Stop the run: issue nothing more, and give what is in flight some time. Callable from any thread.
@@ -231,6 +237,7 @@ class Run:
             problem = problem or error
         if self._failure is not None:
             problem = self._failure[1] or problem
+        self._notes = engine.segment().notes
         self._state, self._engine = "reporting", None
         return problem
 
