@@ -343,6 +343,8 @@ def test_ls_tells_of_a_running_run_what_its_live_metrics_do(here: Path, monkeypa
         assert listed("elsewhere") == [None, None, None, None, "running"]  # it hasn't said yet what it is
         registry._segment.describe(describe.written(about))
         assert listed("elsewhere") == ["http://h:1", "load of p", 6, 3, "running"]
+        # Nor has `top` only the directory's name to go by.
+        assert " http://h:1" in call("top", "elsewhere/mine", "--once").stdout
     assert listed("elsewhere") == [None, None, None, None, "killed"]
 
 

@@ -11,10 +11,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from loadgen import _core
 from loadgen.cli.show import plain
 from loadgen.errors import MetricsError, ReportError
-from loadgen.metrics import MetricsSnapshot, attach
 from loadgen.report import figures
 from loadgen.report.again import stored
 from loadgen.session import Metric, SessionResult, describe, run_dir
@@ -64,10 +62,13 @@ def line_of(directory: Path) -> Line:
 def _running(directory: Path, run_id: str) -> Line:
     """Return the line of a run that goes on, with what its live metrics tell: times are told when they are final."""
     line = Line(id=run_id, dir=str(directory), status="running", started_at=_stamp(directory.name))
-    seen = _seen(directory)
-    if seen is None:
-        return line
-    about, snapshot = seen
+    try:
+        reader = describe.watched(directory)
+        if reader is None:
+            return line  # it shows none, or to nobody but itself
+        about, snapshot = describe.read(reader.about), reader.snapshot(percentiles=(), bins=1)
+    except MetricsError:
+        return line  # it went while it was looked at
     measured = {place: phase for place, phase in enumerate(about.phases) if phase.kind != "warmup"}
     counted = [stat for stat in snapshot.counters if stat.phase in measured]
     return msgspec.structs.replace(
@@ -77,19 +78,6 @@ def _running(directory: Path, run_id: str) -> Line:
         ok=sum(stat.value for stat in counted if stat.name == "ok"),
         failed=sum(stat.value for stat in counted if stat.name == "failed"),
     )
-
-
-def _seen(directory: Path) -> tuple[describe.About, MetricsSnapshot] | None:
-    """Look at the live metrics of the run in a directory, which tell where it is; its name needn't have the id."""
-    for path in _core.segments():
-        try:
-            reader = attach(path)
-            about = describe.read(reader.about)
-            if about.directory == str(directory.absolute()):
-                return about, reader.snapshot(percentiles=(), bins=1)
-        except MetricsError:
-            continue  # not to be believed, or gone meanwhile
-    return None
 
 
 def _loads(words: list[str]) -> str:
