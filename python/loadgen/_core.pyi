@@ -1,6 +1,6 @@
 """The compiled core. Strings are JSON unless said otherwise."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Literal, Self, TypeAlias, final
@@ -30,16 +30,20 @@ __all__ = [
     "clean_segments",
     "mock_faults",
     "now_ns",
+    "rate_hints",
     "read_events",
     "read_hdr",
     "read_rows",
     "read_texts",
+    "retry_after",
     "row_columns",
     "segment_directories",
     "segments",
     "summarise",
 ]
 __version__: str
+
+_Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 @final
 class Bodies:
@@ -660,4 +664,34 @@ def read_hdr(data: bytes) -> str:
 
     Raises:
         ValueError: If it is none.
+    """
+
+def retry_after(headers: _Headers, wall_ns: int) -> int | None:
+    """Return the nanoseconds that an answer's headers ask to wait; ``None`` where they don't, or can't be read.
+
+    ``retry-after-ms``, ``retry-after`` (seconds or a date; 0 for a moment that is over) and the same from a provider
+    behind LiteLLM's proxy, in this order. A wait may be absurdly long: bound it.
+
+    Args:
+        headers: A mapping, or pairs of name and value; in text or bytes.
+        wall_ns: The Unix time now, which dates are measured from.
+
+    Raises:
+        TypeError: If a name or a value is neither text nor bytes.
+    """
+
+def rate_hints(
+    headers: _Headers, wall_ns: int
+) -> tuple[tuple[int | None, int | None, int | None], tuple[int | None, int | None, int | None]] | None:
+    """Return the rate limits that an answer's headers tell, of requests and of tokens; ``None`` where they tell none.
+
+    Each is the limit of a whole period, what is left of it, and the nanoseconds until all of it is there again, as
+    ``x-ratelimit-*`` and ``anthropic-ratelimit-*`` say it; ``None`` where nothing is said.
+
+    Args:
+        headers: As in :func:`retry_after`.
+        wall_ns: Likewise.
+
+    Raises:
+        TypeError: If a name or a value is neither text nor bytes.
     """

@@ -44,3 +44,21 @@ class MetricsError(LoadgenError, RuntimeError):
 
 class ReportError(LoadgenError, OSError):
     """A run whose directory, log or report can't be found or read."""
+
+
+class DispatchError(LoadgenError, RuntimeError):
+    """A batch of calls that began and could not be carried on. What finished before is kept."""
+
+
+class JournalError(DispatchError):
+    """A journal that can't be written any more, or a value that it can't hold.
+
+    Args:
+        message: As for every error.
+        way_out: As for every error.
+        unwritten: The lines that are not on the disk, each a finished or failed call.
+    """
+
+    def __init__(self, message: str, way_out: str = "", unwritten: tuple[bytes, ...] = ()) -> None:
+        super().__init__(message, way_out)
+        self.unwritten = unwritten

@@ -154,6 +154,8 @@ const OUTCOMES: [(&str, &str, &str); faults::ALL.len()] = [
     ("429_huge", "http 429", "http 429"),
     ("429_garbage", "http 429", "http 429"),
     ("429_absent", "http 429", "http 429"),
+    ("429_fraction", "http 429", "http 429"),
+    ("429_ms", "http 429", "http 429"),
     ("429_other_name", "http 429", "http 429"),
     ("500", "http 500", "http 500"),
     ("all_500", "http 500", "http 500"),

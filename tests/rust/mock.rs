@@ -255,6 +255,72 @@ fn the_rate_limit_says_when_to_come_again() {
 }
 
 #[test]
+fn a_stall_with_a_time_is_answered_after_it_and_holds_its_slot() {
+    let server = server(r#"{"capacity": 1, "stall_rate": 1, "stall_time": 5}"#);
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::to(&server)).collect();
+    for client in &mut clients {
+        client.post("/v1/chat/completions", "", &prompt());
+    }
+    assert!(clients.iter_mut().all(|client| client.answer().status == 200));
+    let truth = truth(&server);
+    let (starts, bytes) = (numbers(&truth, "start_ns"), numbers(&truth, "first_byte_ns"));
+    let mut order: Vec<usize> = (0..3).collect();
+    order.sort_by_key(|&n| starts[n]);
+    assert!(order.windows(2).all(|pair| starts[pair[1]] >= bytes[pair[0]]), "{starts:?} {bytes:?}");
+    assert!(starts.iter().zip(&bytes).all(|(start, byte)| byte - start >= 5_000_000), "{starts:?} {bytes:?}");
+}
+
+#[test]
+fn a_prompt_that_stalls_does_so_every_time_and_others_never() {
+    let server = server(r#"{"prompt_stall_rate": 0.5, "stall_time": 1}"#);
+    let mut client = Client::to(&server);
+    for n in (0..40).chain(0..40) {
+        let text = format!("prompt {n}");
+        assert_eq!(client.chat(json!({"messages": [{"role": "user", "content": text}]})).status, 200);
+    }
+    let truth = truth(&server);
+    let (starts, due) = (numbers(&truth, "start_ns"), numbers(&truth, "due_ns"));
+    let stalled: Vec<bool> = starts.iter().zip(&due).map(|(start, due)| due - start == 1_000_000).collect();
+    assert_eq!(stalled[..40], stalled[40..]);
+    let share = stalled[..40].iter().filter(|stalled| **stalled).count();
+    assert!((10..=30).contains(&share), "{share} of 40");
+}
+
+#[test]
+fn who_leaves_before_any_byte_is_counted_apart() {
+    let server = server(r#"{"stall_rate": 1, "stall_time": "60m"}"#);
+    let mut client = Client::to(&server);
+    client.post("/v1/chat/completions", "", &with(json!({"stream": true})));
+    while truth(&server)["requests"] != 1 {}
+    drop(client);
+    while truth(&server)["in_flight"] != 0 {}
+    let truth = truth(&server);
+    assert_eq!((&truth["disconnected"], &truth["left_waiting"]), (&json!(1), &json!(1)));
+    assert_eq!(numbers(&truth, "tokens"), [0]);
+}
+
+#[test]
+fn a_service_that_is_down_says_so_to_everybody() {
+    let server = server(r#"{"outages": [{"after": 0, "lasts": "60m"}], "capacity": 1}"#);
+    let mut client = Client::to(&server);
+    assert_eq!([client.chat(prompt()).status, client.chat(prompt()).status], [503, 503]);
+    let later = self::server(r#"{"outages": [{"after": "60m", "lasts": "60m"}]}"#);
+    assert_eq!(Client::to(&later).chat(prompt()).status, 200);
+}
+
+#[test]
+fn the_hint_may_be_as_fine_as_milliseconds() {
+    for (kind, header, unit) in [("milliseconds", "retry-after-ms", 1.0), ("fraction", "retry-after", 1000.0)] {
+        let limit = json!({"rate_limit": {"rps": 0.01, "retry_after": kind}});
+        let server = server(&limit.to_string());
+        let mut client = Client::to(&server);
+        assert_eq!(client.chat(prompt()).status, 200);
+        let wait: f64 = client.chat(prompt()).header(header).unwrap().parse().unwrap();
+        assert!((1.0..=100_000.0).contains(&(wait * unit)), "{kind}: {wait}");
+    }
+}
+
+#[test]
 fn a_client_that_does_not_read_is_waited_for_and_gets_every_byte() {
     let server = server(r#"{"coalesce": true}"#);
     let mut client = Client::to(&server);

@@ -327,6 +327,7 @@ fn retry_after_is_written_in_every_way() {
     assert_eq!(hint("429_huge").unwrap().len(), 20);
     assert_eq!(hint("429_garbage").as_deref(), Some("soon, maybe"));
     assert_eq!(hint("429_absent"), None);
+    assert_eq!(hint("429_fraction").as_deref(), Some("2.000"));
     let other = answer("429_other_name", &prompt());
     assert_eq!((other.header("retry-after"), other.header("llm_provider-retry-after")), (None, Some("2")));
 }

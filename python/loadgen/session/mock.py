@@ -91,6 +91,16 @@ def _fault(value: Any) -> Any:
     return got if settings else name
 
 
+def _outage(value: Any) -> Any:
+    """Read ``60s:30s``: after how long, and for how long."""
+    if isinstance(value, dict):
+        return value
+    after, colon, lasts = str(value).partition(":")
+    if not colon:
+        raise ValueError("must be two times: after how long it begins, and how long it lasts, such as 60s:30s")
+    return {"after": values.duration_or_zero(after) * 1e3, "lasts": values.duration(lasts) * 1e3}
+
+
 def _rate_limit(value: Any) -> Any:
     """Read ``100``, or ``100:burst=10:retry_after=date:header=x-retry``."""
     if isinstance(value, dict):
@@ -174,7 +184,11 @@ OPTIONS: dict[str, MockOption] = {
     "queue_status": _refuse(values.whole, "N", "Status when the queue is full.  [default: 503]"),
     "error_rate": _refuse(values.share, "SHARE", "Share of requests answered with --error-status.  [default: 0]"),
     "error_status": _refuse(values.whole, "N", "That status.  [default: 500]"),
-    "stall_rate": _refuse(values.share, "SHARE", "Share of requests never answered.  [default: 0]"),
+    "stall_rate": _refuse(values.share, "SHARE", "Share of requests that stall.  [default: 0]"),
+    "prompt_stall_rate": _refuse(values.share, "SHARE", "Share of prompts that stall, every time.  [default: 0]"),
+    "stall_time": _refuse(_delay, "TIME", "Time to their first token: uniform:20s,90s.  [default: it never comes]"),
+    "outage": _refuse(_outage, "A:B", "Answer 503 from A after the start for B, such as 60s:30s.", key="outages",
+                      many=True),
     "refuse_usage": _refuse(values.whole, "N", "Answer this status (400, 422) when usage is asked for."),
     "fault": _refuse(_fault, "NAME", "Fault to have: crlf, stop_midstream:share=10%, slowloris:ms=50; "
                      "--list-faults names them.", key="faults", many=True),

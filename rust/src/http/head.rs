@@ -29,6 +29,14 @@ impl<'a> Head<'a> {
         })
     }
 
+    /// Every field's name and value in order; white space around a value is gone.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        Lines(self.fields).filter_map(|line| {
+            let colon = memchr(b':', line)?;
+            Some((&line[..colon], line[colon + 1..].trim_ascii()))
+        })
+    }
+
     /// The media type without its parameters, as it was sent.
     pub fn content_type(&self) -> Option<&'a [u8]> {
         let value = self.header("content-type")?;

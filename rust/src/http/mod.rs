@@ -2,10 +2,12 @@
 //! `proxy`), and what comes back (`response`). Bytes are pushed in as they were read; nothing in here waits for them.
 
 mod connect;
+mod date;
 mod excerpt;
 mod fault;
 mod h2;
 mod head;
+mod hints;
 mod proxy;
 mod request;
 mod response;
@@ -18,6 +20,7 @@ pub use excerpt::excerpt;
 pub use fault::Fault;
 pub use h2::{H2Connection, H2Part};
 pub use head::Head;
+pub use hints::{Allowance, Hints};
 pub use request::RequestTemplate;
 pub use response::ResponseParser;
 pub use secrets::Secrets;

@@ -63,6 +63,8 @@ pub(super) struct Call {
     pub n: u32,
     /// Tokens of the prompt: a quarter of its JSON's bytes.
     pub prompt_tokens: u32,
+    /// A number that every copy of this prompt shares.
+    pub prompt_hash: u64,
     /// What a load generator put in front of the prompt to make it unlike every other: `#SEED.NUMBER`.
     pub marker: Option<Box<str>>,
     /// Embeddings: how many vectors, of how many dimensions, and whether in base64.
@@ -126,11 +128,13 @@ impl<'de> Visitor<'de> for CallVisitor {
                 "messages" | "prompt" => {
                     let raw = map.next_value::<&RawValue>()?;
                     call.prompt_tokens = tokens(raw);
+                    call.prompt_hash = hash(raw.get());
                     call.marker = marker(raw.get()).map(Into::into);
                 }
                 "input" => {
                     let raw = map.next_value::<&RawValue>()?;
                     call.prompt_tokens = tokens(raw);
+                    call.prompt_hash = hash(raw.get());
                     call.inputs = inputs(raw);
                 }
                 "dimensions" => {
@@ -155,6 +159,11 @@ struct StreamOptions {
 
 fn tokens(raw: &RawValue) -> u32 {
     u32::try_from(raw.get().len().div_ceil(4)).unwrap_or(u32::MAX)
+}
+
+/// FNV-1a of a prompt's JSON, the same on every machine (Fowler, Noll, Vo).
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The first text that begins with `#`, hexadecimal digits, a dot, digits and a space.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::draw::{Count, Delay, Dist};
+use super::draw::{Count, Delay, Dist, Span};
 use super::faults::{self, Rule};
 
 /// Why a mock server could not be configured.
@@ -129,6 +129,10 @@ pub enum RetryAfter {
     Date,
     /// A negative number.
     Negative,
+    /// Seconds with a fraction, as precise as milliseconds.
+    Fraction,
+    /// Whole milliseconds, in `retry-after-ms` unless another header is named.
+    Milliseconds,
     /// 20 digits.
     Huge,
     /// Not a number, not a date.
@@ -152,6 +156,23 @@ pub struct RateLimit {
     /// The hint's header; LiteLLM's flavour uses `llm_provider-retry-after` unless this is set.
     #[serde(default)]
     pub header: Option<String>,
+}
+
+/// A time in which the service is down, from the server's start on.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outage {
+    /// When it begins.
+    pub after: Span,
+    /// How long it lasts.
+    pub lasts: Span,
+}
+
+impl Outage {
+    /// Whether the service is down `ns` after its start.
+    pub(super) fn covers(&self, ns: u64) -> bool {
+        ns.checked_sub(self.after.0).is_some_and(|within| within < self.lasts.0)
+    }
 }
 
 /// Serve TLS in front of the mock.
@@ -227,8 +248,14 @@ pub struct Config {
     pub error_rate: f64,
     /// Status of those (500).
     pub error_status: u16,
-    /// Share of requests that are never answered (0).
+    /// Share of requests that stall (0).
     pub stall_rate: f64,
+    /// Share of prompts that stall, every time they are sent (0).
+    pub prompt_stall_rate: f64,
+    /// Time to a stalled request's first token, instead of `ttft`; absent: it never comes (absent).
+    pub stall_time: Option<Delay>,
+    /// When the service is down: every request is answered 503 at once (never).
+    pub outages: Vec<Outage>,
     /// Where a stream's usage goes; absent: as the flavour does (absent).
     pub usage: Option<Usage>,
     /// Answer this status, 400 or 422, to requests that ask for `include_usage` (none).
@@ -274,6 +301,9 @@ impl Default for Config {
             error_rate: 0.0,
             error_status: 500,
             stall_rate: 0.0,
+            prompt_stall_rate: 0.0,
+            stall_time: None,
+            outages: Vec::new(),
             usage: None,
             refuse_usage: None,
             reasoning: 0.0,
@@ -303,9 +333,15 @@ impl Config {
         if let Some(length) = &self.output_tokens {
             length.0.check("output_tokens")?;
         }
-        for (key, value) in
-            [("error_rate", self.error_rate), ("stall_rate", self.stall_rate), ("reasoning", self.reasoning)]
-        {
+        if let Some(stall) = &self.stall_time {
+            stall.0.check("stall_time")?;
+        }
+        for (key, value) in [
+            ("error_rate", self.error_rate),
+            ("stall_rate", self.stall_rate),
+            ("prompt_stall_rate", self.prompt_stall_rate),
+            ("reasoning", self.reasoning),
+        ] {
             if !(0.0..=1.0).contains(&value) {
                 return Err(ConfigError::Share { key, value });
             }
@@ -387,6 +423,9 @@ mod tests {
             ("{\"error_rate\": 1.5}", "error_rate must lie between 0 and 1, not 1.5"),
             ("{\"threads\": 0}", "threads must be above 0, not 0"),
             ("{\"models\": []}", "at least one model"),
+            ("{\"prompt_stall_rate\": 2}", "prompt_stall_rate must lie between 0 and 1, not 2"),
+            ("{\"stall_time\": -1}", "stall_time must have finite parameters"),
+            ("{\"outages\": [{\"after\": 1, \"lasts\": -1}]}", "a span of time is a number"),
             ("{\"queue_status\": 200}", "queue_status must be a status from 400 to 599, not 200"),
             ("{\"ttft\": -1}", "ttft must have finite parameters"),
             ("{\"gap\": {\"uniform\": {\"low\": 2, \"high\": 1}}}", "gap must have finite parameters"),

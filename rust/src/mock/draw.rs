@@ -15,6 +15,8 @@ pub(super) enum Purpose {
     Error = 5,
     Stall = 6,
     Id = 7,
+    /// Drawn by the prompt, not by the request.
+    PromptStall = 8,
     /// Rule `n` of the faults draws with `Fault + n`.
     Fault = 1 << 16,
 }
@@ -136,6 +138,20 @@ impl Delay {
     /// The delay in nanoseconds, if it is always the same.
     pub(super) fn steady_ns(&self) -> Option<u64> {
         matches!(self.0, Dist::Constant(_)).then(|| self.draw_ns(Draws::new(0, 0), Purpose::Gap, 0))
+    }
+}
+
+/// A span of time in nanoseconds, written as a delay that never varies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub u64);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let Delay(dist) = Delay::deserialize(input)?;
+        match dist {
+            Dist::Constant(ms) if ms.is_finite() && ms >= 0.0 => Ok(Self((ms * 1e6) as u64)),
+            _ => Err(D::Error::custom("a span of time is a number of milliseconds, 0 or more, or text with a unit")),
+        }
     }
 }
 

@@ -35,8 +35,8 @@ use std::thread::JoinHandle;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
-pub use config::{Config, ConfigError, Flavour, HeadersWhen, RateLimit, RetryAfter, Secret, Tls, Usage};
-pub use draw::{Count, Delay, Dist};
+pub use config::{Config, ConfigError, Flavour, HeadersWhen, Outage, RateLimit, RetryAfter, Secret, Tls, Usage};
+pub use draw::{Count, Delay, Dist, Span};
 pub use tls::TlsError;
 
 use crate::clock::Anchor;

@@ -141,6 +141,7 @@ impl Worker {
     fn admit(&self, request: &Request, now: u64) -> Result<(), Refusal> {
         let config = &self.shared.config;
         serve::authorised(config, request.head.bearer.as_deref())?;
+        serve::up(config, now.saturating_sub(self.shared.anchor.mono_ns))?;
         if self.shared.gate_open {
             return Ok(());
         }

@@ -67,24 +67,34 @@ pub(super) fn authorised(config: &Config, bearer: Option<&str>) -> Result<(), Re
 pub(super) fn rate_limited(config: &Config, wait: u64, anchor: &Anchor, now: u64) -> Refusal {
     let mut refusal = Refusal::new(429, "Rate limit reached").coded("rate_limit_exceeded");
     let Some(limit) = &config.rate_limit else { return refusal };
-    let seconds = wait.div_ceil(1_000_000_000).max(1);
-    let header = match (&limit.header, config.flavour) {
-        (Some(name), _) => name.clone(),
-        (None, Flavour::Litellm) => "llm_provider-retry-after".to_owned(),
-        (None, _) => "retry-after".to_owned(),
+    let header = match (&limit.header, limit.retry_after, config.flavour) {
+        (Some(name), ..) => name.clone(),
+        (None, RetryAfter::Milliseconds, _) => "retry-after-ms".to_owned(),
+        (None, _, Flavour::Litellm) => "llm_provider-retry-after".to_owned(),
+        (None, ..) => "retry-after".to_owned(),
     };
-    let date = anchor.wall_ns(now) / 1_000_000_000 + seconds;
-    if let Some(value) = retry_after(limit.retry_after, seconds, date) {
+    if let Some(value) = retry_after(limit.retry_after, wait, anchor.wall_ns(now) / 1_000_000_000) {
         refusal.headers.push((header, value));
     }
     refusal
 }
 
-/// The value of a Retry-After header.
-pub(super) fn retry_after(kind: RetryAfter, seconds: u64, date: u64) -> Option<String> {
+/// The 503 of a service that is down, if it is so `ns` after its start.
+pub(super) fn up(config: &Config, ns: u64) -> Result<(), Refusal> {
+    match config.outages.iter().any(|outage| outage.covers(ns)) {
+        true => Err(Refusal::new(503, "The service is down")),
+        false => Ok(()),
+    }
+}
+
+/// The value of a Retry-After header for a wait of so many nanoseconds; `unix` is the time now, in seconds.
+pub(super) fn retry_after(kind: RetryAfter, wait: u64, unix: u64) -> Option<String> {
+    let (seconds, millis) = (wait.div_ceil(1_000_000_000).max(1), wait.div_ceil(1_000_000));
     Some(match kind {
         RetryAfter::Seconds => seconds.to_string(),
-        RetryAfter::Date => http_date(date),
+        RetryAfter::Fraction => format!("{}.{:03}", millis / 1_000, millis % 1_000),
+        RetryAfter::Milliseconds => millis.to_string(),
+        RetryAfter::Date => http_date(unix + seconds),
         RetryAfter::Negative => "-5".to_owned(),
         RetryAfter::Huge => "99999999999999999999".to_owned(),
         RetryAfter::Garbage => "soon, maybe".to_owned(),
@@ -164,23 +174,26 @@ impl Job {
         let early = self.call.stream
             && !self.faults.on_answer()
             && config.headers_when() == HeadersWhen::Arrival
-            && !self.stalls(config);
+            && !(self.stalls(config) && config.stall_time.is_none());
         self.head_sent = early;
         early.then(|| self.reply.stream_head())
     }
 
-    /// Whether this request is one of those that are never answered.
+    /// Whether this request is one of those that stall, by itself or for its prompt.
     pub(super) fn stalls(&self, config: &Config) -> bool {
+        let of_prompt = || Draws::new(config.seed, self.call.prompt_hash).unit(Purpose::PromptStall as u64, 0);
         self.draws.unit(Purpose::Stall as u64, 0) < config.stall_rate
+            || config.prompt_stall_rate > 0.0 && of_prompt() < config.prompt_stall_rate
     }
 
     /// Begin the answer at `now`, the moment of the slot.
     pub(super) fn begin(self, config: &Arc<Config>, row: &mut Row, now: u64, unix: u64) -> Answer {
         row.start = now;
-        let first = now + config.ttft.draw_ns(self.draws, Purpose::Ttft, 0);
-        if self.stalls(config) {
-            return Answer::script([], End::Hold);
-        }
+        let first = match (self.stalls(config), &config.stall_time) {
+            (false, _) => now + config.ttft.draw_ns(self.draws, Purpose::Ttft, 0),
+            (true, Some(stall)) => now + stall.draw_ns(self.draws, Purpose::Stall, 1),
+            (true, None) => return Answer::script([], End::Hold),
+        };
         row.status = 200;
         let mut plan = Plan::new(config, self.endpoint, &self.call, self.draws);
         self.faults.change_plan(&mut plan);

@@ -67,6 +67,8 @@ pub(super) struct Shard {
     pub begun: u64,
     pub finished: u64,
     pub disconnected: u64,
+    /// Those of them that got no byte of their answer.
+    pub left_waiting: u64,
     pub chunks: u64,
     pub bytes: u64,
     pub by_endpoint: [u64; 3],
@@ -85,6 +87,7 @@ impl Shard {
             begun: 0,
             finished: 0,
             disconnected: 0,
+            left_waiting: 0,
             chunks: 0,
             bytes: 0,
             by_endpoint: [0; 3],
@@ -98,6 +101,7 @@ impl Shard {
     pub(super) fn finish(&mut self, row: Row) {
         self.finished += 1;
         self.disconnected += u64::from(row.disconnected);
+        self.left_waiting += u64::from(row.disconnected && row.first_byte == 0);
         self.chunks += u64::from(row.chunks);
         self.bytes += row.bytes;
         if let Some(endpoint) = row.endpoint {
@@ -226,6 +230,7 @@ pub(super) fn report(shards: &[std::sync::MutexGuard<'_, Shard>], rows: bool, qu
         "queued": queued,
         "rejected": rejected,
         "disconnected": sum(|s| s.disconnected),
+        "left_waiting": sum(|s| s.left_waiting),
         "connections": sum(|s| s.connections),
         "chunks": sum(|s| s.chunks),
         "bytes": sum(|s| s.bytes),

@@ -2,6 +2,7 @@
 
 mod engine;
 mod event;
+mod hints;
 mod record;
 mod schedule;
 mod series;
@@ -20,6 +21,8 @@ mod _core {
     use super::engine::{Bodies, Engine, now_ns};
     #[pymodule_export]
     use super::event::{EventBatch, EventQueue, EventReader, read_events};
+    #[pymodule_export]
+    use super::hints::{rate_hints, retry_after};
     #[pymodule_export]
     use super::record::{RowReader, TextReader, read_rows, read_texts};
     #[pymodule_export]

@@ -52,6 +52,12 @@ pub(super) const FAULTS: &[Fault] = &[
     fault("429_huge", "a 429 with a Retry-After of 20 digits", |d| limited(d, RetryAfter::Huge, None)),
     fault("429_garbage", "a 429 with a Retry-After that says nothing", |d| limited(d, RetryAfter::Garbage, None)),
     fault("429_absent", "a 429 without Retry-After", |d| limited(d, RetryAfter::Absent, None)),
+    fault("429_fraction", "a 429 with Retry-After in seconds and a fraction", |d| {
+        limited(d, RetryAfter::Fraction, None);
+    }),
+    fault("429_ms", "a 429 with the hint in milliseconds, in retry-after-ms", |d| {
+        limited(d, RetryAfter::Milliseconds, Some("retry-after-ms"));
+    }),
     fault("429_other_name", "a 429 with the hint under LiteLLM's name", |d| {
         limited(d, RetryAfter::Seconds, Some("llm_provider-retry-after"));
     }),
@@ -197,7 +203,7 @@ fn refuse_usage(d: &mut Draft, status: u16) {
 fn limited(d: &mut Draft, kind: RetryAfter, name: Option<&str>) {
     d.refuse(429, Some("rate_limit_exceeded"), "Rate limit reached");
     let name = name.unwrap_or(if d.flavour() == Flavour::Litellm { "llm_provider-retry-after" } else { "retry-after" });
-    if let Some(value) = retry_after(kind, 2, d.unix + 2) {
+    if let Some(value) = retry_after(kind, 2_000_000_000, d.unix) {
         d.header(name, &value);
     }
 }
