@@ -21,6 +21,7 @@ LEVELS = (
 SIDEWAYS = {
     ("series", "record"): "a live counter is fed with the row",
     ("event", "record"): "a finished row is an event, and a flush goes to the log",
+    ("policy", "schedule"): "backing off is drawn from the seeded numbers that arrivals are drawn from",
     ("endpoint", "http"): "an endpoint is what the reader of a response calls",
 }
 # What only one place may name.

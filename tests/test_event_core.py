@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
 import threading
+import weakref
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
@@ -73,6 +76,60 @@ def test_a_flush_is_due_with_age_or_bytes() -> None:
     assert [batch.record(ISSUED, 1, 100) for _ in range(3)] == [False, False, True]
 
 
+def test_who_records_the_event_that_makes_a_flush_due_is_called_back() -> None:
+    taken: list[bytes] = []
+    batch = _core.EventBatch(32_768, send_threshold=2, on_due=lambda: taken.extend(batch.take()))
+    due = [batch.record(ISSUED, 0, 1), batch.publish(COMPLETE, 1, request=0), batch.record(ISSUED, 1, 1)]
+    assert due == [False, True, False]
+    assert ([event.topic for event in events(taken)], batch.buffered) == (["sample.issued", "sample.complete"], 1)
+
+
+def test_what_the_call_back_raises_is_raised_where_it_was_recorded() -> None:
+    def fail() -> None:
+        raise LookupError("no socket")
+
+    batch = _core.EventBatch(32_768, send_threshold=2, on_due=fail)
+    batch.record(ISSUED, 0, 1)
+    with pytest.raises(LookupError, match="no socket"):
+        batch.record(ISSUED, 1, 1)
+    assert batch.buffered == 2, "neither is lost"
+
+
+def test_a_closed_batch_refuses_and_keeps_what_it_has() -> None:
+    def refuse() -> NoReturn:
+        raise LookupError("closed")
+
+    batch = _core.EventBatch(32_768)
+    record = batch.record
+    record(ISSUED, 0, 1)
+    batch.close(refuse)
+    calls: list[Callable[[], object]] = [lambda: record(ISSUED, 1, 1), lambda: batch.publish(ISSUED, 1)]
+    for call in calls:
+        with pytest.raises(LookupError, match="closed"):
+            call()
+    assert [event.request for event in events(batch.take())] == [0]
+    silent: Any = lambda: None  # noqa: E731  what must raise, and doesn't
+    batch.close(silent)
+    with pytest.raises(RuntimeError, match="this batch is closed"):
+        record(ISSUED, 1, 1)
+
+
+def test_a_batch_and_who_it_calls_back_do_not_keep_each_other() -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.batch = _core.EventBatch(32_768, on_due=self.due)
+            self.batch.close(self.refuse)
+
+        def due(self) -> None: ...
+
+        def refuse(self) -> NoReturn:
+            raise LookupError
+
+    owner = weakref.ref(Owner())
+    gc.collect()
+    assert owner() is None
+
+
 def test_what_is_no_event_is_refused_and_leaves_nothing_behind() -> None:
     batch = _core.EventBatch(32_768)
     for kind in (5, 255, 2**64 - 1):
@@ -89,7 +146,8 @@ def test_what_is_no_event_is_refused_and_leaves_nothing_behind() -> None:
         with pytest.raises(ValueError, match="exactly one MessagePack value"):
             batch.publish(ISSUED, 1, data=data)
     assert batch.take() == []
-    for limits in ({"send_threshold": 0}, {"max_bytes": 0}):
+    no_limits: list[dict[str, Any]] = [{"send_threshold": 0}, {"max_bytes": 0}]
+    for limits in no_limits:
         with pytest.raises(ValueError, match="at least 1"):
             _core.EventBatch(32_768, **limits)
 

@@ -424,11 +424,13 @@ def test_detaching_passes_on_the_rest_first(
 
 def test_after_the_end_nothing_is_published_and_the_counters_stay(ctx: ManagedZMQContext) -> None:
     service = EventPublisherService(ctx, isolated_event_loop=True)
-    service.record(ISSUED, 1, 1)
+    kept = service.record
+    kept(ISSUED, 1, 1)
     service.close()
     service.close()
     calls: list[Callable[[], object]] = [
         lambda: service.record(ISSUED, 2, 2),
+        lambda: kept(ISSUED, 2, 2),
         lambda: service.publish(event(ISSUED)),
         lambda: service.send(event(ISSUED)),
         service.flush,

@@ -29,6 +29,11 @@ fn main() {
     report("first chunk", |i| emitter.read(1 << 45, 1_000_000 + i, 1, true, 1, 0));
     report("further chunk, one a read", |i| emitter.read(1 << 45, 1_000_000 + i, 1, false, 1, 0));
     report("further chunk, one a read, with tokens", |i| emitter.read(1 << 45, 1_000_000 + i, 1, false, 1, 3));
+    report("further chunk, 128 a read", |i| {
+        if i % 128 == 0 {
+            emitter.read(1 << 45, 1_000_000 + i, 1, false, 128, 0);
+        }
+    });
     let stamps = Stamps { done: 1 << 45, ..Stamps::default() };
     let good = Row { stamps, finish: Finish::Length, tokens_out: Some(200), phase: 1, ..Row::default() };
     report("complete", |i| emitter.ended(&Row { id: 1_000_000 + i, ..good }));

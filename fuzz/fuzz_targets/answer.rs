@@ -18,7 +18,7 @@ type Seen = (Outcome, Result<(), (Failure, Detail)>, Vec<u8>, Vec<u8>, u32, bool
 fn run<'a>(reads: impl Iterator<Item = &'a [u8]>) -> Seen {
     let limits = Limits { head_bytes: 2000, headers: 30, line_bytes: 1 << 20, body_bytes: 1 << 20 };
     let mut parser = ResponseParser::new(limits);
-    let mut answer = Answer::new(Api::Chat, AnswerOptions { keep_text: true, limits });
+    let mut answer = Answer::new(Api::Chat, AnswerOptions { keep_text: true, keep_hints: true, limits });
     answer.reset(true);
     let (mut last, mut chunks, mut output) = (Ok(Progress::More), 0, false);
     for read in reads {

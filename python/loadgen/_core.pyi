@@ -1,9 +1,9 @@
 """The compiled core. Strings are JSON unless said otherwise."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Literal, Self, TypeAlias, final
+from typing import Literal, NoReturn, Self, TypeAlias, final
 
 from typing_extensions import CapsuleType
 
@@ -17,6 +17,7 @@ __all__ = [
     "EventReader",
     "MockServer",
     "Plan",
+    "Policy",
     "RowReader",
     "SampleOrder",
     "Segment",
@@ -30,11 +31,13 @@ __all__ = [
     "clean_segments",
     "mock_faults",
     "now_ns",
+    "policy_config",
     "rate_hints",
     "read_events",
     "read_hdr",
     "read_rows",
     "read_texts",
+    "replay_policy",
     "retry_after",
     "row_columns",
     "segment_directories",
@@ -159,6 +162,25 @@ class Engine:
             RuntimeError: If the newest phase isn't a manual one.
         """
 
+    def policy_totals(self, phase: int) -> dict[str, int]:
+        """Return what the policy of a phase with the load ``dispatch`` counts (``Totals`` of ``rust/src/policy``).
+
+        Told some times a second, and exact once the phase has ended; zeros where no policy decides.
+
+        Args:
+            phase: Its index in the session.
+        """
+
+    def take_policy(self, phase: int) -> Policy | None:
+        """Return the policy of a phase that has ended, with what it knows of each item and attempt, once.
+
+        Its times are nanoseconds from the phase's start; item *i* is the phase's *i*-th request. ``None`` before the
+        end, where no policy decided, and the second time.
+
+        Args:
+            phase: Its index in the session.
+        """
+
     def end_issue(self) -> None:
         """Issue nothing more: the manual phase drains and ends."""
 
@@ -281,14 +303,28 @@ class EventBatch:
         max_age_ns: Or when the oldest one is this old; what makes time pass is the next event, or the caller's look
             at `oldest_ns`.
         max_bytes: Or with so many bytes.
+        on_due: Called by whoever records the event with which a flush is due; what it raises is raised there.
 
     Raises:
         ValueError: If ``send_threshold`` or ``max_bytes`` is 0.
     """
 
     def __new__(
-        cls, source: int, *, send_threshold: int = 1_000, max_age_ns: int = 10_000_000, max_bytes: int = 65_536
+        cls,
+        source: int,
+        *,
+        send_threshold: int = 1_000,
+        max_age_ns: int = 10_000_000,
+        max_bytes: int = 65_536,
+        on_due: Callable[[], object] | None = None,
     ) -> EventBatch: ...
+    def close(self, refusal: Callable[[], NoReturn]) -> None:
+        """Take no more events. What is buffered stays to be taken.
+
+        Args:
+            refusal: Raises what recording raises from now on.
+        """
+
     def record(self, kind: int, request: int, ns: int, /) -> bool:
         """Add a mark: what happened to which request, and when. ``True``: a flush is due.
 
@@ -412,6 +448,134 @@ class Plan:
         Both are little-endian u64; offsets are nanoseconds after the phase's start, ``None`` for a closed loop. A
         random process is walked up to ``start``, some 20 ns for each request skipped; going back starts at 0 again.
         """
+
+_Action: TypeAlias = tuple[int, int, int, int, int, int]
+_Item: TypeAlias = tuple[int, int, int, int | None, int | None, int, int, int]
+_Attempt: TypeAlias = tuple[int, int, int, int, int, int, int | None, int | None, int, int]
+_Trace: TypeAlias = tuple[list[int], list[int], list[float | None], list[int], list[int]]
+_Quota: TypeAlias = tuple[int | None, int | None, int | None]
+
+@final
+class Policy:
+    """Decides which item is called for when, and when its call is copied, tried again, dropped or given up.
+
+    It has no clock: whoever drives it tells the time in nanoseconds of any clock that doesn't step back. Items and attempts
+    are numbered from 0, in the order of queueing and of starting. What nobody knows (an attempt that was never started,
+    an end told twice) changes nothing.
+
+    Args:
+        config: JSON as ``policy_config`` makes it.
+        seed: The same seed and the same events give the same actions.
+        record: Keep what is told and asked, for ``recording``.
+    """
+
+    def __new__(cls, config: str, seed: int = 0, *, record: bool = False) -> Policy: ...
+    def queue(self, now: int, count: int, key: int = 0, tokens: int = 0) -> int:
+        """Let ``count`` more items wait, and return the number of the first.
+
+        Args:
+            now: Nanoseconds.
+            count: How many.
+            key: Whose hedges are judged together.
+            tokens: What each is expected to cost, 0 where unknown.
+        """
+
+    def close(self, now: int) -> None:
+        """Tell that no more items come."""
+
+    def first_byte(self, now: int, attempt: int) -> None:
+        """Tell that an attempt's answer has begun."""
+
+    def first_token(self, now: int, attempt: int) -> None:
+        """Tell that an attempt's first token has come; where answers are streamed, this copy has won."""
+
+    def ended(
+        self,
+        now: int,
+        attempt: int,
+        outcome: int = 0,
+        status: int = 0,
+        retry_after_ns: int | None = None,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        retryable: int = 0,
+    ) -> None:
+        """Tell how an attempt ended. After a cancel it is welcome, and only adds its cost.
+
+        Args:
+            now: Nanoseconds.
+            attempt: Which.
+            outcome: 0 answer, 1 pushed back, 2 failed, 3 timed out, 4 stalled, 5 broken after its first token, 6 cancelled
+                by somebody else than the policy.
+            status: HTTP status, 0 where there is none. The policy itself tells push-back by it.
+            retry_after_ns: How long the service wished to wait.
+            tokens_in: Tokens of the prompt, 0 where unknown.
+            tokens_out: Tokens of the answer, 0 where unknown.
+            retryable: Whether trying again can help: 0 by the status, 1 yes, 2 no.
+        """
+
+    def ended_poll(self, now: int, attempt: int, tokens_in: int = 0, tokens_out: int = 0) -> list[_Action]:
+        """Tell that an attempt ended with an answer, and poll: both in one crossing."""
+
+    def cancel(self, now: int, item: int) -> None:
+        """Tell that nobody wants the item any more."""
+
+    def told(self, now: int, *, requests: _Quota | None = None, tokens: _Quota | None = None) -> None:
+        """Tell what an answer's headers said: limit a minute, what remains, nanoseconds until all is there again."""
+
+    def poll(self, now: int) -> list[_Action]:
+        """Return what is to be done now, in this order: to be called after each event and at the next deadline.
+
+        Each is ``(0, attempt, item, kind, node, deadline_ns)``: start, with kind 0 first, 1 retry, 2 hedge, 3 probe;
+        ``(1, attempt, -1, why, 0, 0)``: cancel, with why 0 lost, 1 timed out, 2 caller left, 3 call timed out; or
+        ``(2, attempt, item, verdict, 0, 0)``: the item is done, with verdict 0 ok, 1 failed, 2 timed out, 3 cancelled,
+        4 given up, and the attempt whose answer or error stands or -1. The last comes once for each item.
+        """
+
+    def next_deadline(self) -> int | None:
+        """Return when to poll next, if nothing else happens; ``None`` while only an event can change anything."""
+
+    def is_done(self) -> bool:
+        """Return whether no more items come and all are done."""
+
+    def item(self, item: int) -> _Item:
+        """Return when it was queued, key, tokens, verdict, winner, and its waits.
+
+        The waits are nanoseconds in line while no permit was free, in line while a rate held everybody back, and of
+        backing off.
+        """
+
+    def attempts_of(self, item: int) -> list[_Attempt]:
+        """Return an item's attempts in the order of their start.
+
+        Each is its number, kind, node, fate (0 to 6 as an outcome, 7 lost against a copy, 8 goes on), status, started,
+        first byte, ended, tokens in and out.
+        """
+
+    def totals(self) -> dict[str, int]:
+        """Return what happened so far, by the names of ``Totals`` of ``rust/src/policy/totals.rs``."""
+
+    def trace(self) -> _Trace:
+        """Return times, limits, rates (``None`` for no bound), attempts in flight, and copies among them."""
+
+    def recording(self) -> str | None:
+        """Return what was told and asked as JSON, for ``replay_policy``; ``None`` without ``record``."""
+
+def policy_config(
+    strategy: str, max_concurrency: int, overrides: str | None = None, *, profile: str | None = None
+) -> str:
+    """Return the JSON of a policy, with every value spelled out.
+
+    Args:
+        strategy: ``sequential``, ``parallel``, ``adaptive_ceiling``, ``hedged`` or ``auto``.
+        max_concurrency: Attempts in flight at most.
+        overrides: A JSON object that is laid over the policy's own, key by key and to any depth; an object of another
+            ``kind`` takes the place of the one that is there.
+        profile: ``fmsr`` for the values of the published experiment.
+    """
+
+def replay_policy(config: str, seed: int, recording: str) -> tuple[list[_Action], list[_Action]]:
+    """Return the actions that come of a recording now, and those that came when it was made."""
 
 @final
 class RowReader:

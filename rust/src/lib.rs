@@ -10,6 +10,7 @@ pub mod engine;
 pub mod event;
 pub mod http;
 pub mod mock;
+pub mod policy;
 pub mod record;
 pub mod schedule;
 pub mod series;

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use loadgen::clock::Anchor;
 use loadgen::event::{
-    Batch, BatchLimits, Emitter, Event, EventReader, EventType, FRAME_HEAD, Frame, FrameFault, Outlets, Record,
-    SESSION_SOURCE, SessionData, TOPIC_BYTES, event_queue, is_one_value,
+    Batch, BatchLimits, Emitter, Event, EventQueue, EventReader, EventType, FRAME_HEAD, Frame, FrameFault, Outlets,
+    Record, SESSION_SOURCE, SessionData, TOPIC_BYTES, event_queue, is_one_value,
 };
-use loadgen::record::{Detail, EventCounts, Failure, Finish, LogHeader, LogWriter, Row, Stamps};
+use loadgen::record::{Detail, EventCounts, EventShard, Failure, Finish, LogHeader, LogWriter, Row, Stamps};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -199,6 +199,42 @@ fn what_happens_to_a_request_stands_in_its_events() {
     assert_eq!(told, expected);
 }
 
+/// The frames of some reads; each chunk told by itself, or those of a read together.
+fn of_reads(limits: BatchLimits, reads: &[u32], by_itself: bool) -> Vec<Vec<u8>> {
+    let (mut emitter, queue) = publishing(limits);
+    for (request, &chunks) in (0..).zip(reads) {
+        if by_itself {
+            (0..chunks).for_each(|_| emitter.read(request, request, 3, false, 1, 0));
+        } else {
+            emitter.read(request, request, 3, false, chunks, 0);
+        }
+    }
+    emitter.flush();
+    queue.take(usize::MAX)
+}
+
+proptest! {
+    #[test]
+    fn chunks_of_one_read_are_told_as_if_each_had_come_alone(
+        reads in prop::collection::vec(1u32..400, 1..20),
+        send_threshold in prop_oneof![1u32..40, Just(u32::MAX)],
+        max_bytes in 40usize..20_000,
+    ) {
+        let limits = BatchLimits { send_threshold, max_bytes, ..NEVER };
+        prop_assert_eq!(of_reads(limits, &reads, false), of_reads(limits, &reads, true));
+    }
+}
+
+#[test]
+fn numbers_of_any_length_go_on_within_a_read() {
+    let reads = [100, 100, 70_000];
+    let limits = BatchLimits { send_threshold: 1_000, ..NEVER };
+    let frames = of_reads(limits, &reads, false);
+    assert_eq!(frames, of_reads(limits, &reads, true));
+    let numbers: Vec<u64> = frames.iter().flat_map(|frame| records(frame)).map(|record| record.seq).collect();
+    assert_eq!(numbers, (0..70_200).collect::<Vec<_>>());
+}
+
 #[test]
 fn without_chunks_only_the_first_one_is_told() {
     let (mut senders, queue) = event_queue(&[0]).unwrap();
@@ -258,14 +294,16 @@ fn an_event_of_the_session_waits_for_what_had_left_the_workers_before_it() {
     assert_eq!(requests(&all), expected);
 }
 
+fn is_readable(queue: &EventQueue) -> bool {
+    let mut poll = libc::pollfd { fd: queue.fileno(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid, writable pollfd.
+    unsafe { libc::poll(&mut poll, 1, 0) == 1 }
+}
+
 #[test]
 fn the_descriptor_is_readable_as_long_as_frames_wait() {
     let (mut senders, queue) = event_queue(&[0]).unwrap();
-    let readable = || {
-        let mut poll = libc::pollfd { fd: queue.fileno(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one valid, writable pollfd.
-        unsafe { libc::poll(&mut poll, 1, 0) == 1 }
-    };
+    let readable = || is_readable(&queue);
     assert!(!readable());
     (0..3).for_each(|i| senders[0].send(frame_of(0, EventType::SampleIssued, i), 1));
     senders[0].wake();
@@ -275,6 +313,58 @@ fn the_descriptor_is_readable_as_long_as_frames_wait() {
     assert_eq!(queue.take(2).len(), 1);
     assert!(!readable());
     assert!(queue.take(2).is_empty());
+}
+
+/// An emitter that publishes to a queue.
+fn publishing(limits: BatchLimits) -> (Emitter, EventQueue) {
+    let (mut senders, queue) = event_queue(&[0]).unwrap();
+    (Emitter::new(0, limits, true, Outlets { log: None, publisher: Some(senders.remove(0)) }), queue)
+}
+
+#[test]
+fn the_publisher_is_told_of_a_flush_before_its_oldest_event_is_too_old() {
+    let (mut emitter, queue) = publishing(BatchLimits { send_threshold: 2, max_age_ns: 1_000, ..NEVER });
+    (0..2).for_each(|i| emitter.issued(10 + i, i, 0, 0));
+    assert!(!is_readable(&queue), "more may come");
+    emitter.issued(500, 2, 0, 0);
+    assert_eq!(emitter.leaves_ns(), Some(1_010), "of what has left the batch, too");
+    emitter.flush_if_due(1_009);
+    assert!(!is_readable(&queue));
+    emitter.flush_if_due(1_010);
+    assert!(is_readable(&queue));
+    assert_eq!((queue.take(9).len(), emitter.leaves_ns()), (1, Some(1_500)), "the third waits for a batch");
+    emitter.issued(1_500, 3, 0, 0);
+    assert!(is_readable(&queue), "the event that shows it tells it");
+    assert_eq!((queue.take(9).len(), emitter.leaves_ns()), (1, None));
+}
+
+#[test]
+fn the_publisher_is_told_of_much_at_once() {
+    let (mut emitter, queue) = publishing(BatchLimits { send_threshold: 100, ..NEVER });
+    let events = (0..).find(|&i| {
+        emitter.issued(1, i, 0, 0);
+        is_readable(&queue)
+    });
+    let frames = queue.take(usize::MAX);
+    let bytes: usize = frames.iter().map(Vec::len).sum();
+    assert_eq!(events, Some(100 * frames.len() as u64 - 1));
+    assert!((256 << 10..264 << 10).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn the_publisher_is_told_of_each_flush_that_is_asked_for_and_of_each_event_without_batches() {
+    let (mut emitter, queue) = publishing(NEVER);
+    emitter.issued(1, 0, 0, 0);
+    emitter.flush();
+    assert!(is_readable(&queue));
+    assert_eq!(queue.take(9).len(), 1);
+    emitter.flush();
+    assert!(!is_readable(&queue), "of nothing it is not told");
+    emitter.session(EventType::SessionEnded, 1, "run", SessionData::None);
+    assert!(is_readable(&queue));
+    let (mut emitter, queue) = publishing(BatchLimits { send_threshold: 1, ..NEVER });
+    emitter.issued(1, 0, 0, 0);
+    assert!(is_readable(&queue));
 }
 
 #[test]
@@ -533,6 +623,37 @@ fn a_full_flush_of_the_longest_events_fits_a_block() {
     drop(emitter);
     assert_eq!(log.count_events().unwrap(), EventCounts { logged: 5_001, missing: 0, error: None });
     log.finish().unwrap();
+}
+
+#[test]
+fn full_blocks_are_handed_over_together_or_when_they_are_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let header = LogHeader { anchor: Anchor::now(), session: "7f3a".to_owned(), meta: json!({}) };
+    let log = LogWriter::create(dir.path(), &header, false).unwrap();
+    log.keep_events().unwrap();
+    let mut shard = log.event_shard(0);
+    let logged = || log.count_events().unwrap().logged;
+    // Two of these don't fit one block.
+    let text = "x".repeat(40 << 10);
+    let keep = |shard: &mut EventShard, request: u64| {
+        let mut batch = Batch::new(0, NEVER);
+        let event = Event::new(EventType::SampleIssued, 1);
+        batch.push(&Event { request: Some(request), session: Some(&text), ..event });
+        shard.frame(&frames(&mut batch)[0], 1);
+    };
+    (0..7).for_each(|request| keep(&mut shard, request));
+    shard.flush_if_due(0);
+    assert_eq!(logged(), 0, "six are full, with less than 256 KiB");
+    keep(&mut shard, 7);
+    assert_eq!(logged(), 7);
+    shard.flush_if_due(0);
+    assert_eq!(logged(), 7, "the last is young");
+    shard.flush_if_due(u64::MAX);
+    assert_eq!(log.count_events().unwrap(), EventCounts { logged: 8, missing: 0, error: None });
+    log.finish().unwrap();
+    let (found, damaged) = read_log(dir.path(), &[]);
+    assert_eq!(found.iter().map(|&(_, request)| request).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+    assert_eq!(damaged, 0);
 }
 
 #[test]

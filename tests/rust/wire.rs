@@ -33,7 +33,7 @@ struct Client {
 impl Client {
     fn new(keep_text: bool) -> Self {
         let limits = Limits::default();
-        let answer = Answer::new(Api::Chat, AnswerOptions { keep_text, limits });
+        let answer = Answer::new(Api::Chat, AnswerOptions { keep_text, limits, ..AnswerOptions::default() });
         Self { parser: ResponseParser::new(limits), answer }
     }
 

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from loadgen.cli import show
-from loadgen.errors import LoadgenError, RunError
+from loadgen.cli.group import LazyGroup
+from loadgen.errors import DispatchError, LoadgenError, RunError
 
 _COMMANDS = {
     "run": "Drive a server with a load, and report what a client saw.",
@@ -21,38 +22,12 @@ _COMMANDS = {
     "mock": "Serve a mock of an LLM server, with exact timing and faults on demand.",
     "ls": "List runs.",
     "clean": "Remove old runs.",
+    "dispatch": "Make many calls at once, for their answers.",
 }
 
 
-class _App(click.Group):
-    """Loads commands when they are called, and says errors the way the rest of loadgen does."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
-        if name not in _COMMANDS:
-            return None
-        import importlib
-
-        command = importlib.import_module(f"loadgen.cli.{name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            import difflib
-
-            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
-            hint = f"perhaps {close[0]}?" if close else f"the commands are {', '.join(_COMMANDS)}"
-            raise click.UsageError(f"there is no command {args[0]!r}\n{hint}")
-        return super().resolve_command(ctx, args)
+class _App(LazyGroup):
+    """Says errors the way the rest of loadgen does."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -76,7 +51,7 @@ class _App(click.Group):
         except click.ClickException as error:
             show.error(error.format_message())
             code = 2
-        except RunError as error:
+        except (RunError, DispatchError) as error:
             show.error(error.message, error.way_out)
             code = 1
         except LoadgenError as error:
@@ -107,6 +82,8 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 app = _App(
     name="loadgen",
+    room="loadgen.cli",
+    words=_COMMANDS,
     help="Load generation for LLM inference endpoints, exact where it matters.",
     epilog='Shell completion: eval "$(_LOADGEN_COMPLETE=bash_source loadgen)" (or zsh_source, fish_source).',
     no_args_is_help=True,

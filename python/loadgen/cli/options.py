@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import click
@@ -51,9 +52,13 @@ class GroupedOption(click.Option):
         return f"{self.opts[0]}[={self.metavar}]", record[1]
 
 
-def flags() -> list[click.Parameter]:
-    """Return the flags of a run, in the table's order; each passes on what was typed, unread."""
-    return [_flag(name, option) for name, option in OPTIONS.items()]
+def flags(names: Collection[str] = OPTIONS) -> list[click.Parameter]:
+    """Return the flags of a run, in the table's order; each passes on what was typed, unread.
+
+    Args:
+        names: Those wanted.
+    """
+    return [_flag(name, option) for name, option in OPTIONS.items() if name in names]
 
 
 def _flag(name: str, option: Option) -> click.Parameter:

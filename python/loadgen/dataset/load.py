@@ -1,30 +1,17 @@
-"""Loading a dataset: which reader a file needs, or which prompts to make."""
+"""Loading a dataset: samples of a file's records, or made ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from loadgen.dataset.field import FieldMapping
-from loadgen.dataset.json_lines import json_lines, json_list, sha256
-from loadgen.dataset.lines import BOM, Lines, open_file
+from loadgen.dataset.records import Records
 from loadgen.dataset.sample import Dataset, Sample
 from loadgen.dataset.synthetic import synthetic
-from loadgen.dataset.table import table
 from loadgen.dataset.target import TargetMapping, Targets
 from loadgen.errors import DatasetError
-
-_NOT_READ = {
-    ".parquet": "Parquet",
-    ".arrow": "Arrow",
-    ".gz": "compressed",
-    ".zst": "compressed",
-    ".xz": "compressed",
-    ".bz2": "compressed",
-    ".zip": "compressed",
-}
 
 
 def load(
@@ -65,36 +52,17 @@ def load(
         raise DatasetError(
             "--input-tokens makes synthetic prompts, and --dataset names prompts to send", "leave one of the two out"
         )
-    path = Path(path)
-    if (kind := _NOT_READ.get(path.suffix.lower())) is not None:
-        raise DatasetError(f"the dataset {path} is {kind}, which isn't read", "convert it to JSONL")
-    with open_file(path) as file:
-        finder = None if targets is None else TargetMapping(str(path), targets)
-        mapping = FieldMapping(str(path), prompt_field, output_tokens, finder)
-        return _read(file, path, mapping, prompt_field, samples)
-
-
-def _read(
-    file: BufferedReader, path: Path, mapping: FieldMapping, prompt_field: str | None, limit: int | None
-) -> Dataset:
-    name = str(path)
-    form = _form(file, path)
-    lines = Lines(file, name)
-    records: Iterator[tuple[str, Any]]
-    if form == "list":
-        records = json_list(file, name)
-    elif form == "jsonl":
-        records = json_lines(lines, name)
-    elif form in ("csv", "tsv"):
-        records = table(lines, name, "," if form == "csv" else "\t")
-    elif prompt_field is not None:
-        raise DatasetError(f"--prompt-field {prompt_field}: {name} is plain text, a prompt a line, without fields")
-    else:
-        records = ((f"line {number}", line) for number, line in lines.text() if line.strip())
-    found = _take(records, mapping, limit)
-    if not found:
-        raise DatasetError(f"the dataset {name} holds no prompt")
-    return Dataset(path.name, sha256(file) if form == "list" else lines.sha256(), found, mapping.note)
+    with Records(Path(path)) as records:
+        if records.form == "text" and prompt_field is not None:
+            raise DatasetError(
+                f"--prompt-field {prompt_field}: {records.name} is plain text, a prompt a line, without fields"
+            )
+        finder = None if targets is None else TargetMapping(records.name, targets)
+        mapping = FieldMapping(records.name, prompt_field, output_tokens, finder)
+        found = _take(iter(records), mapping, samples)
+        if not found:
+            raise DatasetError(f"the dataset {records.name} holds no prompt")
+        return Dataset(records.path.name, records.sha256(), found, mapping.note)
 
 
 def _take(records: Iterator[tuple[str, Any]], mapping: FieldMapping, limit: int | None) -> list[Sample]:
@@ -106,19 +74,3 @@ def _take(records: Iterator[tuple[str, Any]], mapping: FieldMapping, limit: int 
             if limit is not None and len(found) == limit:
                 break
     return found
-
-
-def _form(file: BufferedReader, path: Path) -> str:
-    """Tell the file's form by its name, or by its first character where the name says nothing."""
-    suffix = path.suffix.lower()
-    if suffix in (".jsonl", ".ndjson"):
-        return "jsonl"
-    if suffix in (".csv", ".tsv"):
-        return suffix[1:]
-    if suffix == ".txt":
-        return "text"
-    start = file.read(4096).removeprefix(BOM).lstrip()
-    file.seek(0)
-    if start.startswith(b"["):
-        return "list"
-    return "jsonl" if suffix == ".json" or start.startswith(b"{") else "text"

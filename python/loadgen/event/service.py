@@ -6,7 +6,6 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 import msgspec
@@ -77,13 +76,18 @@ class EventPublisherService(MessagePublisher[EventRecord]):
         _check(send_threshold, max_age, max_bytes, source)
         self._max_age_ns = max(1, round(max_age * 1e9))
         self._batch = _core.EventBatch(
-            source, send_threshold=send_threshold, max_age_ns=self._max_age_ns, max_bytes=max_bytes
+            source,
+            send_threshold=send_threshold,
+            max_age_ns=self._max_age_ns,
+            max_bytes=max_bytes,
+            on_due=None if extra_eager else self._flush_due,
         )
         self._sender = FrameSender(ctx, "events", sndhwm=sndhwm)
         self._encode = msgspec.msgpack.Encoder().encode
         self._eager = extra_eager
-        self._mark: Callable[[int, int, int], bool] = self._marked_eagerly if extra_eager else self._batch.record
-        self._put: Callable[..., bool] = self._batch.publish
+        if not extra_eager:
+            # The batch flushes through us when it is due: a call of Python's in between would nearly double the cost.
+            self.record = self._batch.record  # type: ignore[method-assign,assignment]
         # Frames leave the batch in the order in which they are queued. A signal's handler or a finalizer that records
         # may come within a flush of its own thread: that flush takes it along.
         self._lock = threading.RLock()
@@ -129,20 +133,18 @@ class EventPublisherService(MessagePublisher[EventRecord]):
             EventError: After :meth:`close`, or after a fork.
         """
         data = None if record.data is None else self._encode(record.data)
-        if (
-            self._put(
-                record.type,
-                record.ns,
-                record.request,
-                record.session,
-                record.conversation,
-                record.turn,
-                data,
-                record.finish_reason,
-            )
-            or self._eager
-        ):
-            self._flush(self._eager)
+        self._batch.publish(
+            record.type,
+            record.ns,
+            record.request,
+            record.session,
+            record.conversation,
+            record.turn,
+            data,
+            record.finish_reason,
+        )
+        if self._eager:
+            self._flush(wait=True)
 
     def send(self, item: EventRecord) -> None:
         """Publish an event: :meth:`publish`, as any publisher calls it.
@@ -163,8 +165,8 @@ class EventPublisherService(MessagePublisher[EventRecord]):
         Raises:
             EventError: As for :meth:`publish`.
         """
-        if self._mark(kind, request, ns):
-            self._flush(self._eager)
+        self._batch.record(kind, request, ns)
+        self._flush(wait=True)  # with extra_eager: else this is the batch's own
 
     def flush(self) -> None:
         """Hand everything buffered to ZMQ; on another thread than the loop's, wait until it was.
@@ -258,7 +260,7 @@ class EventPublisherService(MessagePublisher[EventRecord]):
             if self._is_closed:
                 return
             self._is_closed = True
-        self._mark = self._put = _refuse
+        self._batch.close(_refuse)
         if self in _living:
             try:
                 self._home.ask(lambda: self._finish(timeout))
@@ -285,9 +287,8 @@ class EventPublisherService(MessagePublisher[EventRecord]):
             self._is_woken = True
             self._home.tell(self._woken)
 
-    def _marked_eagerly(self, kind: int, request: int, ns: int) -> bool:
-        self._batch.record(kind, request, ns)
-        return True
+    def _flush_due(self) -> None:
+        self._flush(wait=False)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -382,11 +383,11 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _refuse(*_: object) -> NoReturn:
+def _refuse() -> NoReturn:
     raise EventError("this publisher is closed", "publish before its close()")
 
 
-def _refuse_child(*_: object) -> NoReturn:
+def _refuse_child() -> NoReturn:
     raise EventError("events can't be published after a fork", "make a publisher in the child")
 
 
@@ -396,7 +397,8 @@ _living: weakref.WeakSet[EventPublisherService] = weakref.WeakSet()
 def _forget_after_fork() -> None:
     """Leave a child without its parent's publishers: of those it has the buffers, and neither thread nor socket."""
     for service in list(_living):
-        service._mark = service._put = _refuse_child  # noqa: SLF001  the module's own
+        # No thread of the parent's was within the batch: whoever is has the interpreter, and so had the fork.
+        service._batch.close(_refuse_child)  # noqa: SLF001  the module's own
     _living.clear()
 
 

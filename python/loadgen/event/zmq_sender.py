@@ -15,6 +15,8 @@ from loadgen.event.frame import count_of
 
 _log = logging.getLogger("loadgen.event")
 
+_AT_ONCE = int(zmq.NOBLOCK)
+_KEPT = 2 << 20
 GREETING = b"\0"  # no topic begins with it
 _SUBSCRIBES = 1
 _ROOM = 64 << 20
@@ -48,7 +50,7 @@ class FrameSender:
         self._conflate = conflate
         self._room = room
         self._socket: Socket | None = None
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[bytes, int]] = deque()  # frames, and how many records each holds
         self._kept_bytes = 0
         # Each has one writer, so no lock: add() the first three, the socket's thread the others.
         self._added = self._added_bytes = self._refused = 0
@@ -98,6 +100,7 @@ class FrameSender:
         else:
             told = {"maxmsgsize": _LONGEST_SUBSCRIPTION, "sndhwm": self._sndhwm}
             self._socket = self._ctx.bind(zmq.XPUB, self.address, **told)
+        _keep_freed_memory()
 
     def add(self, frame: bytes) -> None:
         """Queue a frame behind those that wait.
@@ -105,13 +108,13 @@ class FrameSender:
         Args:
             frame: A whole one.
         """
-        waiting = self._added_bytes - self._sent_bytes
-        if self._is_closed or (waiting and waiting + len(frame) > self._room):
-            self._refused += count_of(frame)
+        waiting, size, records = self._added_bytes - self._sent_bytes, len(frame), count_of(frame)
+        if self._is_closed or (waiting and waiting + size > self._room):
+            self._refused += records
             return
-        self._added += count_of(frame)
-        self._added_bytes += len(frame)
-        self._waiting.append(frame)
+        self._added += records
+        self._added_bytes += size
+        self._waiting.append((frame, records))
 
     def pump(self) -> None:
         """Give ZMQ what waits, in order, as far as it takes it; a frame leaves the queue only after it was taken."""
@@ -121,9 +124,10 @@ class FrameSender:
         self._is_sending = True
         try:
             while waiting:
-                socket.send(waiting[0], zmq.NOBLOCK)
-                frame = waiting.popleft()
-                self._sent += count_of(frame)
+                frame, records = waiting[0]
+                socket.send(frame, _AT_ONCE)
+                waiting.popleft()
+                self._sent += records
                 self._sent_bytes += len(frame)
                 self._sends += 1
             self._is_refusing = False
@@ -245,3 +249,13 @@ class FrameSender:
             future.set_result(False)
         self._awaited.clear()
         self._ctx.close_socket(socket, linger)
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep the memory of sent frames for the next ones, some MiB of it.
+
+    glibc gives what is free back to the kernel from 128 KiB on; with a few frames at a time each of their pages is then
+    faulted in anew, which costs more than to copy it. One large block that is freed raises that mark to twice its size
+    (mallopt(3), ``M_MMAP_THRESHOLD``). Elsewhere this does nothing.
+    """
+    bytes(_KEPT)

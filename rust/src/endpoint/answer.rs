@@ -6,7 +6,8 @@ use super::Api;
 use super::error;
 use super::reader::{Carried, ReadTally, Reader};
 use super::sse::{Decoder, Listener};
-use crate::http::{Fault, Head, Limits, Secrets, Sink, excerpt};
+use crate::clock::Anchor;
+use crate::http::{Fault, Head, Hints, Limits, Secrets, Sink, excerpt};
 use crate::record::{Detail, Failure, Finish};
 
 /// Bytes of an error's body that are kept.
@@ -19,6 +20,8 @@ const KEPT_BYTES: usize = 64 << 10;
 pub struct AnswerOptions {
     /// Keep the answers' text; see [`Answer::text`].
     pub keep_text: bool,
+    /// Read what heads say of when to come again; see [`Answer::hints`].
+    pub keep_hints: bool,
     /// Bounds on lines.
     pub limits: Limits,
 }
@@ -59,6 +62,8 @@ pub struct Answer {
     /// A JSON answer, or the start of an error's body.
     body: Vec<u8>,
     secrets: Secrets,
+    keep_hints: bool,
+    hints: Hints,
 }
 
 /// What the body is.
@@ -89,6 +94,8 @@ impl Answer {
             reader: Reader::new(options.keep_text),
             body: Vec::new(),
             secrets: Secrets::default(),
+            keep_hints: options.keep_hints,
+            hints: Hints::default(),
         }
     }
 
@@ -104,6 +111,7 @@ impl Answer {
         self.asked = streamed;
         self.close_delimited = false;
         self.status = 0;
+        self.hints = Hints::default();
         self.decoder.reset();
         self.reader.reset();
         self.body.clear();
@@ -139,6 +147,11 @@ impl Answer {
             chunks: reader.chunks,
             streamed: self.mode == Mode::Events,
         }
+    }
+
+    /// What the head said of when to come again, if that is read.
+    pub fn hints(&self) -> Hints {
+        self.hints
     }
 
     /// The answer's text so far, of its first choice and without reasoning and tool calls, if text is kept: UTF-8, but
@@ -250,6 +263,9 @@ impl Sink for Answer {
     fn head(&mut self, head: &Head<'_>) -> Result<(), Fault> {
         self.status = head.status;
         self.close_delimited = head.close_delimited;
+        if self.keep_hints {
+            self.hints = Hints::of(head.fields(), Anchor::now().wall_ns);
+        }
         if !(200..300).contains(&head.status) {
             self.mode = Mode::Refused;
             return Ok(());

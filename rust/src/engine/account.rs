@@ -115,8 +115,12 @@ impl Account {
 
     /// How many requests the phase with this index has issued; exact once it has ended.
     pub(super) fn issued(&self, index: u16) -> Result<u64, EngineError> {
-        let phase = self.phases.get(usize::from(index));
-        phase.map(|phase| phase.issued()).ok_or(EngineError::State("there is no phase with this index yet"))
+        Ok(self.phase(index)?.issued())
+    }
+
+    /// The phase with this index.
+    pub(super) fn phase(&self, index: u16) -> Result<&SharedPhase, EngineError> {
+        self.phases.get(usize::from(index)).ok_or(EngineError::State("there is no phase with this index yet"))
     }
 
     /// Stop every phase, cancel what any has in flight, and give the log away for its end. `None` the second time.

@@ -96,6 +96,13 @@ impl Flight {
         }
     }
 
+    /// End it now, whatever it has. The first verdict stays.
+    pub(super) fn end(&self, failure: Failure) {
+        if self.verdict.get().is_none() {
+            self.decide(Verdict::Failed(failure));
+        }
+    }
+
     /// End it if its time is up: `cancel` says whether its phase wants it gone.
     fn judge(&self, now: u64, cancel: bool) {
         if self.verdict.get().is_some() {
@@ -114,6 +121,10 @@ impl Flight {
         } else {
             return;
         };
+        self.decide(verdict);
+    }
+
+    fn decide(&self, verdict: Verdict) {
         self.verdict.set(Some(verdict));
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
@@ -242,6 +253,15 @@ mod tests {
         flights.sweep(1, |_| true);
         let ended: Vec<bool> = all.iter().map(|f| f.verdict().is_some()).collect();
         assert_eq!(ended, [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_flight_that_is_ended_stays_so_and_wakes_its_task() {
+        let flight = Flights::default().enter();
+        flight.end(Failure::Cancelled);
+        flight.end(Failure::Timeout);
+        flight.judge(u64::MAX, false);
+        assert_eq!(flight.verdict(), Some(Verdict::Failed(Failure::Cancelled)));
     }
 
     #[test]

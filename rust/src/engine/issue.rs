@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tokio::sync::Barrier;
 use tokio::task::{spawn_local, yield_now};
 
+use super::dispatch::{Decider, Dispatch};
 use super::flight::guarded;
 use super::manual::{Order, Orders};
 use super::phase::StopReason;
@@ -26,7 +27,12 @@ const AHEAD_AT_ONCE: usize = 32;
 const GROUP: u32 = 16;
 
 /// Run one phase on one worker: connect ahead, meet the others, issue to the end.
-pub(super) async fn run(worker: Rc<Worker>, phase: Rc<PhaseHere>, barrier: Arc<Barrier>) {
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    phase: Rc<PhaseHere>,
+    barrier: Arc<Barrier>,
+    decider: Option<Box<Decider>>,
+) {
     connect_ahead(&worker, &phase).await;
     barrier.wait().await;
     phase.shared.connected(now_ns());
@@ -35,6 +41,10 @@ pub(super) async fn run(worker: Rc<Worker>, phase: Rc<PhaseHere>, barrier: Arc<B
         _ if slots(&worker, &phase) == Some(0) => phase.issued_last(&worker),
         Load::Concurrency { .. } => fill_slots(&worker, &phase),
         Load::Manual => {}
+        Load::Dispatch { .. } => match decider {
+            Some(decider) => Dispatch::begin(&worker, &phase, *decider),
+            None => phase.issued_last(&worker),
+        },
         _ => {
             let task = spawn_local(arrivals(Rc::clone(&worker), Rc::clone(&phase)));
             phase.arrivals_by(task.abort_handle());
@@ -199,6 +209,8 @@ async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
     let wanted = match (&config.load, slots(worker, phase)) {
         (Load::Burst { n }, cap) => cap.map_or(u64::MAX, u64::from).min(n.div_ceil(workers as u64)) as usize,
         (Load::Concurrency { .. }, cap) => cap.unwrap_or(0) as usize,
+        // How many it will want is what its policy finds out; others come as they are needed.
+        (Load::Dispatch { .. }, _) => usize::from(worker.id == 0),
         (_, cap) => {
             let rate = Arrivals::new(&config.load, 0).map_or(0.0, |a| 1e9 / a.mean_gap_ns().max(1.0));
             let ahead = (rate / 10.0 / workers).clamp(1.0, AHEAD_MOST) as usize;

@@ -3,11 +3,15 @@
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::bodies::Bodies;
 use super::config::PhaseConfig;
+use super::dispatch;
 use super::manual::{Gate, WorkerGone};
 use super::run::EngineError;
 use super::settings::Settings;
+use crate::policy::{Policy, Totals};
 use crate::record::{Failure, Row};
 use crate::schedule::{Arrivals, Load};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -93,6 +97,8 @@ pub struct Phase {
     fatal_answers: AtomicU64,
     open: Mutex<Open>,
     changed: Condvar,
+    /// What its policy counts, told some times a second; and the policy itself, once it has done its work.
+    dispatched: Mutex<(Totals, Option<Policy>)>,
 }
 
 /// What a phase is made of.
@@ -138,6 +144,7 @@ impl Phase {
             fatal_answers: AtomicU64::new(0),
             open: Mutex::new(Open { workers, tally: Tally::default(), end_ns: 0 }),
             changed: Condvar::new(),
+            dispatched: Mutex::default(),
         }
     }
 
@@ -324,6 +331,38 @@ impl Phase {
     pub fn is_issuing(&self) -> bool {
         // Acquire: pairs with the AcqRel in `issued_last`.
         self.issuing.load(Ordering::Acquire) > 0
+    }
+
+    /// Its policy counts this by now. Whoever looks at it just then is not waited for.
+    pub(super) fn tell_totals(&self, totals: Totals) {
+        if let Ok(mut dispatched) = self.dispatched.try_lock() {
+            dispatched.0 = totals;
+        }
+    }
+
+    /// Its policy has done its work.
+    pub(super) fn keep_policy(&self, policy: Policy) {
+        *self.dispatched() = (policy.totals(), Some(policy));
+    }
+
+    /// What its policy counts: exact once it has done its work.
+    pub fn policy_totals(&self) -> Totals {
+        self.dispatched().0
+    }
+
+    /// What the log keeps of its policy, once that has done its work.
+    pub(super) fn policy_account(&self) -> Option<Value> {
+        self.dispatched().1.as_ref().map(dispatch::account)
+    }
+
+    /// Its policy, once that has done its work; once.
+    pub fn take_policy(&self) -> Option<Policy> {
+        self.dispatched().1.take()
+    }
+
+    fn dispatched(&self) -> std::sync::MutexGuard<'_, (Totals, Option<Policy>)> {
+        // A poisoned lock means that a caller panicked while it looked; nothing is half done.
+        self.dispatched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A worker is through: nothing of the phase is in flight on it any more.

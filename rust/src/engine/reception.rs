@@ -6,21 +6,69 @@ use super::events::WorkerEvents;
 use super::flight::Flight;
 use super::phase::Phase;
 use crate::endpoint::Answer;
-use crate::record::{Read, ReadList, Shard, Stamps, UNSET};
+use crate::record::{Read, ReadIter, ReadList, Shard, Stamps, UNSET};
 use crate::series::LiveShard;
 
 /// The reads of one request are handed to the log in parts of about this size, so that a long stream stays small.
 const SPILL_BYTES: usize = 8 * 1024;
 
-/// What a worker lends to an exchange: its buffer, its counters, its log shard, and the request's flight and names.
+/// What a worker lends to an exchange: its buffer, the request's flight, and who is told.
 pub(super) struct Aids<'a> {
     pub(super) buffer: &'a RefCell<Box<[u8]>>,
-    pub(super) live: &'a LiveShard,
-    pub(super) shard: &'a RefCell<Shard>,
     pub(super) flight: &'a Flight,
+    pub(super) audience: Audience<'a>,
+}
+
+/// Who is told of an answer while it comes in.
+pub(super) enum Audience<'a> {
+    /// Of a request's only answer: everybody, and the log as well once it is long.
+    All(Observers<'a>, &'a RefCell<Shard>),
+    /// Of an answer that may not count: whoever chooses between copies. The others learn of the one that counts, all at
+    /// once when it is over.
+    Chooser(&'a dyn Chooser),
+}
+
+/// Who decides between copies of a request.
+pub(super) trait Chooser {
+    /// The first byte of this copy's answer came at `now`.
+    fn first_byte(&self, now: u64);
+
+    /// Its first token came at `now`.
+    fn first_token(&self, now: u64);
+}
+
+/// Who follows a request's answer: the live counters, and the events if anybody asks for them.
+#[derive(Clone, Copy)]
+pub(super) struct Observers<'a> {
+    pub(super) live: &'a LiveShard,
+    pub(super) events: Option<&'a WorkerEvents>,
     pub(super) request: u64,
     pub(super) phase: u16,
-    pub(super) events: Option<&'a WorkerEvents>,
+}
+
+impl Observers<'_> {
+    /// A read brought tokens; the stamps know of it already.
+    #[inline]
+    fn read(&self, read: &Read, at: u64, first: bool, stamps: &Stamps) {
+        if let Some(events) = self.events {
+            events.tell(|e| e.read(at, self.request, self.phase, first, read.chunks, read.tokens));
+        }
+        if first {
+            self.live.first(stamps, read.chunks);
+        } else {
+            self.live.gap(read.delta_ns, read.chunks);
+        }
+    }
+
+    /// An answer that counts after all: tell of its reads as if they came now, with their own moments.
+    pub(super) fn tell_late(&self, reads: &ReadList, stamps: &Stamps) {
+        let mut at = stamps.sent;
+        // Encoded by this process a moment ago: what doesn't decode isn't there.
+        for (i, read) in ReadIter::new(reads.bytes()).map_while(Result::ok).enumerate() {
+            at += read.delta_ns;
+            self.read(&read, at, i == 0, stamps);
+        }
+    }
 }
 
 /// One answer's decoder and what it has brought so far. Reused from request to request.
@@ -59,12 +107,21 @@ impl Reception {
         self.bytes_in > 0
     }
 
-    /// The reads that carried tokens and have not gone to the log yet.
-    pub(super) fn reads(&mut self) -> &ReadList {
+    /// Nothing more comes: the newest read is one as well.
+    pub(super) fn settle(&mut self) {
         if let Some(read) = self.newest.take() {
             self.reads.push(&read);
         }
+    }
+
+    /// The reads that carried tokens and have not gone to the log yet, once settled.
+    pub(super) fn reads(&self) -> &ReadList {
         &self.reads
+    }
+
+    /// The same, to be kept.
+    pub(super) fn take_reads(&mut self) -> ReadList {
+        std::mem::take(&mut self.reads)
     }
 
     /// `bytes` came in at `now`; the decoder has not seen them yet.
@@ -74,6 +131,9 @@ impl Reception {
         self.bytes_in += bytes as u64;
         if stamps.first_byte == UNSET {
             stamps.first_byte = now;
+            if let Audience::Chooser(chooser) = aids.audience {
+                chooser.first_byte(now);
+            }
         }
     }
 
@@ -88,17 +148,17 @@ impl Reception {
             return;
         }
         let first = stamps.first_token == UNSET;
-        if let Some(events) = aids.events {
-            events.tell(|e| e.read(now, aids.request, aids.phase, first, tally.chunks, tally.tokens));
-        }
         let mut read = Read { delta_ns: 0, events: tally.events, chunks: tally.chunks, tokens: tally.tokens };
         if first {
             stamps.first_token = now;
             read.delta_ns = now.saturating_sub(stamps.sent);
-            aids.live.first(stamps, tally.chunks);
         } else {
             read.delta_ns = now.saturating_sub(stamps.last_token);
-            aids.live.gap(read.delta_ns, tally.chunks);
+        }
+        match aids.audience {
+            Audience::All(observers, _) => observers.read(&read, now, first, stamps),
+            Audience::Chooser(chooser) if first => chooser.first_token(now),
+            Audience::Chooser(_) => {}
         }
         stamps.last_token = now;
         if tally.output && stamps.first_output == UNSET {
@@ -121,8 +181,11 @@ impl Reception {
                 }
             }
         }
-        if self.reads.bytes().len() > SPILL_BYTES {
-            aids.shard.borrow_mut().spill(aids.request, aids.phase, &mut self.reads);
+        // Reads that may not count stay here: the log could not take them back.
+        if let Audience::All(Observers { request, phase, .. }, shard) = aids.audience
+            && self.reads.bytes().len() > SPILL_BYTES
+        {
+            shard.borrow_mut().spill(request, phase, &mut self.reads);
         }
     }
 }

@@ -1,28 +1,23 @@
 //! One request from its ticket to its row: connect if need be, exchange, replace a dead connection, write it down.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::completions::{Completion, Texts};
-use super::config::Completions;
 use super::connection::{Broken, Connection, Ended};
+use super::finish::{Close, Finished, Said};
 use super::flight::{Flight, Verdict, guarded};
 use super::multiplexed::{self, Shared};
-use super::reception::{Aids, Reception};
+use super::reception::{Aids, Audience, Chooser, Reception};
 use super::settings::Settings;
 use super::worker::{PhaseHere, Worker};
 use crate::clock::now_ns;
-use crate::http::{Fault, Secrets, Stream};
-use crate::record::{Attempt, AttemptKind, Detail, Failure, Row, StampSource, Stamps, TextKind, TokenSource, UNSET};
+use crate::http::{Fault, Hints, Stream};
+use crate::record::{Attempt, AttemptKind, Detail, Failure, ReadList, Row, StampSource, Stamps, TokenSource, UNSET};
 
 /// With no local port or descriptor left, a request waits this long and asks again, until its time-out.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(20);
-
-/// So many failures of a phase keep their words, on each worker.
-pub(super) const TEXTS_KEPT: u32 = 50;
 
 /// A request taken from the plan.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +43,36 @@ pub(super) struct Request {
     asked_usage: bool,
     kind: AttemptKind,
     attempts: Vec<Attempt>,
+    /// Of one of several copies: where they go, and who chooses between them.
+    contender: Option<Contender>,
+}
+
+/// One of several copies of a request, or one that may be followed by others.
+pub(super) struct Contender {
+    /// What it is for.
+    pub(super) kind: AttemptKind,
+    /// Index of the target it goes to.
+    pub(super) node: u16,
+    /// Told of its first byte and its first token.
+    pub(super) chooser: Box<dyn Chooser>,
+    /// Nanoseconds of silence after the first byte that end it.
+    pub(super) stall_ns: u64,
+}
+
+/// What a copy brought, kept until it is known whether it counts.
+pub(super) struct Given {
+    /// Its row, as it stands if it counts.
+    pub(super) row: Row,
+    pub(super) close: Close,
+    pub(super) reads: ReadList,
+    text: Box<[u8]>,
+    reasoning: Box<[u8]>,
+    holds_more: bool,
+    /// Whether any answer began.
+    answered: bool,
+    /// Its tries on the wire, of which the last is what it came to.
+    pub(super) tries: Vec<Attempt>,
+    pub(super) hints: Hints,
 }
 
 /// What this request's worker lends to its exchange; a macro, so that the stamps can be lent beside it.
@@ -55,21 +80,15 @@ macro_rules! aids {
     ($request:ident) => {
         Aids {
             buffer: &$request.worker.buffer,
-            live: &$request.phase.live,
-            shard: &$request.worker.shard,
             flight: &$request.flight,
-            request: $request.id(),
-            phase: $request.phase.shared.index,
-            events: $request.worker.events.as_deref(),
+            audience: match &$request.contender {
+                None => {
+                    Audience::All($request.worker.observers(&$request.phase, $request.id()), &$request.worker.shard)
+                }
+                Some(contender) => Audience::Chooser(&*contender.chooser),
+            },
         }
     };
-}
-
-/// How the last attempt ended, before it is written down.
-struct Close {
-    failure: Failure,
-    detail: Detail,
-    text: Box<str>,
 }
 
 impl Request {
@@ -77,7 +96,25 @@ impl Request {
     pub(super) fn new(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, flight: &Rc<Flight>, ticket: Ticket) -> Self {
         let Settings { timeout_ns, stall_timeout_ns, .. } = phase.shared.settings;
         flight.start(phase.shared.index, ticket.stamps.issued.saturating_add(timeout_ns), stall_timeout_ns);
-        let request = Self {
+        tell_issued(worker, phase, ticket);
+        Self::on_its_way(worker, phase, flight, ticket)
+    }
+
+    /// A copy of the request of `ticket`, which was told of when it was issued. Whoever made it ends it, but for silence.
+    pub(super) fn contend(
+        worker: &Rc<Worker>,
+        phase: &Rc<PhaseHere>,
+        flight: &Rc<Flight>,
+        ticket: Ticket,
+        contender: Contender,
+    ) -> Self {
+        flight.start(phase.shared.index, u64::MAX, contender.stall_ns);
+        let kind = contender.kind;
+        Self { kind, contender: Some(contender), ..Self::on_its_way(worker, phase, flight, ticket) }
+    }
+
+    fn on_its_way(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, flight: &Rc<Flight>, ticket: Ticket) -> Self {
+        Self {
             worker: Rc::clone(worker),
             phase: Rc::clone(phase),
             flight: Rc::clone(flight),
@@ -88,11 +125,8 @@ impl Request {
             asked_usage: false,
             kind: AttemptKind::First,
             attempts: Vec::new(),
-        };
-        if let Some(events) = &worker.events {
-            events.tell(|e| e.issued(ticket.stamps.issued, request.id(), phase.shared.index, ticket.sample));
+            contender: None,
         }
-        request
     }
 
     /// Put the request's bytes into `connection` and as many of them into the socket as go at once.
@@ -104,15 +138,37 @@ impl Request {
     /// Make the request, over HTTP/1.1 on `slot`'s connection or on a new one, and write its row. Leaves the connection
     /// in the slot if it can be used again. Returns the moment its slot was free.
     pub(super) async fn make(self, slot: &mut Option<Box<Connection>>) -> u64 {
-        if self.worker.run.config.http2 { self.make_multiplexed().await } else { self.make_alone(slot).await }
+        self.carry_out(slot, Self::write_row).await
     }
 
-    async fn make_alone(mut self, slot: &mut Option<Box<Connection>>) -> u64 {
+    /// The same for a copy, but for the row: what it brought is for whoever chooses between copies.
+    pub(super) async fn bring(self, slot: &mut Option<Box<Connection>>) -> Given {
+        self.carry_out(slot, Self::into_given).await
+    }
+
+    /// Make the request, and `finish` it while the answer is at hand, if one came.
+    async fn carry_out<T>(
+        self,
+        slot: &mut Option<Box<Connection>>,
+        finish: fn(Self, Option<&mut Reception>, Close) -> T,
+    ) -> T {
+        if self.worker.run.config.http2 {
+            self.make_multiplexed(finish).await
+        } else {
+            self.make_alone(slot, finish).await
+        }
+    }
+
+    async fn make_alone<T>(
+        mut self,
+        slot: &mut Option<Box<Connection>>,
+        finish: fn(Self, Option<&mut Reception>, Close) -> T,
+    ) -> T {
         loop {
             if slot.is_none() {
                 match self.connect().await {
                     Ok(stream) => *slot = Some(Worker::connection(stream, &self.phase.shared)),
-                    Err(close) => return self.write_row(None, close),
+                    Err(close) => return finish(self, None, close),
                 }
             }
             let Some(connection) = slot.as_mut() else { continue };
@@ -129,13 +185,13 @@ impl Request {
                 continue;
             }
             connection.kept = true;
-            let done = self.write_row(Some(&mut connection.reception), close);
+            let done = finish(self, Some(&mut connection.reception), close);
             slot.take_if(|_| !reusable);
             return done;
         }
     }
 
-    async fn make_multiplexed(mut self) -> u64 {
+    async fn make_multiplexed<T>(mut self, finish: fn(Self, Option<&mut Reception>, Close) -> T) -> T {
         let worker = Rc::clone(&self.worker);
         let mut reception = worker.multiplexed.take_reception().unwrap_or_else(|| Reception::new(&self.phase.shared));
         let done = loop {
@@ -143,7 +199,7 @@ impl Request {
                 Some(connection) => connection,
                 None => match self.connect_multiplexed().await {
                     Ok(connection) => connection,
-                    Err(close) => break self.write_row(None, close),
+                    Err(close) => break finish(self, None, close),
                 },
             };
             let used = connection.used.replace(true);
@@ -169,7 +225,7 @@ impl Request {
                 self.begin_again(kind, &reception, close.failure);
                 continue;
             }
-            break self.write_row(Some(&mut reception), close);
+            break finish(self, Some(&mut reception), close);
         };
         worker.multiplexed.keep_reception(reception);
         done
@@ -244,10 +300,8 @@ impl Request {
     /// A server that answers 400 or 422 because it does not know `stream_options`: asked again without it.
     fn refuses_usage(&self, close: &Close, reception: &Reception) -> bool {
         let refused = close.failure == Failure::Http && matches!(reception.answer.outcome().status, 400 | 422);
-        refused
-            && self.kind != AttemptKind::Retry
-            && self.asked_usage
-            && (close.text.contains("stream_options") || close.text.contains("include_usage"))
+        // Once refused it isn't asked for again, so this can't go on for ever.
+        refused && self.asked_usage && (close.text.contains("stream_options") || close.text.contains("include_usage"))
     }
 
     /// Note the attempt that just ended and start another of this `kind`.
@@ -262,10 +316,54 @@ impl Request {
     fn attempt(&self, status: u16, outcome: Failure) -> Attempt {
         let Stamps { sent, first_byte, done, .. } = self.stamps;
         let done = if done == UNSET { now_ns() } else { done };
-        Attempt { kind: self.kind, node: 0, sent, first_byte, done, status, outcome }
+        let node = self.contender.as_ref().map_or(0, |contender| contender.node);
+        Attempt { kind: self.kind, node, sent, first_byte, done, status, outcome }
     }
 
-    fn write_row(&mut self, mut reception: Option<&mut Reception>, close: Close) -> u64 {
+    /// Write the row; the moment its slot was free.
+    fn write_row(mut self, mut reception: Option<&mut Reception>, close: Close) -> u64 {
+        let row = self.row(reception.as_deref_mut(), &close);
+        if !self.attempts.is_empty() {
+            self.attempts.push(self.attempt(row.status, row.failure));
+        }
+        let finished = Finished {
+            row: &row,
+            attempts: &self.attempts,
+            reads: reception.as_deref().map_or(&self.worker.no_reads, Reception::reads),
+            said: reception.as_deref().map(Said::of),
+            error: &close.text,
+        };
+        finished.write_down(&self.worker, &self.phase);
+        // A finished answer whose connection was waited for is done before its slot is free.
+        if self.flight.verdict().is_some() { now_ns() } else { row.stamps.done }
+    }
+
+    /// Take everything out of the answer that its row and its reader may need.
+    fn into_given(mut self, mut reception: Option<&mut Reception>, close: Close) -> Given {
+        let row = self.row(reception.as_deref_mut(), &close);
+        self.attempts.push(self.attempt(row.status, row.failure));
+        let mut given = Given {
+            row,
+            close,
+            reads: ReadList::new(),
+            text: Box::default(),
+            reasoning: Box::default(),
+            holds_more: false,
+            answered: reception.is_some(),
+            tries: self.attempts,
+            hints: Hints::default(),
+        };
+        if let Some(reception) = reception {
+            given.reads = reception.take_reads();
+            let Said { text, reasoning, holds_more } = Said::of(reception);
+            (given.text, given.reasoning, given.holds_more) = (text.into(), reasoning.into(), holds_more);
+            given.hints = reception.answer.hints();
+        }
+        given
+    }
+
+    /// The row as this attempt leaves it.
+    fn row(&mut self, reception: Option<&mut Reception>, close: &Close) -> Row {
         if self.stamps.done == UNSET {
             self.stamps.done = self.flight.ended_at();
         }
@@ -282,91 +380,27 @@ impl Request {
             stamp_source: StampSource::Engine,
             ..Row::default()
         };
-        if let Some(reception) = &reception {
+        if let Some(reception) = reception {
+            reception.settle();
             fill_answer(&mut row, reception);
         }
-        if !self.attempts.is_empty() {
-            self.attempts.push(self.attempt(row.status, row.failure));
-        }
-        self.keep(&row, reception.as_deref_mut(), &close);
-        if self.phase.shared.config.completions != Completions::None {
-            self.tell(&row, reception.as_deref(), &close);
-        }
-        if let Some(events) = &self.worker.events {
-            events.tell(|e| e.ended(&row));
-        }
-        self.worker.note_done(&self.phase, &row);
-        self.phase.shared.learn(&row);
-        // A finished answer whose connection was waited for is done before its slot is free.
-        if self.flight.verdict().is_some() { now_ns() } else { row.stamps.done }
-    }
-
-    /// Hand everything to the log.
-    fn keep(&self, row: &Row, reception: Option<&mut Reception>, close: &Close) {
-        let mut shard = self.worker.shard.borrow_mut();
-        let secrets = self.settings().template.secrets();
-        let mut keep_text = |kind, bytes: &[u8]| shard.text(row.id, kind, &masked(secrets, bytes));
-        if !close.text.is_empty() && row.failure != Failure::None && self.phase.keeps_text(TEXTS_KEPT) {
-            keep_text(TextKind::Error, close.text.as_bytes());
-        }
-        match reception {
-            Some(reception) => {
-                if self.keeps_answer(row) {
-                    let answer = &reception.answer;
-                    let texts = [(TextKind::Reasoning, answer.reasoning()), (TextKind::Answer, answer.text())];
-                    texts
-                        .into_iter()
-                        .filter(|(_, text)| !text.is_empty())
-                        .for_each(|(kind, text)| keep_text(kind, text));
-                    if answer.holds_more() {
-                        keep_text(TextKind::Unkept, b"");
-                    }
-                }
-                shard.push(row, reception.reads(), &self.attempts);
-            }
-            None => shard.push(row, &self.worker.no_reads, &self.attempts),
-        }
-    }
-
-    /// Whether the answer's text is asked for: every one, or for a tokenizer those that it will have to count.
-    fn keeps_answer(&self, row: &Row) -> bool {
-        let settings = self.settings();
-        let uncounted = row.failure == Failure::None && row.token_source != TokenSource::Usage;
-        settings.save_responses || settings.keep_uncounted && uncounted
-    }
-
-    /// Tell whoever waits for this request. The log has it already: who learns of it finds it there.
-    fn tell(&self, row: &Row, reception: Option<&Reception>, close: &Close) {
-        let secrets = self.settings().template.secrets();
-        let words = |bytes: &[u8]| String::from_utf8_lossy(&masked(secrets, bytes)).into_owned().into_boxed_str();
-        let mut texts = Texts::default();
-        let failed = row.failure != Failure::None;
-        if failed && !close.text.is_empty() {
-            texts.error = Some(words(close.text.as_bytes()));
-        }
-        if let (Completions::Answers, Some(reception)) = (self.phase.shared.config.completions, reception) {
-            let (text, reasoning) = (reception.answer.text(), reception.answer.reasoning());
-            texts.text = (!failed || !text.is_empty()).then(|| words(text));
-            texts.reasoning = (!reasoning.is_empty()).then(|| words(reasoning));
-        }
-        self.worker.tell(Completion { row: row.clone(), texts });
+        row
     }
 }
 
-impl Close {
-    fn good() -> Self {
-        Self { failure: Failure::None, detail: Detail::None, text: Box::default() }
+impl Given {
+    /// What it said, if an answer began.
+    pub(super) fn said(&self) -> Option<Said<'_>> {
+        let said = Said { text: &self.text, reasoning: &self.reasoning, holds_more: self.holds_more };
+        self.answered.then_some(said)
     }
+}
 
-    fn of(fault: Fault) -> Self {
-        Self { failure: fault.failure, detail: fault.detail, text: fault.text }
-    }
-
-    fn by(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Failed(failure) => Self { failure, detail: Detail::None, text: Box::default() },
-            Verdict::Lingered => Self::good(),
-        }
+/// Tell of a request that was taken from the plan.
+pub(super) fn tell_issued(worker: &Worker, phase: &PhaseHere, ticket: Ticket) {
+    if let Some(events) = &worker.events {
+        let request = phase.shared.first_id + ticket.index;
+        events.tell(|e| e.issued(ticket.stamps.issued, request, phase.shared.index, ticket.sample));
     }
 }
 
@@ -378,14 +412,6 @@ async fn patiently<T, F: Future<Output = Result<T, Fault>>>(connect: impl Fn() -
             Err(fault) if fault.detail == Detail::Exhausted => tokio::time::sleep(EXHAUSTED_WAIT).await,
             connected => return connected,
         }
-    }
-}
-
-/// A text as it may be kept: a server may echo what it was sent, credentials included.
-pub(super) fn masked<'a>(secrets: &Secrets, text: &'a [u8]) -> Cow<'a, [u8]> {
-    match secrets.redact(&String::from_utf8_lossy(text)) {
-        Cow::Borrowed(_) => Cow::Borrowed(text),
-        Cow::Owned(clean) => Cow::Owned(clean.into_bytes()),
     }
 }
 

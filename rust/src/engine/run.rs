@@ -13,6 +13,7 @@ use super::account::{Account, session_of, tell_end, tell_run_end};
 use super::bodies::Bodies;
 use super::completions::{Completion, Taker};
 use super::config::{PhaseConfig, PhaseType, RunConfig};
+use super::dispatch::Decider;
 use super::events::flush_all;
 use super::manual::{Gate, Orders};
 use super::phase::{SharedPhase, StopReason, Ways};
@@ -20,6 +21,7 @@ use super::settings::{Settings, UsageRefusals};
 use super::worker::{Command, Outfit, work};
 use crate::event::{EventQueue, EventsError, RunEvents};
 use crate::http::{ConnectConfigError, Connector, Target, TargetError, TlsOptions};
+use crate::policy::{self, Policy, Totals};
 use crate::record::{Backlog, LogError};
 use crate::schedule::Load;
 use crate::series::{LiveCopy, Segment, SeriesError};
@@ -140,6 +142,7 @@ impl Engine {
     /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
     pub fn begin(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(), EngineError> {
         self.check_process()?;
+        let mut decider = policy_of(&config)?.map(Box::new);
         let (ways, orders) = self.ways(config, bodies)?;
         let mut control = self.control();
         let (phase, lives) = control.account.begin(ways)?;
@@ -152,9 +155,10 @@ impl Engine {
         let mut orders = orders.into_iter();
         for (worker, live) in workers.into_iter().zip(lives) {
             let (phase, barrier, orders) = (Arc::clone(&phase), Arc::clone(&barrier), orders.next());
-            let live = Box::new(live);
+            // The first worker gets the policy, and makes all of its requests.
+            let (live, decider) = (Box::new(live), decider.take());
             // A closed channel means that the worker failed; `wait` reports that.
-            let _ = worker.send(Command::Begin { phase, barrier, live, orders });
+            let _ = worker.send(Command::Begin { phase, barrier, live, orders, decider });
         }
         Ok(())
     }
@@ -218,7 +222,11 @@ impl Engine {
         }
         let settings = &phase.settings;
         let usage_refused = settings.wants_usage() && self.run.usage_refusals.has(settings.api);
-        let end = tell_end(&phase, &log, json!({"usage_refused": usage_refused}))?;
+        let mut more = json!({"usage_refused": usage_refused});
+        if let Some(account) = phase.policy_account() {
+            more["dispatch"] = account;
+        }
+        let end = tell_end(&phase, &log, more)?;
         self.control().account.reported();
         Ok(Some(end))
     }
@@ -242,6 +250,18 @@ impl Engine {
     /// ended issues no more.
     pub fn issued(&self, phase: u16) -> Result<u64, EngineError> {
         self.control().account.issued(phase)
+    }
+
+    /// What the policy of the phase with this index counts: told some times a second, and exact once it has ended. Zeros
+    /// where no policy decides.
+    pub fn policy_totals(&self, phase: u16) -> Result<Totals, EngineError> {
+        Ok(self.control().account.phase(phase)?.policy_totals())
+    }
+
+    /// The policy of the phase with this index, once that has ended: what it knows of each item and attempt. `None` before,
+    /// where no policy decided, and the second time.
+    pub fn take_policy(&self, phase: u16) -> Result<Option<Policy>, EngineError> {
+        Ok(self.control().account.phase(phase)?.take_policy())
     }
 
     /// Stop issuing; what is in flight, of earlier phases too, may go on for `grace`.
@@ -282,6 +302,10 @@ impl Engine {
         let RunShared { config: run, target, connector, .. } = &*self.run;
         let settings = Settings::new(run, target, connector, &config)?;
         let (gate, orders) = match config.load {
+            Load::Dispatch { .. } if config.max_concurrency.is_some() => {
+                let why = "max_concurrency beside a policy: its limit says how many are in flight";
+                return Err(EngineError::Phase(why.to_owned()));
+            }
             Load::Manual if config.max_concurrency.is_some() => {
                 let why = "max_concurrency on a manual load: whoever issues decides how many are in flight";
                 return Err(EngineError::Phase(why.to_owned()));
@@ -309,6 +333,18 @@ impl Engine {
         // A poisoned lock means that a caller panicked between two steps; closing the log is still worth trying.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The policy that decides when a phase's requests start, if its load is one.
+fn policy_of(phase: &PhaseConfig) -> Result<Option<Decider>, EngineError> {
+    let Load::Dispatch { policy, record } = &phase.load else { return Ok(None) };
+    let refused = |error: String| EngineError::Phase(format!("the policy: {error}"));
+    let config: policy::Config = serde_json::from_value(policy.clone()).map_err(|e| refused(e.to_string()))?;
+    let mut policy = Policy::new(&config, phase.seed).map_err(|e| refused(e.to_string()))?;
+    if *record {
+        policy.record();
+    }
+    Ok(Some(Decider { config, policy }))
 }
 
 impl Drop for Engine {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::config::{Completions, PhaseConfig, RunConfig};
 use crate::endpoint::{Answer, AnswerOptions, Api};
 use crate::http::{Connector, Limits, RequestTemplate, Target, TargetError};
+use crate::schedule::Load;
 use crate::sync::{AtomicBool, Ordering};
 
 /// What a phase's requests share. Requests of an earlier phase that are still in flight keep that phase's.
@@ -24,6 +25,8 @@ pub(super) struct Settings {
     pub(super) keep_uncounted: bool,
     /// Answers are read as text at all.
     keep_text: bool,
+    /// Heads are read for when to come again.
+    keep_hints: bool,
     timeout_s: f64,
     stall_timeout_s: f64,
 }
@@ -54,6 +57,7 @@ impl Settings {
             save_responses,
             keep_uncounted: run.keep_uncounted,
             keep_text: save_responses || run.keep_uncounted || phase.completions == Completions::Answers,
+            keep_hints: matches!(phase.load, Load::Dispatch { .. }),
             timeout_s,
             stall_timeout_s,
         })
@@ -66,7 +70,8 @@ impl Settings {
 
     /// A decoder of answers.
     pub(super) fn answer(&self) -> Answer {
-        let options = AnswerOptions { keep_text: self.keep_text, limits: Limits::default() };
+        let options =
+            AnswerOptions { keep_text: self.keep_text, keep_hints: self.keep_hints, limits: Limits::default() };
         Answer::new(self.api, options).with_secrets(self.template.secrets().clone())
     }
 

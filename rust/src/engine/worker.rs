@@ -11,18 +11,20 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use super::completions::{Completion, Teller};
 use super::connection::{Connection, READ_BYTES};
+use super::dispatch::{Decider, Dispatch};
 use super::events::WorkerEvents;
 use super::flight::{Flights, SWEEP_MS};
 use super::issue;
 use super::manual::Orders;
 use super::multiplexed::Multiplexed;
 use super::phase::{Phase, SharedPhase, StopReason, Tally};
-use super::reception::Reception;
+use super::reception::{Observers, Reception};
 use super::run::RunShared;
 use super::usage::thread_cpu_ns;
 use crate::clock::now_ns;
 use crate::event::Emitter;
 use crate::http::{Limits, ResponseParser, Stream};
+use crate::policy::Policy;
 use crate::record::{Failure, ReadList, Row, Shard};
 use crate::schedule::SampleOrder;
 use crate::series::{LiveShard, LoopTurns};
@@ -37,6 +39,8 @@ pub(super) enum Command {
         live: Box<LiveShard>,
         /// The requests asked for from outside, of a manual load.
         orders: Option<Orders>,
+        /// What decides when requests start, on the worker that makes them all; of no other load.
+        decider: Option<Box<Decider>>,
     },
     /// Send all buffered events on their way, and say so.
     FlushEvents(SyncSender<()>),
@@ -89,6 +93,8 @@ pub(super) struct PhaseHere {
     in_flight: Cell<u64>,
     tally: Cell<Tally>,
     texts: Cell<u32>,
+    /// Whoever drives its policy, while it does.
+    dispatch: RefCell<Option<Rc<Dispatch>>>,
     /// The task that waits for arrivals; it holds no request, so it may be dropped where it stands.
     arrivals: RefCell<Option<AbortHandle>>,
 }
@@ -137,8 +143,10 @@ impl Worker {
         let timer = self.events.clone().map(|events| spawn_local(events.leave_in_time()));
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Begin { phase, barrier, live, orders } => {
-                    self.begin(PhaseHere::new(phase, live), barrier, orders);
+                Command::Begin { phase, barrier, live, orders, decider } => {
+                    let here = Rc::new(PhaseHere::new(phase, live));
+                    self.begin(&here, orders);
+                    spawn_local(issue::run(Rc::clone(&self), here, barrier, decider));
                 }
                 Command::FlushEvents(reply) => {
                     self.events.iter().for_each(|events| events.flush());
@@ -157,14 +165,12 @@ impl Worker {
         self.flush();
     }
 
-    fn begin(self: &Rc<Self>, here: PhaseHere, barrier: Arc<Barrier>, orders: Option<Orders>) {
-        let here = Rc::new(here);
-        self.phases.borrow_mut().retain(|p| p.in_flight.get() > 0 || p.issuing.get());
-        self.phases.borrow_mut().push(Rc::clone(&here));
+    fn begin(self: &Rc<Self>, here: &Rc<PhaseHere>, orders: Option<Orders>) {
+        self.phases.borrow_mut().retain(|p| p.in_flight.get() > 0 || p.issuing.get() || p.is_dispatched());
+        self.phases.borrow_mut().push(Rc::clone(here));
         if let Some(orders) = orders {
-            issue::obey(self, &here, orders);
+            issue::obey(self, here, orders);
         }
-        spawn_local(issue::run(Rc::clone(self), here, barrier));
     }
 
     /// Wrap a connected stream; its first request is likely one of `phase`.
@@ -188,6 +194,12 @@ impl Worker {
     /// How many connections are idle.
     pub(super) fn idle_connections(&self) -> usize {
         self.pool.borrow().len()
+    }
+
+    /// Who follows the answer to this request.
+    #[inline]
+    pub(super) fn observers<'a>(&'a self, phase: &'a PhaseHere, request: u64) -> Observers<'a> {
+        Observers { live: &phase.live, events: self.events.as_deref(), request, phase: phase.shared.index }
     }
 
     /// A request was issued.
@@ -269,7 +281,8 @@ impl Worker {
         shard
     }
 
-    fn is_cancelled(&self, phase: u16, now: u64) -> bool {
+    /// Whether what this phase has in flight is to be cut short.
+    pub(super) fn is_cancelled(&self, phase: u16, now: u64) -> bool {
         let phases = self.phases.borrow();
         self.quitting.get() || phases.iter().any(|p| p.shared.index == phase && p.shared.cancelled(now))
     }
@@ -303,8 +316,30 @@ impl PhaseHere {
             in_flight: Cell::new(0),
             tally: Cell::default(),
             texts: Cell::new(0),
+            dispatch: RefCell::default(),
             arrivals: RefCell::default(),
         }
+    }
+
+    /// Its order from the start, for whoever looks ahead.
+    pub(super) fn order_anew(&self) -> SampleOrder {
+        let config = &self.shared.config;
+        SampleOrder::new(config.order, self.shared.bodies.count(), config.seed)
+    }
+
+    /// From now on a policy decides when requests start, and the phase isn't through before that is.
+    pub(super) fn dispatched_by(&self, dispatch: Rc<Dispatch>) {
+        *self.dispatch.borrow_mut() = Some(dispatch);
+    }
+
+    /// The policy has done its work: the session gets it.
+    pub(super) fn dispatched(&self, policy: Option<Policy>) {
+        self.dispatch.take();
+        policy.into_iter().for_each(|policy| self.shared.keep_policy(policy));
+    }
+
+    fn is_dispatched(&self) -> bool {
+        self.dispatch.borrow().is_some()
     }
 
     /// The sample of the request with this index.
@@ -339,6 +374,7 @@ impl PhaseHere {
 
     /// The sweep's look: is its time over, can the disk follow, has somebody stopped it?
     fn look(&self, worker: &Worker, now: u64, behind: bool) {
+        self.dispatch.borrow().iter().for_each(|dispatch| dispatch.look(now));
         if !self.issuing.get() {
             return;
         }
@@ -349,8 +385,8 @@ impl PhaseHere {
             // A schedule ends by itself; slots that are all busy don't. A sweep later, nothing due is left unsent.
             self.shared.stop(StopReason::Duration);
         }
-        // Orders that were let through before a stop still go out: then their end is the phase's.
-        if self.shared.stopped() && !self.shared.is_manual() {
+        // Orders that were let through before a stop still go out: then their end is the phase's. A policy ends it itself.
+        if self.shared.stopped() && !self.shared.is_manual() && !self.is_dispatched() {
             if let Some(task) = self.arrivals.borrow_mut().take() {
                 task.abort();
             }
@@ -365,7 +401,8 @@ impl PhaseHere {
     }
 
     fn close_if_through(&self, worker: &Worker) {
-        if !self.issuing.get() && self.in_flight.get() == 0 && !self.closed.replace(true) {
+        let through = !self.issuing.get() && self.in_flight.get() == 0 && !self.is_dispatched();
+        if through && !self.closed.replace(true) {
             // The session syncs the log when the last worker has left: what this one has must be in it by then.
             worker.flush();
             self.shared.leave(self.tally.take(), now_ns());

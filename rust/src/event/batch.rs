@@ -1,6 +1,6 @@
 //! Events gather here by topic and leave together as frames: by count, by age, by bytes, or with a word of the session.
 
-use super::encode::{Event, put_event, put_mark, put_with};
+use super::encode::{Event, last_of_width, patch_uint, put_event, put_mark, put_with, uint_bytes};
 use super::frame::{FRAME_HEAD, put_head};
 use super::kind::{EventType, TYPES};
 
@@ -27,6 +27,8 @@ struct Topic {
     /// Room for the frame's head, then the records; empty while there are none.
     bytes: Vec<u8>,
     count: u32,
+    /// Bytes of the last one.
+    last: usize,
     /// How many have left before.
     sent: u64,
 }
@@ -76,6 +78,36 @@ impl Batch {
         })
     }
 
+    /// Add the event that was just added again, up to `most` times: all but its number is copied. Returns how often,
+    /// and whether a flush is due; not at all where none was, or the number changes its length.
+    pub(super) fn again(&mut self, kind: EventType, most: u32) -> (u32, bool) {
+        let topic = &mut self.topics[kind.place()];
+        let (length, width) = (topic.last, uint_bytes(self.seq));
+        if topic.count == 0 || uint_bytes(self.seq - 1) != width {
+            return (0, false);
+        }
+        let by_count = u64::from(self.limits.send_threshold.saturating_sub(self.records).max(1));
+        let by_bytes = (self.limits.max_bytes.saturating_sub(self.bytes)).div_ceil(length).max(1) as u64;
+        let by_width = last_of_width(width) - self.seq + 1;
+        let times = u64::from(most).min(by_count).min(by_bytes).min(by_width);
+        let (end, size) = (topic.bytes.len(), times as usize * length);
+        topic.bytes.reserve(size);
+        // What is there is doubled: a few long copies instead of many short ones.
+        while topic.bytes.len() < end + size {
+            let there = topic.bytes.len() + length - end;
+            let missing = end + size - topic.bytes.len();
+            topic.bytes.extend_from_within(end - length..end - length + there.min(missing));
+        }
+        for record in topic.bytes[end..].chunks_exact_mut(length) {
+            patch_uint(record, self.seq, width);
+            self.seq += 1;
+        }
+        topic.count += times as u32;
+        self.records += times as u32;
+        self.bytes += size;
+        (times as u32, self.records >= self.limits.send_threshold || self.bytes >= self.limits.max_bytes)
+    }
+
     #[inline]
     fn add(&mut self, kind: EventType, ns: u64, put: impl FnOnce(&mut Vec<u8>, u16, u64)) -> bool {
         let topic = &mut self.topics[kind.place()];
@@ -87,7 +119,8 @@ impl Batch {
         topic.count += 1;
         self.seq += 1;
         self.records += 1;
-        self.bytes += topic.bytes.len() - before;
+        topic.last = topic.bytes.len() - before;
+        self.bytes += topic.last;
         self.oldest_ns = self.oldest_ns.min(ns);
         self.records >= self.limits.send_threshold
             || self.bytes >= self.limits.max_bytes

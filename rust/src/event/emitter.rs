@@ -9,6 +9,9 @@ use crate::record::{EventShard, Failure, Finish, Row, UNSET};
 
 /// A worker flushes at so many bytes at the latest: a block of the log holds a whole frame.
 const MOST_BYTES: usize = 60 << 10;
+/// The publisher is woken when so many bytes wait for it, if none of them comes of age before: to wake it costs two
+/// switches between threads, and to pass on a frame a fraction of that.
+const WAKE_BYTES: usize = 256 << 10;
 /// Bytes of a text that an event keeps.
 const MOST_TEXT: usize = 1_024;
 
@@ -21,9 +24,23 @@ pub struct Outlets {
     pub publisher: Option<FrameSender>,
 }
 
+/// Frames that have left for the publisher before it was told so.
+#[derive(Clone, Copy, Debug)]
+struct Untold {
+    bytes: usize,
+    /// The earliest stamp among them; `u64::MAX` while there are none.
+    oldest_ns: u64,
+}
+
+impl Untold {
+    const NOTHING: Self = Self { bytes: 0, oldest_ns: u64::MAX };
+}
+
 /// The events of one source, and where they go.
 pub struct Emitter {
     batch: Batch,
+    limits: BatchLimits,
+    untold: Untold,
     /// Whether chunks after the first are events, too.
     chunks: bool,
     outlets: Outlets,
@@ -44,7 +61,7 @@ impl Emitter {
     /// The events of `source`; with `chunks` those of every chunk.
     pub fn new(source: u16, limits: BatchLimits, chunks: bool, outlets: Outlets) -> Self {
         let limits = BatchLimits { max_bytes: limits.max_bytes.min(MOST_BYTES), ..limits };
-        Self { batch: Batch::new(source, limits), chunks, outlets }
+        Self { batch: Batch::new(source, limits), limits, untold: Untold::NOTHING, chunks, outlets }
     }
 
     /// A request was taken from the plan.
@@ -59,7 +76,7 @@ impl Emitter {
             },
             None,
         );
-        self.flush_when(due);
+        self.flush_when(due, ns);
     }
 
     /// A read brought `chunks` chunks that carry tokens: an event for each, all of the read's moment. `first`: none came
@@ -81,12 +98,23 @@ impl Emitter {
             },
             None,
         );
-        self.flush_when(due);
-        if self.chunks {
-            for _ in 1..chunks {
-                let kind = (EventType::RecvNonFirst, ns, request);
-                let due = self.batch.push_with(kind, |out| put_phase(out, 1, phase), None);
-                self.flush_when(due);
+        self.flush_when(due, ns);
+        if self.chunks && chunks > 1 {
+            self.more_of_a_read(ns, request, phase, chunks - 1);
+        }
+    }
+
+    /// The further chunks of a read, which differ in nothing but their numbers.
+    fn more_of_a_read(&mut self, ns: u64, request: u64, phase: u16, chunks: u32) {
+        let (kind, mut left) = (EventType::RecvNonFirst, chunks);
+        while left > 0 {
+            let due = self.batch.push_with((kind, ns, request), |out| put_phase(out, 1, phase), None);
+            self.flush_when(due, ns);
+            left -= 1;
+            if !due {
+                let (told, due) = self.batch.again(kind, left);
+                self.flush_when(due, ns);
+                left -= told;
             }
         }
     }
@@ -96,7 +124,7 @@ impl Emitter {
         let (ns, outcome) = (row.stamps.done, row.failure);
         if outcome != Failure::None && outcome != Failure::Cancelled {
             let due = self.batch.push_with((EventType::ErrorClient, ns, row.id), |out| put_failure(out, row), None);
-            self.flush_when(due);
+            self.flush_when(due, ns);
         }
         let finish = (row.finish != Finish::Unknown).then(|| row.finish.name());
         let due = self.batch.push_with(
@@ -115,7 +143,7 @@ impl Emitter {
             },
             finish,
         );
-        self.flush_when(due);
+        self.flush_when(due, ns);
     }
 
     /// Something about the session: it leaves at once, after everything that is buffered.
@@ -141,6 +169,7 @@ impl Emitter {
     /// Send everything that is buffered on its way; the log's writer gets it at once.
     pub fn flush(&mut self) {
         self.flush_batch();
+        self.wake();
         if let Some(log) = &mut self.outlets.log {
             log.flush();
         }
@@ -151,42 +180,65 @@ impl Emitter {
         if self.batch.is_old(now) {
             self.flush_batch();
         }
+        self.wake_when_due(now);
         if let Some(log) = &mut self.outlets.log {
             log.flush_if_due(now);
         }
     }
 
-    /// When what is buffered is to leave at the latest; `None` while nothing is.
+    /// When what is buffered is to leave, or the publisher to be told of what has, at the latest; `None` while there is
+    /// nothing.
     #[inline]
     pub fn leaves_ns(&self) -> Option<u64> {
-        self.batch.leaves_ns()
+        let oldest = self.untold.oldest_ns.min(self.batch.oldest_ns().unwrap_or(u64::MAX));
+        (oldest < u64::MAX).then(|| oldest.saturating_add(self.limits.max_age_ns))
     }
 
     #[inline]
-    fn flush_when(&mut self, due: bool) {
+    fn flush_when(&mut self, due: bool, now: u64) {
         if due {
             self.flush_batch();
+            self.wake_when_due(now);
+        }
+    }
+
+    /// Wake the publisher if much waits for it, or something for as long as it may; at once where nothing is batched.
+    fn wake_when_due(&mut self, now: u64) {
+        let Untold { bytes, oldest_ns } = self.untold;
+        if bytes >= WAKE_BYTES
+            || now.saturating_sub(oldest_ns) >= self.limits.max_age_ns
+            || self.limits.send_threshold == 1
+        {
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(publisher) = &self.outlets.publisher
+            && self.untold.bytes > 0
+        {
+            publisher.wake();
+            self.untold = Untold::NOTHING;
         }
     }
 
     fn flush_batch(&mut self) {
-        if self.batch.buffered() == 0 {
-            return;
+        let Some(oldest_ns) = self.batch.oldest_ns() else { return };
+        let Self { outlets: Outlets { log, publisher }, untold, .. } = self;
+        if publisher.is_some() {
+            untold.oldest_ns = untold.oldest_ns.min(oldest_ns);
         }
-        let Outlets { log, publisher } = &mut self.outlets;
         self.batch.flush(|frame, records| {
             if let Some(log) = log {
                 log.frame(frame, records);
             }
             if let Some(publisher) = publisher {
+                untold.bytes += frame.len();
                 // The next frame of this topic will be about as long.
                 let next = Vec::with_capacity(frame.len());
                 publisher.send(std::mem::replace(frame, next), records);
             }
         });
-        if let Some(publisher) = publisher {
-            publisher.wake();
-        }
     }
 }
 

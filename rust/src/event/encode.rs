@@ -56,8 +56,8 @@ pub(super) fn put_event(out: &mut Vec<u8>, event: &Event<'_>, source: u16, seq: 
 #[inline]
 pub(super) fn put_mark(out: &mut Vec<u8>, kind: EventType, ns: u64, request: u64, source: u16, seq: u64) {
     put_start(out, kind, ns, Some(request));
-    let [high, low] = source.to_be_bytes();
-    out.extend_from_slice(&[NIL, NIL, NIL, NIL, NIL, 0xcd, high, low]);
+    out.extend_from_slice(&[NIL; 5]);
+    put_uint(out, u64::from(source));
     put_uint(out, seq);
 }
 
@@ -87,8 +87,7 @@ fn put_start(out: &mut Vec<u8>, kind: EventType, ns: u64, request: Option<u64>) 
 #[inline]
 fn put_end(out: &mut Vec<u8>, finish_reason: Option<&str>, source: u16, seq: u64) {
     put_optional_str(out, finish_reason);
-    let [high, low] = source.to_be_bytes();
-    out.extend_from_slice(&[0xcd, high, low]);
+    put_uint(out, u64::from(source));
     put_uint(out, seq);
 }
 
@@ -110,6 +109,47 @@ pub(super) fn put_uint(out: &mut Vec<u8>, value: u64) {
             let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
             out.extend_from_slice(&[0xcf, a, b, c, d, e, f, g, h]);
         }
+    }
+}
+
+/// Bytes that [`put_uint`] writes.
+#[inline]
+pub(super) fn uint_bytes(value: u64) -> usize {
+    match value {
+        0..0x80 => 1,
+        0x80..0x100 => 2,
+        0x100..0x1_0000 => 3,
+        0x1_0000..0x1_0000_0000 => 5,
+        _ => 9,
+    }
+}
+
+/// The greatest integer for which [`put_uint`] writes so many bytes.
+#[inline]
+pub(super) fn last_of_width(bytes: usize) -> u64 {
+    match bytes {
+        1 => 0x7f,
+        9 => u64::MAX,
+        bytes => (1 << (8 * (bytes - 1))) - 1,
+    }
+}
+
+/// Overwrite the integer that `out` ends with, one of `bytes` bytes, with another of as many.
+#[inline]
+pub(super) fn patch_uint(out: &mut [u8], value: u64, bytes: usize) {
+    // All but the shortest form begin with a byte that tells the length.
+    match bytes {
+        1 | 2 => put_last(out, [value as u8]),
+        3 => put_last(out, (value as u16).to_be_bytes()),
+        5 => put_last(out, (value as u32).to_be_bytes()),
+        _ => put_last(out, value.to_be_bytes()),
+    }
+}
+
+#[inline]
+fn put_last<const N: usize>(out: &mut [u8], bytes: [u8; N]) {
+    if let Some(last) = out.last_chunk_mut() {
+        *last = bytes;
     }
 }
 

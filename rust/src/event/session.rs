@@ -16,6 +16,10 @@ use crate::clock::now_ns;
 use crate::record::{LogError, LogWriter};
 use crate::sync::Arc;
 
+/// A worker's batch leaves with its bytes or its age, before it has so many events: where they come fast enough to fill one
+/// within that age, what a frame costs is shared by as many as fit.
+const SEND_THRESHOLD: u32 = 10_000;
+
 /// What is asked of a run's events.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -36,9 +40,9 @@ pub struct EventsConfig {
 
 impl Default for EventsConfig {
     fn default() -> Self {
-        let BatchLimits { send_threshold, max_age_ns, max_bytes } = BatchLimits::default();
+        let BatchLimits { max_age_ns, max_bytes, .. } = BatchLimits::default();
         let max_age_s = max_age_ns as f64 / 1e9;
-        Self { log: false, publish: false, chunks: false, send_threshold, max_age_s, max_bytes }
+        Self { log: false, publish: false, chunks: false, send_threshold: SEND_THRESHOLD, max_age_s, max_bytes }
     }
 }
 

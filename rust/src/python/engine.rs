@@ -1,13 +1,15 @@
 //! `Bodies` and `Engine` for Python.
 
 use std::os::fd::RawFd;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PySequenceMethods, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PySequenceMethods, PyString, PyTuple};
 use serde_json::json;
 
+use super::dispatch::{Policy, totals_dict};
 use super::event::EventQueue;
 use super::series::Segment;
 use crate::engine::config::{PhaseConfig, RunConfig};
@@ -102,6 +104,16 @@ impl Engine {
 
     fn issued(&self, py: Python<'_>, phase: u16) -> PyResult<u64> {
         py.detach(|| self.0.issued(phase)).map_err(to_python)
+    }
+
+    fn policy_totals<'py>(&self, py: Python<'py>, phase: u16) -> PyResult<Bound<'py, PyDict>> {
+        let totals = py.detach(|| self.0.policy_totals(phase)).map_err(to_python)?;
+        totals_dict(py, &totals)
+    }
+
+    fn take_policy(&self, py: Python<'_>, phase: u16) -> PyResult<Option<Policy>> {
+        let policy = py.detach(|| self.0.take_policy(phase)).map_err(to_python)?;
+        Ok(policy.map(|policy| Policy(Mutex::new(policy))))
     }
 
     fn end_issue(&self, py: Python<'_>) -> PyResult<()> {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt};
 use pyo3::{Borrowed, ffi};
@@ -15,27 +16,44 @@ use crate::sync::Arc;
 
 /// Buffers the events of one source until a flush is due.
 #[pyclass(frozen, module = "loadgen._core")]
-pub(super) struct EventBatch(Mutex<event::Batch>);
+pub(super) struct EventBatch {
+    held: Mutex<Held>,
+    /// Called when a flush is due.
+    on_due: Mutex<Option<Py<PyAny>>>,
+}
+
+struct Held {
+    batch: event::Batch,
+    /// Since the batch was closed: raises what recording raises.
+    refusal: Option<Py<PyAny>>,
+}
 
 #[pymethods]
 impl EventBatch {
     #[new]
-    #[pyo3(signature = (source, *, send_threshold=1_000, max_age_ns=10_000_000, max_bytes=65_536))]
-    fn new(source: u16, send_threshold: u32, max_age_ns: u64, max_bytes: usize) -> PyResult<Self> {
+    #[pyo3(signature = (source, *, send_threshold=1_000, max_age_ns=10_000_000, max_bytes=65_536, on_due=None))]
+    fn new(
+        source: u16,
+        send_threshold: u32,
+        max_age_ns: u64,
+        max_bytes: usize,
+        on_due: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         if send_threshold == 0 || max_bytes == 0 {
             return Err(PyValueError::new_err(format!(
                 "send_threshold ({send_threshold}) and max_bytes ({max_bytes}) must be at least 1; 1 means no batching"
             )));
         }
         let limits = BatchLimits { send_threshold, max_age_ns, max_bytes };
-        Ok(Self(Mutex::new(event::Batch::new(source, limits))))
+        let held = Held { batch: event::Batch::new(source, limits), refusal: None };
+        Ok(Self { held: Mutex::new(held), on_due: Mutex::new(on_due) })
     }
 
     /// Add a mark of a request. True: a flush is due.
     #[pyo3(signature = (kind, request, ns, /))]
-    fn record(&self, kind: Word, request: Word, ns: Word) -> PyResult<bool> {
+    fn record(&self, py: Python<'_>, kind: Word, request: Word, ns: Word) -> PyResult<bool> {
         let kind = event_type(kind.0)?;
-        Ok(self.batch().mark(kind, request.0, ns.0))
+        self.add(py, |batch| batch.mark(kind, request.0, ns.0))
     }
 
     /// Add any event. True: a flush is due.
@@ -43,6 +61,7 @@ impl EventBatch {
     #[pyo3(signature = (kind, ns, request=None, session=None, conversation=None, turn=None, data=None, finish_reason=None))]
     fn publish(
         &self,
+        py: Python<'_>,
         kind: u64,
         ns: u64,
         request: Option<u64>,
@@ -57,40 +76,84 @@ impl EventBatch {
             return Err(PyValueError::new_err("data must be exactly one MessagePack value: encode it with msgspec"));
         }
         let event = Event { kind, ns, request, session, conversation, turn, data, finish_reason };
-        Ok(self.batch().push(&event))
+        self.add(py, |batch| batch.push(&event))
+    }
+
+    /// Take no more events: from now on recording raises what `refusal` raises. What is buffered stays to be taken.
+    fn close(&self, refusal: Py<PyAny>) {
+        let before = self.held().refusal.replace(refusal);
+        // Dropped when the lock is free: that may run Python.
+        drop(before);
     }
 
     /// The buffered events as frames, in the order in which they must be sent. Nothing is buffered after it.
     fn take<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
         let mut frames = Vec::new();
         // Python's objects are made when the lock is free again.
-        self.batch().flush(|frame, _| frames.push(std::mem::take(frame)));
+        self.held().batch.flush(|frame, _| frames.push(std::mem::take(frame)));
         to_bytes(py, &frames)
     }
 
     /// Events that are buffered.
     #[getter]
     fn buffered(&self) -> u32 {
-        self.batch().buffered()
+        self.held().batch.buffered()
     }
 
     /// Their bytes, without the heads of frames.
     #[getter]
     fn buffered_bytes(&self) -> usize {
-        self.batch().buffered_bytes()
+        self.held().batch.buffered_bytes()
     }
 
     /// The earliest stamp among them.
     #[getter]
     fn oldest_ns(&self) -> Option<u64> {
-        self.batch().oldest_ns()
+        self.held().batch.oldest_ns()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // A lock that is taken isn't waited for: what it holds is in use.
+        if let Ok(on_due) = self.on_due.try_lock() {
+            visit.call(&*on_due)?;
+        }
+        self.held.try_lock().map_or(Ok(()), |held| visit.call(&held.refusal))
+    }
+
+    fn __clear__(&self) {
+        let on_due = self.on_due.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let refusal = self.held().refusal.take();
+        drop((on_due, refusal));
     }
 }
 
 impl EventBatch {
     /// Held for some nanoseconds and never across a call into Python, so waiting for it while attached does no harm.
-    fn batch(&self) -> MutexGuard<'_, event::Batch> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline]
+    fn add(&self, py: Python<'_>, put: impl FnOnce(&mut event::Batch) -> bool) -> PyResult<bool> {
+        let mut held = self.held();
+        if let Some(refusal) = &held.refusal {
+            let refusal = refusal.clone_ref(py);
+            drop(held);
+            refusal.call0(py)?;
+            return Err(PyRuntimeError::new_err("this batch is closed"));
+        }
+        let due = put(&mut held.batch);
+        drop(held);
+        if due {
+            self.tell_due(py)?;
+        }
+        Ok(due)
+    }
+
+    #[cold]
+    fn tell_due(&self, py: Python<'_>) -> PyResult<()> {
+        let on_due = self.on_due.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|call| call.clone_ref(py));
+        on_due.map_or(Ok(()), |call| call.call0(py).map(drop))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The bindings: the only importer of pyo3, and thin.
 
+mod dispatch;
 mod engine;
 mod event;
 mod hints;
@@ -17,6 +18,8 @@ mod mock;
 /// The compiled core of `loadgen`. Its types are declared in `python/loadgen/_core.pyi`.
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::dispatch::{Policy, policy_config, replay_policy};
     #[pymodule_export]
     use super::engine::{Bodies, Engine, now_ns};
     #[pymodule_export]

@@ -41,11 +41,12 @@ pub(crate) struct Sealed {
     pub home: Sender<Vec<u8>>,
 }
 
-/// A full block of events, but for its checksums.
+/// Full blocks of events of one source, but for their checksums.
 #[derive(Debug)]
 pub(crate) struct SealedEvents {
-    pub head: Head,
-    /// Room for the head, then the payload.
+    /// Where each begins, and its head.
+    pub heads: Vec<(usize, Head)>,
+    /// The blocks, each with room for its head.
     pub bytes: Vec<u8>,
     /// Where the buffer is used again.
     pub home: Sender<Vec<u8>>,
@@ -319,9 +320,14 @@ impl Writing {
 
     /// Events are observers: a file of theirs that can't be written ends, and the run goes on without.
     fn take_events(&mut self, sealed: SealedEvents) {
-        let SealedEvents { mut head, mut bytes, home } = sealed;
-        head.payload_crc = crc32fast::hash(&bytes[HEAD..]);
-        bytes[..HEAD].copy_from_slice(&head.encode(self.sync));
+        let SealedEvents { heads, mut bytes, home } = sealed;
+        let mut records = 0;
+        for (at, mut head) in heads {
+            let (room, payload) = bytes[at..][..HEAD + head.length as usize].split_at_mut(HEAD);
+            head.payload_crc = crc32fast::hash(payload);
+            room.copy_from_slice(&head.encode(self.sync));
+            records += head.rows;
+        }
         let written = match self.event_file.as_mut().map(|file| file.append(&bytes)) {
             Some(Ok(())) => true,
             Some(Err(e)) => {
@@ -330,7 +336,7 @@ impl Writing {
             }
             None => false,
         };
-        if self.events.settle(head.rows, bytes.len(), written) < KEEP_BUFFERS_BELOW {
+        if self.events.settle(records, bytes.len(), written) < KEEP_BUFFERS_BELOW {
             // The shard may be gone; then the buffer is simply freed.
             let _ = home.send(bytes);
         }

@@ -25,7 +25,7 @@ impl Arrivals {
     /// The arrivals of `load`; `None` where the load has no schedule (closed loop, or issued from outside).
     pub fn new(load: &Load, seed: u64) -> Option<Self> {
         let (arrival, stages) = match load {
-            Load::Concurrency { .. } | Load::Manual => return None,
+            Load::Concurrency { .. } | Load::Manual | Load::Dispatch { .. } => return None,
             Load::Rate { rate, arrival } => (*arrival, vec![Stage { from: *rate, to: *rate, seconds: f64::INFINITY }]),
             Load::Stages { stages, arrival } => (*arrival, stages.clone()),
             Load::Burst { n } => return Some(Self::burst(*n)),

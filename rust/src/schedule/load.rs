@@ -62,6 +62,14 @@ pub enum Load {
     },
     /// Nothing by itself: somebody outside asks for each request.
     Manual,
+    /// As many as a policy lets start, each with as many attempts as it wants.
+    Dispatch {
+        /// The policy, as whoever makes it reads it.
+        policy: serde_json::Value,
+        /// Whether what it is told and asked is recorded.
+        #[serde(default)]
+        record: bool,
+    },
 }
 
 impl Load {
@@ -87,7 +95,8 @@ impl Load {
                 }
                 arrival.check()
             }
-            Self::Concurrency { .. } | Self::Burst { .. } | Self::Manual => Ok(()),
+            // A policy is checked when it is made.
+            Self::Concurrency { .. } | Self::Burst { .. } | Self::Manual | Self::Dispatch { .. } => Ok(()),
         }
     }
 }

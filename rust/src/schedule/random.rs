@@ -11,6 +11,8 @@ pub enum Purpose {
     Arrivals = 1,
     /// Sample order.
     Order = 2,
+    /// How long a retry backs off.
+    Backoff = 3,
 }
 
 /// A seeded source of numbers.

@@ -1,0 +1,15 @@
+"""``loadgen dispatch``: many calls at once, for their answers."""
+
+from __future__ import annotations
+
+from loadgen.cli.group import LazyGroup
+
+_COMMANDS: dict[str, str] = {}
+
+command = LazyGroup(
+    "dispatch",
+    room="loadgen.cli.dispatch",
+    words=_COMMANDS,
+    no_args_is_help=True,
+    help="Make many calls at once, for their answers.",
+)

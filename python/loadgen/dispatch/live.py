@@ -1,0 +1,134 @@
+"""The live trace of a batch: a line for each call as it ends, and totals at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import Any, TextIO
+
+import msgspec
+
+from loadgen.dispatch.progress import clock
+
+_ANSWER, _NAME = 28, 24
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One item that is settled.
+
+    Args:
+        at_s: When, in seconds since the batch began.
+        index: The item's place in the batch, from 0.
+        item: The item itself.
+        ok: Whether it has a value.
+        value: Its value; None where it has none.
+        error: Why it has none.
+        seconds: From the start of its first attempt to its end; 0 for one from a journal.
+        kind: What kind of attempt settled it: ``first``, ``retry``, ``hedge``, ``probe``, or ``journal``.
+        attempts: How many were made.
+        hedges: How many of them were copies of a slow one.
+        row: Its row's name in a grid.
+        column: Its column's name in a grid.
+    """
+
+    at_s: float
+    index: int
+    item: Any
+    ok: bool
+    value: Any = None
+    error: BaseException | str | None = None
+    seconds: float = 0.0
+    kind: str = "first"
+    attempts: int = 1
+    hedges: int = 0
+    row: str | None = None
+    column: str | None = None
+
+
+class Live:
+    """Prints each call as it ends; give it to a dispatcher as ``trace=``.
+
+    Args:
+        out: Where to; standard output if None.
+        title: What stands above, such as a scenario's name; nothing if None.
+    """
+
+    def __init__(self, out: TextIO | None = None, title: str | None = None) -> None:
+        self._out = out if out is not None else sys.stdout
+        self._title = title
+        self._head_due = True
+        self._kinds: Counter[str] = Counter()
+        self._ok = self._failed = self._attempts = self._hedges = 0
+        self._busy_s = self._last_s = 0.0
+
+    def __call__(self, call: Call) -> None:
+        """Print one call, and count it."""
+        if self._head_due:
+            self._head_due = False
+            self._head()
+        self._kinds[call.kind] += 1
+        self._ok += call.ok
+        self._failed += not call.ok
+        self._attempts += call.attempts if call.kind != "journal" else 0
+        self._hedges += call.hedges
+        self._busy_s += call.seconds
+        self._last_s = max(self._last_s, call.at_s)
+        self._put(row_of(call))
+
+    def total(self, wall_s: float | None = None) -> None:
+        """Print what all of them come to.
+
+        Args:
+            wall_s: How long the batch took; None for the time of its last call.
+        """
+        wall = self._last_s if wall_s is None else wall_s
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._kinds.most_common())
+        self._put(f" {self._ok + self._failed:,} calls in {clock(wall)}: {self._ok:,} ok, {self._failed:,} failed")
+        self._put(f" {self._attempts:,} sent, {self._hedges:,} of them hedges; settled by {kinds or 'nothing'}")
+        self._put(f" {clock(self._busy_s)} in calls, {self._busy_s / wall:.1f} at a time" if wall > 0 else "")
+
+    def _head(self) -> None:
+        if self._title:
+            self._put(f" {_plain(self._title)}")
+        self._put(f" {'time':>8}  {'answer':<{_ANSWER}}  {'row':<{_NAME}}  {'column':<{_NAME}}  {'took':>8}  kind")
+
+    def _put(self, line: str) -> None:
+        try:
+            print(line, file=self._out, flush=True)
+        except (OSError, ValueError):
+            return  # whoever read it has seen enough; that must not end a batch
+
+
+def row_of(call: Call) -> str:
+    """Return a call's line."""
+    answer = _short(call.value) if call.ok else f"✗ {_reason(call.error)}"
+    row = call.row if call.row is not None else f"#{call.index + 1}"
+    column = call.column if call.column is not None else _short(call.item)
+    more = f" of {call.attempts}" if call.attempts > 1 else ""
+    return (
+        f" {clock(call.at_s):>8}  {_cut(answer, _ANSWER):<{_ANSWER}}  {_cut(_plain(row), _NAME):<{_NAME}}  "
+        f"{_cut(_plain(column), _NAME):<{_NAME}}  {clock(call.seconds):>8}  {call.kind}{more}"
+    )
+
+
+def _reason(error: BaseException | str | None) -> str:
+    if error is None:
+        return "failed"
+    if isinstance(error, str):
+        return _plain(error)
+    return _plain(f"{type(error).__name__}: {error}".removesuffix(": "))
+
+
+def _short(value: Any) -> str:
+    """Return the beginning of what a model or a user wrote, harmless for a terminal and on one line."""
+    text = value if isinstance(value, str) else repr(value)
+    return _plain(" ".join(text[: 4 * _ANSWER].split()))
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _plain(text: str) -> str:
+    """Return text of somebody else's without anything that a terminal would obey, as the command line does."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

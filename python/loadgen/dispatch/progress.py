@@ -1,0 +1,244 @@
+"""What is seen while a batch goes on: one line on a terminal, elsewhere nothing; or a user's function is told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self, TextIO, TypeAlias
+
+from loadgen.errors import ConfigError
+
+_REDRAW_S, _LINE_S = 0.25, 10.0
+_BAR = 28
+
+
+class Progress(NamedTuple):
+    """How far a batch is.
+
+    Args:
+        done: Items that are settled, well or not; with those restored from a journal.
+        total: Items in all; None while more may come.
+        ok: Items with a value.
+        failed: Items without one.
+        in_flight: Attempts under way.
+        waiting: Items that wait for their turn, or for another attempt.
+        limit: How many attempts may be under way.
+        hedges: Copies sent of calls that were slow.
+        hedges_won: Those that answered first.
+        retries: Attempts after one that failed.
+        rate_limited: Answers that said "not so fast".
+        seconds: Since the batch began.
+        restored: Items whose value a journal had.
+    """
+
+    done: int = 0
+    total: int | None = None
+    ok: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    limit: int = 0
+    hedges: int = 0
+    hedges_won: int = 0
+    retries: int = 0
+    rate_limited: int = 0
+    seconds: float = 0.0
+    restored: int = 0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to the end at the pace so far; None while nothing tells it. A stall at the end isn't foreseen."""
+        made = self.done - self.restored
+        if self.total is None or made <= 0:
+            return None
+        return self.seconds * (self.total - self.done) / made
+
+
+Choice: TypeAlias = "str | bool | Callable[[Progress], object] | None"
+"""What a user may say: ``"auto"`` or None, True, False, or a function that is told."""
+
+
+class View:
+    """Shows nothing. The other views fill in what is shown; none of them sleeps or has a thread."""
+
+    interval_s: float | None = None
+    """How often :meth:`show` is wanted, in seconds; None for never."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def show(self, progress: Progress) -> None:
+        """Show how far the batch is."""
+
+    def close(self) -> None:
+        """Leave the screen as what comes next expects it."""
+
+
+def view(choice: Choice = None, out: TextIO | None = None, name: str = "dispatch") -> View:
+    """Return the view that a user chose.
+
+    Args:
+        choice: ``"auto"`` or None shows a line on a terminal and nothing elsewhere; True shows plain lines elsewhere;
+            False shows nothing; a function is called with a :class:`Progress` four times a second and at the end.
+        out: Where it goes; standard error if None.
+        name: What the line begins with.
+
+    Raises:
+        ConfigError: If it is none of these.
+    """
+    if choice is False:
+        return View()
+    if callable(choice):
+        return CallView(choice)
+    if choice not in (None, True, "auto"):
+        raise ConfigError(f"progress {choice!r} is none", 'it is "auto", True, False or a function')
+    out = out if out is not None else sys.stderr
+    if out.isatty() and os.environ.get("TERM", "") != "dumb":
+        return BarView(out, name)
+    return LineView(out, name) if choice is True else View()
+
+
+class CallView(View):
+    """Tells a user's function."""
+
+    interval_s = _REDRAW_S
+
+    def __init__(self, call: Callable[[Progress], object]) -> None:
+        self._call = call
+
+    def show(self, progress: Progress) -> None:
+        """Tell it."""
+        self._call(progress)
+
+
+class LineView(View):
+    """A plain line every ten seconds."""
+
+    interval_s = _LINE_S
+
+    def __init__(self, out: TextIO, name: str) -> None:
+        self._out = out
+        self._name = name
+
+    def show(self, progress: Progress) -> None:
+        """Say how far it is."""
+        _put(self._out, f"{self._name}: {', '.join(text for _, text in _facts(progress))}\n")
+
+
+class BarView(View):
+    """One line, redrawn four times a second, and gone at the end: the result says it better."""
+
+    interval_s = _REDRAW_S
+
+    def __init__(self, out: TextIO, name: str) -> None:
+        self._out = out
+        self._name = name
+        self._drawn = False
+        self._colour = not os.environ.get("NO_COLOR")
+
+    def show(self, progress: Progress) -> None:
+        """Redraw."""
+        text = line(self._name, progress, shutil.get_terminal_size().columns)
+        if self._colour and progress.failed:
+            text = text.replace("failed ", "\x1b[31mfailed\x1b[0m ", 1)
+        _put(self._out, f"\r\x1b[K{text}\r")
+        self._drawn = True
+
+    def close(self) -> None:
+        """Remove what was drawn."""
+        if self._drawn:
+            _put(self._out, "\r\x1b[K")
+            self._drawn = False
+
+
+def line(name: str, progress: Progress, width: int) -> str:
+    """Return the line of the bar.
+
+    Args:
+        name: What it begins with.
+        progress: How far the batch is.
+        width: Columns of the terminal; the last one is never filled.
+    """
+    room = width - len(name) - 4
+    facts = _facts(progress)
+    while len(facts) > 1 and len("   ".join(text for _, text in facts)) > room:
+        facts.remove(max(facts, key=lambda fact: fact[0]))
+    rest = "   ".join(text for _, text in facts)
+    cells = min(_BAR, room - len(rest) - 2)
+    bar = f"{_bar(progress.done / progress.total, cells)}  " if progress.total and cells >= 8 else ""
+    return f" {name}  {bar}{rest}"[: width - 1]
+
+
+def _facts(p: Progress) -> list[tuple[int, str]]:
+    """Return what is said, each with how soon it is left out where the room is short: the highest goes first."""
+    eta = p.eta_s
+    hedges = f"hedges {p.hedges:,}" + (f" ({p.hedges_won:,} won)" if p.hedges_won else "")
+    found = [
+        (0, f"{p.done:,} / {p.total:,}" if p.total is not None else f"{p.done:,} done"),
+        (8, f"{p.restored:,} from the journal" if p.restored else ""),
+        (3, f"in flight {p.in_flight:,}"),
+        (5, f"limit {p.limit:,}" if p.limit else ""),
+        (6, hedges if p.hedges else ""),
+        (7, f"retries {p.retries:,}" if p.retries else ""),
+        (4, f"rate-limited {p.rate_limited:,}" if p.rate_limited else ""),
+        (1, f"failed {p.failed:,}" if p.failed else ""),
+        (2, f"about {clock(eta)} left" if eta is not None and p.done != p.total else ""),
+    ]
+    return [(rank, text) for rank, text in found if text]
+
+
+def _bar(share: float, room: int) -> str:
+    done = min(1.0, share) * room
+    full = int(done)
+    half = "╸" if done - full >= 0.5 and full < room else ""
+    return "━" * full + half + "─" * (room - full - len(half))
+
+
+def clock(seconds: float) -> str:
+    """Return a time as a person reads it: ``0.4 s``, ``15.5 s``, ``2 min 05 s``, ``1 h 03 min``."""
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def progress_of(totals: dict[str, Any], *, total: int | None, seconds: float, restored: int = 0) -> Progress:
+    """Return how far a batch is, from what its policy counts.
+
+    Args:
+        totals: As ``_core.Policy.totals()`` gives them.
+        total: Items in all, with those restored; None while more may come.
+        seconds: Since the batch began.
+        restored: Items whose value a journal had.
+    """
+    failed: int = sum(totals[name] for name in ("failed", "timed_out", "cancelled", "gave_up"))
+    return Progress(
+        done=totals["ok"] + failed + restored,
+        total=total,
+        ok=totals["ok"] + restored,
+        failed=failed,
+        in_flight=totals["in_flight"],
+        waiting=totals["waiting"] + totals["backing_off"],
+        limit=totals["limit"],
+        hedges=totals["hedges"],
+        hedges_won=totals["hedges_won"],
+        retries=totals["retries"],
+        rate_limited=totals["push_backs"],
+        seconds=seconds,
+        restored=restored,
+    )
+
+
+def _put(out: TextIO, text: str) -> None:
+    try:
+        out.write(text)
+        out.flush()
+    except (OSError, ValueError):
+        return  # the terminal or pipe went away (ValueError: the file is closed); that must not end a batch

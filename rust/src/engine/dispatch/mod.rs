@@ -1,0 +1,388 @@
+//! A load that a policy lets start: each item has as many attempts as the policy wants, and one row.
+//!
+//! One worker's loop drives the policy. Attempts are tasks of their own, which tell the policy what happens to them; the
+//! driver ([`Dispatch::drive`]) does what the policy says. A copy that isn't wanted any more ends at once: its connection
+//! is closed, its HTTP/2 stream reset.
+
+mod account;
+mod end;
+mod item;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::flight::Flight;
+use super::phase::StopReason;
+use super::reception::Chooser;
+use super::request::{Contender, Given, Request, Ticket, tell_issued};
+use super::timer::IssueTimer;
+use super::worker::{PanicGuard, PhaseHere, Worker};
+use crate::clock::now_ns;
+use crate::policy::{Action, AttemptId, CancelWhy, Config, Event, ItemId, Policy, Verdict};
+use crate::record::{Failure, Stamps, UNSET};
+use crate::schedule::SampleOrder;
+pub(super) use account::account;
+use item::Item;
+
+/// So many items are handed to the policy at once; of more, the rest as these get under way.
+const AHEAD: u32 = 1 << 16;
+
+/// Of a load without a number of requests, so many items stand in line.
+const AHEAD_ENDLESS: u32 = 256;
+
+/// How long, in nanoseconds, what the policy counts may be told late while it works.
+const TELL_NS: u64 = 100_000_000;
+
+/// A policy that has decided nothing yet, and what it was made of.
+pub(super) struct Decider {
+    pub(super) config: Config,
+    pub(super) policy: Policy,
+}
+
+/// A phase's policy at work on one worker.
+pub(super) struct Dispatch {
+    worker: Rc<Worker>,
+    phase: Rc<PhaseHere>,
+    /// Handed on to the session when it is through.
+    policy: RefCell<Option<Policy>>,
+    /// Those that were issued and have no row yet.
+    items: RefCell<HashMap<ItemId, Item>>,
+    attempts: RefCell<HashMap<AttemptId, UnderWay>>,
+    /// The policy's time 0: the phase's start.
+    start: u64,
+    /// Something happened that the policy may want to act upon.
+    news: Notify,
+    /// Silence after an attempt's first byte that ends it.
+    stall_ns: u64,
+    /// Whose tokens come next, if the policy weighs tokens.
+    weighed: Option<RefCell<SampleOrder>>,
+    /// Items that the policy has and that were neither issued nor given up.
+    in_line: Cell<u32>,
+    /// No more items come.
+    closed: Cell<bool>,
+    /// What is in line was taken back.
+    taken_back: Cell<bool>,
+    /// What is under way was given up as well.
+    given_up: Cell<bool>,
+    told_ns: Cell<u64>,
+}
+
+/// An attempt under way.
+struct UnderWay {
+    item: ItemId,
+    flight: Rc<Flight>,
+}
+
+impl Dispatch {
+    /// Begin `phase` on this worker: from now on until it is through, its policy decides.
+    pub(super) fn begin(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, decider: Decider) {
+        let Decider { config, policy } = decider;
+        let stall_ns = config.stall_timeout_s.map_or(phase.shared.settings.stall_timeout_ns, |s| (s * 1e9) as u64);
+        let dispatch = Rc::new(Self {
+            worker: Rc::clone(worker),
+            phase: Rc::clone(phase),
+            stall_ns,
+            weighed: (config.rates.tpm.is_some() || config.rates.learn).then(|| RefCell::new(phase.order_anew())),
+            policy: RefCell::new(Some(policy)),
+            items: RefCell::default(),
+            attempts: RefCell::default(),
+            start: phase.shared.start(now_ns()),
+            news: Notify::new(),
+            in_line: Cell::new(0),
+            closed: Cell::new(false),
+            taken_back: Cell::new(false),
+            given_up: Cell::new(false),
+            told_ns: Cell::new(0),
+        });
+        phase.dispatched_by(Rc::clone(&dispatch));
+        worker.running.set(worker.running.get() + 1);
+        spawn_local(dispatch.drive());
+    }
+
+    /// The sweep's look: a phase that was stopped or is to be cut short is news, and what the policy counts is told.
+    pub(super) fn look(&self, now: u64) {
+        let stopped = self.phase.shared.stopped() && !self.taken_back.get();
+        let cancelled = self.is_cancelled(now) && !self.given_up.get();
+        if stopped || cancelled {
+            self.news.notify_one();
+        }
+        if now.saturating_sub(self.told_ns.get()) >= TELL_NS {
+            self.told_ns.set(now);
+            if let Some(policy) = &*self.policy.borrow() {
+                self.phase.shared.tell_totals(policy.totals());
+            }
+        }
+    }
+
+    /// Do what the policy says until every item has its row.
+    async fn drive(self: Rc<Self>) {
+        let _guard = PanicGuard(Rc::clone(&self.worker));
+        match IssueTimer::new(0.0) {
+            Ok(timer) => self.drive_by(timer).await,
+            Err(error) => {
+                self.worker.run.fail(format!("no timer for a policy: {error}"));
+                self.phase.shared.stop(StopReason::Stopped);
+            }
+        }
+        self.phase.dispatched(self.policy.take());
+        self.phase.issued_last(&self.worker);
+        self.worker.slot_ended(&self.phase);
+    }
+
+    async fn drive_by(self: &Rc<Self>, mut timer: IssueTimer) {
+        loop {
+            let now = now_ns();
+            self.supply(now);
+            self.act(now);
+            if self.closed.get() && self.in_line.get() == 0 {
+                // Whatever took items back has left its reason.
+                self.phase.shared.end(StopReason::Requests);
+                self.phase.issued_last(&self.worker);
+                if self.items.borrow().is_empty() {
+                    return;
+                }
+            } else if self.wants_more() {
+                // What stood in line is under way: the next is due now.
+                continue;
+            }
+            let deadline = self.policy.borrow().as_ref().and_then(Policy::next_deadline);
+            self.wait(&mut timer, deadline.map(|at| at.saturating_add(self.start))).await;
+        }
+    }
+
+    /// Return when there is news, or the deadline has come.
+    async fn wait(&self, timer: &mut IssueTimer, deadline: Option<u64>) {
+        let mut news = pin!(self.news.notified());
+        let Some(deadline) = deadline else { return news.await };
+        let mut due = pin!(timer.until(deadline));
+        std::future::poll_fn(|cx| match news.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => due.as_mut().poll(cx),
+        })
+        .await;
+    }
+
+    // ------------------------------------------------------------------ what the policy is given
+
+    /// Hand items to the policy, or take back what it has: the phase decides.
+    fn supply(&self, now: u64) {
+        if now.saturating_sub(self.start) >= self.phase.shared.duration_ns() {
+            self.phase.shared.stop(StopReason::Duration);
+        }
+        if self.is_cancelled(now) {
+            self.take_back(now);
+            self.give_up(now);
+        } else if self.phase.shared.stopped() {
+            self.take_back(now);
+        } else {
+            self.queue(now);
+        }
+    }
+
+    fn is_cancelled(&self, now: u64) -> bool {
+        self.worker.is_cancelled(self.phase.shared.index, now)
+    }
+
+    /// How many items may stand in line.
+    fn ahead(&self) -> u32 {
+        if self.phase.shared.config.requests.is_some() { AHEAD } else { AHEAD_ENDLESS }
+    }
+
+    fn wants_more(&self) -> bool {
+        !self.closed.get() && self.in_line.get() == 0
+    }
+
+    fn queue(&self, now: u64) {
+        // In lots: an item at a time would be an event for each.
+        let room = self.ahead() - self.in_line.get().min(self.ahead());
+        if self.closed.get() || room < self.ahead() / 2 {
+            return;
+        }
+        let mut count = 0;
+        while count < room && !self.closed.get() {
+            let Some(index) = self.phase.shared.claim() else {
+                self.closed.set(true);
+                break;
+            };
+            count += 1;
+            if let Some(order) = &self.weighed {
+                let tokens = self.phase.shared.bodies.tokens_about(order.borrow_mut().sample(index) as usize);
+                self.tell(now, Event::Queued { count: 1, key: 0, tokens });
+            }
+            if self.phase.shared.is_last(index) {
+                self.closed.set(true);
+            }
+        }
+        if count > 0 && self.weighed.is_none() {
+            self.tell(now, Event::Queued { count, key: 0, tokens: 0 });
+        }
+        self.in_line.set(self.in_line.get() + count);
+        if self.closed.get() {
+            self.tell(now, Event::Closed);
+        }
+    }
+
+    /// Nothing more starts that hasn't: what stands in line is nobody's wish any more.
+    fn take_back(&self, now: u64) {
+        if self.taken_back.replace(true) {
+            return;
+        }
+        if !self.closed.replace(true) {
+            self.tell(now, Event::Closed);
+        }
+        if self.in_line.get() > 0 {
+            let in_line = self.policy.borrow().as_ref().map_or_else(Vec::new, account::in_line);
+            in_line.into_iter().for_each(|item| self.tell(now, Event::Cancel { item }));
+        }
+    }
+
+    /// What is under way is cut short. The sweep ends its flights; here the policy learns not to start others.
+    fn give_up(&self, now: u64) {
+        if !self.given_up.replace(true) {
+            let under_way: Vec<ItemId> = self.items.borrow().keys().copied().collect();
+            under_way.into_iter().for_each(|item| self.tell(now, Event::Cancel { item }));
+        }
+    }
+
+    fn tell(&self, now: u64, event: Event) {
+        if let Some(policy) = &mut *self.policy.borrow_mut() {
+            policy.on_event(now.saturating_sub(self.start), event);
+        }
+    }
+
+    // ------------------------------------------------------------------ what the policy wants
+
+    fn act(self: &Rc<Self>, now: u64) {
+        loop {
+            let action =
+                self.policy.borrow_mut().as_mut().and_then(|policy| policy.poll(now.saturating_sub(self.start)));
+            match action {
+                Some(Action::Start { attempt, item, kind, node, .. }) => {
+                    let contender = Contender {
+                        kind: end::kind_of(kind),
+                        node,
+                        chooser: Box::new(Copy { dispatch: Rc::clone(self), attempt }),
+                        stall_ns: self.stall_ns,
+                    };
+                    self.start(attempt, item, contender, now);
+                }
+                Some(Action::Cancel { attempt, why }) => self.cancel(attempt, why),
+                Some(Action::Resolve { item, winner, verdict }) => self.resolve(item, winner, verdict, now),
+                None => return,
+            }
+        }
+    }
+
+    /// Start an attempt: its bytes go out now if there is a connection, the rest is a task of its own.
+    fn start(self: &Rc<Self>, attempt: AttemptId, item: ItemId, contender: Contender, now: u64) {
+        let ticket = self.ticket(item, now);
+        let worker = &self.worker;
+        worker.running.set(worker.running.get() + 1);
+        let flight = worker.flights.enter();
+        let mut connection = worker.take_idle();
+        let mut request = Request::contend(worker, &self.phase, &flight, ticket, contender);
+        connection.iter_mut().for_each(|c| request.write_now(c));
+        self.attempts.borrow_mut().insert(attempt, UnderWay { item, flight: Rc::clone(&flight) });
+        let this = Rc::clone(self);
+        spawn_local(async move {
+            let _guard = PanicGuard(Rc::clone(&this.worker));
+            let given = request.bring(&mut connection).await;
+            this.worker.flights.leave(&flight);
+            connection.into_iter().for_each(|c| this.worker.keep_idle(c));
+            this.ended(attempt, given);
+            this.worker.slot_ended(&this.phase);
+        });
+    }
+
+    /// The ticket of an item that has one attempt more. With its first it is issued.
+    fn ticket(&self, item: ItemId, now: u64) -> Ticket {
+        let mut items = self.items.borrow_mut();
+        let item = items.entry(item).or_insert_with(|| Item::new(self.issue(item, now)));
+        item.live += 1;
+        item.ticket
+    }
+
+    fn issue(&self, item: ItemId, now: u64) -> Ticket {
+        let index = u64::from(item);
+        let stamps = Stamps { planned: now, free: UNSET, issued: now, ..Stamps::default() };
+        let ticket = Ticket { index, sample: self.phase.sample(index), stamps };
+        self.in_line.set(self.in_line.get() - 1);
+        self.worker.note_issued(&self.phase, 0);
+        tell_issued(&self.worker, &self.phase, ticket);
+        ticket
+    }
+
+    fn cancel(&self, attempt: AttemptId, why: CancelWhy) {
+        // One that has ended meanwhile is not there any more.
+        if let Some(under_way) = self.attempts.borrow().get(&attempt) {
+            under_way.flight.end(match why {
+                CancelWhy::TimedOut | CancelWhy::CallTimedOut => Failure::Timeout,
+                CancelWhy::Lost | CancelWhy::CallerLeft => Failure::Cancelled,
+            });
+        }
+    }
+
+    fn resolve(&self, item: ItemId, winner: Option<AttemptId>, verdict: Verdict, now: u64) {
+        let issued = self.items.borrow().contains_key(&item);
+        if !issued && verdict == Verdict::Cancelled {
+            // Taken back before it was issued: as if it had never been.
+            self.in_line.set(self.in_line.get() - 1);
+            return;
+        }
+        let mut items = self.items.borrow_mut();
+        let here = items.entry(item).or_insert_with(|| Item::new(self.issue(item, now)));
+        here.resolution = Some((winner, verdict));
+        drop(items);
+        self.write_if_over(item);
+    }
+
+    // ------------------------------------------------------------------ what attempts tell
+
+    /// An attempt has ended, with or without the policy's wish.
+    fn ended(&self, attempt: AttemptId, given: Given) {
+        let Some(UnderWay { item, .. }) = self.attempts.borrow_mut().remove(&attempt) else { return };
+        let now = now_ns();
+        if let Some(hint) = end::rates_of(&given.hints) {
+            self.tell(now, Event::Told { hint });
+        }
+        self.tell(now, Event::Ended { attempt, end: end::end_of(&given) });
+        if let Some(item) = self.items.borrow_mut().get_mut(&item) {
+            item.live -= 1;
+            item.given.push((attempt, given));
+        }
+        self.write_if_over(item);
+        self.news.notify_one();
+    }
+
+    /// Write an item's row once its fate is known and nothing of it is under way any more.
+    fn write_if_over(&self, item: ItemId) {
+        let over = self.items.borrow().get(&item).is_some_and(Item::is_over);
+        let found = if over { self.items.borrow_mut().remove(&item) } else { None };
+        if let Some(item) = found {
+            item.write_down(&self.worker, &self.phase);
+        }
+    }
+}
+
+/// One copy of an item, as its exchange knows it.
+struct Copy {
+    dispatch: Rc<Dispatch>,
+    attempt: AttemptId,
+}
+
+impl Chooser for Copy {
+    fn first_byte(&self, now: u64) {
+        self.dispatch.tell(now, Event::FirstByte { attempt: self.attempt });
+    }
+
+    fn first_token(&self, now: u64) {
+        self.dispatch.tell(now, Event::FirstToken { attempt: self.attempt });
+        self.dispatch.news.notify_one();
+    }
+}

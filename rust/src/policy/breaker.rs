@@ -1,0 +1,232 @@
+//! A circuit breaker: a node that fails gets no calls for a while, then one, and all again when that one succeeds.
+//! Source: Nygard, "Release It!", 2007.
+
+use serde::{Deserialize, Serialize};
+
+use super::config::{seconds, share, whole};
+use super::{ConfigError, ns};
+
+/// Parameters.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerConfig {
+    /// It opens when at least so many items were called for …
+    pub calls: u32,
+    /// … and more than this share of them failed …
+    pub share: f64,
+    /// … within so many seconds.
+    pub window_s: f64,
+    /// Or after so many failures in a row.
+    pub failures: Option<u32>,
+    /// Seconds that it stays open.
+    pub cooldown_s: f64,
+    /// Probes that may fail in a row; after them, what waits is given up rather than kept waiting.
+    pub probes: u32,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self { calls: 10, share: 0.5, window_s: 30.0, failures: None, cooldown_s: 30.0, probes: 20 }
+    }
+}
+
+impl BreakerConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        whole("breaker.calls", self.calls, 1, 1_000_000)?;
+        share("breaker.share", self.share, true)?;
+        seconds("breaker.window_s", self.window_s)?;
+        seconds("breaker.cooldown_s", self.cooldown_s)?;
+        whole("breaker.probes", self.probes, 1, 1_000_000)?;
+        self.failures.map_or(Ok(()), |failures| whole("breaker.failures", failures, 1, 1_000_000))
+    }
+}
+
+/// Whether a node takes calls.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Gate {
+    /// It does.
+    Open,
+    /// It takes one, to see whether it is well.
+    Probe,
+    /// It takes none before this; never, if it depends on a probe that is under way.
+    Shut(Option<u64>),
+    /// It takes none before this, and too many probes failed to keep anybody waiting.
+    Dead(u64),
+}
+
+/// Slices of the window: calls leave it slice by slice.
+const SLICES: usize = 10;
+
+/// The breaker of one node.
+#[derive(Clone, Debug)]
+pub(super) struct Breaker {
+    config: BreakerConfig,
+    slices: [Slice; SLICES],
+    slice_ns: u64,
+    /// The number of the youngest slice.
+    youngest: u64,
+    in_a_row: u32,
+    state: State,
+    failed_probes: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slice {
+    calls: u32,
+    failed: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Closed,
+    OpenUntil(u64),
+    Probing,
+}
+
+impl Breaker {
+    pub(super) fn new(config: &BreakerConfig) -> Self {
+        Self {
+            config: config.clone(),
+            slices: [Slice::default(); SLICES],
+            slice_ns: (ns(config.window_s) / SLICES as u64).max(1),
+            youngest: 0,
+            in_a_row: 0,
+            state: State::Closed,
+            failed_probes: 0,
+        }
+    }
+
+    /// Whether the node takes a call now.
+    #[inline]
+    pub(super) fn gate(&self, now: u64) -> Gate {
+        match self.state {
+            State::Closed => Gate::Open,
+            State::Probing => Gate::Shut(None),
+            State::OpenUntil(until) if now >= until => Gate::Probe,
+            State::OpenUntil(until) if self.failed_probes >= self.config.probes => Gate::Dead(until),
+            State::OpenUntil(until) => Gate::Shut(Some(until)),
+        }
+    }
+
+    /// A probe was started.
+    pub(super) fn probing(&mut self) {
+        self.state = State::Probing;
+    }
+
+    /// The probe came back with a sign of life, or with none; or it was dropped, and the next call is the probe.
+    pub(super) fn probed(&mut self, now: u64, alive: Option<bool>) {
+        match alive {
+            Some(true) => self.close(),
+            Some(false) => {
+                self.failed_probes = self.failed_probes.saturating_add(1);
+                self.open(now);
+            }
+            None => self.state = State::OpenUntil(now),
+        }
+    }
+
+    /// An item's call succeeded, or failed for the first time.
+    #[inline]
+    pub(super) fn ended(&mut self, now: u64, failed: bool) {
+        let slice = self.slice(now);
+        slice.calls += 1;
+        slice.failed += u32::from(failed);
+        if !failed {
+            self.in_a_row = 0;
+            return;
+        }
+        self.in_a_row += 1;
+        let full = self.config.failures.is_some_and(|most| self.in_a_row >= most);
+        if matches!(self.state, State::Closed) && (full || self.many_failed()) {
+            self.open(now);
+        }
+    }
+
+    fn many_failed(&self) -> bool {
+        let (calls, failed) = self.slices.iter().fold((0, 0), |sum, s| (sum.0 + s.calls, sum.1 + s.failed));
+        calls >= self.config.calls && f64::from(failed) > self.config.share * f64::from(calls)
+    }
+
+    fn open(&mut self, now: u64) {
+        self.state = State::OpenUntil(now.saturating_add(ns(self.config.cooldown_s)));
+    }
+
+    fn close(&mut self) {
+        self.state = State::Closed;
+        self.slices = [Slice::default(); SLICES];
+        self.in_a_row = 0;
+        self.failed_probes = 0;
+    }
+
+    /// The slice of now, after those that have left the window are emptied.
+    fn slice(&mut self, now: u64) -> &mut Slice {
+        let number = now / self.slice_ns;
+        let passed = number.saturating_sub(self.youngest).min(SLICES as u64);
+        for i in 0..passed {
+            self.slices[((number - i) % SLICES as u64) as usize] = Slice::default();
+        }
+        self.youngest = self.youngest.max(number);
+        &mut self.slices[(self.youngest % SLICES as u64) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn breaker() -> Breaker {
+        Breaker::new(&BreakerConfig { probes: 2, ..BreakerConfig::default() })
+    }
+
+    #[test]
+    fn it_opens_at_ten_calls_of_which_more_than_half_failed() {
+        let mut breaker = breaker();
+        (0..5).for_each(|_| breaker.ended(S, false));
+        (0..5).for_each(|_| breaker.ended(S, true));
+        assert_eq!(breaker.gate(S), Gate::Open);
+        breaker.ended(S, true);
+        assert_eq!(breaker.gate(S), Gate::Shut(Some(31 * S)));
+        assert_eq!(breaker.gate(31 * S), Gate::Probe);
+    }
+
+    #[test]
+    fn nine_failures_or_failures_of_long_ago_leave_it_closed() {
+        let mut breaker = breaker();
+        (0..9).for_each(|_| breaker.ended(S, true));
+        assert_eq!(breaker.gate(S), Gate::Open);
+        (0..9).for_each(|_| breaker.ended(32 * S, true));
+        assert_eq!(breaker.gate(32 * S), Gate::Open);
+        breaker.ended(40 * S, true);
+        assert!(matches!(breaker.gate(40 * S), Gate::Shut(_)));
+    }
+
+    #[test]
+    fn one_probe_decides() {
+        let mut breaker = breaker();
+        (0..10).for_each(|_| breaker.ended(0, true));
+        breaker.probing();
+        assert_eq!(breaker.gate(99 * S), Gate::Shut(None));
+        breaker.probed(99 * S, None);
+        assert_eq!(breaker.gate(99 * S), Gate::Probe);
+        breaker.probed(100 * S, Some(false));
+        assert_eq!(breaker.gate(100 * S), Gate::Shut(Some(130 * S)));
+        breaker.probed(130 * S, Some(false));
+        assert_eq!(breaker.gate(131 * S), Gate::Dead(160 * S));
+        assert_eq!(breaker.gate(160 * S), Gate::Probe);
+        breaker.probed(160 * S, Some(true));
+        assert_eq!(breaker.gate(160 * S), Gate::Open);
+        breaker.ended(160 * S, true);
+        assert_eq!(breaker.gate(160 * S), Gate::Open, "what was before the probe is forgotten");
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_where_they_are_counted() {
+        let mut breaker = Breaker::new(&BreakerConfig { failures: Some(3), ..BreakerConfig::default() });
+        [true, true, false, true, true].iter().for_each(|&failed| breaker.ended(0, failed));
+        assert_eq!(breaker.gate(0), Gate::Open);
+        breaker.ended(0, true);
+        assert_eq!(breaker.gate(0), Gate::Shut(Some(30 * S)));
+    }
+}

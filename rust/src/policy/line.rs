@@ -1,0 +1,67 @@
+//! The line in which items wait for their next start: one for all, first come, first served.
+
+use std::collections::VecDeque;
+
+use super::ItemId;
+
+/// A queue of items, kept as runs of neighbours: a million items that were queued together take one entry.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Line {
+    runs: VecDeque<Run>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: ItemId,
+    count: u32,
+}
+
+impl Line {
+    /// Let `count` items from `first` on join at the end.
+    pub(super) fn join(&mut self, first: ItemId, count: u32) {
+        if count == 0 {
+            return;
+        }
+        match self.runs.back_mut() {
+            Some(run) if run.first.checked_add(run.count) == Some(first) => run.count += count,
+            _ => self.runs.push_back(Run { first, count }),
+        }
+    }
+
+    /// Who is next.
+    pub(super) fn first(&self) -> Option<ItemId> {
+        self.runs.front().map(|run| run.first)
+    }
+
+    /// Let the first one go.
+    pub(super) fn leave(&mut self) {
+        let Some(run) = self.runs.front_mut() else { return };
+        run.first += 1;
+        run.count -= 1;
+        if run.count == 0 {
+            self.runs.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_first_leaves_first_and_neighbours_share_an_entry() {
+        let mut line = Line::default();
+        line.join(0, 3);
+        line.join(3, 1);
+        line.join(9, 0);
+        assert_eq!(line.runs.len(), 1);
+        line.join(1, 1);
+        line.join(4, 2);
+        let mut left = Vec::new();
+        while let Some(item) = line.first() {
+            left.push(item);
+            line.leave();
+        }
+        assert_eq!(left, [0, 1, 2, 3, 1, 4, 5]);
+    }
+}

@@ -1,0 +1,227 @@
+//! Starting: who is next, whether it may, and what is noted when it does.
+
+use super::super::items::State;
+use super::super::node::{Choice, bit};
+use super::super::slots::NONE;
+use super::super::{Action, AttemptKind, ItemId, Verdict};
+use super::Policy;
+use super::call::{Call, Flight, Phase};
+use super::held::By;
+
+/// Whether a call may start.
+enum Admission {
+    /// On this node; as its probe, or as usual.
+    Go { node: u16, probe: bool },
+    /// No permit is free.
+    Limit,
+    /// Not before this.
+    Rate(u64),
+    /// No node takes it before this; never, if that depends on what is in flight.
+    Node(Option<u64>),
+    /// No node will take it soon enough to keep it waiting.
+    GiveUp,
+}
+
+impl Policy {
+    /// Start what may start next: the copy of the call that is silent for longest, or else the first in line.
+    pub(super) fn start_next(&mut self) -> Option<Action> {
+        self.wake = None;
+        self.held.by(self.now, By::Nothing);
+        let first = self.first_in_line();
+        if let Some(slot) = self.due_copy() {
+            let call = self.calls[slot];
+            match self.admit(call.item, self.nodes_of(&call), true) {
+                Admission::Go { node, .. } => return Some(self.start(slot, AttemptKind::Hedge, node)),
+                // The line may still go on: a copy is no probe, but the first in line can be one.
+                Admission::Node(_) | Admission::GiveUp => {}
+                Admission::Limit => return self.hold(first, By::Limit, None),
+                Admission::Rate(until) => return self.hold(first, By::Rate, Some(until)),
+            }
+        }
+        let item = first?;
+        match self.admit(item, 0, false) {
+            Admission::Go { node, probe } => Some(self.start_item(item, node, probe)),
+            Admission::Limit => self.hold(first, By::Limit, None),
+            Admission::Rate(until) => self.hold(first, By::Rate, Some(until)),
+            Admission::Node(until) => self.hold(first, By::Limit, until),
+            Admission::GiveUp => {
+                self.give_up(item);
+                self.out.pop_front()
+            }
+        }
+    }
+
+    /// Nothing starts: note what holds the line back, and when that may be over.
+    fn hold(&mut self, first: Option<ItemId>, by: By, until: Option<u64>) -> Option<Action> {
+        if first.is_some() {
+            self.held.by(self.now, by);
+        }
+        self.wake_at(until);
+        None
+    }
+
+    fn wake_at(&mut self, at: Option<u64>) {
+        self.wake = [self.wake, at].into_iter().flatten().min();
+    }
+
+    /// Who is first in line; those who are done meanwhile are passed over.
+    fn first_in_line(&mut self) -> Option<ItemId> {
+        loop {
+            let item = self.line.first()?;
+            match self.items.state(item) {
+                Some(State::Resolved(_)) | None => self.line.leave(),
+                Some(State::Waiting | State::UnderWay) => return Some(item),
+            }
+        }
+    }
+
+    /// The call that has been silent for longest among those that are due a copy.
+    fn due_copy(&mut self) -> Option<u32> {
+        let shortest = self.hedge.shortest()?;
+        if !self.hedge.affords(self.now, self.sums.items_started, self.sums.hedges) {
+            return None;
+        }
+        let mut next = self.silent.first();
+        while let Some(slot) = next {
+            let call = &self.calls[slot];
+            let silent_until = |silence| call.since.saturating_add(silence);
+            if silent_until(shortest) > self.now {
+                self.wake_at(Some(silent_until(shortest)));
+                return None;
+            }
+            match self.hedge.silence(call.key).map(silent_until) {
+                Some(due) if due <= self.now => return Some(slot),
+                due => self.wake_at(due),
+            }
+            next = self.silent.after(slot);
+        }
+        None
+    }
+
+    /// Whether a call may start now. Nothing is taken: what is needed is all there, or nothing is held while the rest is awaited.
+    fn admit(&self, item: ItemId, taken: u64, copy: bool) -> Admission {
+        if self.flights.used() >= self.limit.permits() {
+            return Admission::Limit;
+        }
+        let (node, probe) = match self.nodes.choose(self.now, taken, copy) {
+            Choice::Node { node, probe } => (node, probe),
+            Choice::Wait(until) => return Admission::Node(until),
+            Choice::GiveUp => return Admission::GiveUp,
+        };
+        let paced = self.pacer.as_ref().map_or(0, |pacer| pacer.ready_at(self.now));
+        let ready = paced.max(self.buckets.ready_at(self.items.row(item).tokens));
+        match ready > self.now {
+            true => Admission::Rate(ready),
+            false => Admission::Go { node, probe },
+        }
+    }
+
+    /// Nodes, as bits, that have a copy of the call.
+    fn nodes_of(&self, call: &Call) -> u64 {
+        let mut nodes = 0;
+        let mut flight = call.flights;
+        while flight != NONE {
+            nodes |= bit(self.flights[flight].node);
+            flight = self.flights[flight].next;
+        }
+        nodes
+    }
+
+    /// Start the first in line.
+    fn start_item(&mut self, item: ItemId, node: u16, probe: bool) -> Action {
+        self.line.leave();
+        self.left_line(item);
+        let (slot, kind) = match self.items.call(item) {
+            Some(slot) => (slot, AttemptKind::Retry),
+            None => (self.first_call(item), AttemptKind::First),
+        };
+        self.start(slot, if probe { AttemptKind::Probe } else { kind }, node)
+    }
+
+    fn first_call(&mut self, item: ItemId) -> u32 {
+        let slot = self.calls.put(Call::new(item, self.items.row(item).key, self.now));
+        self.items.get_under_way(item, slot);
+        if self.rules.call_timeout.is_some() {
+            self.under_way.put_last(slot);
+        }
+        self.budget.started();
+        self.sums.items_started += 1;
+        slot
+    }
+
+    fn start(&mut self, slot: u32, kind: AttemptKind, node: u16) -> Action {
+        let now = self.now;
+        let call = &mut self.calls[slot];
+        let item = call.item;
+        let attempt = self.attempts.len();
+        let before = self.items.tried(item, attempt);
+        self.attempts.push(item, before, kind, node, now);
+        let flight = Flight { attempt, call: slot, node, kind, started: now, next: call.flights };
+        call.flights = self.flights.put(flight);
+        call.live += 1;
+        call.since = now;
+        call.phase = Phase::InFlight;
+        self.running.put_last(call.flights);
+        self.watch_silence(slot);
+        self.nodes.started(node, kind == AttemptKind::Probe);
+        self.buckets.take(now, self.items.row(item).tokens);
+        if let Some(pacer) = &mut self.pacer {
+            pacer.started(now);
+        }
+        self.count_start(kind);
+        self.note();
+        Action::Start { attempt, item, kind, node, deadline_ns: self.deadline_of(slot) }
+    }
+
+    /// Put the call among those that may get a copy, or take it out if it has all it may have.
+    pub(super) fn watch_silence(&mut self, slot: u32) {
+        let copies = self.hedge.copies();
+        if copies == 0 {
+            return;
+        }
+        let call = &self.calls[slot];
+        match call.live > 0 && call.live <= copies && !call.chosen {
+            true => self.silent.put_last(slot),
+            false => self.silent.take(slot),
+        }
+    }
+
+    fn deadline_of(&self, slot: u32) -> u64 {
+        let attempt = self.now.saturating_add(self.rules.attempt_timeout);
+        let call = self.rules.call_timeout.map(|ns| self.calls[slot].first_started.saturating_add(ns));
+        call.map_or(attempt, |call| call.min(attempt))
+    }
+
+    fn count_start(&mut self, kind: AttemptKind) {
+        let sums = &mut self.sums;
+        match kind {
+            AttemptKind::First => sums.firsts += 1,
+            AttemptKind::Retry => sums.retries += 1,
+            AttemptKind::Hedge => {
+                sums.hedges += 1;
+                self.live_hedges += 1;
+            }
+            AttemptKind::Probe => sums.probes += 1,
+        }
+        sums.in_flight_most = sums.in_flight_most.max(u64::from(self.flights.used()));
+    }
+
+    /// An item leaves the line, whatever for.
+    pub(super) fn left_line(&mut self, item: ItemId) {
+        let held = self.held.at(self.now);
+        let waited = self.items.leave_line(item, held);
+        self.sums.limit_wait_ns += waited.limit;
+        self.sums.rate_wait_ns += waited.rate;
+        self.sums.waiting -= 1;
+    }
+
+    fn give_up(&mut self, item: ItemId) {
+        match self.items.call(item) {
+            Some(slot) => {
+                let stands = self.calls[slot].stands;
+                self.resolve(slot, (stands != NONE).then_some(stands), Verdict::GaveUp);
+            }
+            None => self.resolve_unstarted(item, Verdict::GaveUp),
+        }
+    }
+}
