@@ -304,6 +304,7 @@ class EventBatch:
             at `oldest_ns`.
         max_bytes: Or with so many bytes.
         on_due: Called by whoever records the event with which a flush is due; what it raises is raised there.
+        on_first: Called by whoever records the first event after :meth:`rest`, likewise.
 
     Raises:
         ValueError: If ``send_threshold`` or ``max_bytes`` is 0.
@@ -317,7 +318,11 @@ class EventBatch:
         max_age_ns: int = 10_000_000,
         max_bytes: int = 65_536,
         on_due: Callable[[], object] | None = None,
+        on_first: Callable[[], object] | None = None,
     ) -> EventBatch: ...
+    def rest(self) -> bool:
+        """Have the next event call ``on_first``; until then nobody needs to look. ``False``: some are there already."""
+
     def close(self, refusal: Callable[[], NoReturn]) -> None:
         """Take no more events. What is buffered stays to be taken.
 
