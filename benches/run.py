@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from harness import (
+    dispatch_asyncio,
     end,
     event_load,
     events,
@@ -63,6 +64,8 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "series-load": series_load.added,
     "metrics-record": live_metrics.recording,
     "metrics-tick": live_metrics.ticking,
+    "dispatch-asyncio": dispatch_asyncio.calls,
+    "dispatch-memory": dispatch_asyncio.memory,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }

@@ -1,7 +1,7 @@
 """Request bodies: what an endpoint is sent for a sample, and where a marker may go."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from loadgen.dataset import Message, Sample
 from loadgen.endpoint import Api, render
 from loadgen.errors import ConfigError
 
-APIS: list[Api] = ["chat", "completions"]
+APIS: list[Api] = list(get_args(Api))
 
 
 def marked(body: bytes, hole: int) -> Any:
@@ -119,8 +119,26 @@ def test_any_body_reads_back_and_the_marker_stands_before_any_prompt(
 ) -> None:
     body, hole = render(api, Sample(prompt=prompt), model=model, extra_body={"n": 10**30} | extra if extra else None)
     read = marked(body, hole)
-    found = read["prompt"] if api == "completions" else read["messages"][0]["content"]
+    found = read["messages"][0]["content"] if "messages" in read else read.get("prompt", read.get("input"))
     assert found == "MARK" + prompt
     assert read["model"] == model
     assert {key: read[key] for key in extra} == extra
     assert body.startswith(b'{"')
+
+
+def test_ollama_has_its_own_word_for_a_length_and_keeps_the_other_options() -> None:
+    body, _ = render(
+        "ollama_chat", Sample(prompt="a"), model="m", output_tokens=7, extra_body={"options": {"temperature": 0}}
+    )
+    assert json.loads(body) == {
+        "messages": [{"role": "user", "content": "a"}],
+        "model": "m",
+        "options": {"num_predict": 7, "temperature": 0},
+    }
+
+
+@pytest.mark.parametrize("api", ["embeddings", "ollama_embed"])
+def test_vectors_are_asked_for_without_a_length(api: Api) -> None:
+    body, hole = render(api, Sample(prompt="a b"), model="m", output_tokens=7)
+    assert json.loads(body) == {"input": "a b", "model": "m"}
+    assert body[hole:].startswith(b"a b")

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loadgen._core import __version__
+    from loadgen.dispatch import Batch, CallResult, Dispatcher, Grid, Unknown
     from loadgen.errors import (
+        CallTimeoutError,
         ConfigError,
         DatasetError,
+        DispatchError,
         EventError,
         LoadgenError,
         MetricsError,
+        PushBack,
         ReportError,
         RunError,
         TargetError,
@@ -68,17 +72,23 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Batch",
     "BenchmarkSession",
     "BurstStrategy",
+    "CallResult",
+    "CallTimeoutError",
     "ConcurrencyStrategy",
     "ConfigError",
     "DatasetError",
+    "DispatchError",
+    "Dispatcher",
     "Drain",
     "EventCodec",
     "EventError",
     "EventPublisherService",
     "EventRecord",
     "EventType",
+    "Grid",
     "HttpIssuer",
     "Limits",
     "LoadStrategy",
@@ -100,6 +110,7 @@ __all__ = [
     "PhaseSettings",
     "PhaseType",
     "Plan",
+    "PushBack",
     "Query",
     "QueryResult",
     "ReportError",
@@ -113,6 +124,7 @@ __all__ = [
     "StreamChunk",
     "TargetError",
     "TimedIssueStrategy",
+    "Unknown",
     "Usage",
     "WithReplacement",
     "WithoutReplacement",
@@ -130,12 +142,16 @@ __all__ = [
 
 _ROOMS = {
     "loadgen._core": ("__version__",),
+    "loadgen.dispatch": ("Batch", "CallResult", "Dispatcher", "Grid", "Unknown"),
     "loadgen.errors": (
+        "CallTimeoutError",
         "ConfigError",
         "DatasetError",
+        "DispatchError",
         "EventError",
         "LoadgenError",
         "MetricsError",
+        "PushBack",
         "ReportError",
         "RunError",
         "TargetError",

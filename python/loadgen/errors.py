@@ -47,7 +47,7 @@ class ReportError(LoadgenError, OSError):
 
 
 class DispatchError(LoadgenError, RuntimeError):
-    """A batch of calls that began and could not be carried on. What finished before is kept."""
+    """A batch that can't be dispatched here, or one that began and could not be carried on; what finished is kept."""
 
 
 class JournalError(DispatchError):
@@ -62,3 +62,20 @@ class JournalError(DispatchError):
     def __init__(self, message: str, way_out: str = "", unwritten: tuple[bytes, ...] = ()) -> None:
         super().__init__(message, way_out)
         self.unwritten = unwritten
+
+
+class CallTimeoutError(DispatchError, TimeoutError):
+    """A dispatched call that had no answer in the time it was given."""
+
+
+class PushBack(LoadgenError):  # noqa: N818  # a callable's word to its dispatcher: slow down
+    """Raised by a dispatched callable: the service is asking for fewer calls. The call is made again later.
+
+    Args:
+        message: What the service said.
+        retry_after: After how many seconds it may be asked again; ``None`` where it didn't say.
+    """
+
+    def __init__(self, message: str = "the service pushed back", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

@@ -14,6 +14,7 @@ pub mod policy;
 pub mod record;
 pub mod schedule;
 pub mod series;
+pub mod sim;
 pub mod stats;
 pub mod sync;
 

@@ -54,6 +54,32 @@ fn a_stream_is_a_write_and_a_chunk_per_event_with_usage_when_asked_for() {
 }
 
 #[test]
+fn ollamas_own_api_streams_lines_and_tells_its_models() {
+    let server = server(r#"{"models": ["a"]}"#);
+    let mut client = Client::to(&server);
+    let messages = json!([{"role": "user", "content": "x"}]);
+    client.post("/api/chat", "", &json!({"model": "a", "messages": messages, "options": {"num_predict": 3}}));
+    let answer = client.answer();
+    assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
+    let text = String::from_utf8(answer.body.clone()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(lines[..3].iter().all(|line| line["done"] == false && line["message"]["content"] != ""), "{text}");
+    assert_eq!((&lines[3]["done_reason"], &lines[3]["eval_count"]), (&json!("length"), &json!(3)));
+    client.post("/api/generate", "", &json!({"prompt": "x", "stream": false}));
+    assert_eq!(client.answer().json()["done"], true);
+    client.post("/api/embed", "", &json!({"input": ["x", "y"]}));
+    assert_eq!(client.answer().json()["embeddings"].as_array().unwrap().len(), 2);
+    client.post("/api/generate", "", &json!({"model": "none", "prompt": "x"}));
+    let refused = client.answer();
+    assert_eq!(refused.status, 404);
+    assert!(refused.json()["error"].is_string());
+    let truth = truth(&server);
+    assert_eq!((&truth["endpoints"]["ollama_chat"], &truth["endpoints"]["ollama_generate"]), (&json!(1), &json!(2)));
+    assert_eq!((numbers(&truth, "tokens"), numbers(&truth, "chunks")), (vec![3, 16, 0, 0], vec![3, 0, 0, 0]));
+}
+
+#[test]
 fn a_coalesced_stream_carries_the_same_bytes() {
     let bytes = |config: &str| {
         let server = server(config);
@@ -118,7 +144,10 @@ fn completions_embeddings_models_and_health_answer() {
     assert_eq!(client.get("/health").status, 200);
     assert_eq!(client.get("/nowhere").status, 404);
     let truth = client.get("/truth").json();
-    assert_eq!(truth["endpoints"], json!({"chat": 0, "completions": 1, "embeddings": 1}));
+    assert_eq!(
+        truth["endpoints"],
+        json!({"chat": 0, "completions": 1, "embeddings": 1, "ollama_chat": 0, "ollama_generate": 0, "ollama_embed": 0})
+    );
     assert!(truth.get("rows").is_none());
     client.post("/truth/reset", "", &json!({}));
     assert_eq!(client.answer().status, 200);

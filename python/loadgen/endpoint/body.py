@@ -14,13 +14,22 @@ import msgspec
 from loadgen.dataset import Message, Sample
 from loadgen.errors import ConfigError
 
-Api: TypeAlias = Literal["chat", "completions"]
+Api: TypeAlias = Literal["chat", "completions", "embeddings", "ollama_chat", "ollama_generate", "ollama_embed"]
+
+_TEXTS = {
+    "completions": b'"prompt":',
+    "ollama_generate": b'"prompt":',
+    "embeddings": b'"input":',
+    "ollama_embed": b'"input":',
+}
+"""Where the APIs that know no messages have their text."""
 
 _ENGINES = {
     "stream": "--stream/--no-stream says it",
     "stream_options": "the engine sends it with every streamed request",
     "messages": "the dataset gives it",
     "prompt": "the dataset gives it",
+    "input": "the dataset gives it",
 }
 
 
@@ -35,10 +44,12 @@ def render(
     """Render the body of one request.
 
     Args:
-        api: ``chat`` or ``completions``.
+        api: ``chat``, ``completions``, ``embeddings``, or one of Ollama's own: ``ollama_chat``, ``ollama_generate``,
+            ``ollama_embed``.
         sample: What to ask. A prompt becomes one user message; a conversation's texts become a completion's prompt.
         model: The model's name; None leaves it to the server.
-        output_tokens: Sent as ``max_tokens``; None takes the sample's own.
+        output_tokens: Sent as ``max_tokens``, to Ollama as the option ``num_predict``, and not where vectors are asked
+            for; None takes the sample's own.
         extra_body: Further keys, merged last: they win over ``model`` and ``max_tokens``.
             ``max_completion_tokens`` takes the place of ``max_tokens``.
     Returns:
@@ -47,15 +58,15 @@ def render(
     Raises:
         ConfigError: If the API isn't known, or ``extra_body`` holds what isn't its to say or isn't JSON.
     """
-    keys = _keys(sample, model, output_tokens, extra_body)
-    if api == "chat":
+    keys = _keys(api, sample, model, output_tokens, extra_body)
+    if api in ("chat", "ollama_chat"):
         messages = sample.messages
         if messages is None:
             messages = [{"role": "user", "content": sample.prompt}]
         name, (value, hole) = b'"messages":', _messages(messages)
-    elif api == "completions":
+    elif api in _TEXTS:
         text = sample.prompt if sample.prompt is not None else _plain(sample.messages or [])
-        name, (value, hole) = b'"prompt":', (_json(text), 1)
+        name, (value, hole) = _TEXTS[api], (_json(text), 1)
     else:
         raise ConfigError(f"the API {api!r} is not known", f"one of: {', '.join(get_args(Api))}")
     rest = _encode_extra(keys)
@@ -65,13 +76,15 @@ def render(
 
 
 def _keys(
-    sample: Sample, model: str | None, output_tokens: int | None, extra_body: Mapping[str, Any] | None
+    api: Api, sample: Sample, model: str | None, output_tokens: int | None, extra_body: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     if model is not None:
         keys["model"] = model
     length = output_tokens if output_tokens is not None else sample.output_tokens
-    if length is not None:
+    if length is not None and api in ("ollama_chat", "ollama_generate"):
+        keys["options"] = {"num_predict": length}
+    elif length is not None and api in ("chat", "completions"):
         keys["max_tokens"] = length
     if extra_body:
         for key, reason in _ENGINES.items():
@@ -79,7 +92,10 @@ def _keys(
                 raise ConfigError(f'--extra-body may not set "{key}": {reason}')
         if "max_completion_tokens" in extra_body:
             keys.pop("max_tokens", None)
+        options = keys.get("options"), extra_body.get("options")
         keys.update(extra_body)
+        if isinstance(options[0], dict) and isinstance(options[1], Mapping):
+            keys["options"] = {**options[0], **options[1]}
     return keys
 
 

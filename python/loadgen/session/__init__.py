@@ -82,7 +82,7 @@ async def arun(
     """
     import asyncio
 
-    from loadgen.session.own_thread import on_own_thread
+    from loadgen.dispatch.own_thread import on_own_thread
 
     going = _asked(url, config, options)
     task = on_own_thread(going.execute)

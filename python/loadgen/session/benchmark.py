@@ -13,11 +13,11 @@ import msgspec
 
 from loadgen import config as configs
 from loadgen.config import OPTIONS, Config
+from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.errors import ConfigError, RunError
 from loadgen.session.desk import Desk
 from loadgen.session.http_issuer import HttpIssuer
 from loadgen.session.native_desk import NativeDesk
-from loadgen.session.own_thread import on_own_thread
 from loadgen.session.phase import PhaseConfig
 from loadgen.session.query import QueryResult, SampleIssuer
 from loadgen.session.result import SessionResult

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::Api;
 use super::error;
+use super::lines::Lines;
 use super::reader::{Carried, ReadTally, Reader};
 use super::sse::{Decoder, Listener};
 use crate::clock::Anchor;
@@ -51,6 +52,7 @@ pub struct Outcome {
 /// call or audio; or, of a legitimately empty one, a finish reason or a usage object. `[DONE]` proves nothing by itself.
 /// Of several choices all are counted; the text that is kept is the first one's (index 0).
 pub struct Answer {
+    api: Api,
     mode: Mode,
     /// A stream was asked for.
     asked: bool,
@@ -58,6 +60,7 @@ pub struct Answer {
     close_delimited: bool,
     status: u16,
     decoder: Decoder,
+    lines: Lines,
     reader: Reader,
     /// A JSON answer, or the start of an error's body.
     body: Vec<u8>,
@@ -73,6 +76,8 @@ enum Mode {
     Waiting,
     /// An event stream.
     Events,
+    /// A stream of JSON lines.
+    Lines,
     /// One JSON object.
     Json,
     /// The server didn't say: the first bytes will.
@@ -82,16 +87,17 @@ enum Mode {
 }
 
 impl Answer {
-    /// A decoder for the answers of one connection. All APIs of today read alike; `api` is for those to come.
+    /// A decoder for the answers of one connection, of this API.
     pub fn new(api: Api, options: AnswerOptions) -> Self {
-        let (Api::Chat | Api::Completions) = api;
         Self {
+            api,
             mode: Mode::Waiting,
             asked: true,
             close_delimited: false,
             status: 0,
             decoder: Decoder::new(options.limits.line_bytes),
-            reader: Reader::new(options.keep_text),
+            lines: Lines::new(options.limits.line_bytes),
+            reader: Reader::new(api, options.keep_text),
             body: Vec::new(),
             secrets: Secrets::default(),
             keep_hints: options.keep_hints,
@@ -113,6 +119,7 @@ impl Answer {
         self.status = 0;
         self.hints = Hints::default();
         self.decoder.reset();
+        self.lines.reset();
         self.reader.reset();
         self.body.clear();
         self.body.shrink_to(KEPT_BYTES);
@@ -124,6 +131,7 @@ impl Answer {
             Mode::Waiting | Mode::Unnamed => Err(Fault::body(Detail::Empty, "it has no body")),
             Mode::Refused => Err(self.refusal()),
             Mode::Events => self.end_of_stream(),
+            Mode::Lines => self.end_of_lines(),
             Mode::Json => self.end_of_json(),
         };
         verdict.map_err(|fault| self.masked(fault))
@@ -145,7 +153,7 @@ impl Answer {
             tokens_out: reader.tokens_out,
             events: reader.events,
             chunks: reader.chunks,
-            streamed: self.mode == Mode::Events,
+            streamed: matches!(self.mode, Mode::Events | Mode::Lines),
         }
     }
 
@@ -196,6 +204,19 @@ impl Answer {
         Err(Fault::body(Detail::Empty, text))
     }
 
+    fn end_of_lines(&mut self) -> Result<(), Fault> {
+        let last = self.lines.unfinished().to_vec();
+        let whole = last.is_empty() || self.reader.line(&last).is_ok();
+        if let Some(fault) = &self.reader.error {
+            return Err(fault.clone());
+        }
+        match self.reader.finished {
+            true if self.reader.answered() => Ok(()),
+            _ if self.reader.events == 0 && whole => Err(Fault::body(Detail::Empty, "the stream has no line")),
+            _ => Err(Fault::body(Detail::EarlyEnd, "no line of the stream says that the answer is done")),
+        }
+    }
+
     fn end_of_json(&mut self) -> Result<(), Fault> {
         if self.body.trim_ascii().is_empty() {
             return Err(Fault::body(Detail::Empty, "the body is empty"));
@@ -217,10 +238,17 @@ impl Answer {
             }
             Ok(_) => {}
         }
-        match self.reader.answered() || !self.reader.facts.pieces.is_empty() {
+        // An answer of text may be empty, one of vectors not.
+        let answered = self.reader.answered() && !self.api.embeds();
+        match answered || !self.reader.facts.pieces.is_empty() {
             true => Ok(()),
-            false if self.reader.facts.choices => Err(Fault::body(Detail::Empty, "its choices are empty")),
-            false => Err(Fault::body(Detail::BadJson, format!("no choices in `{}`", excerpt(&self.body, 120)))),
+            false if self.reader.facts.choices => {
+                Err(Fault::body(Detail::Empty, format!("its {} are empty", self.api.substance())))
+            }
+            false => {
+                let text = format!("no {} in `{}`", self.api.substance(), excerpt(&self.body, 120));
+                Err(Fault::body(Detail::BadJson, text))
+            }
         }
     }
 
@@ -247,6 +275,7 @@ impl Answer {
         let start = span.trim_ascii_start();
         self.mode = match start.first() {
             None => return Ok(()),
+            Some(b'{') if self.asked && self.api.streams_lines() => Mode::Lines,
             Some(b'{') => Mode::Json,
             // A field's first letter, a comment's colon, or a byte order mark.
             Some(b'd' | b'e' | b'i' | b'r' | b':' | 0xef) => Mode::Events,
@@ -277,9 +306,16 @@ impl Sink for Answer {
         self.mode = match head.content_type() {
             None | Some(b"") => Mode::Unnamed,
             Some(kind) if kind.eq_ignore_ascii_case(b"text/event-stream") => Mode::Events,
+            // Ollama names its lines so; some proxies call them JSON.
+            Some(kind) if self.api.streams_lines() && is_lines(kind) => Mode::Lines,
+            Some(kind) if self.asked && self.api.streams_lines() && is_json(kind) => Mode::Lines,
             Some(kind) if is_json(kind) => Mode::Json,
             Some(kind) => {
-                let wanted = if self.asked { "text/event-stream" } else { "application/json" };
+                let wanted = match (self.asked, self.api.streams_lines()) {
+                    (true, true) => "application/x-ndjson",
+                    (true, false) => "text/event-stream",
+                    _ => "application/json",
+                };
                 let text = format!("`{}` came, {wanted} was asked for", excerpt(kind, 60));
                 return Err(Fault::protocol(Detail::ContentType, text));
             }
@@ -291,6 +327,10 @@ impl Sink for Answer {
     fn data(&mut self, span: &[u8]) -> Result<(), Fault> {
         if self.mode == Mode::Events {
             let fed = self.decoder.feed(span, &mut self.reader);
+            return fed.map_err(|fault| self.masked(fault));
+        }
+        if self.mode == Mode::Lines {
+            let fed = self.lines.feed(span, |line| self.reader.line(line));
             return fed.map_err(|fault| self.masked(fault));
         }
         match self.mode {
@@ -317,6 +357,12 @@ impl Sink for Answer {
 fn is_json(kind: &[u8]) -> bool {
     let suffix = kind.len().checked_sub(5).is_some_and(|at| kind[at..].eq_ignore_ascii_case(b"+json"));
     suffix || kind.eq_ignore_ascii_case(b"application/json") || kind.eq_ignore_ascii_case(b"text/json")
+}
+
+fn is_lines(kind: &[u8]) -> bool {
+    [&b"application/x-ndjson"[..], b"application/ndjson", b"application/jsonl"]
+        .iter()
+        .any(|k| kind.eq_ignore_ascii_case(k))
 }
 
 /// Whether this is NDJSON: more than one value, the first of them whole on its line.

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Reasoning,
     /// Output that is no text of the answer: tool and function calls, audio.
     Other,
+    /// The answer as a whole, as it came: vectors.
+    Whole,
 }
 
 /// A non-empty piece.

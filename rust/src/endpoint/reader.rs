@@ -6,7 +6,7 @@ use super::facts::{self, Facts, Kind};
 use super::scan::scan;
 use super::sse::{Event, Listener};
 use super::template::{Fit, Template};
-use super::{error, text};
+use super::{Api, embedding, error, ollama, text};
 use crate::http::{Fault, excerpt};
 use crate::record::{Detail, Finish};
 
@@ -41,6 +41,7 @@ pub(super) struct Carried {
 /// What was read of one answer; the part of an [`super::Answer`] that the decoder talks to.
 #[derive(Default)]
 pub(super) struct Reader {
+    api: Api,
     keep_text: bool,
     template: Template,
     pub facts: Facts,
@@ -63,9 +64,9 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// A reader that keeps the text or doesn't.
-    pub(super) fn new(keep_text: bool) -> Self {
-        Self { keep_text, ..Self::default() }
+    /// A reader of the answers of an API, that keeps the text or doesn't.
+    pub(super) fn new(api: Api, keep_text: bool) -> Self {
+        Self { api, keep_text, ..Self::default() }
     }
 
     /// Forget the answer, but keep what was learned of the events' shape, and the buffers.
@@ -75,6 +76,7 @@ impl Reader {
             buffer.shrink_to(KEPT_BYTES);
         }
         *self = Self {
+            api: self.api,
             keep_text: self.keep_text,
             template: std::mem::take(&mut self.template),
             facts: std::mem::take(&mut self.facts),
@@ -92,11 +94,17 @@ impl Reader {
     /// Read one JSON object into `facts`, and what it says beyond the counts into the answer. Err: why it can't be read.
     pub(super) fn read(&mut self, json: &[u8]) -> Result<Carried, String> {
         let lossy;
-        let (text, exact) = if scan(json, &mut self.facts) {
+        let parse = match self.api {
+            Api::Chat | Api::Completions => facts::parse,
+            Api::OllamaChat | Api::OllamaGenerate => ollama::parse,
+            Api::Embeddings | Api::OllamaEmbed => embedding::parse,
+        };
+        let usual = matches!(self.api, Api::Chat | Api::Completions);
+        let (text, exact) = if usual && scan(json, &mut self.facts) {
             (json, true)
         } else {
             lossy = String::from_utf8_lossy(json);
-            facts::parse(&lossy, &mut self.facts).map_err(|e| {
+            parse(&lossy, &mut self.facts).map_err(|e| {
                 // A parser's words may quote a string of any length.
                 format!("{} in `{}`", excerpt(e.to_string().as_bytes(), 120), excerpt(json, 120))
             })?;
@@ -124,6 +132,22 @@ impl Reader {
         Ok(carried)
     }
 
+    /// Take one line of a stream of JSON lines. The one that says that the answer is done is the last that is read.
+    pub(super) fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let line = line.trim_ascii();
+        if self.finished || line.is_empty() {
+            return Ok(());
+        }
+        let carried = self.read(line).map_err(|why| Fault::body(Detail::BadJson, why))?;
+        self.count(carried.token, carried.output);
+        if carried.error {
+            self.fail(line);
+        } else if self.facts.finish != Finish::Unknown {
+            self.finished = true;
+        }
+        Ok(())
+    }
+
     /// The counts since the last call.
     #[inline]
     pub(super) fn take_tally(&mut self) -> ReadTally {
@@ -143,6 +167,7 @@ impl Reader {
         match (kind, choice) {
             (Kind::Content, 0) => text::unescape(string, &mut self.text),
             (Kind::Reasoning, 0) => text::unescape(string, &mut self.reasoning),
+            (Kind::Whole, _) => self.text.extend_from_slice(string),
             _ => self.unkept = true,
         }
     }

@@ -40,7 +40,9 @@ impl Settings {
         phase: &PhaseConfig,
     ) -> Result<Self, TargetError> {
         let own = &phase.request;
-        let (api, stream) = (own.api.unwrap_or(run.api), own.stream.unwrap_or(run.stream));
+        let api = own.api.unwrap_or(run.api);
+        // Vectors come all at once.
+        let stream = own.stream.unwrap_or(run.stream) && !api.embeds();
         let target = target.with_api(run.api.path(), api.path());
         let headers = own.headers.as_ref().unwrap_or(&run.headers);
         let template = RequestTemplate::new(&target, headers, run.api_key.as_deref(), stream)?;
@@ -50,7 +52,8 @@ impl Settings {
         Ok(Self {
             api,
             stream,
-            include_usage: own.include_usage.unwrap_or(run.include_usage),
+            // Where lines are streamed, the last one tells.
+            include_usage: own.include_usage.unwrap_or(run.include_usage) && !api.streams_lines(),
             template: template.through(connector),
             timeout_ns: nanoseconds(timeout_s),
             stall_timeout_ns: nanoseconds(stall_timeout_s),
@@ -84,6 +87,8 @@ impl Settings {
     #[inline]
     pub(super) fn opening(&self, ask_usage: bool) -> &'static [u8] {
         match (self.stream, ask_usage) {
+            // These stream unless told not to.
+            (false, _) if self.api.streams_lines() => br#"{"stream":false,"#,
             (true, true) => br#"{"stream":true,"stream_options":{"include_usage":true},"#,
             (true, false) => br#"{"stream":true,"#,
             (false, _) => b"{",
@@ -165,6 +170,19 @@ pub(super) mod tests {
         let head = head(&own);
         assert!(head.starts_with("POST /v1/completions?key=1 ") && head.contains("x-phase: 1\r\n"), "{head}");
         assert!(!head.contains("x-run") && head.contains("Bearer canary-key"), "{head}");
+    }
+
+    #[test]
+    fn each_api_is_asked_for_what_it_can_do() {
+        let opening = |api: &str, stream: bool| {
+            let told = settings(json!({}), json!({"request": {"api": api, "stream": stream}}));
+            String::from_utf8(told.opening(told.wants_usage()).to_vec()).unwrap()
+        };
+        assert_eq!(opening("embeddings", true), "{");
+        assert_eq!(opening("ollama_embed", true), "{");
+        assert_eq!(opening("ollama_chat", true), r#"{"stream":true,"#);
+        assert_eq!(opening("ollama_generate", false), r#"{"stream":false,"#);
+        assert_eq!(opening("completions", false), "{");
     }
 
     #[test]

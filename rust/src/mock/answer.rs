@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::api::Endpoint;
 use super::request::Head;
 use super::stream::Stream;
 use super::voice::{put, put_number};
@@ -20,6 +21,8 @@ pub(super) struct Answer {
     coalesce: bool,
     /// HTTP chunks, or bytes until the connection closes.
     chunked: bool,
+    /// Lines of JSON rather than events.
+    lines: bool,
     piece: Vec<u8>,
 }
 
@@ -115,6 +118,7 @@ impl Answer {
     pub(super) fn stream(stream: Stream, head: Option<(u64, Vec<u8>)>, reply: &Reply, coalesce: bool) -> Self {
         Self {
             head,
+            lines: stream.voice.endpoint.is_ollama(),
             body: Body::Stream(Box::new(stream)),
             end: reply.end(),
             coalesce,
@@ -131,6 +135,7 @@ impl Answer {
             end,
             coalesce: false,
             chunked: false,
+            lines: false,
             piece: Vec::new(),
         }
     }
@@ -167,9 +172,10 @@ impl Answer {
             Body::Stream(stream) => {
                 while stream.next_due().is_some_and(|due| due <= now) && out.len() < FILL {
                     self.piece.clear();
-                    put(&mut self.piece, "data: ");
+                    let (before, after) = if self.lines { ("", "\n") } else { ("data: ", "\n\n") };
+                    put(&mut self.piece, before);
                     let told = stream.tell(&mut self.piece);
-                    put(&mut self.piece, "\n\n");
+                    put(&mut self.piece, after);
                     frame(out, &self.piece, self.chunked);
                     fill.chunks += u32::from(told.tokens > 0);
                     fill.tokens += told.tokens;
@@ -274,12 +280,14 @@ impl Reply {
     }
 
     /// The head of a stream.
-    pub(super) fn stream_head(&self) -> Vec<u8> {
+    pub(super) fn stream_head(&self, endpoint: Endpoint) -> Vec<u8> {
         let mut out = Vec::with_capacity(192);
-        put(
-            &mut out,
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n",
-        );
+        let kind = if endpoint.is_ollama() {
+            "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n"
+        } else {
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+        };
+        put(&mut out, kind);
         self.own_headers(&mut out, !self.keep_alive || self.http10);
         put(&mut out, if self.http10 { "\r\n" } else { "transfer-encoding: chunked\r\n\r\n" });
         out

@@ -15,10 +15,33 @@ pub(super) enum Endpoint {
     Chat = 0,
     Completions = 1,
     Embeddings = 2,
+    OllamaChat = 3,
+    OllamaGenerate = 4,
+    OllamaEmbed = 5,
 }
 
 impl Endpoint {
-    pub(super) const NAMES: [&'static str; 3] = ["chat", "completions", "embeddings"];
+    pub(super) const NAMES: [&'static str; 6] =
+        ["chat", "completions", "embeddings", "ollama_chat", "ollama_generate", "ollama_embed"];
+
+    /// Whether it answers with vectors.
+    pub(super) fn embeds(self) -> bool {
+        matches!(self, Self::Embeddings | Self::OllamaEmbed)
+    }
+
+    /// Whether it is Ollama's own: a stream is lines of JSON, and what isn't told is streamed.
+    pub(super) fn is_ollama(self) -> bool {
+        matches!(self, Self::OllamaChat | Self::OllamaGenerate | Self::OllamaEmbed)
+    }
+
+    /// What a request must have.
+    fn field(self) -> &'static str {
+        match self {
+            Self::Chat | Self::OllamaChat => "messages",
+            Self::Completions | Self::OllamaGenerate => "prompt",
+            Self::Embeddings | Self::OllamaEmbed => "input",
+        }
+    }
 }
 
 /// Where a request goes.
@@ -26,8 +49,13 @@ impl Endpoint {
 pub(super) enum Route {
     Infer(Endpoint),
     Models,
+    /// Ollama's list of models, and of those that are loaded.
+    Tags,
+    Loaded,
     Health,
-    Truth { rows: bool },
+    Truth {
+        rows: bool,
+    },
     ResetTruth,
     WrongMethod,
     Unknown,
@@ -42,6 +70,11 @@ pub(super) fn route(method: Method, target: &str) -> Route {
         "/v1/chat/completions" => (Method::Post, Route::Infer(Endpoint::Chat)),
         "/v1/completions" => (Method::Post, Route::Infer(Endpoint::Completions)),
         "/v1/embeddings" => (Method::Post, Route::Infer(Endpoint::Embeddings)),
+        "/api/chat" => (Method::Post, Route::Infer(Endpoint::OllamaChat)),
+        "/api/generate" => (Method::Post, Route::Infer(Endpoint::OllamaGenerate)),
+        "/api/embed" => (Method::Post, Route::Infer(Endpoint::OllamaEmbed)),
+        "/api/tags" => (Method::Get, Route::Tags),
+        "/api/ps" => (Method::Get, Route::Loaded),
         "/v1/models" => (Method::Get, Route::Models),
         "/health" => (Method::Get, Route::Health),
         "/truth" => (Method::Get, Route::Truth { rows: query.split('&').any(|pair| pair == "rows=1") }),
@@ -56,6 +89,8 @@ pub(super) fn route(method: Method, target: &str) -> Route {
 pub(super) struct Call {
     pub model: Option<String>,
     pub stream: bool,
+    /// Whether `stream` was told at all.
+    pub told_stream: bool,
     pub include_usage: bool,
     pub continuous_usage: bool,
     pub max_tokens: Option<u32>,
@@ -79,7 +114,8 @@ const MAX_CHOICES: u32 = 128;
 impl Call {
     /// Read a body. The error is what a server would say about it.
     pub(super) fn parse(body: &[u8], endpoint: Endpoint) -> Result<Self, String> {
-        let call: Self = serde_json::from_slice(body).map_err(|error| format!("request body: {error}"))?;
+        let mut call: Self = serde_json::from_slice(body).map_err(|error| format!("request body: {error}"))?;
+        call.stream |= endpoint.is_ollama() && !call.told_stream;
         if call.n == 0 || call.n > MAX_CHOICES {
             return Err(format!("n must lie between 1 and {MAX_CHOICES}, not {}", call.n));
         }
@@ -87,8 +123,7 @@ impl Call {
             return Err("max_tokens must be at least 1".to_owned());
         }
         if call.prompt_tokens == 0 {
-            let field = ["messages", "prompt", "input"][endpoint as usize];
-            return Err(format!("field required: {field}"));
+            return Err(format!("field required: {}", endpoint.field()));
         }
         Ok(call)
     }
@@ -115,7 +150,15 @@ impl<'de> Visitor<'de> for CallVisitor {
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             match key.as_ref() {
                 "model" => call.model = map.next_value()?,
-                "stream" => call.stream = map.next_value::<Option<bool>>()?.unwrap_or(false),
+                "stream" => {
+                    let told = map.next_value::<Option<bool>>()?;
+                    (call.stream, call.told_stream) = (told.unwrap_or(false), told.is_some());
+                }
+                // Ollama's; below zero means no bound.
+                "options" => {
+                    let options = map.next_value::<Option<Options>>()?.unwrap_or_default();
+                    call.max_tokens = options.num_predict.and_then(|n| u32::try_from(n).ok()).or(call.max_tokens);
+                }
                 "stream_options" => {
                     let options = map.next_value::<Option<StreamOptions>>()?.unwrap_or_default();
                     call.include_usage = options.include_usage;
@@ -155,6 +198,12 @@ impl<'de> Visitor<'de> for CallVisitor {
 struct StreamOptions {
     include_usage: bool,
     continuous_usage_stats: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Options {
+    num_predict: Option<i64>,
 }
 
 fn tokens(raw: &RawValue) -> u32 {
@@ -218,6 +267,18 @@ mod tests {
         let call =
             chat(r#"{"messages":[],"model":null,"stream":null,"stream_options":null,"max_tokens":null}"#).unwrap();
         assert_eq!((call.model, call.stream, call.max_tokens, call.n), (None, false, None, 1));
+    }
+
+    #[test]
+    fn ollama_streams_unless_told_not_to_and_has_its_own_word_for_a_length() {
+        let generate = |body: &str| Call::parse(body.as_bytes(), Endpoint::OllamaGenerate).unwrap();
+        let call = generate(r#"{"prompt":"a","options":{"num_predict":5,"temperature":0}}"#);
+        assert_eq!((call.stream, call.max_tokens), (true, Some(5)));
+        let call = generate(r#"{"prompt":"a","stream":false,"options":{"num_predict":-1}}"#);
+        assert_eq!((call.stream, call.max_tokens), (false, None));
+        assert!(!chat(r#"{"messages":[1]}"#).unwrap().stream);
+        assert_eq!(route(Method::Get, "/api/ps"), Route::Loaded);
+        assert_eq!(route(Method::Post, "/api/embed"), Route::Infer(Endpoint::OllamaEmbed));
     }
 
     #[test]

@@ -175,8 +175,13 @@ impl Draft {
             config,
         };
         if streamed {
-            draft.header("content-type", "text/event-stream; charset=utf-8");
-            draft.header("cache-control", "no-cache");
+            if draft.voice.endpoint.is_ollama() {
+                draft.header("content-type", "application/x-ndjson");
+                draft.lines.ndjson = true;
+            } else {
+                draft.header("content-type", "text/event-stream; charset=utf-8");
+                draft.header("cache-control", "no-cache");
+            }
             draft.items = items(stream);
         } else {
             draft.end = if reply.keep_alive { End::KeepAlive } else { End::Close };

@@ -13,6 +13,7 @@ mod draw;
 pub mod faults;
 mod gate;
 mod gzip;
+mod ollama;
 mod poller;
 mod request;
 mod requests;

@@ -2,10 +2,12 @@
 
 use super::answer::{Answer, End, Reply};
 use super::api::{self, Endpoint, Route};
+use super::config::Flavour;
 use super::conn::{Conn, Flow, State};
 use super::draw::Draws;
 use super::faults::Chosen;
 use super::gate::{Entry, Ticket};
+use super::ollama;
 use super::request::{Parsed, Request};
 use super::serve::{self, Job, Refusal};
 use super::shared::lock;
@@ -63,6 +65,14 @@ impl Worker {
                 }
                 Err(refusal) => refusal.answer(flavour, &reply, arrival),
             },
+            Route::Tags => {
+                ollama::tags(&mut body, &shared.config, shared.anchor.wall_ns / 1_000_000_000);
+                reply.json(arrival, 200, &[], &body)
+            }
+            Route::Loaded => {
+                ollama::loaded(&mut body, &shared.config);
+                reply.json(arrival, 200, &[], &body)
+            }
             Route::Truth { rows } => reply.json(arrival, 200, &[], shared.truth(rows).as_bytes()),
             Route::ResetTruth => {
                 shared.reset();
@@ -99,7 +109,8 @@ impl Worker {
             Ok(Next::End(end)) => conn.state = State::Answering(Answer::script([], end), Some(Box::new(row))),
             Err(refusal) => {
                 row.status = refusal.status;
-                let answer = refusal.answer(self.shared.config.flavour, &Reply::to(&request.head), arrival);
+                let flavour = if endpoint.is_ollama() { Flavour::Ollama } else { self.shared.config.flavour };
+                let answer = refusal.answer(flavour, &Reply::to(&request.head), arrival);
                 conn.state = State::Answering(answer, Some(Box::new(row)));
             }
         }

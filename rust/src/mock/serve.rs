@@ -6,6 +6,7 @@ use super::config::{Config, Flavour, HeadersWhen, RetryAfter, Usage};
 use super::draft::{Draft, Times};
 use super::draw::{Draws, Purpose};
 use super::faults::Chosen;
+use super::ollama;
 use super::request::Request;
 use super::stream::{Plan, Stream};
 use super::truth::Row;
@@ -106,7 +107,21 @@ pub(super) fn retry_after(kind: RetryAfter, wait: u64, unix: u64) -> Option<Stri
 fn http_date(unix: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (year, month, day) = date(unix);
     let (days, second) = (unix / 86_400, unix % 86_400);
+    format!(
+        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        DAYS[(days % 7) as usize],
+        MONTHS[month as usize - 1],
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// Year, month and day of a Unix time in seconds (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+pub(super) fn date(unix: u64) -> (u64, u64, u64) {
+    let days = unix / 86_400;
     // Days since 1 March of the year 0, in cycles of 400, 100, 4 and 1 years that end with the leap day.
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
@@ -114,16 +129,8 @@ fn http_date(unix: u64) -> String {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = (march_month + 2) % 12;
-    let year = era * 400 + year_of_era + u64::from(month < 2);
-    format!(
-        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
-        DAYS[(days % 7) as usize],
-        MONTHS[month as usize],
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+    let month = (march_month + 2) % 12 + 1;
+    (era * 400 + year_of_era + u64::from(month < 3), month, day)
 }
 
 impl Job {
@@ -159,7 +166,7 @@ impl Job {
                 return Err(Refusal::new(404, format!("The model `{model}` does not exist")).coded("model_not_found"));
             }
         };
-        call.stream &= endpoint != Endpoint::Embeddings;
+        call.stream &= !endpoint.embeds();
         if let Some(status) = config.refuse_usage.filter(|_| call.include_usage) {
             return Err(Refusal::new(status, "Unrecognized request argument supplied: stream_options"));
         }
@@ -176,7 +183,11 @@ impl Job {
             && config.headers_when() == HeadersWhen::Arrival
             && !(self.stalls(config) && config.stall_time.is_none());
         self.head_sent = early;
-        early.then(|| self.reply.stream_head())
+        early.then(|| self.stream_head())
+    }
+
+    fn stream_head(&self) -> Vec<u8> {
+        self.reply.stream_head(self.endpoint)
     }
 
     /// Whether this request is one of those that stall, by itself or for its prompt.
@@ -200,10 +211,10 @@ impl Job {
         let voice = Voice::new(Arc::clone(config), self.endpoint, &self.model, self.draws, unix);
         let voice = if self.call.stream { voice.for_events() } else { voice };
         let stream = Stream::new(config, plan, voice, self.draws, now, first);
-        row.due = match (self.endpoint, self.call.stream) {
-            (Endpoint::Embeddings, _) => first,
-            (_, true) => stream.first_due(),
-            (_, false) => stream.clone().last_due(),
+        row.due = match self.call.stream {
+            _ if self.endpoint.embeds() => first,
+            true => stream.first_due(),
+            false => stream.clone().last_due(),
         };
         let head_due = match config.headers_when() {
             HeadersWhen::Arrival | HeadersWhen::Slot => now,
@@ -217,14 +228,14 @@ impl Job {
                 Times { start: now, head: head_due, unix },
                 self.call.stream,
             );
-            if self.endpoint == Endpoint::Embeddings {
+            if self.endpoint.embeds() {
                 draft.set_body(row.due, self.vectors(), 0);
             }
             self.faults.change_draft(&mut draft);
             row.status = draft.status;
             draft.into_answer()
         } else if self.call.stream {
-            let head = (!self.head_sent).then(|| (head_due, self.reply.stream_head()));
+            let head = (!self.head_sent).then(|| (head_due, self.stream_head()));
             Answer::stream(stream, head, &self.reply, config.coalesce)
         } else {
             self.whole(config, &stream, row.due)
@@ -233,12 +244,13 @@ impl Job {
 
     fn vectors(&self) -> Vec<u8> {
         let mut body = Vec::new();
-        voice::embeddings(&mut body, &self.model, &self.call, self.draws);
+        let tell = if self.endpoint.is_ollama() { ollama::embeddings } else { voice::embeddings };
+        tell(&mut body, &self.model, &self.call, self.draws);
         body
     }
 
     fn whole(&self, config: &Config, stream: &Stream, due: u64) -> Answer {
-        if self.endpoint == Endpoint::Embeddings {
+        if self.endpoint.embeds() {
             return self.reply.json(due, 200, &[], &self.vectors());
         }
         let total = stream.plan.total();

@@ -38,6 +38,9 @@ pub(super) enum Role {
 
 impl Plan {
     pub(super) fn new(config: &Config, endpoint: Endpoint, call: &Call, draws: Draws) -> Self {
+        if endpoint.is_ollama() {
+            return Self::of_ollama(config, call, draws);
+        }
         let chat = endpoint == Endpoint::Chat;
         let tool = config.tool_calls && chat;
         let (tokens, cut) = length(config, call, draws);
@@ -67,6 +70,24 @@ impl Plan {
             role,
             finish_on_token: flavour == Flavour::Vllm,
             done: flavour != Flavour::Transformers,
+        }
+    }
+
+    /// Lines with text, and a last one with the reason and the counts.
+    fn of_ollama(config: &Config, call: &Call, draws: Draws) -> Self {
+        let (tokens, cut) = length(config, call, draws);
+        Self {
+            tokens,
+            reasoning: 0,
+            n: 1,
+            prompt: call.prompt_tokens,
+            tool: false,
+            reason: if cut { "length" } else { "stop" },
+            usage: Usage::Finish,
+            continuous: false,
+            role: Role::Never,
+            finish_on_token: false,
+            done: false,
         }
     }
 

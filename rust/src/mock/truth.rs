@@ -71,7 +71,7 @@ pub(super) struct Shard {
     pub left_waiting: u64,
     pub chunks: u64,
     pub bytes: u64,
-    pub by_endpoint: [u64; 3],
+    pub by_endpoint: [u64; Endpoint::NAMES.len()],
     /// Counts of the statuses 100 to 599.
     by_status: Vec<u64>,
     pub first_token_late: Lateness,
@@ -90,7 +90,7 @@ impl Shard {
             left_waiting: 0,
             chunks: 0,
             bytes: 0,
-            by_endpoint: [0; 3],
+            by_endpoint: [0; Endpoint::NAMES.len()],
             by_status: vec![0; 600],
             first_token_late: Lateness::default(),
             chunk_late: Lateness::default(),
@@ -222,7 +222,11 @@ pub(super) fn report(shards: &[std::sync::MutexGuard<'_, Shard>], rows: bool, qu
     }
     let mut kept: Vec<&Row> = shards.iter().flat_map(|shard| &shard.rows).collect();
     kept.sort_by_key(|row| (row.arrival, row.index));
-    let endpoint = |n: usize| shards.iter().map(|shard| shard.by_endpoint[n]).sum::<u64>();
+    let endpoints: serde_json::Map<String, serde_json::Value> = Endpoint::NAMES
+        .iter()
+        .enumerate()
+        .map(|(n, name)| ((*name).to_owned(), shards.iter().map(|shard| shard.by_endpoint[n]).sum::<u64>().into()))
+        .collect();
     let mut json = serde_json::json!({
         "requests": sum(|s| s.begun),
         "finished": sum(|s| s.finished),
@@ -234,7 +238,7 @@ pub(super) fn report(shards: &[std::sync::MutexGuard<'_, Shard>], rows: bool, qu
         "connections": sum(|s| s.connections),
         "chunks": sum(|s| s.chunks),
         "bytes": sum(|s| s.bytes),
-        "endpoints": { "chat": endpoint(0), "completions": endpoint(1), "embeddings": endpoint(2) },
+        "endpoints": endpoints,
         "statuses": by_status,
         "arrivals": arrivals(&kept),
         "lateness_us": { "first_token": first_token.json(), "chunk": chunk.json() },

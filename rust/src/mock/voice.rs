@@ -3,6 +3,7 @@
 use super::api::Endpoint;
 use super::config::{Config, Flavour};
 use super::draw::{Draws, Purpose};
+use super::ollama;
 use crate::sync::Arc;
 
 /// Words of an answer, escaped for JSON; with the characters that real answers have.
@@ -88,11 +89,11 @@ pub(super) enum Event {
 #[derive(Clone, Debug)]
 pub(super) struct Voice {
     config: Arc<Config>,
-    endpoint: Endpoint,
+    pub endpoint: Endpoint,
     id: [u64; 2],
-    created: u64,
+    pub created: u64,
     /// The model's name as JSON.
-    model: String,
+    pub model: String,
     /// How an event with plain text begins: the envelope that every event has, `{"id":…,"object":…,"created":…,
     /// "model":…`, and the start of its choice up to the text.
     plain: Vec<u8>,
@@ -114,6 +115,9 @@ impl Voice {
 
     /// Get ready to tell events.
     pub(super) fn for_events(mut self) -> Self {
+        if self.endpoint.is_ollama() {
+            return self;
+        }
         let mut plain = Vec::with_capacity(224);
         self.open(
             &mut plain,
@@ -141,6 +145,9 @@ impl Voice {
 
     /// Append an event's payload: what stands after `data: `.
     pub(super) fn event(&self, out: &mut Vec<u8>, event: Event, usage: Option<Tokens>) {
+        if self.endpoint.is_ollama() {
+            return ollama::line(out, self, event, usage);
+        }
         if event == Event::Done {
             return put(out, "[DONE]");
         }
@@ -256,6 +263,9 @@ impl Voice {
 
     /// Append a whole answer that is not streamed.
     pub(super) fn whole(&self, out: &mut Vec<u8>, n: u32, tokens: Tokens, reason: &'static str, usage: bool) {
+        if self.endpoint.is_ollama() {
+            return ollama::whole(out, self, tokens, reason);
+        }
         let chat = self.endpoint == Endpoint::Chat;
         self.open(out, if chat { "chat.completion" } else { "text_completion" });
         put(out, ",\"choices\":[");
@@ -316,19 +326,15 @@ pub(super) fn embeddings(out: &mut Vec<u8>, model: &str, call: &super::api::Call
         );
         put_number(out, u64::from(input));
         put(out, ",\"embedding\":");
-        let vector: Vec<f32> = (0..call.dimensions)
-            .map(|d| (draws.unit(Purpose::Length as u64, u64::from(input) << 32 | u64::from(d)) * 2.0 - 1.0) as f32)
-            .collect();
+        let vector = vector(call, draws, input);
         if call.base64 {
             let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
             put(out, "\"");
             put_base64(out, &bytes);
             put(out, "\"}");
         } else {
-            let written: Vec<String> = vector.iter().map(|x| format!("{x:.6}")).collect();
-            put(out, "[");
-            put(out, &written.join(","));
-            put(out, "]}");
+            put_vector(out, &vector);
+            put(out, "}");
         }
     }
     put(out, "],\"model\":");
@@ -338,6 +344,19 @@ pub(super) fn embeddings(out: &mut Vec<u8>, model: &str, call: &super::api::Call
     put(out, ",\"total_tokens\":");
     put_number(out, u64::from(call.prompt_tokens));
     put(out, "}}");
+}
+
+/// The vector of one input.
+pub(super) fn vector(call: &super::api::Call, draws: Draws, input: u32) -> Vec<f32> {
+    let number = |d: u32| draws.unit(Purpose::Length as u64, u64::from(input) << 32 | u64::from(d)) * 2.0 - 1.0;
+    (0..call.dimensions).map(|d| number(d) as f32).collect()
+}
+
+pub(super) fn put_vector(out: &mut Vec<u8>, vector: &[f32]) {
+    let written: Vec<String> = vector.iter().map(|x| format!("{x:.6}")).collect();
+    put(out, "[");
+    put(out, &written.join(","));
+    put(out, "]");
 }
 
 /// Append the list of models.
@@ -403,7 +422,7 @@ fn put_hex(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&digits);
 }
 
-fn put_words(out: &mut Vec<u8>, from: u32, count: u32) {
+pub(super) fn put_words(out: &mut Vec<u8>, from: u32, count: u32) {
     (from..from + count).for_each(|n| put(out, WORDS[n as usize % WORDS.len()]));
 }
 

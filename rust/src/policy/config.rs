@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::{
     BreakerConfig, HedgeConfig, LimitConfig, PROFILES, PacerConfig, PushBackConfig, RatesConfig, RetryConfig,
-    STRATEGIES, node,
+    RouteConfig, STRATEGIES, node,
 };
 
 /// Why a policy can't be made.
@@ -39,9 +39,6 @@ pub enum ConfigError {
     /// A status that isn't an error.
     #[error("{0} holds statuses from 400 to 599, not {1}")]
     Status(&'static str, u16),
-    /// Something that this version can't do.
-    #[error("{0}: {1:?} isn't built yet: name another one")]
-    NotBuilt(&'static str, &'static str),
 }
 
 /// A policy.
@@ -82,9 +79,12 @@ pub struct Config {
     /// Answers are streamed: the first token decides between copies.
     #[serde(default)]
     pub streaming: bool,
-    /// Nodes that calls can go to.
+    /// Nodes that calls can go to, all alike; with `route`, its own count.
     #[serde(default = "one")]
     pub nodes: u16,
+    /// How they are spread over nodes of unequal speed; none for the least busy one.
+    #[serde(default)]
+    pub route: Option<RouteConfig>,
     /// Where an earlier run at the same service ended.
     #[serde(default)]
     pub remembered: Option<Remembered>,
@@ -133,6 +133,7 @@ impl Config {
             rates: RatesConfig::default(),
             streaming: false,
             nodes: 1,
+            route: None,
             remembered: None,
         }
     }
@@ -162,6 +163,7 @@ impl Config {
         self.call_timeout_s.map_or(Ok(()), |s| longest("call_timeout_s", s, CALL_MOST_S))?;
         self.stall_timeout_s.map_or(Ok(()), |s| longest("stall_timeout_s", s, CALL_MOST_S))?;
         whole("nodes", u32::from(self.nodes), 1, u32::from(node::MOST))?;
+        self.route.as_ref().map_or(Ok(()), RouteConfig::check)?;
         let rate = self.remembered.and_then(|remembered| remembered.rate);
         rate.map_or(Ok(()), |rate| positive("remembered.rate", rate, false))
     }

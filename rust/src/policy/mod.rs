@@ -10,6 +10,7 @@ mod breaker;
 mod buckets;
 mod config;
 mod event;
+mod flights;
 mod hedge;
 mod items;
 mod limit;
@@ -22,8 +23,10 @@ mod pacer;
 mod push_back;
 mod recording;
 mod retry;
+mod route;
 mod rows;
 mod slots;
+mod survival;
 mod totals;
 mod trace;
 
@@ -42,6 +45,7 @@ pub use pacer::PacerConfig;
 pub use push_back::PushBackConfig;
 pub use recording::{Recording, Step, replay};
 pub use retry::{Jitter, RetryConfig};
+pub use route::{NodeConfig, NodeView, RouteConfig, Spread};
 pub use totals::Totals;
 pub use trace::{Point, Trace};
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     AfterConfig, AimdConfig, BreakerConfig, Config, ConfigError, FixedConfig, GradientConfig, HedgeConfig, Jitter,
-    LimitConfig, PushBackConfig, RetryConfig,
+    LimitConfig, PacerConfig, PushBackConfig, RetryConfig, StragglerConfig,
 };
 
 /// The names of the strategies, simplest first.
@@ -65,7 +65,11 @@ fn plain(strategy: &str, ceiling: u32) -> Result<Config, ConfigError> {
             hedge: HedgeConfig::After(AfterConfig { after_s: HEDGE_AFTER_S, copies: 1 }),
             ..Config::of(strategy, LimitConfig::Aimd(aimd))
         },
-        "auto" => Config::of(strategy, LimitConfig::Gradient(GradientConfig { ceiling })),
+        "auto" => Config {
+            pacer: Some(PacerConfig::default()),
+            hedge: HedgeConfig::Straggler(StragglerConfig::default()),
+            ..Config::of(strategy, LimitConfig::Gradient(GradientConfig::with(ceiling)))
+        },
         other => return Err(ConfigError::Strategy(other.to_owned())),
     })
 }
@@ -156,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_policy_spelled_out_reads_back_as_itself() {
-        for strategy in &STRATEGIES[..4] {
+        for strategy in STRATEGIES {
             for profile in [None, Some("fmsr")] {
                 let config = Config::named(strategy, 63, profile, None).unwrap();
                 assert_eq!(Config::from_json(&config.to_json().unwrap()), Ok(config));

@@ -1,7 +1,8 @@
 //! Where a call goes: the one place that chooses a node.
 
-use super::BreakerConfig;
 use super::breaker::{Breaker, Gate};
+use super::route::{NodeView, Route, RouteConfig, Spent};
+use super::{BreakerConfig, ItemId};
 
 /// The most nodes there can be: a call remembers those it was sent to in a word of bits.
 pub(super) const MOST: u16 = 64;
@@ -10,6 +11,8 @@ pub(super) const MOST: u16 = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Nodes {
     nodes: Vec<Node>,
+    /// Where their speeds matter.
+    route: Option<Route>,
 }
 
 #[derive(Clone, Debug)]
@@ -30,19 +33,47 @@ pub(super) enum Choice {
 }
 
 impl Nodes {
-    pub(super) fn new(count: u16, breaker: Option<&BreakerConfig>) -> Self {
+    pub(super) fn new(count: u16, breaker: Option<&BreakerConfig>, route: Option<&RouteConfig>) -> Self {
         let node = Node { in_flight: 0, breaker: breaker.map(Breaker::new) };
-        Self { nodes: vec![node; usize::from(count)] }
+        let count = route.map_or(usize::from(count), |route| route.nodes.len());
+        Self { nodes: vec![node; count], route: route.map(Route::new) }
+    }
+
+    /// What is known of a node's speed, where speeds matter.
+    pub(super) fn view(&self, node: u16) -> Option<NodeView> {
+        self.route.as_ref().and_then(|route| route.view(node))
+    }
+
+    /// At the end of a batch: an item that is worth a copy, and the node that has time for it. Or when to ask again.
+    ///
+    /// # Arguments
+    /// - `now`: nanoseconds.
+    /// - `started`: items and copies that were started.
+    /// - `may`: whether an item may have one more copy.
+    pub(super) fn worth_a_copy(
+        &mut self,
+        now: u64,
+        started: (u64, u64),
+        may: impl Fn(ItemId) -> bool,
+    ) -> Result<(ItemId, u16), Option<u64>> {
+        self.look(now);
+        let Some(route) = &mut self.route else { return Err(None) };
+        if !route.affords(started.0, started.1) {
+            return Err(None);
+        }
+        route.choose_copy(now, may).ok_or_else(|| route.again_at(now))
     }
 
     /// Choose where the next call goes: the least busy of those that take calls, one outside `taken` if there is any.
     ///
     /// # Arguments
     /// - `now`: nanoseconds.
-    /// - `taken`: nodes, as bits, that have a copy of the call already.
+    /// - `waiting`: items in line, this one among them.
+    /// - `taken`: nodes, as bits, that have a copy of the call already, or have failed on it.
     /// - `copy`: it is a copy of a live one, and never a probe.
     #[inline]
-    pub(super) fn choose(&self, now: u64, taken: u64, copy: bool) -> Choice {
+    pub(super) fn choose(&mut self, now: u64, waiting: u32, taken: u64, copy: bool) -> Choice {
+        self.look(now);
         let mut best: Option<(bool, bool, u32, u16)> = None;
         let mut wait: Option<u64> = None;
         let mut dead = 0;
@@ -66,6 +97,12 @@ impl Nodes {
             let rank = (taken & bit(i) != 0, !probe, node.in_flight, i);
             best = Some(best.map_or(rank, |best| best.min(rank)));
         }
+        if let (Some(route), Some((_, true, ..))) = (&mut self.route, best) {
+            return match route.choose(now, waiting, taken) {
+                Some(node) => Choice::Node { node, probe: false },
+                None => Choice::Wait(wait.into_iter().chain(route.again_at(now)).min()),
+            };
+        }
         match best {
             Some((_, not_probe, _, node)) => Choice::Node { node, probe: !not_probe },
             None if dead == self.nodes.len() && !copy => Choice::GiveUp,
@@ -73,8 +110,20 @@ impl Nodes {
         }
     }
 
+    /// Tell the route which nodes take calls.
+    fn look(&mut self, now: u64) {
+        let Some(route) = &mut self.route else { return };
+        for (i, node) in self.nodes.iter().enumerate() {
+            let gate = node.breaker.as_ref().map_or(Gate::Open, |breaker| breaker.gate(now));
+            route.set_up(i as u16, gate == Gate::Open);
+        }
+    }
+
     /// A call was started on a node.
-    pub(super) fn started(&mut self, node: u16, probe: bool) {
+    pub(super) fn started(&mut self, now: u64, node: u16, item: ItemId, probe: bool) {
+        if let Some(route) = &mut self.route {
+            route.started(now, node, item);
+        }
         let node = &mut self.nodes[usize::from(node)];
         node.in_flight += 1;
         if let (true, Some(breaker)) = (probe, &mut node.breaker) {
@@ -83,7 +132,15 @@ impl Nodes {
     }
 
     /// A call on a node is over. `says` whether the node is well, if that can be said.
-    pub(super) fn over(&mut self, now: u64, node: u16, probe: bool, says: Says) {
+    pub(super) fn over(&mut self, now: u64, node: u16, item: ItemId, probe: bool, says: Says) {
+        if let Some(route) = &mut self.route {
+            let spent = match says {
+                Says::Well => Spent::Served,
+                Says::Busy | Says::Ill { .. } => Spent::Failed,
+                Says::Nothing => Spent::Dropped,
+            };
+            route.ended(now, node, item, spent);
+        }
         let node = &mut self.nodes[usize::from(node)];
         node.in_flight -= 1;
         let Some(breaker) = &mut node.breaker else { return };
@@ -128,50 +185,50 @@ mod tests {
 
     #[test]
     fn calls_go_to_the_least_busy_and_copies_elsewhere() {
-        let mut nodes = Nodes::new(3, None);
-        let chosen = |nodes: &Nodes, taken, copy| match nodes.choose(0, taken, copy) {
+        let mut nodes = Nodes::new(3, None, None);
+        let chosen = |nodes: &mut Nodes, taken, copy| match nodes.choose(0, 1, taken, copy) {
             Choice::Node { node, .. } => node,
             other => panic!("{other:?}"),
         };
         for expected in [0, 1, 2, 0] {
-            assert_eq!(chosen(&nodes, 0, false), expected);
-            nodes.started(expected, false);
+            assert_eq!(chosen(&mut nodes, 0, false), expected);
+            nodes.started(0, expected, 0, false);
         }
-        assert_eq!(chosen(&nodes, bit(1), true), 2);
-        assert_eq!(chosen(&nodes, bit(1) | bit(2), true), 0);
-        assert_eq!(chosen(&nodes, 7, true), 1);
+        assert_eq!(chosen(&mut nodes, bit(1), true), 2);
+        assert_eq!(chosen(&mut nodes, bit(1) | bit(2), true), 0);
+        assert_eq!(chosen(&mut nodes, 7, true), 1);
     }
 
     #[test]
     fn a_shut_node_is_left_out_and_probed_when_its_time_has_come() {
         let config = BreakerConfig { failures: Some(1), probes: 1, ..BreakerConfig::default() };
-        let mut nodes = Nodes::new(2, Some(&config));
+        let mut nodes = Nodes::new(2, Some(&config), None);
         let ill = Says::Ill { counted: false };
-        nodes.started(0, false);
-        nodes.over(0, 0, false, ill);
-        assert_eq!(nodes.choose(1, 0, false), Choice::Node { node: 1, probe: false });
-        nodes.started(1, false);
-        nodes.over(5, 1, false, ill);
+        nodes.started(0, 0, 0, false);
+        nodes.over(0, 0, 0, false, ill);
+        assert_eq!(nodes.choose(1, 1, 0, false), Choice::Node { node: 1, probe: false });
+        nodes.started(0, 1, 0, false);
+        nodes.over(5, 1, 0, false, ill);
         let due = 30_000_000_000;
-        assert_eq!(nodes.choose(6, 0, false), Choice::Wait(Some(due)));
-        assert_eq!(nodes.choose(due, 0, false), Choice::Node { node: 0, probe: true });
-        assert_eq!(nodes.choose(due, 0, true), Choice::Wait(Some(due + 5)), "a copy is no probe");
-        nodes.started(0, true);
-        nodes.over(due, 0, true, ill);
-        nodes.started(1, true);
-        nodes.over(due + 5, 1, true, ill);
-        assert_eq!(nodes.choose(due + 6, 0, false), Choice::GiveUp);
+        assert_eq!(nodes.choose(6, 1, 0, false), Choice::Wait(Some(due)));
+        assert_eq!(nodes.choose(due, 1, 0, false), Choice::Node { node: 0, probe: true });
+        assert_eq!(nodes.choose(due, 1, 0, true), Choice::Wait(Some(due + 5)), "a copy is no probe");
+        nodes.started(0, 0, 0, true);
+        nodes.over(due, 0, 0, true, ill);
+        nodes.started(0, 1, 0, true);
+        nodes.over(due + 5, 1, 0, true, ill);
+        assert_eq!(nodes.choose(due + 6, 1, 0, false), Choice::GiveUp);
     }
 
     #[test]
     fn a_probe_that_is_pushed_back_shows_that_the_node_lives() {
         let config = BreakerConfig { failures: Some(1), ..BreakerConfig::default() };
-        let mut nodes = Nodes::new(1, Some(&config));
-        nodes.started(0, false);
-        nodes.over(0, 0, false, Says::Ill { counted: false });
-        nodes.started(0, true);
-        assert_eq!(nodes.choose(u64::MAX, 0, false), Choice::Wait(None));
-        nodes.over(1, 0, true, Says::Busy);
-        assert_eq!(nodes.choose(1, 0, false), Choice::Node { node: 0, probe: false });
+        let mut nodes = Nodes::new(1, Some(&config), None);
+        nodes.started(0, 0, 0, false);
+        nodes.over(0, 0, 0, false, Says::Ill { counted: false });
+        nodes.started(0, 0, 0, true);
+        assert_eq!(nodes.choose(u64::MAX, 1, 0, false), Choice::Wait(None));
+        nodes.over(1, 0, 0, true, Says::Busy);
+        assert_eq!(nodes.choose(1, 1, 0, false), Choice::Node { node: 0, probe: false });
     }
 }

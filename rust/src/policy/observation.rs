@@ -17,10 +17,14 @@ pub(super) struct Observation {
     pub(super) first_byte: Option<u64>,
     /// What it says.
     pub(super) signal: Signal,
+    /// HTTP status, 0 where there is none.
+    pub(super) status: u16,
     /// How long the service asked to wait.
     pub(super) retry_after_ns: Option<u64>,
     /// Attempts in flight, this one included.
     pub(super) in_flight: u32,
+    /// How many may be.
+    pub(super) permits: u32,
     /// Items in line.
     pub(super) waiting: u32,
     /// Whose latencies are judged together.

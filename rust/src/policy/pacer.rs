@@ -1,46 +1,338 @@
-//! The pace of starts, learned from what the service admits. Not built yet: a configuration that names one is refused.
+//! The pace of starts, learned from what the service admits.
+//!
+//! Two 429s tell the rate: the service's bucket was empty at both, so what it admitted between them is what came into it.
+//! No size of a burst and no clock of the service enters. From then on starts are spread at that rate, which creeps up until
+//! the next 429 measures it anew. Source: the token bucket of RFC 2697, read backwards.
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
-use super::observation::Observation;
+use super::config::{positive, share};
+use super::observation::{Observation, Signal};
+use super::{ConfigError, SECOND, ns};
 
 /// Parameters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct PacerConfig {}
+#[serde(deny_unknown_fields, default)]
+pub struct PacerConfig {
+    /// What is taken of the rate that was measured.
+    pub take: f64,
+    /// How fast the rate creeps up while it is what holds starts back: this share a second.
+    pub creep: f64,
+    /// Seconds without starts after a 429 that doesn't say for how long.
+    pub pause_s: f64,
+    /// Seconds that the service's own wish is honoured for at most.
+    pub pause_most_s: f64,
+}
 
-impl PacerConfig {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        Err(ConfigError::NotBuilt("pacer", "a pacer"))
+impl Default for PacerConfig {
+    fn default() -> Self {
+        Self { take: 0.95, creep: 0.01, pause_s: 0.5, pause_most_s: 120.0 }
     }
 }
 
+/// Until it is measured, the rate grows by this share a second: the second 429 is wanted soon.
+const SEEK: f64 = 0.5;
+/// The first guess is one start per round trip of a refusal, so that few are under way when the next one comes.
+const ROUND_TRIP_LEAST: f64 = 1e-3;
+/// Two refusals closer than this tell nothing of a rate.
+const APART_LEAST: f64 = 0.2;
+/// Where two measurements agree within this share, the rate creeps half as fast from then on, down to a tenth.
+const AGREE: f64 = 0.15;
+const CREEP_LEAST: f64 = 0.1;
+/// A rate never falls below a start an hour.
+const RATE_LEAST: f64 = 1.0 / 3_600.0;
+/// The line is long if it takes more than so many silences of a straggler to start it all.
+const LONG: f64 = 2.0;
+
 #[derive(Clone, Debug)]
-pub(super) struct Pacer {}
+pub(super) struct Pacer {
+    config: PacerConfig,
+    remembered: Option<f64>,
+    /// Starts per second; none before the first refusal.
+    rate: Option<f64>,
+    /// That of the last measurement.
+    measured: Option<f64>,
+    /// Of `creep`, what is left of it.
+    caution: f64,
+    /// No starts before this, whatever the rate: the service said so.
+    pause_until: u64,
+    /// The next start's time at the rate.
+    next: u64,
+    /// When the bucket was seen empty last, and starts since then.
+    empty_at: u64,
+    admitted: u32,
+    /// Pauses in a row that the service didn't ask for.
+    pauses: u32,
+    /// By when the rate has crept.
+    crept_at: u64,
+    /// It is what holds starts back.
+    binds: bool,
+    /// It was, at the last start.
+    bound: bool,
+}
+
+impl PacerConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        share("pacer.take", self.take, false)?;
+        positive("pacer.creep", self.creep, true)?;
+        positive("pacer.pause_s", self.pause_s, false)?;
+        positive("pacer.pause_most_s", self.pause_most_s, true)?;
+        match self.pause_most_s <= 86_400.0 {
+            true => Ok(()),
+            false => Err(ConfigError::Longest("pacer.pause_most_s", self.pause_most_s, 86_400)),
+        }
+    }
+}
 
 impl Pacer {
-    /// A pacer as configured (and checked), which may begin at the rate (starts per second) at which an earlier run ended.
-    pub(super) fn new(_config: &PacerConfig, _remembered: Option<f64>) -> Self {
-        Self {}
+    /// A pacer as configured (and checked), which believes an earlier run's rate once the service first refuses a start.
+    pub(super) fn new(config: &PacerConfig, remembered: Option<f64>) -> Self {
+        Self {
+            config: config.clone(),
+            remembered,
+            rate: None,
+            measured: None,
+            caution: 1.0,
+            pause_until: 0,
+            next: 0,
+            empty_at: 0,
+            admitted: 0,
+            pauses: 0,
+            crept_at: 0,
+            binds: false,
+            bound: false,
+        }
     }
 
-    /// When the next attempt may start: now or earlier where nothing holds it back.
+    /// When the next attempt may start: now or earlier where nothing holds it back. To be asked when everything else lets it.
     #[inline]
-    pub(super) fn ready_at(&self, now: u64) -> u64 {
-        now
+    pub(super) fn ready_at(&mut self, now: u64) -> u64 {
+        let ready = self.pause_until.max(self.next);
+        if self.rate.is_none() || ready <= now {
+            return now;
+        }
+        if !self.binds {
+            self.binds = true;
+            self.crept_at = self.pause_until.max(now);
+        }
+        ready
     }
 
     /// Starts per second that it lets pass; none while it knows no bound.
     pub(super) fn rate(&self) -> Option<f64> {
-        None
+        self.rate
+    }
+
+    /// Whether starts are so few that the line should go before copies: the rate binds, and the line lasts longer than a
+    /// straggler's copy could need.
+    pub(super) fn is_scarce(&self, waiting: u64, silence: u64) -> bool {
+        let lasts = |rate: f64| waiting as f64 / rate * SECOND > LONG * silence as f64;
+        self.bound && self.rate.is_some_and(lasts)
     }
 
     /// An attempt was started.
     #[inline]
-    pub(super) fn started(&mut self, _now: u64) {}
+    pub(super) fn started(&mut self, now: u64) {
+        self.admitted += 1;
+        self.bound = std::mem::take(&mut self.binds);
+        let Some(rate) = &mut self.rate else { return };
+        if self.bound {
+            let creep = if self.measured.is_some() { self.config.creep * self.caution } else { SEEK };
+            *rate *= (creep * now.saturating_sub(self.crept_at) as f64 / SECOND).exp();
+        }
+        let gap = (SECOND / *rate) as u64;
+        // Half a gap that went unused may be made up for: starts come when permits do.
+        self.next = self.next.max(now.saturating_sub(gap / 2)).saturating_add(gap);
+    }
 
     /// Learn from an attempt that is over.
     #[inline]
-    pub(super) fn observe(&mut self, _seen: &Observation) {}
+    pub(super) fn observe(&mut self, seen: &Observation) {
+        match seen.signal {
+            Signal::PushBack if matches!(seen.status, 0 | 429) => self.refused(seen),
+            Signal::Success => self.pauses = 0,
+            _ => {}
+        }
+    }
+
+    fn refused(&mut self, seen: &Observation) {
+        // Of a burst the first refusal tells all: the others were under way when it came.
+        let is_first = seen.started >= self.empty_at;
+        if is_first {
+            let apart = (seen.started - self.empty_at) as f64 / SECOND;
+            match self.rate {
+                None => self.guess(seen),
+                Some(_) if apart >= APART_LEAST => self.measure(f64::from(self.admitted.saturating_sub(1)) / apart),
+                Some(_) => {}
+            }
+            self.empty_at = seen.now;
+            self.admitted = 0;
+        }
+        if seen.retry_after_ns.is_some() || is_first {
+            self.pause(seen);
+        }
+    }
+
+    fn guess(&mut self, seen: &Observation) {
+        let round_trip = seen.now.saturating_sub(seen.started) as f64 / SECOND;
+        self.measured = self.remembered;
+        self.rate = Some(self.remembered.unwrap_or(1.0 / round_trip.max(ROUND_TRIP_LEAST)));
+    }
+
+    fn measure(&mut self, rate: f64) {
+        let rate = rate.max(RATE_LEAST);
+        let agrees = self.measured.is_some_and(|before| (rate / before - 1.0).abs() < AGREE);
+        self.caution = if agrees { (self.caution / 2.0).max(CREEP_LEAST) } else { 1.0 };
+        self.measured = Some(rate);
+        self.rate = Some(rate * self.config.take);
+    }
+
+    fn pause(&mut self, seen: &Observation) {
+        let most = ns(self.config.pause_most_s);
+        let pause = seen.retry_after_ns.unwrap_or_else(|| {
+            let long = self.config.pause_s * f64::from(self.pauses).exp2();
+            self.pauses = (self.pauses + 1).min(16);
+            ns(long.min(self.config.pause_most_s))
+        });
+        self.pause_until = self.pause_until.max(seen.now.saturating_add(pause.min(most)));
+        self.next = self.next.max(self.pause_until);
+        // What it waits for now isn't the rate.
+        self.crept_at = self.crept_at.max(self.pause_until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const S: u64 = 1_000 * MS;
+
+    fn pacer() -> Pacer {
+        Pacer::new(&PacerConfig::default(), None)
+    }
+
+    fn refused(now: u64, started: u64, retry_after_ns: Option<u64>) -> Observation {
+        Observation {
+            now,
+            attempt: 0,
+            next_attempt: 0,
+            started,
+            first_byte: None,
+            signal: Signal::PushBack,
+            status: 429,
+            retry_after_ns,
+            in_flight: 1,
+            permits: 1,
+            waiting: 100,
+            key: 0,
+        }
+    }
+
+    /// A service that admits `per_s`, `burst` at once, and answers a refusal after 100 ms with `retry_after` s. Starts whatever
+    /// the pacer lets start in `seconds`; how many were admitted and refused in the second half.
+    fn served(pacer: &mut Pacer, per_s: f64, burst: f64, retry_after: u64, seconds: u64) -> (f64, f64) {
+        let (mut now, mut tokens, mut at) = (0, burst, 0);
+        let mut refusals = std::collections::VecDeque::new();
+        let (mut admitted, mut rejected) = (0.0, 0.0);
+        while now < seconds * S {
+            let ready = pacer.ready_at(now).max(now + MS);
+            let reply = refusals.front().map_or(u64::MAX, |&(_, reply)| reply);
+            now = ready.min(reply);
+            if reply == now {
+                let (started, _) = refusals.pop_front().unwrap();
+                pacer.observe(&refused(now, started, Some(retry_after * S)));
+                continue;
+            }
+            if pacer.ready_at(now) > now {
+                continue;
+            }
+            pacer.started(now);
+            tokens = (tokens + (now - at) as f64 / S as f64 * per_s).min(burst);
+            at = now;
+            let counts = f64::from(u8::from(now > seconds * S / 2));
+            if tokens >= 1.0 {
+                tokens -= 1.0;
+                admitted += counts;
+            } else {
+                refusals.push_back((now, now + 100 * MS));
+                rejected += counts;
+            }
+        }
+        (admitted / (seconds as f64 / 2.0), rejected)
+    }
+
+    #[test]
+    fn nothing_is_held_back_before_the_first_refusal() {
+        let mut pacer = pacer();
+        (0..1_000).for_each(|_| {
+            assert_eq!(pacer.ready_at(5), 5);
+            pacer.started(5);
+        });
+        assert_eq!(pacer.rate(), None);
+    }
+
+    #[test]
+    fn it_finds_the_rate_whatever_the_burst_and_is_refused_little() {
+        for (per_s, burst) in [(1.0, 3.0), (5.0, 20.0), (12.0, 12.0), (50.0, 100.0)] {
+            let (admitted, rejected) = served(&mut pacer(), per_s, burst, 1, 200);
+            assert!((0.9 * per_s..1.02 * per_s).contains(&admitted), "{per_s}/s, burst {burst}: {admitted}/s admitted");
+            assert!(rejected < 0.05 * admitted * 100.0 + 5.0, "{per_s}/s, burst {burst}: {rejected} refused in 100 s");
+        }
+    }
+
+    #[test]
+    fn the_rate_of_an_earlier_run_is_believed_at_the_first_refusal() {
+        let mut pacer = Pacer::new(&PacerConfig::default(), Some(7.0));
+        pacer.started(0);
+        pacer.observe(&refused(100 * MS, 0, Some(S)));
+        assert_eq!(pacer.rate(), Some(7.0));
+    }
+
+    #[test]
+    fn the_service_says_how_long_to_wait_within_bounds_and_without_its_word_the_pause_doubles() {
+        let mut pacer = pacer();
+        pacer.started(0);
+        pacer.observe(&refused(S, 0, Some(30 * S)));
+        assert_eq!(pacer.ready_at(S), 31 * S);
+        pacer.observe(&refused(2 * S, 0, Some(999_999 * S)));
+        assert_eq!(pacer.ready_at(2 * S), 122 * S);
+
+        let mut pacer = self::pacer();
+        pacer.observe(&refused(S, S, None));
+        assert_eq!(pacer.ready_at(S), S + S / 2);
+        pacer.observe(&refused(2 * S, 2 * S, None));
+        assert_eq!(pacer.ready_at(2 * S), 3 * S);
+        pacer.observe(&Observation { signal: Signal::Success, ..refused(4 * S, 3 * S, None) });
+        pacer.observe(&refused(5 * S, 5 * S, None));
+        assert_eq!(pacer.ready_at(5 * S), 5 * S + S / 2);
+    }
+
+    #[test]
+    fn a_burst_of_refusals_is_one() {
+        let mut pacer = pacer();
+        (0..20).for_each(|_| pacer.started(0));
+        (0..10).for_each(|i| pacer.observe(&refused((100 + i) * MS, 0, Some(S))));
+        assert_eq!(pacer.rate(), Some(10.0), "one start per round trip of a refusal");
+    }
+
+    #[test]
+    fn only_what_is_refused_for_its_rate_counts() {
+        let mut pacer = pacer();
+        pacer.observe(&Observation { status: 503, ..refused(S, 0, Some(S)) });
+        pacer.observe(&Observation { signal: Signal::Failure, ..refused(S, 0, Some(S)) });
+        assert_eq!((pacer.rate(), pacer.ready_at(S)), (None, S));
+    }
+
+    #[test]
+    fn starts_are_scarce_while_the_rate_binds_and_the_line_is_long() {
+        let mut pacer = pacer();
+        pacer.started(0);
+        pacer.observe(&refused(100 * MS, 0, Some(S)));
+        assert!(!pacer.is_scarce(1_000, S), "nothing has waited yet");
+        let ready = pacer.ready_at(200 * MS);
+        assert_eq!(ready, 1_100 * MS);
+        pacer.started(ready);
+        assert!(pacer.is_scarce(1_000, S) && !pacer.is_scarce(3, S));
+    }
 }

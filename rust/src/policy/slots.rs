@@ -88,6 +88,23 @@ impl Order {
         self.last = slot;
     }
 
+    /// Put a slot at the beginning; one that is in is moved there.
+    pub(super) fn put_first(&mut self, slot: u32) {
+        let Some(first) = self.first().filter(|&first| first != slot) else {
+            self.put_last(slot);
+            return;
+        };
+        self.put_last(slot);
+        let before = self.links[slot as usize][0];
+        if before != NONE {
+            self.links[before as usize][1] = NONE;
+            self.last = before;
+            self.links[slot as usize] = [NONE, first];
+            self.links[first as usize][0] = slot;
+            self.first = slot;
+        }
+    }
+
     /// Take a slot out; one that isn't in is left alone.
     pub(super) fn take(&mut self, slot: u32) {
         let Some(&[before, after]) = self.links.get(slot as usize) else { return };

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{seconds, whole};
 use super::observation::Observation;
-use super::{ConfigError, ns};
+use super::{AttemptId, ConfigError, ns};
 use straggler::Straggler;
 pub use straggler::StragglerConfig;
 
@@ -92,22 +92,51 @@ impl Hedge {
     }
 
     /// The silence after which a call with this key gets a copy; none while it gets none. Never below the shortest.
+    ///
+    /// # Arguments
+    /// - `live`: its attempts in flight.
+    /// - `crowd`: how many were in flight when the last of them started.
+    /// - `permits`: how many may be now.
     #[inline]
-    pub(super) fn silence(&self, key: u32) -> Option<u64> {
+    pub(super) fn silence(&mut self, now: u64, key: u32, live: u32, crowd: u32, permits: u32) -> Option<u64> {
         match self {
             Self::None => None,
             Self::After { silence, .. } => Some(*silence),
-            Self::Straggler(straggler) => straggler.silence(key),
+            Self::Straggler(straggler) => straggler.silence(now, key, live, crowd, permits),
         }
     }
 
     /// Whether another copy may be paid for, after so many items and copies were started.
     #[inline]
-    pub(super) fn affords(&self, now: u64, items: u64, copies: u64) -> bool {
+    pub(super) fn affords(&self, items: u64, copies: u64) -> bool {
         match self {
             Self::None => false,
             Self::After { .. } => true,
-            Self::Straggler(straggler) => straggler.affords(now, items, copies),
+            Self::Straggler(straggler) => straggler.affords(items, copies),
+        }
+    }
+
+    /// Whether a call that has all its copies, and all of them silent, may have one of them replaced, and one that failed
+    /// made again at once.
+    pub(super) fn replaces(&self) -> bool {
+        match self {
+            Self::None | Self::After { .. } => false,
+            Self::Straggler(straggler) => straggler.replaces(),
+        }
+    }
+
+    /// An attempt was started; `crowd` are in flight with it.
+    #[inline]
+    pub(super) fn started(&mut self, now: u64, attempt: AttemptId, crowd: u32) {
+        if let Self::Straggler(straggler) = self {
+            straggler.started(now, attempt, crowd);
+        }
+    }
+
+    /// A copy is about to be made of a call that has so many attempts in flight.
+    pub(super) fn copied(&mut self, live: u32) {
+        if let Self::Straggler(straggler) = self {
+            straggler.copied(live);
         }
     }
 
@@ -120,9 +149,9 @@ impl Hedge {
     }
 
     /// Learn whether a copy was worth it: it won, or it lost against another.
-    pub(super) fn judged(&mut self, key: u32, won: bool) {
+    pub(super) fn judged(&mut self, now: u64, key: u32, won: bool) {
         if let Self::Straggler(straggler) = self {
-            straggler.judged(key, won);
+            straggler.judged(now, key, won);
         }
     }
 }

@@ -119,8 +119,10 @@ mod tests {
             started: 0,
             first_byte: None,
             signal,
+            status: 0,
             retry_after_ns: None,
             in_flight: 1,
+            permits: 1,
             waiting: 0,
             key: 0,
         }

@@ -1,43 +1,470 @@
-//! A limit learned from the gradient of latency over load. Not built yet: a configuration that names it is refused.
+//! A limit learned from the gradient of latency over load: it grows while answers come as fast as they did with few in flight,
+//! and yields when they come slower. Source: Brakmo and Peterson, "TCP Vegas", 1995; Netflix, concurrency-limits (Gradient2).
+//!
+//! What differs: stalls aren't load. Latencies are compared by what comes when (the log-rank test; Mantel, "Evaluation of
+//! survival data and two new rank order statistics", 1966) and by medians that count those in flight, never by means.
 
 use serde::{Deserialize, Serialize};
 
-use super::super::ConfigError;
-use super::super::observation::Observation;
+use super::super::config::{positive, whole};
+use super::super::flights::Flights;
+use super::super::observation::{Observation, Signal};
+use super::super::survival::Survival;
+use super::super::{AttemptId, ConfigError, SECOND};
 use super::MOST;
 
 /// Parameters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct GradientConfig {
+    /// It never falls below.
+    #[serde(default = "one")]
+    pub floor: u32,
     /// It never rises above.
     pub ceiling: u32,
+    /// The limit at the start, or the ceiling if that is lower; a remembered one takes its place. The attempts of this first
+    /// burst are what later ones are compared with.
+    #[serde(default = "twenty")]
+    pub start: u32,
+    /// Before any answer has come it rises by so many a second …
+    #[serde(default = "twenty_a_second")]
+    pub ramp_per_s: f64,
+    /// … up to this. Then each answer raises it by one, which doubles it each round trip.
+    #[serde(default = "forty")]
+    pub blind: u32,
+    /// How much longer than the best the median may take before the limit yields.
+    #[serde(default = "half_more")]
+    pub tolerance: f64,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn twenty() -> u32 {
+    20
+}
+
+fn twenty_a_second() -> f64 {
+    20.0
+}
+
+fn forty() -> u32 {
+    40
+}
+
+fn half_more() -> f64 {
+    1.5
+}
+
+/// In the slow start, so many answers must have been expected before their lack means anything, …
+const EXPECTED_LEAST: f64 = 4.0;
+/// … no more than this share of them may have come, …
+const SLOWER: f64 = 0.7;
+/// … and by chance it must be as rare as one in twenty: so many standard deviations below.
+const DEVIATIONS: f64 = 1.6;
+/// What is left of the limit beyond what the service turned out to serve at once, so that it never runs dry.
+const ROOM: f64 = 1.2;
+/// A service that looks slower than this by chance isn't believed.
+const SERVED_LEAST: f64 = 0.4;
+/// No single look takes more than this.
+const CUT_MOST: f64 = 0.5;
+/// What overload leaves of what is in flight.
+const OVERLOAD_LEAVES: f64 = 0.9;
+/// Answers that make a window: half of the limit, and so many at least.
+const WINDOW_LEAST: f64 = 12.0;
+/// A median within this of the best is as good.
+const AS_GOOD: f64 = 1.1;
+/// With no more in flight than there were then, the best is forgotten by so much with each window that is worse: it is the
+/// service that has become slower.
+const FORGOTTEN: f64 = 1.05;
+
+#[derive(Clone, Debug)]
+pub(in crate::policy) struct Gradient {
+    config: GradientConfig,
+    permits: f64,
+    /// A pacer answers what is told of rates.
+    paced: bool,
+    phase: Phase,
+    flights: Flights,
+    /// The first burst: what this service is like with few in flight.
+    first: Box<Survival>,
+    /// Attempts started before this one belong to it.
+    burst: AttemptId,
+    /// Those that are compared with it.
+    later: Box<Survival>,
+    /// The first attempt of these.
+    from: AttemptId,
+    /// Answers since the last look.
+    unseen: u32,
+    /// The first attempt that was started under the present limit: what older ones are told was already acted on.
+    epoch: AttemptId,
+    /// The shortest median of a window, in nanoseconds, and the most in flight with which it was about as short.
+    best: Option<(f64, f64)>,
+    /// The limit was reached within the window.
+    reached: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Nothing was started yet.
+    Idle,
+    /// It rises with time, since then.
+    Ramp(u64),
+    /// It rises with each answer.
+    SlowStart,
+    /// It is near what the service bears.
+    Steady,
 }
 
 impl GradientConfig {
+    /// As the named strategy has it.
+    pub(in crate::policy) fn with(ceiling: u32) -> Self {
+        Self {
+            floor: one(),
+            ceiling,
+            start: twenty(),
+            ramp_per_s: twenty_a_second(),
+            blind: forty(),
+            tolerance: half_more(),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        Err(ConfigError::NotBuilt("limit", "gradient"))
+        whole("limit.ceiling", self.ceiling, 1, MOST)?;
+        whole("limit.floor", self.floor, 1, self.ceiling)?;
+        whole("limit.start", self.start, 1, MOST)?;
+        whole("limit.blind", self.blind, 1, MOST)?;
+        positive("limit.ramp_per_s", self.ramp_per_s, true)?;
+        positive("limit.tolerance", self.tolerance, false)
     }
 }
 
-#[derive(Clone, Debug)]
-pub(in super::super) struct Gradient {
-    permits: u32,
-}
-
 impl Gradient {
-    pub(super) fn new(config: &GradientConfig, remembered: Option<u32>) -> Self {
-        Self { permits: remembered.unwrap_or(config.ceiling).clamp(1, config.ceiling.clamp(1, MOST)) }
+    pub(super) fn new(config: &GradientConfig, paced: bool, remembered: Option<u32>) -> Self {
+        let permits = remembered.unwrap_or(config.start).clamp(config.floor, config.ceiling);
+        Self {
+            config: config.clone(),
+            permits: f64::from(permits),
+            paced,
+            phase: Phase::Idle,
+            flights: Flights::default(),
+            first: Box::new(Survival::new()),
+            burst: permits,
+            later: Box::new(Survival::new()),
+            from: permits,
+            unseen: 0,
+            epoch: 0,
+            best: None,
+            reached: false,
+        }
     }
 
     #[inline]
     pub(super) fn permits(&self) -> u32 {
-        self.permits
+        self.permits as u32
     }
 
     pub(super) fn can_shrink(&self) -> bool {
-        self.permits > 1
+        self.permits() > self.config.floor
     }
 
-    pub(super) fn observe(&mut self, _seen: &Observation) {}
+    /// Let time raise the limit.
+    pub(super) fn tick(&mut self, now: u64) {
+        if let Phase::Ramp(began) = self.phase {
+            let risen = f64::from(self.burst) + (now - began) as f64 / SECOND * self.config.ramp_per_s;
+            self.raise_to(risen.min(f64::from(self.config.blind)));
+            if self.permits() >= self.blind() {
+                self.phase = Phase::SlowStart;
+            }
+        }
+    }
+
+    /// When time raises it next.
+    pub(super) fn next(&self) -> Option<u64> {
+        let Phase::Ramp(began) = self.phase else { return None };
+        let missing = self.permits.floor() + 1.0 - f64::from(self.burst);
+        (self.config.ramp_per_s > 0.0).then(|| began + (missing / self.config.ramp_per_s * SECOND).ceil() as u64)
+    }
+
+    pub(super) fn started(&mut self, now: u64, attempt: AttemptId, crowd: u32) {
+        if self.phase == Phase::Idle {
+            self.phase = if self.permits() < self.blind() { Phase::Ramp(now) } else { Phase::SlowStart };
+        }
+        self.flights.started(attempt, now, crowd);
+    }
+
+    pub(super) fn observe(&mut self, seen: &Observation) {
+        self.flights.ended(seen.attempt);
+        let lasted = seen.now.saturating_sub(seen.started);
+        match seen.signal {
+            Signal::Success => self.answered(seen, lasted),
+            Signal::Dropped | Signal::TimedOut => {
+                if let Some(group) = self.group_of(seen.attempt) {
+                    group.left(lasted);
+                }
+            }
+            Signal::PushBack => self.pushed_back(seen),
+            Signal::Failure => {}
+        }
+    }
+
+    fn answered(&mut self, seen: &Observation, lasted: u64) {
+        if let Some(group) = self.group_of(seen.attempt) {
+            group.came(lasted);
+        }
+        let reached = seen.in_flight >= self.permits();
+        if self.phase == Phase::Steady {
+            self.reached |= reached;
+            if f64::from(self.later.answers()) >= (self.permits / 2.0).max(WINDOW_LEAST) {
+                self.close_window(seen);
+            }
+            return;
+        }
+        if reached {
+            self.raise_to(self.permits + 1.0);
+        }
+        self.unseen += 1;
+        if self.unseen > self.permits() / 16 {
+            self.unseen = 0;
+            self.look_for_queueing(seen);
+        }
+    }
+
+    /// Do those started after the first burst answer as soon as those of it did? If not, they wait in line at the service.
+    fn look_for_queueing(&mut self, seen: &Observation) {
+        if f64::from(self.first.answers()) < (f64::from(self.burst) / 2.0).max(3.0) {
+            return;
+        }
+        let age = |started: u64| seen.now.saturating_sub(started);
+        let of_burst = self.flights.iter().filter(|f| f.attempt < self.burst).map(|f| age(f.started));
+        let hazard = self.first.hazard(of_burst);
+        let going = self.flights.iter().filter(|f| f.attempt >= self.from).map(|f| hazard.up_to(age(f.started)));
+        let expected = self.later.expected(&hazard) + going.sum::<f64>();
+        let came = f64::from(self.later.answers());
+        // What is expected is itself known from few only.
+        let deviation = (expected + expected * expected / f64::from(self.first.answers())).sqrt();
+        let slower = came < SLOWER * expected && came < expected - DEVIATIONS * deviation;
+        if expected >= EXPECTED_LEAST && slower {
+            let served = f64::from(seen.in_flight) * (came / expected).max(SERVED_LEAST);
+            let of_burst = self.flights.iter().filter(|f| f.attempt < self.burst).map(|f| age(f.started));
+            self.best = self.first.median(of_burst).map(|median| (median, f64::from(self.burst)));
+            self.settle_at((served * ROOM).min(self.permits), seen);
+        }
+    }
+
+    /// One look a round trip: yield if the median is longer than it should be, rise if the limit was what held starts back.
+    fn close_window(&mut self, seen: &Observation) {
+        let going = self.flights.iter().filter(|f| f.attempt >= self.from);
+        let median = self.later.median(going.map(|f| seen.now.saturating_sub(f.started)));
+        if let Some(median) = median {
+            let gradient = self.compare(median, f64::from(seen.in_flight)) * self.config.tolerance / median;
+            if gradient < 1.0 {
+                self.lower_to(self.permits * gradient.max(1.0 - CUT_MOST));
+            } else if self.reached {
+                self.raise_to(self.permits + self.permits.sqrt() / 2.0 + self.permits / 10.0);
+            }
+        }
+        self.open_window(seen.next_attempt);
+    }
+
+    /// The best median, with this one taken into account.
+    fn compare(&mut self, median: f64, in_flight: f64) -> f64 {
+        let (best, at) = self.best.unwrap_or((median, in_flight));
+        let (best, at) = if median <= best * AS_GOOD {
+            (best.min(median), at.max(in_flight))
+        } else if in_flight <= at {
+            (best * FORGOTTEN, at)
+        } else {
+            (best, at)
+        };
+        self.best = Some((best, at));
+        best
+    }
+
+    fn pushed_back(&mut self, seen: &Observation) {
+        let of_rate = matches!(seen.status, 0 | 429);
+        if of_rate && self.paced {
+            // The pacer answers that. The limit only stops rising blindly.
+            if matches!(self.phase, Phase::Idle | Phase::Ramp(_)) {
+                self.phase = Phase::SlowStart;
+            }
+        } else if seen.attempt >= self.epoch {
+            let bears = f64::from(seen.in_flight.saturating_sub(1));
+            self.settle_at((bears * OVERLOAD_LEAVES).min(self.permits * OVERLOAD_LEAVES), seen);
+        }
+    }
+
+    /// The slow start, if it still went on, is over: go on from here.
+    fn settle_at(&mut self, permits: f64, seen: &Observation) {
+        self.lower_to(permits);
+        self.phase = Phase::Steady;
+        self.epoch = seen.next_attempt;
+        self.open_window(seen.next_attempt);
+    }
+
+    fn open_window(&mut self, from: AttemptId) {
+        self.later.clear();
+        self.from = from;
+        self.reached = false;
+    }
+
+    fn group_of(&mut self, attempt: AttemptId) -> Option<&mut Survival> {
+        if attempt >= self.from {
+            return Some(&mut self.later);
+        }
+        (attempt < self.burst && self.phase != Phase::Steady).then_some(&mut *self.first)
+    }
+
+    fn blind(&self) -> u32 {
+        self.config.blind.min(self.config.ceiling)
+    }
+
+    fn raise_to(&mut self, permits: f64) {
+        self.permits = self.permits.max(permits).min(f64::from(self.config.ceiling));
+    }
+
+    fn lower_to(&mut self, permits: f64) {
+        self.permits = self.permits.min(permits).max(f64::from(self.config.floor));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn gradient(paced: bool) -> Gradient {
+        Gradient::new(&GradientConfig::with(1_000), paced, None)
+    }
+
+    fn seen(now: u64, attempt: u32, started: u64, in_flight: u32, signal: Signal) -> Observation {
+        Observation {
+            now,
+            attempt,
+            next_attempt: attempt + in_flight,
+            started,
+            first_byte: None,
+            signal,
+            status: 0,
+            retry_after_ns: None,
+            in_flight,
+            permits: 0,
+            waiting: 100,
+            key: 0,
+        }
+    }
+
+    /// A service that serves `slots` at once, each for 1 to 1.9 s; the limit after `calls` calls, always as many in flight as
+    /// it allows.
+    fn settled(limit: &mut Gradient, slots: usize, calls: u32) -> u32 {
+        let (mut now, mut next) = (0, 0);
+        let mut line = std::collections::VecDeque::new();
+        let mut served: Vec<(u64, u32, u64)> = Vec::new();
+        while next < calls {
+            limit.tick(now);
+            while ((line.len() + served.len()) as u32) < limit.permits() {
+                limit.started(now, next, (line.len() + served.len()) as u32 + 1);
+                line.push_back((next, now));
+                next += 1;
+            }
+            while served.len() < slots
+                && let Some((attempt, started)) = line.pop_front()
+            {
+                let long = 1_000 + u64::from(attempt.wrapping_mul(2_654_435_761) % 900);
+                served.push((now + long * MS, attempt, started));
+            }
+            let at = (0..served.len()).min_by_key(|&i| served[i]).unwrap();
+            if limit.next().is_some_and(|due| due < served[at].0) {
+                now = limit.next().unwrap();
+                continue;
+            }
+            let (end, attempt, started) = served.swap_remove(at);
+            now = end;
+            let in_flight = (line.len() + served.len()) as u32 + 1;
+            limit.observe(&Observation {
+                next_attempt: next,
+                ..seen(now, attempt, started, in_flight, Signal::Success)
+            });
+        }
+        limit.permits()
+    }
+
+    #[test]
+    fn it_rises_to_its_ceiling_where_nothing_slows_down() {
+        assert_eq!(settled(&mut gradient(true), 10_000, 6_000), 1_000);
+    }
+
+    #[test]
+    fn it_stays_near_what_the_service_serves_at_once() {
+        for slots in [16, 24, 100] {
+            let limit = settled(&mut gradient(true), slots, 6_000) as usize;
+            assert!((slots..=slots * 2).contains(&limit), "{slots} slots: {limit}");
+        }
+    }
+
+    #[test]
+    fn time_raises_it_until_it_would_be_blind_and_answers_from_then_on() {
+        let mut limit = gradient(true);
+        limit.started(7, 0, 1);
+        assert_eq!((limit.permits(), limit.next()), (20, Some(7 + 50 * MS)));
+        limit.tick(7 + 500 * MS);
+        assert_eq!(limit.permits(), 30);
+        limit.tick(7 + 5_000 * MS);
+        assert_eq!((limit.permits(), limit.next()), (40, None));
+        (1..41).for_each(|i| limit.started(5_000 * MS, i, i + 1));
+        limit.observe(&seen(5_100 * MS, 0, 7, 41, Signal::Success));
+        assert_eq!(limit.permits(), 41);
+        limit.observe(&seen(5_100 * MS, 1, 7, 30, Signal::Success));
+        assert_eq!(limit.permits(), 41, "it wasn't what held starts back");
+    }
+
+    #[test]
+    fn overload_cuts_it_to_what_is_in_flight_once_a_round_trip_and_a_refused_rate_does_not_if_starts_are_paced() {
+        let mut limit = gradient(true);
+        (0..20).for_each(|i| limit.started(0, i, i + 1));
+        let refused = |attempt, in_flight, status| Observation {
+            status,
+            next_attempt: 20,
+            ..seen(100 * MS, attempt, 0, in_flight, Signal::PushBack)
+        };
+        limit.observe(&refused(19, 20, 429));
+        assert_eq!((limit.permits(), limit.next()), (20, None), "but it rises blindly no more");
+        limit.observe(&refused(18, 19, 503));
+        assert_eq!(limit.permits(), 16);
+        limit.observe(&refused(17, 18, 503));
+        assert_eq!(limit.permits(), 16);
+        limit.observe(&Observation { attempt: 20, ..refused(20, 11, 503) });
+        assert_eq!(limit.permits(), 9);
+
+        let mut unpaced = gradient(false);
+        unpaced.started(0, 0, 1);
+        unpaced.observe(&refused(0, 11, 429));
+        assert_eq!(unpaced.permits(), 9);
+    }
+
+    #[test]
+    fn it_keeps_within_its_bounds() {
+        let config = GradientConfig { floor: 5, ..GradientConfig::with(30) };
+        let mut limit = Gradient::new(&config, false, Some(200));
+        assert_eq!(limit.permits(), 30);
+        limit.started(0, 0, 1);
+        limit.tick(90_000 * MS);
+        assert_eq!(limit.permits(), 30);
+        limit.observe(&Observation { status: 503, ..seen(MS, 0, 0, 1, Signal::PushBack) });
+        assert_eq!((limit.permits(), limit.can_shrink()), (5, false));
+    }
+
+    #[test]
+    fn a_service_that_has_become_slower_for_everybody_is_believed_in_the_end() {
+        let mut limit = gradient(true);
+        limit.best = Some((1e9, 50.0));
+        let mut windows = 0;
+        while limit.compare(3e9, 20.0) * 1.5 < 3e9 {
+            windows += 1;
+        }
+        assert!((10..40).contains(&windows), "{windows}");
+        assert!((0..100).all(|_| limit.compare(9e9, 60.0) < 3e9), "with more in flight than ever it isn't");
+    }
 }

@@ -5,9 +5,9 @@ mod gradient;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
 use super::config::whole;
 use super::observation::Observation;
+use super::{AttemptId, ConfigError};
 use aimd::Aimd;
 pub use aimd::AimdConfig;
 use gradient::Gradient;
@@ -55,12 +55,13 @@ pub(super) enum Limit {
 }
 
 impl Limit {
-    /// A limit as configured (and checked), which may begin where an earlier run ended.
-    pub(super) fn new(config: &LimitConfig, remembered: Option<u32>) -> Self {
+    /// A limit as configured (and checked), which may begin where an earlier run ended. If starts are `paced`, the pacer
+    /// answers what the service says of its rate.
+    pub(super) fn new(config: &LimitConfig, paced: bool, remembered: Option<u32>) -> Self {
         match config {
             LimitConfig::Fixed(fixed) => Self::Fixed(fixed.n),
             LimitConfig::Aimd(aimd) => Self::Aimd(Aimd::new(aimd, remembered)),
-            LimitConfig::Gradient(gradient) => Self::Gradient(Gradient::new(gradient, remembered)),
+            LimitConfig::Gradient(gradient) => Self::Gradient(Gradient::new(gradient, paced, remembered)),
         }
     }
 
@@ -80,6 +81,30 @@ impl Limit {
             Self::Fixed(_) => false,
             Self::Aimd(aimd) => aimd.can_shrink(),
             Self::Gradient(gradient) => gradient.can_shrink(),
+        }
+    }
+
+    /// Let time change it.
+    #[inline]
+    pub(super) fn tick(&mut self, now: u64) {
+        if let Self::Gradient(gradient) = self {
+            gradient.tick(now);
+        }
+    }
+
+    /// When time changes it next; none if only what comes back does.
+    pub(super) fn next(&self) -> Option<u64> {
+        match self {
+            Self::Fixed(_) | Self::Aimd(_) => None,
+            Self::Gradient(gradient) => gradient.next(),
+        }
+    }
+
+    /// An attempt was started; `crowd` are in flight with it.
+    #[inline]
+    pub(super) fn started(&mut self, now: u64, attempt: AttemptId, crowd: u32) {
+        if let Self::Gradient(gradient) = self {
+            gradient.started(now, attempt, crowd);
         }
     }
 

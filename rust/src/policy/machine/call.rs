@@ -18,6 +18,12 @@ pub(super) struct Call {
     pub(super) push_backs: u32,
     /// A copy failed in a way that no other try mends.
     pub(super) hopeless: bool,
+    /// How many were in flight when the last of them started.
+    pub(super) crowd: u32,
+    /// Copies made of it that didn't fail.
+    pub(super) copies: u32,
+    /// A copy of it failed and was made again at once.
+    pub(super) remade: bool,
     /// Its first token has come: there is nothing left to decide between copies.
     pub(super) chosen: bool,
     /// The next try is a retry of a failure, which has its price; and the running one has paid it.
@@ -60,6 +66,9 @@ impl Call {
             failures: 0,
             push_backs: 0,
             hopeless: false,
+            crowd: 0,
+            copies: 0,
+            remade: false,
             chosen: false,
             owes: false,
             paid: false,

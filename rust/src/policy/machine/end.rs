@@ -91,7 +91,7 @@ impl Policy {
         let fate = if signal == Signal::PushBack { Fate::Rejected } else { Fate::from(end.outcome) };
         self.sums.push_backs += u64::from(signal == Signal::PushBack);
         self.sums.attempts_timed_out += u64::from(end.outcome == Outcome::TimedOut);
-        self.learn(&flight, signal, end.retry_after_ns, in_flight);
+        self.learn(&flight, signal, end, in_flight);
         self.take_off(slot, fate, says);
         class
     }
@@ -116,7 +116,7 @@ impl Policy {
         Says::Ill { counted }
     }
 
-    fn learn(&mut self, flight: &Flight, signal: Signal, retry_after_ns: Option<u64>, in_flight: u32) {
+    fn learn(&mut self, flight: &Flight, signal: Signal, end: &End, in_flight: u32) {
         let seen = Observation {
             now: self.now,
             attempt: flight.attempt,
@@ -124,8 +124,10 @@ impl Policy {
             started: flight.started,
             first_byte: self.attempts.get(flight.attempt).and_then(|row| row.first_byte_ns),
             signal,
-            retry_after_ns,
+            status: end.status,
+            retry_after_ns: end.retry_after_ns,
             in_flight,
+            permits: self.limit.permits(),
             waiting: u32::try_from(self.sums.waiting).unwrap_or(u32::MAX),
             key: self.calls[flight.call].key,
         };
@@ -142,7 +144,8 @@ impl Policy {
     fn take_off(&mut self, slot: u32, fate: Fate, says: Says) {
         let flight = self.flights[slot];
         self.attempts.close(flight.attempt, self.now, fate);
-        self.nodes.over(self.now, flight.node, flight.kind == AttemptKind::Probe, says);
+        let item = self.calls[flight.call].item;
+        self.nodes.over(self.now, flight.node, item, flight.kind == AttemptKind::Probe, says);
         self.live_hedges -= u32::from(flight.kind == AttemptKind::Hedge);
         self.running.take(slot);
         let call = &mut self.calls[flight.call];
@@ -183,7 +186,7 @@ impl Policy {
         let key = call.key;
         if flight.kind == AttemptKind::Hedge {
             self.sums.hedges_won += 1;
-            self.hedge.judged(key, true);
+            self.hedge.judged(self.now, key, true);
         }
         self.watch_silence(flight.call);
         let mut next = self.calls[flight.call].flights;
@@ -192,7 +195,7 @@ impl Policy {
             if next != slot {
                 if other.kind == AttemptKind::Hedge {
                     self.sums.hedges_lost += 1;
-                    self.hedge.judged(key, false);
+                    self.hedge.judged(self.now, key, false);
                 }
                 self.drop_flight(next, CancelWhy::Lost);
             }
@@ -210,10 +213,28 @@ impl Policy {
         }
     }
 
+    /// Drop the copy of a call that has been silent for longest.
+    pub(super) fn drop_oldest_copy(&mut self, call: u32) {
+        let mut oldest = NONE;
+        let mut next = self.calls[call].flights;
+        while next != NONE {
+            // The latest comes first in the list.
+            if self.flights[next].kind == AttemptKind::Hedge {
+                oldest = next;
+            }
+            next = self.flights[next].next;
+        }
+        if oldest != NONE {
+            self.sums.hedges_lost += 1;
+            self.hedge.judged(self.now, self.calls[call].key, false);
+            self.drop_flight(oldest, CancelWhy::Lost);
+        }
+    }
+
     fn drop_flight(&mut self, slot: u32, why: CancelWhy) {
         let flight = self.flights[slot];
         self.out.push_back(Action::Cancel { attempt: flight.attempt, why });
-        self.learn(&flight, Signal::Dropped, None, self.flights.used());
+        self.learn(&flight, Signal::Dropped, &End::default(), self.flights.used());
         self.take_off(slot, Fate::from(why), Says::Nothing);
     }
 
@@ -232,6 +253,15 @@ impl Policy {
         call.hopeless |= !end.worth_retrying();
         if call.live > 0 {
             // A failed copy never fails a live one: its silence just begins anew.
+            // A copy that failed is none. It is made again at once, but only once: an item may be at fault.
+            call.copies = call.live - 1;
+            if !call.remade && self.hedge.replaces() {
+                call.remade = true;
+                call.since = self.flights[call.flights].started;
+                self.watch_silence(slot);
+                self.silent.put_first(slot);
+                return;
+            }
             call.since = now;
             self.watch_silence(slot);
             return;
@@ -250,6 +280,10 @@ impl Policy {
         };
         match verdict {
             Some(verdict) => self.resolve(slot, Some(attempt), verdict),
+            // The pacer holds all starts back for as long as the service wishes: who was refused goes back to the line.
+            None if class == Class::PushBack && matches!(end.status, 0 | 429) && self.pacer.is_some() => {
+                self.step_back(slot)
+            }
             None => self.back_off(slot, class == Class::Failure),
         }
     }

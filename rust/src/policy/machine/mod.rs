@@ -21,7 +21,9 @@ use super::push_back::Judge;
 use super::retry::{Backoff, Budget};
 use super::slots::{Order, Slots};
 use super::trace::{Point, Trace};
-use super::{Action, AttemptId, CancelWhy, Config, ConfigError, Event, ItemId, Recording, Step, Totals, Verdict, ns};
+use super::{
+    Action, AttemptId, CancelWhy, Config, ConfigError, Event, ItemId, NodeView, Recording, Step, Totals, Verdict, ns,
+};
 use call::{Call, Flight};
 use held::Held;
 
@@ -99,7 +101,9 @@ impl Policy {
     pub fn new(config: &Config, seed: u64) -> Result<Self, ConfigError> {
         config.check()?;
         let remembered = config.remembered.unwrap_or_default();
-        let limit = Limit::new(&config.limit, remembered.limit);
+        // Where a rate bound the earlier run, beginning with as many as were in flight then would only be refused.
+        let remembered_limit = remembered.limit.filter(|_| remembered.rate.is_none());
+        let limit = Limit::new(&config.limit, config.pacer.is_some(), remembered_limit);
         let permits = u64::from(limit.permits());
         Ok(Self {
             rules: Rules {
@@ -126,7 +130,7 @@ impl Policy {
             pacer: config.pacer.as_ref().map(|pacer| Pacer::new(pacer, remembered.rate)),
             buckets: Buckets::new(&config.rates),
             hedge: Hedge::new(&config.hedge),
-            nodes: Nodes::new(config.nodes, config.breaker.as_ref()),
+            nodes: Nodes::new(config.nodes, config.breaker.as_ref(), config.route.as_ref()),
             judge: Judge::new(&config.push_back),
             backoff: Backoff::new(&config.retry, seed),
             budget: Budget::new(&config.retry),
@@ -208,6 +212,11 @@ impl Policy {
     /// All attempts.
     pub fn attempts(&self) -> &Attempts {
         &self.attempts
+    }
+
+    /// What is known of a node's speed, where calls are spread by it.
+    pub fn node(&self, node: u16) -> Option<NodeView> {
+        self.nodes.view(node)
     }
 
     /// How the state changed over time.

@@ -2,6 +2,7 @@
 
 use super::super::items::State;
 use super::super::node::{Choice, bit};
+use super::super::route::COPIES;
 use super::super::slots::NONE;
 use super::super::{Action, AttemptKind, ItemId, Verdict};
 use super::Policy;
@@ -27,19 +28,22 @@ impl Policy {
     pub(super) fn start_next(&mut self) -> Option<Action> {
         self.wake = None;
         self.held.by(self.now, By::Nothing);
+        self.limit.tick(self.now);
         let first = self.first_in_line();
         if let Some(slot) = self.due_copy() {
             let call = self.calls[slot];
             match self.admit(call.item, self.nodes_of(&call), true) {
-                Admission::Go { node, .. } => return Some(self.start(slot, AttemptKind::Hedge, node)),
+                Admission::Go { node, .. } => return Some(self.start_copy(slot, node)),
                 // The line may still go on: a copy is no probe, but the first in line can be one.
                 Admission::Node(_) | Admission::GiveUp => {}
                 Admission::Limit => return self.hold(first, By::Limit, None),
                 Admission::Rate(until) => return self.hold(first, By::Rate, Some(until)),
             }
         }
-        let item = first?;
-        match self.admit(item, 0, false) {
+        let Some(item) = first else { return self.copy_on_a_free_node() };
+        // Another node may do what some couldn't.
+        let failed = self.items.call(item).map_or(0, |slot| self.calls[slot].blamed);
+        match self.admit(item, failed, false) {
             Admission::Go { node, probe } => Some(self.start_item(item, node, probe)),
             Admission::Limit => self.hold(first, By::Limit, None),
             Admission::Rate(until) => self.hold(first, By::Rate, Some(until)),
@@ -56,6 +60,8 @@ impl Policy {
         if first.is_some() {
             self.held.by(self.now, by);
         }
+        let risen = if by == By::Limit { self.limit.next() } else { None };
+        self.wake_at(risen);
         self.wake_at(until);
         None
     }
@@ -78,7 +84,12 @@ impl Policy {
     /// The call that has been silent for longest among those that are due a copy.
     fn due_copy(&mut self) -> Option<u32> {
         let shortest = self.hedge.shortest()?;
-        if !self.hedge.affords(self.now, self.sums.items_started, self.sums.hedges) {
+        if !self.hedge.affords(self.sums.items_started, self.sums.hedges) {
+            return None;
+        }
+        let permits = self.limit.permits();
+        let waiting = self.sums.waiting;
+        if self.pacer.as_ref().is_some_and(|pacer| pacer.is_scarce(waiting, shortest)) {
             return None;
         }
         let mut next = self.silent.first();
@@ -89,7 +100,8 @@ impl Policy {
                 self.wake_at(Some(silent_until(shortest)));
                 return None;
             }
-            match self.hedge.silence(call.key).map(silent_until) {
+            let silence = self.hedge.silence(self.now, call.key, call.live, call.crowd, permits);
+            match silence.map(silent_until) {
                 Some(due) if due <= self.now => return Some(slot),
                 due => self.wake_at(due),
             }
@@ -99,20 +111,44 @@ impl Policy {
     }
 
     /// Whether a call may start now. Nothing is taken: what is needed is all there, or nothing is held while the rest is awaited.
-    fn admit(&self, item: ItemId, taken: u64, copy: bool) -> Admission {
+    fn admit(&mut self, item: ItemId, taken: u64, copy: bool) -> Admission {
         if self.flights.used() >= self.limit.permits() {
             return Admission::Limit;
         }
-        let (node, probe) = match self.nodes.choose(self.now, taken, copy) {
+        let waiting = u32::try_from(self.sums.waiting).unwrap_or(u32::MAX);
+        let (node, probe) = match self.nodes.choose(self.now, waiting, taken, copy) {
             Choice::Node { node, probe } => (node, probe),
             Choice::Wait(until) => return Admission::Node(until),
             Choice::GiveUp => return Admission::GiveUp,
         };
-        let paced = self.pacer.as_ref().map_or(0, |pacer| pacer.ready_at(self.now));
-        let ready = paced.max(self.buckets.ready_at(self.items.row(item).tokens));
-        match ready > self.now {
-            true => Admission::Rate(ready),
-            false => Admission::Go { node, probe },
+        match self.rate_ready_at(item) {
+            ready if ready > self.now => Admission::Rate(ready),
+            _ => Admission::Go { node, probe },
+        }
+    }
+
+    /// When the rates let an item start.
+    fn rate_ready_at(&mut self, item: ItemId) -> u64 {
+        let paced = self.pacer.as_mut().map_or(0, |pacer| pacer.ready_at(self.now));
+        paced.max(self.buckets.ready_at(self.items.row(item).tokens))
+    }
+
+    /// Nothing waits. A node that has nothing left to do takes a copy of what will end last elsewhere, if it would end sooner.
+    fn copy_on_a_free_node(&mut self) -> Option<Action> {
+        if self.flights.used() == 0 || self.flights.used() >= self.limit.permits() {
+            return None;
+        }
+        let Self { nodes, items, calls, .. } = self;
+        let may = |item| {
+            let call = items.call(item).map(|slot| &calls[slot]);
+            call.is_some_and(|call| call.live <= COPIES && !call.chosen && call.phase == Phase::InFlight)
+        };
+        match nodes.worth_a_copy(self.now, (self.sums.items_started, self.sums.hedges), may) {
+            Ok((item, node)) => match (self.rate_ready_at(item), self.items.call(item)) {
+                (ready, Some(slot)) if ready <= self.now => Some(self.start(slot, AttemptKind::Hedge, node)),
+                (ready, _) => self.hold(None, By::Rate, Some(ready)),
+            },
+            Err(again) => self.hold(None, By::Nothing, again),
         }
     }
 
@@ -138,6 +174,17 @@ impl Policy {
         self.start(slot, if probe { AttemptKind::Probe } else { kind }, node)
     }
 
+    /// Start a copy of a call, in the place of an older one if it has all it may have.
+    fn start_copy(&mut self, slot: u32, node: u16) -> Action {
+        let live = self.calls[slot].live;
+        self.hedge.copied(live);
+        if live > self.hedge.copies() {
+            self.drop_oldest_copy(slot);
+        }
+        self.calls[slot].copies += 1;
+        self.start(slot, AttemptKind::Hedge, node)
+    }
+
     fn first_call(&mut self, item: ItemId) -> u32 {
         let slot = self.calls.put(Call::new(item, self.items.row(item).key, self.now));
         self.items.get_under_way(item, slot);
@@ -161,10 +208,14 @@ impl Policy {
         call.live += 1;
         call.since = now;
         call.phase = Phase::InFlight;
+        call.crowd = self.flights.used();
         self.running.put_last(call.flights);
         self.watch_silence(slot);
-        self.nodes.started(node, kind == AttemptKind::Probe);
+        self.nodes.started(now, node, item, kind == AttemptKind::Probe);
         self.buckets.take(now, self.items.row(item).tokens);
+        let crowd = self.flights.used();
+        self.limit.started(now, attempt, crowd);
+        self.hedge.started(now, attempt, crowd);
         if let Some(pacer) = &mut self.pacer {
             pacer.started(now);
         }
@@ -180,7 +231,9 @@ impl Policy {
             return;
         }
         let call = &self.calls[slot];
-        match call.live > 0 && call.live <= copies && !call.chosen {
+        // One of them may be replaced once, where it isn't the item that is slow.
+        let replaced = call.live == copies + 1 && call.copies <= copies && self.hedge.replaces();
+        match call.live > 0 && (call.live <= copies || replaced) && !call.chosen {
             true => self.silent.put_last(slot),
             false => self.silent.take(slot),
         }

@@ -64,6 +64,17 @@ impl Policy {
         self.watch_silence(slot);
     }
 
+    /// Let a call without attempts in flight go back to the line: everybody waits as long as it does.
+    pub(super) fn step_back(&mut self, slot: u32) {
+        let call = &mut self.calls[slot];
+        call.phase = Phase::BackingOff;
+        call.owes = false;
+        call.since = self.now;
+        self.sums.backing_off += 1;
+        self.watch_silence(slot);
+        self.join_line(slot, false);
+    }
+
     /// It backs off no longer, whatever for.
     pub(super) fn left_backing_off(&mut self, slot: u32) {
         let call = &self.calls[slot];

@@ -1,0 +1,146 @@
+"""One batch from its beginning to its end: the journal around it, the policy that decides, what watches it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from loadgen import _core
+from loadgen.dispatch import remember
+from loadgen.dispatch.classify import Classifier
+from loadgen.dispatch.columns import PolicyColumns
+from loadgen.dispatch.driver import Driver
+from loadgen.dispatch.own_thread import on_own_thread
+from loadgen.dispatch.result import Batch
+from loadgen.dispatch.watching import Watching
+from loadgen.dispatch.work import BatchWork
+from loadgen.errors import JournalError
+
+if TYPE_CHECKING:
+    from loadgen.dispatch.callee import Callee
+    from loadgen.dispatch.journal import OpenJournal
+    from loadgen.dispatch.strategy import Options
+
+
+async def run_batch(options: Options, callee: Callee, items: Sequence[Any]) -> Batch[Any]:
+    """Make the calls of a batch.
+
+    Args:
+        options: How.
+        callee: What is called.
+        items: With what.
+
+    Raises:
+        ConfigError: If something can't be used; nothing was called.
+        DispatchError: If the batch could not be carried on.
+    """
+    if options.journal is None:
+        return await _run(options, callee, items, None)
+    from loadgen.dispatch.journal import as_journal
+
+    journal = as_journal(options.journal)
+    assert journal is not None
+    opened = journal.open({"call": callee.name})
+    try:
+        batch = await _run(options, callee, items, opened)
+    except BaseException:
+        with opened:  # what is on its way says why the batch ended; a disk that refused is told by it
+            raise
+    await _closed(opened)
+    return batch
+
+
+async def _closed(opened: OpenJournal) -> None:
+    """Have the journal on the disk, on a thread: its last sync takes as long as the disk does."""
+    closing = on_own_thread(opened.close)
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait([closing])
+        closing.exception()
+        raise
+
+
+async def _run(options: Options, callee: Callee, items: Sequence[Any], opened: OpenJournal | None) -> Batch[Any]:
+    loop = asyncio.get_running_loop()
+    work = BatchWork(callee, items, options, opened)
+    config = options.config(len(work.called), None if options.remember is None else remember.load(options.remember))
+    policy = _core.Policy(config, options.seed)
+    driver = Driver(policy, work, Classifier(options.push_back), **bounds(config))
+    columns = PolicyColumns(policy, work.called, work.twins)
+    if opened is not None:
+        opened.on_failure = functools.partial(_refused, loop, opened, work)
+    watching = Watching(options, work, columns, driver)
+    try:
+        watching.begin()
+        work.queue(driver)
+        await work.done()
+        wall_s = driver.now() / 1e9
+    except GeneratorExit:
+        raise  # the loop is gone: nothing can be awaited any more
+    except BaseException:
+        await _end(driver, watching)
+        raise
+    abandoned = await _end(driver, watching)
+    if options.remember is not None and options.strategy == "auto":
+        remember.save(options.remember, learned(policy))
+    return Batch(
+        work.values,
+        work.errors,
+        columns,
+        wall_s=wall_s,
+        strategy=options.strategy,
+        restored=work.restored,
+        abandoned=abandoned,
+    )
+
+
+async def _end(driver: Driver, watching: Watching) -> int:
+    try:
+        return await driver.leave()
+    finally:
+        watching.end()
+
+
+def _refused(loop: asyncio.AbstractEventLoop, opened: OpenJournal, work: BatchWork) -> None:
+    """End the batch from the journal's thread, when the disk refuses."""
+
+    def tell() -> None:
+        try:
+            opened.check()
+        except JournalError as error:
+            work.broken(error)
+
+    try:
+        loop.call_soon_threadsafe(tell)
+    except RuntimeError:
+        return  # the loop has ended, and closing the journal says it
+
+
+class Bounds(TypedDict):
+    """What a driver is bound by."""
+
+    threads: int
+    silence_s: float | None
+
+
+def bounds(config: str) -> Bounds:
+    """Return what a policy's driver has to keep to itself: threads, one a call and as many for abandoned ones; silence.
+
+    Args:
+        config: The policy's configuration, as JSON.
+    """
+    read = json.loads(config)
+    limit = read["limit"]
+    most = int(limit["n"] if limit["kind"] == "fixed" else limit["ceiling"])
+    return Bounds(threads=most + max(8, most), silence_s=read["stall_timeout_s"])
+
+
+def learned(policy: _core.Policy) -> dict[str, float]:
+    """Return what a policy knows of its endpoint by now: how many calls at once, and the rate, where it met one."""
+    rate = next(reversed(policy.trace()[2]), None)
+    limit: dict[str, float] = {"limit": policy.totals()["limit"]}
+    return limit if rate is None else {**limit, "rate": rate}

@@ -1,0 +1,103 @@
+"""What watches a batch: a bar or a function for all of it, another for each of its calls. Nothing decides by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from loadgen.dispatch import live, progress
+from loadgen.dispatch.grid import Pairs
+
+if TYPE_CHECKING:
+    from loadgen.dispatch.columns import PolicyColumns
+    from loadgen.dispatch.driver import Driver
+    from loadgen.dispatch.strategy import Options
+    from loadgen.dispatch.work import BatchWork
+
+
+class Watching:
+    """Shows how far a batch is, on the loop that it runs on, and tells of its calls as they end.
+
+    Args:
+        options: What the user wants to see.
+        work: The batch.
+        columns: Its statistics.
+        driver: What runs it.
+    """
+
+    def __init__(self, options: Options, work: BatchWork, columns: PolicyColumns, driver: Driver) -> None:
+        self._work = work
+        self._columns = columns
+        self._driver = driver
+        self._view = progress.view(options.progress)
+        self._trace: Callable[[live.Call], object] | None = None
+        if not isinstance(options.trace, bool):
+            self._trace = options.trace
+        elif options.trace:
+            self._trace = live.Live()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Show that nothing is done yet but what a journal had."""
+        if self._trace is not None:
+            self._work.on_settled = self._settled
+            for position, entry in sorted(self._work.restored.items()):
+                self._tell(position, entry.value, None, kind="journal")
+        self._tick()
+
+    def end(self) -> None:
+        """Show how it ended, and leave the screen."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._view.interval_s is not None:
+            self._view.show(self._now())
+        self._view.close()
+
+    def _tick(self) -> None:
+        if self._view.interval_s is None:
+            return
+        try:
+            self._view.show(self._now())
+        except BaseException as error:  # noqa: BLE001 - a user's function: the loop would only log it
+            self._work.broken(error)
+            return
+        self._timer = self._driver.loop.call_later(self._view.interval_s, self._tick)
+
+    def _now(self) -> progress.Progress:
+        work = self._work
+        return progress.progress_of(
+            self._columns.totals(),
+            total=len(work.items),
+            seconds=self._driver.now() / 1e9,
+            restored=len(work.restored),
+        )
+
+    def _settled(self, positions: Sequence[int]) -> None:
+        for position in positions:
+            error = self._work.errors.get(position)
+            self._tell(position, self._work.values[position] if error is None else None, error)
+
+    def _tell(self, position: int, value: Any, error: BaseException | None, kind: str | None = None) -> None:
+        item = self._work.items[position]
+        row, column = map(str, item) if isinstance(self._work.items, Pairs) else (None, None)
+        stats = None if kind == "journal" else self._columns.stats(position)
+        attempts = stats.attempts if stats is not None else ()
+        decided = attempts[stats.winner].kind if stats is not None and stats.winner is not None else "first"
+        assert self._trace is not None
+        self._trace(
+            live.Call(
+                at_s=stats.ended if stats is not None else 0.0,
+                index=position,
+                item=item,
+                ok=error is None,
+                value=value,
+                error=error,
+                seconds=stats.seconds if stats is not None else 0.0,
+                kind=kind or decided,
+                attempts=len(attempts),
+                hedges=sum(attempt.kind == "hedge" for attempt in attempts),
+                row=row,
+                column=column,
+            )
+        )

@@ -1,0 +1,155 @@
+"""The calls of one batch: where their items come from, where their values go, which need no call of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from loadgen.dispatch.callee import Callee
+from loadgen.dispatch.result import UNSET
+from loadgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from loadgen.dispatch.driver import Driver
+    from loadgen.dispatch.journal import Entry, OpenJournal
+    from loadgen.dispatch.strategy import Options
+
+
+class BatchWork:
+    """The items of a batch, and what became of them.
+
+    Items that a journal has are not called. Items with the same key of coalescing are called once. The others are the
+    policy's, in order: its item ``i`` is at position ``called[i]``.
+
+    Args:
+        callee: What is called.
+        items: With what.
+        options: How.
+        journal: The batch's journal, open; what it has is given out.
+    """
+
+    def __init__(
+        self, callee: Callee, items: Sequence[Any], options: Options, journal: OpenJournal | None = None
+    ) -> None:
+        self.items = items
+        self.values: list[Any] = [UNSET] * len(items)
+        self.errors: dict[int, BaseException] = {}
+        self.restored: dict[int, Entry] = journal.restore(items) if journal is not None else {}
+        self.twins: dict[int, list[int]] = {}
+        self.on_settled: Callable[[Sequence[int]], None] | None = None
+        """Called with the positions of what was settled just now."""
+        self._callee = callee
+        self._options = options
+        self._journal = journal
+        self._context = contextvars.copy_context()
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for position, entry in self.restored.items():
+            self.values[position] = entry.value
+        self.called: Sequence[int] = self._called()
+        self._left = len(self.called)
+        if not self._left:
+            self._done.set_result(None)
+
+    def queue(self, driver: Driver) -> None:
+        """Queue what is to be called: at once where all items are alike."""
+        options = self._options
+        if options.key is None and options.tokens is None:
+            if self.called:
+                driver.queue(len(self.called))
+        else:
+            keys: dict[Any, int] = {}
+            for position in self.called:
+                item = self.items[position]
+                key = 0 if options.key is None else _number(keys, options.key(item))
+                driver.queue(1, key, _tokens(options.tokens, item))
+        driver.end_of_items()
+
+    async def done(self) -> None:
+        """Wait until every item is settled.
+
+        Raises:
+            BaseException: What ended the batch before that.
+        """
+        await self._done
+
+    def take(self, item: int) -> tuple[Callee, Any, contextvars.Context]:
+        """Return what an attempt at an item calls, with what, and a context of its own."""
+        return self._callee, self.items[self.called[item]], self._context.copy()
+
+    def settle(self, item: int, value: Any, error: BaseException | None) -> None:
+        """Take an item's value, or why it has none."""
+        position = self.called[item]
+        self._keep(position, value, error)
+        twins = self.twins.get(position, ()) if self.twins else ()
+        for twin in twins:
+            self._keep(twin, value, error)
+        if self.on_settled is not None:
+            self.on_settled((position, *twins))
+        self._left -= 1
+        if not self._left and not self._done.done():
+            self._done.set_result(None)
+
+    def broken(self, error: BaseException) -> None:
+        """End the batch with an error."""
+        if not self._done.done():
+            # A future takes no StopIteration: a generator would swallow it.
+            self._done.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+
+    def _keep(self, position: int, value: Any, error: BaseException | None) -> None:
+        if error is None:
+            self.values[position] = value
+        else:
+            self.errors[position] = error
+        if self._journal is not None:
+            if error is None:
+                self._journal.finished(self.items[position], value)
+            else:
+                self._journal.failed(self.items[position], error)
+
+    def _called(self) -> Sequence[int]:
+        """Return the positions that need a call of their own, in order."""
+        everything = range(len(self.items))
+        same = self._options.coalesce
+        if not self.restored and same is None:
+            return everything
+        called: list[int] = []
+        first: dict[Any, int] = {}
+        for position in everything:
+            if position in self.restored:
+                continue
+            if same is not None:
+                leader = first.setdefault(same(self.items[position]), position)
+                if leader != position:
+                    self.twins.setdefault(leader, []).append(position)
+                    continue
+            called.append(position)
+        return called
+
+
+def sequence(items: Any) -> Sequence[Any]:
+    """Return the items as a sequence; one that is there isn't copied, and must stay as it is until the batch ends.
+
+    Raises:
+        ConfigError: If they can't be gone through.
+    """
+    if isinstance(items, (str, bytes)):
+        raise ConfigError(f"items is {type(items).__name__}, one value", "give a list of items")
+    if isinstance(items, Sequence):
+        return items
+    if hasattr(items, "__aiter__"):
+        raise ConfigError("items is an async iterator", "collect it first: [item async for item in items]")
+    try:
+        return tuple(items)
+    except TypeError:
+        raise ConfigError(f"items is {type(items).__name__}, which can't be gone through", "give a list") from None
+
+
+def _number(keys: dict[Any, int], key: Any) -> int:
+    """Return the number by which the policy knows a key; 0 is that of items without one."""
+    return keys.setdefault(key, len(keys) + 1)
+
+
+def _tokens(estimate: Callable[[Any], int] | None, item: Any) -> int:
+    return 0 if estimate is None else max(0, int(estimate(item)))

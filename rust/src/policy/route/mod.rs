@@ -1,0 +1,228 @@
+//! Which node takes the next item: the fastest free one, unless the others would be through before it has finished one; and
+//! at the end, which item is worth a copy on a node that has nothing left to do.
+//!
+//! It knows times, not addresses. Whoever drives it tells it what started and ended where.
+
+mod node;
+mod speed;
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+use super::config::{positive, seconds, share, whole};
+use super::node::{MOST, bit};
+use node::Node;
+pub use node::NodeView;
+pub(super) use node::Spent;
+
+/// One node, as it is known when a batch begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeConfig {
+    /// How many items it works on at the same time.
+    pub slots: u16,
+    /// Seconds it takes for an item, where that was measured before.
+    pub service_s: Option<f64>,
+    /// How many observations that measurement weighs as much as.
+    pub weight: f64,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { slots: 1, service_s: None, weight: 4.0 }
+    }
+}
+
+/// Which of the nodes work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spread {
+    /// All that help: a slow node isn't given what the others would finish sooner.
+    #[default]
+    Auto,
+    /// All, whatever their speed.
+    All,
+    /// This many of the fastest, and really only those; the next one when one of them is down.
+    Fastest(u16),
+}
+
+/// How a batch is spread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouteConfig {
+    /// The nodes, numbered from 0.
+    pub nodes: Vec<NodeConfig>,
+    /// Which of them work.
+    pub spread: Spread,
+    /// Seconds in which what was seen of a node's speed loses half of its weight.
+    pub half_life_s: f64,
+    /// Copies at the end of a batch: at most this share of the items, and one a node.
+    pub copies: f64,
+}
+
+impl Default for RouteConfig {
+    fn default() -> Self {
+        Self { nodes: vec![NodeConfig::default()], spread: Spread::Auto, half_life_s: 60.0, copies: 0.2 }
+    }
+}
+
+impl RouteConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        whole("route.nodes", u32::try_from(self.nodes.len()).unwrap_or(u32::MAX), 1, u32::from(MOST))?;
+        for node in &self.nodes {
+            whole("route.nodes.slots", u32::from(node.slots), 1, SLOTS_MOST)?;
+            node.service_s.map_or(Ok(()), |s| seconds("route.nodes.service_s", s))?;
+            positive("route.nodes.weight", node.weight, false)?;
+        }
+        if let Spread::Fastest(most) = self.spread {
+            whole("route.spread.fastest", u32::from(most), 1, u32::from(MOST))?;
+        }
+        share("route.copies", self.copies, true)?;
+        seconds("route.half_life_s", self.half_life_s)
+    }
+}
+
+/// While free nodes wait for busier, faster ones, the choice is made again after this share of the fastest node's time, since
+/// an item that doesn't end makes its node look slower.
+const AGAIN: f64 = 0.1;
+const AGAIN_LEAST_NS: f64 = 1e6;
+
+/// The most items that one node works on at the same time.
+const SLOTS_MOST: u32 = 10_000;
+
+/// Live copies of an item beside its first attempt.
+pub(super) const COPIES: u32 = 2;
+
+/// Chooses nodes. A function of what it is told, and of nothing else.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    nodes: Vec<Node>,
+    spread: Spread,
+    copies: f64,
+    /// The nodes by speed, the fastest first; made anew for each choice.
+    order: Vec<(f64, u16)>,
+}
+
+impl Route {
+    /// For these nodes, none of which is at work.
+    pub(super) fn new(config: &RouteConfig) -> Self {
+        let half_life = (config.half_life_s * 1e9) as u64;
+        let nodes: Vec<Node> = config.nodes.iter().map(|node| Node::new(node, half_life)).collect();
+        let order = Vec::with_capacity(nodes.len());
+        Self { nodes, spread: config.spread, copies: config.copies, order }
+    }
+
+    /// Whether another copy may be paid for, after so many items and copies were started.
+    pub(super) fn affords(&self, items: u64, copies: u64) -> bool {
+        (copies as f64) < self.copies * items as f64 + self.nodes.len() as f64
+    }
+
+    /// An attempt at `item` has started on `node`.
+    pub(super) fn started(&mut self, now: u64, node: u16, item: u32) {
+        self.nodes[usize::from(node)].started(now, item);
+    }
+
+    /// The attempt at `item` on `node` has ended.
+    pub(super) fn ended(&mut self, now: u64, node: u16, item: u32, spent: Spent) {
+        let fastest = self.fastest_ns(now);
+        self.nodes[usize::from(node)].ended(now, item, spent, fastest);
+    }
+
+    /// Take a node out, or in again: its circuit breaker or its health check says so.
+    pub(super) fn set_up(&mut self, node: u16, up: bool) {
+        self.nodes[usize::from(node)].up = up;
+    }
+
+    /// The node for the next of `waiting` items, where one should take it now. `failed` are the nodes, as bits, that the item
+    /// has failed on: another one takes it, if there is any that works.
+    pub(super) fn choose(&mut self, now: u64, waiting: u32, failed: u64) -> Option<u16> {
+        let best = self.sort(now);
+        let no_other = self.order.iter().all(|&(_, node)| failed & bit(node) != 0);
+        let all = self.spread != Spread::Auto;
+        self.order.iter().copied().find_map(|(takes, node)| {
+            let free = self.nodes[usize::from(node)].is_free(now) && (no_other || failed & bit(node) == 0);
+            let rest = if no_other { 0 } else { failed };
+            (free && (all || self.is_worth_it(now, (node, takes), best, waiting, rest))).then_some(node)
+        })
+    }
+
+    /// The item that is most worth a copy, and the node that has time for it. Only for when nothing waits. `may` says of an
+    /// item whether it may have one more.
+    pub(super) fn choose_copy(&mut self, now: u64, may: impl Fn(u32) -> bool) -> Option<(u32, u16)> {
+        if self.spread != Spread::Auto {
+            return None;
+        }
+        self.sort(now);
+        let best = self.order.first()?.0;
+        self.order.iter().copied().find_map(|(takes, node)| {
+            let here = &self.nodes[usize::from(node)];
+            let (item, left) = here.is_free(now).then(|| self.last_to_end(now, best, here, &may))??;
+            (takes < left).then_some((item, node))
+        })
+    }
+
+    /// When to ask again if nothing happens before.
+    pub(super) fn again_at(&self, now: u64) -> Option<u64> {
+        let best = self.fastest_ns(now);
+        let waits = self.spread == Spread::Auto && best.is_finite() && self.nodes.iter().any(|node| node.is_free(now));
+        let pause = waits.then(|| now + (best * AGAIN).max(AGAIN_LEAST_NS) as u64);
+        let held = self.nodes.iter().filter_map(|node| node.held(now)).min();
+        pause.into_iter().chain(held).min()
+    }
+
+    /// What is known of a node.
+    pub(super) fn view(&self, node: u16) -> Option<NodeView> {
+        self.nodes.get(usize::from(node)).map(Node::view)
+    }
+
+    /// Put the nodes that may work in order of what the next item would take there, and return the least time known
+    /// (infinite if none is).
+    fn sort(&mut self, now: u64) -> f64 {
+        let best = self.fastest_ns(now);
+        self.order.clear();
+        let up = self.nodes.iter().enumerate().filter(|(_, node)| node.up);
+        self.order.extend(up.map(|(i, node)| (node.takes_ns(now, best), i as u16)));
+        self.order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        if let Spread::Fastest(most) = self.spread {
+            self.order.truncate(usize::from(most));
+        }
+        best
+    }
+
+    fn fastest_ns(&self, now: u64) -> f64 {
+        let known = self.nodes.iter().filter(|node| node.up).filter_map(|node| node.known_ns(now));
+        known.fold(f64::INFINITY, f64::min)
+    }
+
+    /// Whether `node`, which takes so long, would have an item done before the others are through with all of them. Nobody knows
+    /// the speed of a node that hasn't finished anything: it is tried while there is more to do than one item's worth.
+    /// Nodes that are `out` don't count: the item can't go there.
+    fn is_worth_it(&self, now: u64, (node, takes): (u16, f64), best: f64, waiting: u32, out: u64) -> bool {
+        if best.is_infinite() {
+            return true;
+        }
+        let mut others = 0.0;
+        for &(time, other) in self.order.iter().filter(|(_, other)| out & bit(*other) == 0) {
+            let there = &self.nodes[usize::from(other)];
+            others += there.ends_within(now, takes, time, best, other == node);
+            if others >= f64::from(waiting) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Of what is under way elsewhere, the item that will end last, and in how long.
+    fn last_to_end(&self, now: u64, best: f64, here: &Node, may: &impl Fn(u32) -> bool) -> Option<(u32, f64)> {
+        let flights = self.nodes.iter().flat_map(Node::flights);
+        let others = flights.map(|f| f.item).filter(|&item| may(item) && !here.flights().any(|h| h.item == item));
+        others.map(|item| (item, self.ends_in(now, best, item))).max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
+    }
+
+    /// In how long the first of an item's copies ends.
+    fn ends_in(&self, now: u64, best: f64, item: u32) -> f64 {
+        let copies =
+            self.nodes.iter().flat_map(|node| node.flights().map(move |f| (f, node))).filter(|(f, _)| f.item == item);
+        copies.map(|(f, node)| node.left_ns(now, f, best)).fold(f64::INFINITY, f64::min)
+    }
+}

@@ -1,0 +1,174 @@
+//! One node: what it works on, how fast it is, and how long a failure keeps it out.
+
+use super::NodeConfig;
+use super::speed::Speed;
+
+/// How an attempt's time on a node was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Spent {
+    /// It was answered.
+    Served,
+    /// It failed: the time says nothing of how fast the node is.
+    Failed,
+    /// Somebody else was first, or nobody wants it any more.
+    Dropped,
+}
+
+/// What is known of a node, for people and for the next batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NodeView {
+    /// Seconds an item takes, if any was seen.
+    pub service_s: Option<f64>,
+    /// Items it works on.
+    pub in_flight: u32,
+    /// Attempts that it answered.
+    pub served: u64,
+    /// Attempts that failed there, were pushed back or timed out.
+    pub failed: u64,
+    /// Attempts that were given up, because another was first or nobody wanted them.
+    pub dropped: u64,
+    /// Failures since the last answer.
+    pub failures_in_a_row: u32,
+    /// Whether it takes calls.
+    pub up: bool,
+}
+
+/// An item that a node works on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flight {
+    pub(super) item: u32,
+    started: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) up: bool,
+    slots: u16,
+    speed: Speed,
+    flights: Vec<Flight>,
+    /// Takes nothing before: a failure costs as long as an answer would have, and twice that each time.
+    held_until: u64,
+    failures_in_a_row: u32,
+    served: u64,
+    failed: u64,
+    dropped: u64,
+}
+
+/// What a failure costs while no node's speed is known, doubled with each in a row up to this many times.
+const FAILURE_NS: f64 = 50e6;
+const FAILURE_DOUBLINGS: u32 = 10;
+/// How many times longer a node is taken to need for each failure in a row.
+const FAILURE_FACTOR: f64 = 4.0;
+
+impl Node {
+    pub(super) fn new(config: &NodeConfig, half_life_ns: u64) -> Self {
+        let speed = config
+            .service_s
+            .map_or_else(|| Speed::unknown(half_life_ns), |s| Speed::remembered(half_life_ns, s * 1e9, config.weight));
+        Self {
+            up: true,
+            slots: config.slots.max(1),
+            speed,
+            flights: Vec::with_capacity(usize::from(config.slots.max(1))),
+            held_until: 0,
+            failures_in_a_row: 0,
+            served: 0,
+            failed: 0,
+            dropped: 0,
+        }
+    }
+
+    pub(super) fn started(&mut self, now: u64, item: u32) {
+        self.flights.push(Flight { item, started: now });
+    }
+
+    pub(super) fn ended(&mut self, now: u64, item: u32, spent: Spent, fastest_ns: f64) {
+        // One that was given up may be told of twice: once by whoever gave it up, once by whoever noticed.
+        let Some(place) = self.flights.iter().position(|f| f.item == item) else { return };
+        let elapsed = now.saturating_sub(self.flights.swap_remove(place).started);
+        match spent {
+            Spent::Served => {
+                self.served += 1;
+                self.failures_in_a_row = 0;
+                self.speed.served(now, elapsed);
+            }
+            Spent::Dropped => {
+                self.dropped += 1;
+                self.speed.dropped(now, elapsed);
+            }
+            Spent::Failed => {
+                self.failed += 1;
+                let doublings = self.failures_in_a_row.min(FAILURE_DOUBLINGS);
+                self.failures_in_a_row += 1;
+                let one = self.speed.mean_ns().unwrap_or(if fastest_ns.is_finite() { fastest_ns } else { FAILURE_NS });
+                let started = now.saturating_sub(elapsed);
+                self.held_until = now.max(started + (one * f64::from(1u32 << doublings)) as u64);
+            }
+        }
+    }
+
+    pub(super) fn is_free(&self, now: u64) -> bool {
+        self.up && now >= self.held_until && self.flights.len() < usize::from(self.slots)
+    }
+
+    /// When a failure's price is paid, if that lies ahead.
+    pub(super) fn held(&self, now: u64) -> Option<u64> {
+        (self.up && self.held_until > now).then_some(self.held_until)
+    }
+
+    pub(super) fn flights(&self) -> impl Iterator<Item = &Flight> {
+        self.flights.iter()
+    }
+
+    /// What the next item takes here, where anything was ever finished.
+    pub(super) fn known_ns(&self, now: u64) -> Option<f64> {
+        self.speed.next_ns(self.oldest_ns(now))
+    }
+
+    /// What the next item takes here, in ns. A node that has finished nothing is as fast as the fastest, until what it has
+    /// been at says otherwise. One that has just failed is taken to need several tries.
+    pub(super) fn takes_ns(&self, now: u64, fastest_ns: f64) -> f64 {
+        let one = self.known_ns(now).unwrap_or_else(|| {
+            let age = self.oldest_ns(now) as f64 * 2.0;
+            if fastest_ns.is_finite() { age.max(fastest_ns) } else { age }
+        });
+        one * FAILURE_FACTOR.powi(self.failures_in_a_row.min(FAILURE_DOUBLINGS) as i32)
+    }
+
+    /// How much longer one of its items takes, in ns.
+    pub(super) fn left_ns(&self, now: u64, flight: &Flight, fastest_ns: f64) -> f64 {
+        let elapsed = now.saturating_sub(flight.started);
+        self.speed.left_ns(elapsed).unwrap_or_else(|| {
+            let (elapsed, fastest) = (elapsed as f64, if fastest_ns.is_finite() { fastest_ns } else { 0.0 });
+            elapsed.max(fastest - elapsed)
+        })
+    }
+
+    /// How many more items it will have finished before `within_ns` is over, if each takes `takes_ns`; less one of its free slots
+    /// if that is the one that asks. The item it is at isn't one more.
+    pub(super) fn ends_within(&self, now: u64, within_ns: f64, takes_ns: f64, fastest_ns: f64, asks: bool) -> f64 {
+        let each = takes_ns.max(1.0);
+        // What is finished just when the one who asks would be doesn't beat it.
+        let whole = |from: f64| ((within_ns - from) / each * (1.0 - 1e-9)).floor().max(0.0);
+        let busy: f64 = self.flights.iter().map(|f| whole(self.left_ns(now, f, fastest_ns))).sum();
+        let free = usize::from(self.slots).saturating_sub(self.flights.len() + usize::from(asks));
+        let held = self.held_until.saturating_sub(now) as f64;
+        busy + whole(held) * free as f64
+    }
+
+    pub(super) fn view(&self) -> NodeView {
+        NodeView {
+            service_s: self.speed.mean_ns().map(|ns| ns / 1e9),
+            in_flight: self.flights.len() as u32,
+            served: self.served,
+            failed: self.failed,
+            dropped: self.dropped,
+            failures_in_a_row: self.failures_in_a_row,
+            up: self.up,
+        }
+    }
+
+    fn oldest_ns(&self, now: u64) -> u64 {
+        self.flights.iter().map(|f| now.saturating_sub(f.started)).max().unwrap_or(0)
+    }
+}

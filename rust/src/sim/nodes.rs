@@ -1,0 +1,178 @@
+//! A batch over nodes of unequal speed, in virtual time: the policy that drives real nodes, against nodes that are a number.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::draw::Draws;
+use crate::policy::{
+    Action, AttemptId, Config, ConfigError, End, Event, FixedConfig, LimitConfig, NodeConfig, Outcome, Policy,
+    RouteConfig, Spread, Verdict,
+};
+
+/// A node as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeService {
+    /// Mean seconds for an item.
+    pub service_s: f64,
+    /// Standard deviation of the time's logarithm; 0 for always the same.
+    pub noise: f64,
+    /// Items at the same time.
+    pub slots: u16,
+    /// From when to when it is down, in seconds; what it has or is sent then fails, after so many more seconds.
+    pub down: Vec<(f64, f64)>,
+    /// Seconds after which a failure comes.
+    pub fails_in_s: f64,
+    /// From when on it takes so many times longer.
+    pub slower: Option<(f64, f64)>,
+}
+
+impl NodeService {
+    /// A node that is always up and as fast as at first.
+    pub fn steady(service_s: f64, noise: f64) -> Self {
+        Self { service_s, noise, slots: 1, down: Vec::new(), fails_in_s: 0.001, slower: None }
+    }
+
+    fn is_down(&self, at_s: f64) -> bool {
+        self.down.iter().any(|&(from, to)| from <= at_s && at_s < to)
+    }
+
+    /// When what starts now ends, and whether with an answer.
+    fn serve(&self, now_s: f64, draws: Draws) -> (f64, bool) {
+        let scatter = (self.noise * draws.normal(0) - self.noise * self.noise / 2.0).exp();
+        if self.is_down(now_s) {
+            return (now_s + self.fails_in_s, false);
+        }
+        let factor = self.slower.filter(|&(from, _)| now_s >= from).map_or(1.0, |(_, factor)| factor);
+        let ends = now_s + self.service_s * factor * scatter;
+        match self.down.iter().find(|&&(from, _)| now_s < from && from < ends) {
+            Some(&(from, _)) => (from + self.fails_in_s, false),
+            None => (ends, true),
+        }
+    }
+}
+
+/// What came of a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Seconds to the last item's end.
+    pub makespan_s: f64,
+    /// Copies made beside the items.
+    pub copies: u64,
+    /// Items that were answered, and that were not.
+    pub ok: u64,
+    /// Those.
+    pub failed: u64,
+    /// Answers that stand, by node.
+    pub served: Vec<u64>,
+    /// Attempts, by node.
+    pub attempts: Vec<u64>,
+}
+
+/// The policy for these nodes.
+///
+/// # Arguments
+/// - `known`: their speeds have been measured before.
+pub fn policy(nodes: &[NodeService], spread: Spread, known: bool) -> Result<Config, ConfigError> {
+    let slots: u32 = nodes.iter().map(|node| u32::from(node.slots)).sum();
+    let nodes = nodes.iter().map(|node| NodeConfig {
+        slots: node.slots,
+        service_s: known.then_some(node.service_s),
+        weight: 20.0,
+    });
+    let route = RouteConfig { nodes: nodes.collect(), spread, ..RouteConfig::default() };
+    let mut config = Config::named("parallel", slots, None, None)?;
+    config.limit = LimitConfig::Fixed(FixedConfig { n: slots });
+    config.attempt_timeout_s = 3_600.0;
+    config.route = Some(route);
+    Ok(config)
+}
+
+/// Run a batch.
+///
+/// # Errors
+/// A policy that is none.
+pub fn run(config: &Config, nodes: &[NodeService], items: u32, seed: u64) -> Result<Batch, ConfigError> {
+    let mut policy = Policy::new(config, seed)?;
+    let mut world = World { nodes, seed, ends: BinaryHeap::new(), now: 0 };
+    let mut batch = Batch { served: vec![0; nodes.len()], attempts: vec![0; nodes.len()], ..Batch::default() };
+    policy.on_event(0, Event::Queued { count: items, key: 0, tokens: 0 });
+    policy.on_event(0, Event::Closed);
+    loop {
+        while let Some(action) = policy.poll(world.now) {
+            match action {
+                Action::Start { attempt, node, .. } => {
+                    batch.attempts[usize::from(node)] += 1;
+                    world.start(attempt, node);
+                }
+                // What ends after that is news to nobody.
+                Action::Cancel { .. } => {}
+                Action::Resolve { winner, verdict, .. } => {
+                    batch.makespan_s = world.now as f64 / 1e9;
+                    let node = winner.and_then(|attempt| policy.attempts().get(attempt)).map(|row| row.node);
+                    match (verdict, node) {
+                        (Verdict::Ok, Some(node)) => batch.served[usize::from(node)] += 1,
+                        _ => batch.failed += 1,
+                    }
+                }
+            }
+        }
+        if policy.is_done() {
+            break;
+        }
+        let Some(end) = world.next(policy.next_deadline()) else { break };
+        if let Some((attempt, good)) = end {
+            let outcome = if good { Outcome::Ok } else { Outcome::Failed };
+            policy.on_event(world.now, Event::Ended { attempt, end: End { outcome, ..End::default() } });
+        }
+    }
+    batch.copies = policy.totals().hedges;
+    batch.ok = batch.served.iter().sum();
+    Ok(batch)
+}
+
+/// The least seconds in which so many whole items can be done, if each takes its node's mean time.
+pub fn optimum_s(nodes: &[NodeService], items: u32) -> f64 {
+    let mut ends: Vec<(f64, f64)> =
+        nodes.iter().flat_map(|node| (0..node.slots).map(|_| (node.service_s, node.service_s))).collect();
+    let mut last = 0.0;
+    for _ in 0..items {
+        if let Some(first) = ends.iter_mut().min_by(|a, b| a.0.total_cmp(&b.0)) {
+            last = first.0;
+            first.0 += first.1;
+        }
+    }
+    last
+}
+
+struct World<'a> {
+    nodes: &'a [NodeService],
+    seed: u64,
+    /// When which attempt ends, and whether well.
+    ends: BinaryHeap<Reverse<(u64, AttemptId, bool)>>,
+    now: u64,
+}
+
+impl World<'_> {
+    fn start(&mut self, attempt: AttemptId, node: u16) {
+        let draws = Draws::new(self.seed, attempt, u32::from(node));
+        let (ends_s, good) = self.nodes[usize::from(node)].serve(self.now as f64 / 1e9, draws);
+        self.ends.push(Reverse(((ends_s * 1e9).round() as u64, attempt, good)));
+    }
+
+    /// Go on to the next end, or to the deadline if that is sooner. None: nothing will ever happen.
+    fn next(&mut self, deadline: Option<u64>) -> Option<Option<(AttemptId, bool)>> {
+        let end = self.ends.peek().map(|Reverse((at, ..))| *at);
+        match (end, deadline) {
+            (None, None) => None,
+            (end, Some(deadline)) if end.is_none_or(|end| deadline < end) => {
+                self.now = self.now.max(deadline);
+                Some(None)
+            }
+            _ => {
+                let Reverse((at, attempt, good)) = self.ends.pop()?;
+                self.now = self.now.max(at);
+                Some(Some((attempt, good)))
+            }
+        }
+    }
+}

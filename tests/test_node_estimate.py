@@ -1,0 +1,44 @@
+"""Estimates: the published examples, and what must hold for any nodes."""
+
+import pytest
+
+from loadgen.node.estimate import estimate, makespan
+
+
+@pytest.mark.parametrize(
+    ("times", "batch", "best"),
+    [
+        ([0.1, 1.0, 1.0], 100, 8.4),
+        ([0.10, 0.12, 0.11], 100, 3.7),
+        ([0.02, 0.3, 0.3, 0.3], 200, 3.34),
+        ([0.02, 0.02, 0.02], 200, 1.34),
+        ([0.1, 0.1, 0.1, 0.1], 100, 2.5),
+    ],
+)
+def test_the_optimum_of_the_published_examples(times: list[float], batch: int, best: float) -> None:
+    assert makespan(times, [1] * len(times), batch) == pytest.approx(best, abs=1e-9)
+
+
+def test_the_published_modes_take_what_was_published() -> None:
+    first = estimate([0.1, 1.0, 1.0], [1, 1, 1], 100)
+    assert (first.sequential, first.parallel) == (pytest.approx(10.0), pytest.approx(33.0))
+    third = estimate([0.02, 0.3, 0.3, 0.3], [1] * 4, 200)
+    assert (third.sequential, third.parallel) == (pytest.approx(4.0), pytest.approx(15.0))
+    # Without looking ahead, hybrid gives a slow node an item at the end.
+    assert (third.hybrid, third.saved) == (pytest.approx(3.6), pytest.approx(3.6 - 3.34))
+
+
+def test_no_mode_beats_auto_and_slots_count() -> None:
+    for batch in (1, 2, 7, 50, 333):
+        modes = estimate([0.3, 0.1, 0.7, 0.2], [1, 2, 1, 3], batch)
+        assert modes.auto <= min(modes.sequential, modes.parallel, modes.hybrid) + 1e-9, batch
+    assert makespan([1.0], [4], 8) == 2.0
+
+
+def test_an_empty_batch_takes_no_time() -> None:
+    assert estimate([1.0, 2.0], [1, 1], 0) == estimate([5.0, 3.0], [1, 1], 0)
+    assert makespan([1.0], [1], 0) == 0.0
+
+
+def test_hybrid_uses_the_fastest_few_only() -> None:
+    assert estimate([1.0, 2.0, 3.0], [1, 1, 1], 2, top_k=1).hybrid == 2.0
