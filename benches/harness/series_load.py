@@ -41,7 +41,8 @@ def added(bench: Bench) -> Iterator[Line]:
                 costs = {has_series: _cost_us(clients[has_series], mock) for has_series in turns}
                 differences.append(costs[True] - costs[False])
                 bare.append(costs[False])
-    note = f"{Spread.of(bare)} µs without; both built with {_PROFILE}; slopes from {_REQUESTS[0]:,} to {_REQUESTS[1]:,} requests"
+    few, many = _REQUESTS
+    note = f"{Spread.of(bare)} µs without; both built with {_PROFILE}; slopes from {few:,} to {many:,} requests"
     yield Line("series-load", "the series add to a request of A", "µs", Spread.of(differences), Mark(0.2), note=note)
 
 
