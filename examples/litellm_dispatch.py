@@ -14,6 +14,8 @@ import litellm
 
 import loadgen
 
+litellm.suppress_debug_info = True  # else it prints where to get help, once a 429
+
 
 async def ask(question: str) -> Any:
     """Ask one model; a model of any provider is named the same way."""

@@ -37,7 +37,7 @@ def _commands(group: click.Group, above: str) -> Iterator[tuple[str, click.Comma
 
 def page_of(name: str) -> Path:
     """Return the page on which a command's help stands."""
-    return PAGES.get(name.split()[0], DOCS / "cli.md")
+    return PAGES.get(name.split(maxsplit=1)[0], DOCS / "cli.md")
 
 
 def pages() -> set[Path]:

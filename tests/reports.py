@@ -73,6 +73,7 @@ def phase(
         "end_ns": 61_020_000_000,
         "never_issued": 0,
         "usage_refused": False,
+        "dispatch": None,
         "finish": {"stop": ok} if ok else {},
         "distinct_samples": min(ok + failed + cancelled, 1319),
         "bytes": {"received": 1000 * ok, "sent": 200 * ok},

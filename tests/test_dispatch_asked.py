@@ -1,6 +1,5 @@
 """What a batch asks: items and grids from files, names for people, bodies for servers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def options(**given: Any) -> configs.Config:
 
 
 def asked_of(source: Source, served: str | None = "m", **given: Any) -> list[Any]:
-    return [json.loads(body) for body in asked.bodies(source, options(**given), served)]
+    return asked.bodies(source, options(**given), served)
 
 
 def test_a_grid_goes_row_by_row(here: Path) -> None:

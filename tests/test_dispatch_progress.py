@@ -114,10 +114,13 @@ def test_failures_are_red_unless_colour_is_off(monkeypatch: pytest.MonkeyPatch) 
 
 def test_plain_lines_say_the_same() -> None:
     out = io.StringIO()
-    LineView(out, "dispatch").show(BUSY)
+    lines = LineView(out, "dispatch")
+    lines.show(BUSY)
+    assert out.getvalue() == ""  # a short batch needs none
+    lines.show(BUSY._replace(seconds=10.0))
     assert out.getvalue() == (
         "dispatch: 38 / 77, 7 from the journal, in flight 24, limit 32, hedges 5 (4 won), retries 1, rate-limited 2, "
-        "failed 1, about 12.0 s left\n"
+        "failed 1, about 12.6 s left\n"
     )
 
 
@@ -138,7 +141,15 @@ def test_a_terminal_that_went_away_is_no_error() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0 s"), (15.46, "15.5 s"), (99.96, "1 min 40 s"), (478, "7 min 58 s"), (7260, "2 h 01 min")],
+    [
+        (0, "0 ms"),
+        (0.0544, "54 ms"),
+        (1.0, "1.0 s"),
+        (15.46, "15.5 s"),
+        (99.96, "1 min 40 s"),
+        (478, "7 min 58 s"),
+        (7260, "2 h 01 min"),
+    ],
 )
 def test_times_read_well(seconds: float, text: str) -> None:
     assert clock(seconds) == text
@@ -161,7 +172,7 @@ def test_each_call_is_a_line_and_the_end_adds_them_up() -> None:
         "2.9 s|Yes. It does|pump-3|bearing wear|2.9 s|first",
         "11.0 s|No|#2|{'q': 1}|11.0 s|hedge of 2",
         "12.0 s|✗ TimeoutError: no answer i…|#3|p|1.0 s|retry of 4",
-        "0.0 s|7|#4|old|0.0 s|journal",
+        "0 ms|7|#4|old|0 ms|journal",
         " 4 calls in 12.5 s: 3 ok, 1 failed",
         " 7 sent, 1 of them hedges; settled by 1 first, 1 hedge, 1 retry, 1 journal",
         " 14.9 s in calls, 1.2 at a time",

@@ -14,8 +14,13 @@ from typing import Any
 import pytest
 
 import loadgen
+from loadgen import _core
 from loadgen.dispatch import attempt, running
 from loadgen.dispatch import strategy as strategies
+from loadgen.dispatch.callee import Callee
+from loadgen.dispatch.classify import Classifier
+from loadgen.dispatch.driver import Driver
+from loadgen.dispatch.work import BatchWork
 
 WAIT_S = 20.0
 
@@ -156,6 +161,41 @@ def test_a_thread_sees_the_callers_context_and_its_attempt() -> None:
     assert all(stats is not None and stats.first_byte is not None for stats in done.stats)
 
 
+def test_what_a_thread_told_is_heard_before_its_value_comes() -> None:
+    """The loop is held up until both calls are over; the second told its first byte when the first was over."""
+
+    async def main() -> None:
+        options = strategies.read("parallel", {})
+        config = options.config(2)
+        begun, go = threading.Barrier(3), threading.Event()
+
+        def wait_for_ended(count: int) -> None:
+            until = time.monotonic() + WAIT_S
+            while len(driver._threads._ended) < count and time.monotonic() < until:
+                time.sleep(0.001)
+
+        def call(item: int) -> None:
+            begun.wait(WAIT_S)
+            go.wait(WAIT_S)
+            if item == 1:
+                wait_for_ended(1)
+                attempt().first_byte()
+
+        policy = _core.Policy(config)
+        work = BatchWork(Callee(call), range(2), options)
+        driver = Driver(policy, work, Classifier(), **running.bounds(config))
+        work.queue(driver)
+        await asyncio.sleep(0)  # the calls begin
+        begun.wait(WAIT_S)
+        go.set()
+        wait_for_ended(2)
+        await work.done()
+        await driver.leave()
+        assert [policy.attempts_of(item)[0][6] is not None for item in range(2)] == [False, True]
+
+    asyncio.run(main())
+
+
 def test_an_attempt_is_only_known_inside_a_dispatched_call() -> None:
     with pytest.raises(loadgen.DispatchError, match="this isn't a dispatched call"):
         attempt()
@@ -213,8 +253,8 @@ def test_ctrl_c_cancels_the_calls_keeps_the_journal_whole_and_calls_nothing_twic
             with open("called", "a") as file:
                 file.write(f"{item}\\n")
             if item >= 3 and os.environ["STOP"] == "yes":
-                print("waiting", flush=True)
                 try:
+                    print("waiting", flush=True)
                     await asyncio.sleep(3600)
                 finally:
                     print("cancelled", flush=True)

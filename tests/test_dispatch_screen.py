@@ -47,7 +47,9 @@ def test_the_screen() -> None:
         "",
         " 77 calls · hedged · 15.5 s" + " " * 35 + "sequential would have taken about 7 min 58 s (30.8 ×)",
         " 77 ok · 83 sent (1.08 a call): 5 hedges, 4 won · 1 retry · 0 rate-limited · limit 77 → 77",
-        " per call    p50 3.0 s   p95 6.1 s   p99 10.4 s          longest: pump-3 × bearing wear, 11.0 s (hedge won at 10.8)",
+        " per call    p50 3.0 s   p95 6.1 s   p99 10.4 s"
+        + " " * 10
+        + "longest: pump-3 × bearing wear, 11.0 s (hedge won at 10.8)",
         "",
     ]
 

@@ -1,5 +1,6 @@
 """What a user may say of a dispatch: names, options, environment; and what is remembered of an endpoint."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 import loadgen
+import virtual_loop
 from loadgen.dispatch import remember, strategy
 
 NAMES = "sequential, parallel, adaptive_ceiling, hedged, auto"
@@ -164,6 +166,23 @@ def test_what_was_learned_is_kept_in_a_private_file(tmp_path: Path) -> None:
     assert remember.load(str(path)) == {"limit": 30}
     assert path.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["endpoint.json"]
+
+
+def test_a_batch_begins_where_the_last_one_at_the_endpoint_ended(tmp_path: Path) -> None:
+    path = tmp_path / "endpoint.json"
+
+    async def call(item: int) -> int:
+        await asyncio.sleep(3)
+        return item
+
+    async def main(_: Any) -> None:
+        dispatcher = loadgen.Dispatcher("auto", remember=path)
+        first = await dispatcher.arun(call, range(63))
+        bore = json.loads(path.read_text())["limit"]
+        assert bore == first.totals["in_flight_most"] > first.trace["limit"][0]
+        assert (await dispatcher.arun(call, range(63))).trace["limit"][0] == bore
+
+    virtual_loop.run(main)
 
 
 @pytest.mark.parametrize(

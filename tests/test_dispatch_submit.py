@@ -216,6 +216,17 @@ def test_a_broken_rule_reaches_everybody_and_the_next_call_is_made() -> None:
     run(main)
 
 
+def test_a_dispatcher_serves_one_loop_after_the_other_and_keeps_none() -> None:
+    dispatcher = loadgen.Dispatcher("parallel")
+
+    async def main() -> str:
+        return await dispatcher.submit(str, 7)
+
+    for _ in range(3):
+        assert asyncio.run(main()) == "7"
+    assert len(dispatcher._services) == 1
+
+
 def test_without_a_loop_there_is_nothing_to_submit_to() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         loadgen.Dispatcher().submit(str, 1)

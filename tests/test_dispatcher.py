@@ -130,6 +130,14 @@ def test_what_raises_to_the_end_is_an_unknown_with_its_reason_and_shifts_nothing
         done.errors[0] = ValueError()
 
 
+def test_an_error_holds_the_callables_frames_and_none_of_the_batchs() -> None:
+    async def call(item: int) -> int:
+        raise ValueError("poison")
+
+    trace = batch(call, [1], retry=1).errors[0].__traceback__
+    assert (trace.tb_frame.f_code.co_name, trace.tb_next) == ("call", None)
+
+
 def test_none_is_a_value() -> None:
     async def call(item: int) -> None:
         return None
@@ -320,6 +328,44 @@ def test_tokens_are_those_of_the_value_or_those_that_the_callable_tells() -> Non
 
     stats = batch(call, range(2)).stats
     assert [(one.tokens_in, one.tokens_out) for one in stats] == [(7, 3), (5, 9)]
+
+
+def test_a_value_that_cannot_be_looked_at_ends_the_batch() -> None:
+    class Odd:
+        @property
+        def headers(self) -> None:
+            raise LookupError("not bound to anything")
+
+    async def call(item: int) -> Odd:
+        return Odd()
+
+    with pytest.raises(LookupError, match="not bound"):
+        batch(call, range(3))
+
+
+def test_a_cost_that_is_no_count_fails_the_attempt_that_told_it() -> None:
+    async def call(item: int) -> None:
+        attempt().used(tokens_in=-1)
+
+    error = batch(call, [1], retry=1).errors[0]
+    assert isinstance(error, ValueError)
+    assert str(error) == "-1 tokens: a count is from 0 to 2**32 - 1"
+
+
+def test_a_loser_may_take_a_moment_to_close_its_connection() -> None:
+    closed: list[float] = []
+
+    async def call(item: int) -> str:
+        try:
+            await asyncio.sleep(2 if attempt().kind == "hedge" else 60)
+        finally:
+            if attempt().kind == "first":
+                await asyncio.sleep(0.02)
+                closed.append(asyncio.get_running_loop().time())
+        return attempt().kind
+
+    done = batch(call, [1], hedge_after=5)
+    assert (done.wall_s, closed, done.abandoned) == (7.0, [7.02], 0)
 
 
 def test_nothing_to_do_is_done() -> None:

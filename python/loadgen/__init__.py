@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MetricsError,
         PushBack,
         ReportError,
+        RequestError,
         RunError,
         TargetError,
     )
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from loadgen.session.plan import Plan
     from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk, Usage
     from loadgen.session.strategy import (
+        AdaptiveStrategy,
         BurstStrategy,
         ConcurrencyStrategy,
         LoadStrategy,
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AdaptiveStrategy",
     "Batch",
     "BenchmarkSession",
     "BurstStrategy",
@@ -114,6 +117,7 @@ __all__ = [
     "Query",
     "QueryResult",
     "ReportError",
+    "RequestError",
     "RunError",
     "SampleIssuer",
     "SampleOrder",
@@ -153,6 +157,7 @@ _ROOMS = {
         "MetricsError",
         "PushBack",
         "ReportError",
+        "RequestError",
         "RunError",
         "TargetError",
     ),
@@ -196,6 +201,7 @@ _ROOMS = {
     "loadgen.session.plan": ("Plan",),
     "loadgen.session.query": ("Query", "QueryResult", "SampleIssuer", "StreamChunk", "Usage"),
     "loadgen.session.strategy": (
+        "AdaptiveStrategy",
         "BurstStrategy",
         "ConcurrencyStrategy",
         "LoadStrategy",

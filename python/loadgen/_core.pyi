@@ -464,9 +464,9 @@ _Quota: TypeAlias = tuple[int | None, int | None, int | None]
 class Policy:
     """Decides which item is called for when, and when its call is copied, tried again, dropped or given up.
 
-    It has no clock: whoever drives it tells the time in nanoseconds of any clock that doesn't step back. Items and attempts
-    are numbered from 0, in the order of queueing and of starting. What nobody knows (an attempt that was never started,
-    an end told twice) changes nothing.
+    It has no clock: whoever drives it tells the time in nanoseconds of any clock that doesn't step back. Items and
+    attempts are numbered from 0, in the order of queueing and of starting. What nobody knows (an attempt that was never
+    started, an end told twice) changes nothing.
 
     Args:
         config: JSON as ``policy_config`` makes it.
@@ -510,8 +510,8 @@ class Policy:
         Args:
             now: Nanoseconds.
             attempt: Which.
-            outcome: 0 answer, 1 pushed back, 2 failed, 3 timed out, 4 stalled, 5 broken after its first token, 6 cancelled
-                by somebody else than the policy.
+            outcome: 0 answer, 1 pushed back, 2 failed, 3 timed out, 4 stalled, 5 broken after its first token,
+                6 cancelled by somebody else than the policy.
             status: HTTP status, 0 where there is none. The policy itself tells push-back by it.
             retry_after_ns: How long the service wished to wait.
             tokens_in: Tokens of the prompt, 0 where unknown.

@@ -64,6 +64,21 @@ class JournalError(DispatchError):
         self.unwritten = unwritten
 
 
+class RequestError(DispatchError):
+    """A request of a native batch that has no answer.
+
+    Args:
+        message: What the server said, or what went wrong.
+        failure: The class: ``http``, ``connect``, ``tls``, ``stall``, ``protocol``, ``body`` or ``cancelled``.
+        status: The HTTP status; 0 where no answer came.
+    """
+
+    def __init__(self, message: str, *, failure: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.status = status
+
+
 class CallTimeoutError(DispatchError, TimeoutError):
     """A dispatched call that had no answer in the time it was given."""
 

@@ -15,7 +15,7 @@ struct Seen {
 }
 
 fn read<'a>(api: Api, streamed: bool, reads: impl IntoIterator<Item = &'a [u8]>) -> Seen {
-    let mut answer = Answer::new(api, AnswerOptions { keep_text: true, limits: Limits::default() });
+    let mut answer = Answer::new(api, AnswerOptions { keep_text: true, ..AnswerOptions::default() });
     let mut parser = ResponseParser::new(Limits::default());
     answer.reset(streamed);
     let mut last = Ok(Progress::More);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+
 use loadgen::policy::{
     Action, AttemptId, AttemptKind, CancelWhy, Config, End, Event, ItemId, Outcome, Policy, Verdict, replay,
 };
@@ -266,4 +268,166 @@ fn a_node_that_fails_gets_one_probe_after_its_cooldown_and_then_everybody() {
     assert!(matches!(probe[..], [(_, _, AttemptKind::Probe)]), "{probe:?}");
     let actions = driver.ok(32 * S, probe[0].0);
     assert_eq!(started(&actions).len(), 9);
+}
+
+/// A service that answers after a second, but fails at once with this status while it is down.
+fn survive_outage(strategy: &str, status: u16, down: std::ops::Range<u64>) -> Driver {
+    let (mut driver, actions) = Driver::queued(strategy, 32, "{}", 400);
+    let mut due: BTreeMap<(u64, AttemptId), End> = BTreeMap::new();
+    let mut take = |driver: &mut Driver, actions: Vec<Action>| {
+        let now = driver.now;
+        for action in actions {
+            match action {
+                Action::Start { attempt, .. } if down.contains(&now) => {
+                    let end = End { outcome: Outcome::Failed, status, ..End::default() };
+                    due.insert((now + S / 1_000, attempt), end);
+                }
+                Action::Start { attempt, .. } => drop(due.insert((now + S, attempt), End::default())),
+                Action::Cancel { attempt, .. } => due.retain(|&(_, other), _| other != attempt),
+                Action::Resolve { .. } => {}
+            }
+        }
+        let wake = driver.policy.next_deadline().unwrap_or(u64::MAX);
+        match due.first_entry() {
+            Some(entry) if entry.key().0 <= wake => {
+                let ((at, attempt), end) = entry.remove_entry();
+                Some(driver.tell(at.max(now), Event::Ended { attempt, end }))
+            }
+            _ if wake < u64::MAX => Some(driver.wait()),
+            _ => None,
+        }
+    };
+    let mut next = Some(actions);
+    while let Some(actions) = next {
+        next = take(&mut driver, actions);
+    }
+    driver
+}
+
+#[test]
+fn a_service_that_is_down_for_a_minute_costs_no_item_and_few_requests() {
+    for strategy in ["parallel", "adaptive_ceiling", "hedged"] {
+        for status in [0, 500, 503] {
+            let driver = survive_outage(strategy, status, 3 * S..63 * S);
+            let totals = driver.policy.totals();
+            assert_eq!(totals.ok, 400, "{strategy} and {status}: {totals:?}");
+            assert!(totals.attempts < 700, "{strategy} and {status}: {totals:?}");
+            // Two at a time take 200 s without the outage; whoever learned to go slowly must learn to go on.
+            assert!(driver.now < 300 * S, "{strategy} and {status}: {} s", driver.now / S);
+        }
+    }
+}
+
+#[test]
+fn a_service_that_is_gone_ends_the_batch_in_time() {
+    let driver = survive_outage("parallel", 0, 0..u64::MAX);
+    let totals = driver.policy.totals();
+    assert_eq!((totals.ok, totals.queued), (0, totals.failed + totals.gave_up));
+    assert!(totals.gave_up > 300 && totals.attempts < 100, "{totals:?}");
+    assert!(driver.now < 1_000 * S, "{} s", driver.now / S);
+}
+
+#[test]
+fn one_item_that_always_fails_opens_no_breaker_and_spares_the_others() {
+    let (mut driver, mut actions) = Driver::queued("parallel", 2, r#"{"breaker":{"calls":2,"share":0.4}}"#, 30);
+    let mut resolutions = Vec::new();
+    while let Some(&(attempt, item, kind)) = started(&actions).first() {
+        assert_ne!(kind, AttemptKind::Probe);
+        let rest: Vec<_> = started(&actions).into_iter().skip(1).collect();
+        assert!(rest.len() <= 1);
+        actions = match item {
+            0 => driver.fail(driver.now + S, attempt, 500),
+            _ => driver.ok(driver.now + S, attempt),
+        };
+        resolutions.extend(resolved(&actions));
+        for (attempt, ..) in rest {
+            let more = driver.ok(driver.now, attempt);
+            resolutions.extend(resolved(&more));
+            actions.extend(more);
+        }
+        if started(&actions).is_empty() && driver.policy.next_deadline().is_some() {
+            actions = driver.wait();
+        }
+    }
+    assert_eq!(driver.policy.totals().ok, 29);
+    assert_eq!(resolutions.len(), 30);
+    assert!(resolutions.iter().any(|&(item, _, verdict)| (item, verdict) == (0, Verdict::Failed)));
+}
+
+#[test]
+fn retries_beyond_the_budget_are_put_off_and_not_given_up() {
+    let overrides =
+        r#"{"limit":{"n":30},"breaker":null,"retry":{"jitter":"none","reserve":2,"budget":0.1,"per_s":0.5}}"#;
+    let (mut driver, _) = Driver::queued("parallel", 30, overrides, 30);
+    (0..30).for_each(|attempt| drop(driver.fail(0, attempt, 404 + 4)));
+    let actions = driver.wait();
+    assert_eq!((driver.now, started(&actions).len()), (S / 2, 5), "2, a tenth of 30, and not yet one for the time");
+    let actions = driver.wait_for_action();
+    assert_eq!((driver.now.div_ceil(S / 100), started(&actions).len()), (250, 1));
+    // What succeeds is given back.
+    let actions = driver.ok(driver.now, 30);
+    assert_eq!(started(&actions).len(), 1);
+    let totals = driver.policy.totals();
+    assert_eq!((totals.backing_off, totals.failed, totals.gave_up), (23, 0, 0));
+}
+
+#[test]
+fn a_copy_and_a_retry_go_to_another_node_where_there_is_one() {
+    let node_of = |actions: &[Action]| match actions {
+        [Action::Start { node, .. }] => *node,
+        other => panic!("{other:?}"),
+    };
+    let (mut driver, first) = Driver::queued("hedged", 8, r#"{"nodes":3}"#, 1);
+    let copy = driver.wait();
+    assert_eq!((node_of(&first), node_of(&copy)), (0, 1));
+    let (mut driver, first) = Driver::queued("parallel", 2, r#"{"nodes":2}"#, 1);
+    driver.fail(S, 0, 500);
+    let retry = driver.wait_for_action();
+    assert_eq!((node_of(&first), node_of(&retry)), (0, 1));
+}
+
+#[test]
+fn waits_are_told_apart_by_what_held_the_line_back() {
+    let overrides = r#"{"limit":{"n":1},"rates":{"rpm":6,"burst":0.1}}"#;
+    let (mut driver, _) = Driver::queued("parallel", 1, overrides, 2);
+    assert_eq!(driver.ok(4 * S, 0).len(), 1);
+    let actions = driver.wait();
+    assert_eq!((driver.now, started(&actions)), (10 * S, vec![(1, 1, AttemptKind::First)]));
+    driver.ok(11 * S, 1);
+    let item = driver.policy.items().get(1).unwrap();
+    assert_eq!((item.limit_ns, item.rate_ns, item.backoff_ns), (4 * S, 6 * S, 0));
+    let totals = driver.policy.totals();
+    assert_eq!((totals.limit_wait_ns, totals.rate_wait_ns), (4 * S, 6 * S));
+}
+
+#[test]
+fn tokens_are_reserved_at_the_start_and_settled_at_the_end() {
+    let mut driver = Driver::new("parallel", 4, r#"{"limit":{"n":4},"rates":{"tpm":6000,"learn":false}}"#);
+    let actions = driver.tell(0, Event::Queued { count: 3, key: 0, tokens: 300 });
+    assert_eq!(started(&actions).len(), 2);
+    let end = End { tokens_in: 10, tokens_out: 10, ..End::default() };
+    assert_eq!(started(&driver.tell(0, Event::Ended { attempt: 0, end })).len(), 0, "20 short of 300");
+    let end = End { tokens_in: 10, tokens_out: 10, ..End::default() };
+    assert_eq!(started(&driver.tell(0, Event::Ended { attempt: 1, end })).len(), 1);
+    assert_eq!(driver.policy.totals().tokens_used, 40);
+}
+
+#[test]
+fn a_remembered_limit_is_where_the_next_run_begins() {
+    let (_, first) = Driver::queued("adaptive_ceiling", 64, r#"{"remembered":{"limit":9}}"#, 64);
+    assert_eq!(started(&first).len(), 9);
+}
+
+#[test]
+fn a_copy_that_failed_is_made_again_at_once_but_only_once() {
+    let (mut driver, _) = Driver::queued("auto", 8, r#"{"limit":{"kind":"fixed","n":10},"pacer":null}"#, 8);
+    (0..6).for_each(|attempt| drop(driver.ok(S, attempt)));
+    let mut copies = Vec::new();
+    while copies.len() < 2 {
+        copies.extend(started(&driver.wait()));
+    }
+    assert_eq!(copies, [(8, 6, AttemptKind::Hedge), (9, 7, AttemptKind::Hedge)]);
+    // The other call is silent for less long by now: this one must not stand behind it.
+    assert_eq!(started(&driver.fail(driver.now, 8, 500)), [(10, 6, AttemptKind::Hedge)]);
+    assert_eq!(started(&driver.fail(driver.now, 10, 500)), []);
 }

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from loadgen.dispatch.journal import Codec, Journal
     from loadgen.dispatch.live import Call, Live
     from loadgen.dispatch.progress import Progress
+    from loadgen.dispatch.requests import Answer
     from loadgen.dispatch.result import AttemptStats, Batch, CallResult, CallStats, Unknown
     from loadgen.dispatch.strategy import STRATEGIES
 
 __all__ = [
     "STRATEGIES",
+    "Answer",
     "Attempt",
     "AttemptStats",
     "Batch",
@@ -39,6 +41,7 @@ _FILES = {
     "journal": ("Codec", "Journal"),
     "live": ("Call", "Live"),
     "progress": ("Progress",),
+    "requests": ("Answer",),
     "result": ("AttemptStats", "Batch", "CallResult", "CallStats", "Unknown"),
     "strategy": ("STRATEGIES",),
 }

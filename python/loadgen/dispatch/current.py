@@ -19,12 +19,13 @@ KINDS = ("first", "retry", "hedge", "probe")
 class Attempt:
     """One attempt at one call, while it runs: what :func:`attempt` gives. Any thread may use it."""
 
-    __slots__ = ("_driver", "_kind", "_thread", "id", "item", "node", "tokens")
+    __slots__ = ("_driver", "_kind", "_thread", "_waiting", "id", "item", "node", "tokens")
 
     def __init__(self, driver: Driver, attempt: int, item: int, kind: int, node: int) -> None:
         self._driver = driver
         self._kind = kind
         self._thread = threading.get_ident()
+        self._waiting: list[Callable[[Attempt], None]] = []  # what other threads told
         self.id = attempt
         """Its number among all attempts of the batch, from 0."""
         self.item = item
@@ -57,15 +58,27 @@ class Attempt:
         Args:
             tokens_in: Tokens of the prompt.
             tokens_out: Tokens of the answer.
+
+        Raises:
+            ValueError: If one is negative, or no count.
         """
+        for count in (tokens_in, tokens_out):
+            if not 0 <= count < 2**32:
+                raise ValueError(f"{count!r} tokens: a count is from 0 to 2**32 - 1")
         self.tokens = tokens_in, tokens_out
+
+    def catch_up(self) -> None:
+        """Pass on what other threads told; the driver does so before it takes the value, which may overtake them."""
+        while self._waiting:
+            self._waiting.pop(0)(self)
 
     def _tell(self, tell: Callable[[Attempt], None]) -> None:
         if threading.get_ident() == self._thread:
             tell(self)
             return
+        self._waiting.append(tell)
         try:
-            self._driver.loop.call_soon_threadsafe(tell, self)
+            self._driver.loop.call_soon_threadsafe(self.catch_up)
         except RuntimeError:
             if not self._driver.loop.is_closed():  # else nobody is left who would want to know
                 raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
@@ -21,6 +20,7 @@ from loadgen.dispatch.work import sequence
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from loadgen.dispatch.requests import Answer, Request, RequestOptions
     from loadgen.dispatch.strategy import DispatchOptions
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Dispatcher:
 
     def __init__(self, strategy: str | None = None, **options: Unpack[DispatchOptions]) -> None:
         self._options = strategies.read(strategy, options)
-        self._services: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Service] = weakref.WeakKeyDictionary()
+        self._services: dict[asyncio.AbstractEventLoop, Service] = {}
         self._callees: dict[Any, Callee] = {}
 
     @classmethod
@@ -169,6 +169,50 @@ class Dispatcher:
         """
         return own_loop.run(lambda: self.agrid(call, rows, cols), "agrid")
 
+    async def arequests(
+        self, bodies: Iterable[Request], *, url: str, **options: Unpack[RequestOptions]
+    ) -> Batch[Answer]:
+        """Ask an OpenAI-compatible endpoint natively: no Python runs within a call, and what lost is cut off at once.
+
+        Args:
+            bodies: What is asked: prompts, lists of messages, or whole bodies without ``stream``.
+            url: Where it is: ``http://…``, ``https://…`` or ``unix:PATH``; the API's path is added where it is missing.
+            **options: See :class:`~loadgen.dispatch.requests.RequestOptions`; each has its default.
+
+                ``model``: the model asked for; none. ``api``: ``chat`` or ``completions``. ``stream``: whether answers
+                are streamed; then the first token decides between copies. ``output_tokens``: most tokens of an answer.
+                ``extra_body``: further fields of each body. ``headers``: further headers. ``api_key_env``: the
+                environment variable that holds the API key. ``http2``, ``insecure``, ``cacert``, ``proxy``,
+                ``connect_timeout``: of the connection.
+
+        Returns:
+            The answers in the bodies' order. One that failed is among the batch's ``errors``: a ``RequestError``, or a
+            ``CallTimeoutError``.
+
+        Raises:
+            ConfigError: If something can't be used; nothing was sent.
+            DispatchError: If the batch could not be carried on.
+        """
+        from loadgen.dispatch.native import run_requests
+        from loadgen.dispatch.requests import service_of
+
+        return await run_requests(self._options, service_of(url, options), sequence(bodies))
+
+    def requests(self, bodies: Iterable[Request], *, url: str, **options: Unpack[RequestOptions]) -> Batch[Answer]:
+        """Do what :meth:`arequests` does on an event loop of its own.
+
+        Args:
+            bodies: As for :meth:`arequests`.
+            url: As for :meth:`arequests`.
+            **options: As for :meth:`arequests`.
+
+        Raises:
+            ConfigError: As :meth:`arequests`.
+            DispatchError: As :meth:`arequests`; or if an event loop runs in this thread already.
+            KeyboardInterrupt: If it was interrupted. The calls are cut off, and the journal is whole.
+        """
+        return own_loop.run(lambda: self.arequests(bodies, url=url, **options), "arequests")
+
     @overload
     def submit(self, call: Callable[[T], Awaitable[R]], item: T) -> asyncio.Future[R]: ...
     @overload
@@ -227,6 +271,8 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         service = self._services.get(loop)
         if service is None:
+            for old in [known for known in self._services if known.is_closed()]:
+                del self._services[old]
             service = self._services[loop] = Service(self._options)
         return service
 

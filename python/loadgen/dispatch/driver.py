@@ -25,8 +25,8 @@ from loadgen.errors import CallTimeoutError, DispatchError
 START, CANCEL, RESOLVE = range(3)
 OK, FAILED, TIMED_OUT, CANCELLED, GAVE_UP = range(5)
 
-_TURNS = 3
-"""Turns of the loop in which a cancelled task may end before it counts as abandoned."""
+_LEAVE_S = 0.05
+"""How long a cancelled task may take to close its connection before it counts as abandoned."""
 
 _LONGEST_S = 1e6
 """A wait that a callable asks for is cut to this, in seconds; the policy's own bound is far below."""
@@ -146,12 +146,10 @@ class Driver:
             How many calls go on although nobody wants them: on threads, or because they ignore being cancelled.
         """
         self.close()
-        for _ in range(_TURNS):
-            if not self._leaving:
-                return 0
-            await asyncio.sleep(0)
-        for task in self._leaving.values():
-            if isinstance(task, asyncio.Task):
+        tasks = [task for task in self._leaving.values() if isinstance(task, asyncio.Task)]
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=_LEAVE_S)
+            for task in left:
                 _abandoned.add(task)  # the loop itself holds its tasks weakly
                 task.add_done_callback(_abandoned.discard)
         return len(self._leaving)
@@ -180,8 +178,10 @@ class Driver:
                 else:
                     self._resolve(item, attempt, detail)
             self._arm()
-        except BaseException as error:  # noqa: BLE001 - the loop would only log it, and the batch would wait for ever
-            self._break(error)
+        except BaseException as error:
+            self._break(error)  # the loop would only log it, and the batch would wait for ever
+            if not isinstance(error, Exception):
+                raise
 
     def _arm(self) -> None:
         """See to it that the timer rings at the next deadline; one that rings too early does no harm."""
@@ -220,12 +220,17 @@ class Driver:
             if is_ours and isinstance(error, asyncio.CancelledError):
                 raise
             if not isinstance(error, (Exception, asyncio.CancelledError)):
+                # An interrupt: it goes on to whoever runs the loop, and nobody asks this task for it.
+                task = asyncio.current_task()
+                assert task is not None
+                task.add_done_callback(lambda done: done.exception())
                 raise
         else:
             self._gave(told, value)
 
     def _returned(self, job: Job, value: Any, error: BaseException | None) -> None:
         """Take what a thread's call gave; a coroutine is a call that belonged on the loop."""
+        job.told.catch_up()
         attempt = job.told.id
         if error is not None:
             self._raised(job.told, error)
@@ -248,11 +253,14 @@ class Driver:
         if is_wanted:
             self._values[told.id] = value
         now = self.now()
-        tokens_in, tokens_out = told.tokens or usage_of(value)
-        self._policy.ended(now, told.id, Outcome.OK, 0, None, tokens_in, tokens_out)
-        headers = getattr(value, "headers", None)
-        if headers is not None and (limits := limits_in(headers)) is not None:
-            self._told(now, limits)
+        try:
+            tokens_in, tokens_out = told.tokens or usage_of(value)
+            self._policy.ended(now, told.id, Outcome.OK, 0, None, tokens_in, tokens_out)
+            headers = getattr(value, "headers", None)
+            if headers is not None and (limits := limits_in(headers)) is not None:
+                self._told(now, limits)
+        except Exception as problem:  # noqa: BLE001 - a value that can't be looked at: it ends the batch
+            self._break(problem)
         self._wake()
 
     def _raised(self, told: Attempt, error: BaseException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -66,22 +67,24 @@ class Journal:
     ) -> None:
         self.path = Path(path)
         self._key = key
-        self._codec = codec if codec is None or isinstance(codec, Codec) else _codec_of(codec)
+        self._codec = _codec(codec)
         self._config = dict(config or {})
 
-    def open(self, config: Mapping[str, Json] | None = None) -> OpenJournal:
+    def open(self, config: Mapping[str, Json] | None = None, codec: Codec | type | None = None) -> OpenJournal:
         """Lock the file, read what finished, and get ready to append.
 
         Args:
-            config: What decides the values beside the journal's own, such as the model; never a secret.
+            config: What decides the values, such as the model; never a secret. The journal's own wins over it.
+            codec: For the values, where the journal has none of its own.
 
         Raises:
             ConfigError: If the file can't be used, another batch writes it, or it is of another configuration.
         """
         wanted = _plain_config({**(config or {}), **self._config})
+        used = self._codec if self._codec is not None else _codec(codec)
         handle = journal_file.open_locked(self.path)
         try:
-            return OpenJournal(handle, self.path, wanted, self._key, self._codec)
+            return OpenJournal(handle, self.path, wanted, self._key, used)
         except BaseException:
             os.close(handle)
             raise
@@ -114,10 +117,17 @@ class OpenJournal:
         if reader.head is not None:
             _check_config(reader.head, config, path)
         self._found = _finished(reader)
-        self.restorable = sum(map(len, self._found.values()))
+        self.restorable = sum(1 if isinstance(places, int) else len(places) for places in self._found.values())
         """How many finished calls the file holds that no item was given yet."""
         self.damaged = reader.damaged
-        """Lines that can't be read: their calls are made again."""
+        """Lines that can't be read: their calls are made again. A warning says so."""
+        if reader.damaged:
+            lines = "1 line" if reader.damaged == 1 else f"{reader.damaged:,} lines"
+            warnings.warn(
+                f"{lines} of the journal {path} can't be read; what they told of is called again",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         self._writer = Writer(handle, path, _ready(handle, reader, config, path))
 
     def __enter__(self) -> Self:
@@ -166,13 +176,17 @@ class OpenJournal:
         if not self._found:
             return None
         key = self._key_of(item)
-        lines = self._found.get(key)
-        if lines is None:
+        places = self._found.get(key)
+        if places is None:
             return None
-        line = lines.pop(0)
-        if not lines:
+        if isinstance(places, int) or len(places) == 1:
             del self._found[key]
+        place = places if isinstance(places, int) else places.pop(0)
         self.restorable -= 1
+        try:
+            line = journal_file.line_at(self._handle, place)
+        except OSError as error:
+            raise ConfigError(f"can't read the journal {self.path}: {error.strerror or error}") from None
         return Entry(self._value(line), line.stats)
 
     def finished(self, item: Any, value: Any, stats: dict[str, Any] | None = None) -> None:
@@ -260,8 +274,10 @@ class OpenJournal:
             ) from error
 
 
-def _codec_of(kind: Any) -> Codec:
-    return Codec(msgspec.to_builtins, lambda value: msgspec.convert(value, kind))
+def _codec(given: Any) -> Codec | None:
+    if given is None or isinstance(given, Codec):
+        return given
+    return Codec(msgspec.to_builtins, lambda value: msgspec.convert(value, given))
 
 
 def _digest(item: Any) -> str:
@@ -320,11 +336,17 @@ def _short(value: Json) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def _finished(reader: Reader) -> dict[str, list[Line]]:
-    found: dict[str, list[Line]] = {}
-    for line in reader.lines():
-        if line.value is not msgspec.UNSET:
-            found.setdefault(line.key, []).append(line)
+def _finished(reader: Reader) -> dict[str, int | list[int]]:
+    """Return where the lines of finished calls stand, by key: values stay in the file until they are asked for."""
+    found: dict[str, int | list[int]] = {}
+    for line, place in reader.lines():
+        if line.value is msgspec.UNSET:
+            continue
+        before = found.setdefault(line.key, place)
+        if isinstance(before, list):
+            before.append(place)
+        elif before != place:
+            found[line.key] = [before, place]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -21,6 +22,7 @@ FORMAT = 1
 _SEAL = b',"crc":'
 _HEAD = b'{"loadgen_journal":'
 _SYNC_S = 0.1
+_LENGTH = 32  # bits of a place that hold the line's length
 
 
 class Head(msgspec.Struct, omit_defaults=True):
@@ -160,8 +162,8 @@ class Reader:
     def _foreign(self) -> ConfigError:
         return ConfigError(f"{self._path} is not a journal, and is left as it is", "name another file")
 
-    def lines(self) -> Iterator[Line]:
-        """Yield what ended, in the order in which it did.
+    def lines(self) -> Iterator[tuple[Line, int]]:
+        """Yield what ended, in the order in which it did, and where its line stands (for :func:`line_at`).
 
         Raises:
             ConfigError: If the disk fails.
@@ -172,7 +174,7 @@ class Reader:
                 at += len(raw)
                 line = _decoded(raw)
                 if line is not None:
-                    yield line
+                    yield line, (at - len(raw)) << _LENGTH | len(raw)
                     self.end = at
                     continue
                 if raw.endswith(b"\n"):
@@ -185,6 +187,22 @@ class Reader:
     def lacks_break(self) -> bool:
         """Whether the last whole line was cut right before its line break; asked when all lines are read."""
         return self.end > 0 and os.pread(self._handle, 1, self.end - 1) != b"\n"
+
+
+def line_at(handle: int, place: int) -> Line:
+    """Read a line again.
+
+    Args:
+        handle: The open file.
+        place: Where it stands, as :meth:`Reader.lines` told.
+
+    Raises:
+        OSError: If the disk fails.
+    """
+    line = _decoded(os.pread(handle, place & ((1 << _LENGTH) - 1), place >> _LENGTH))
+    if line is None:
+        raise OSError(errno.EIO, "a line isn't what it was a moment ago")
+    return line
 
 
 def _decoded(raw: bytes) -> Line | None:

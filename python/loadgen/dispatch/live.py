@@ -121,8 +121,7 @@ def _reason(error: BaseException | str | None) -> str:
 
 def _short(value: Any) -> str:
     """Return the beginning of what a model or a user wrote, harmless for a terminal and on one line."""
-    text = value if isinstance(value, str) else repr(value)
-    return _plain(" ".join(text[: 4 * _ANSWER].split()))
+    return _plain(" ".join(str(value)[: 4 * _ANSWER].split()))
 
 
 def _cut(text: str, room: int) -> str:

@@ -119,14 +119,16 @@ class CallView(View):
 class LineView(View):
     """A plain line every ten seconds."""
 
-    interval_s = _LINE_S
+    interval_s: float = _LINE_S
 
     def __init__(self, out: TextIO, name: str) -> None:
         self._out = out
         self._name = name
 
     def show(self, progress: Progress) -> None:
-        """Say how far it is."""
+        """Say how far it is, if the batch isn't a short one."""
+        if progress.seconds < self.interval_s:
+            return
         _put(self._out, f"{self._name}: {', '.join(text for _, text in _facts(progress))}\n")
 
 
@@ -200,7 +202,9 @@ def _bar(share: float, room: int) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a time as a person reads it: ``0.4 s``, ``15.5 s``, ``2 min 05 s``, ``1 h 03 min``."""
+    """Return a time as a person reads it: ``54 ms``, ``15.5 s``, ``2 min 05 s``, ``1 h 03 min``."""
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.0f} ms"
     if seconds < 99.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

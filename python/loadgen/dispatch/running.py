@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from loadgen import _core
 from loadgen.dispatch import remember
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from loadgen.dispatch.journal import OpenJournal
     from loadgen.dispatch.strategy import Options
 
+R = TypeVar("R")
+
 
 async def run_batch(options: Options, callee: Callee, items: Sequence[Any]) -> Batch[Any]:
     """Make the calls of a batch.
@@ -37,15 +39,32 @@ async def run_batch(options: Options, callee: Callee, items: Sequence[Any]) -> B
         ConfigError: If something can't be used; nothing was called.
         DispatchError: If the batch could not be carried on.
     """
-    if options.journal is None:
-        return await _run(options, callee, items, None)
+    return await journalled(options.journal, {"call": callee.name}, lambda opened: _run(options, callee, items, opened))
+
+
+async def journalled(
+    journal: Any,
+    config: Mapping[str, Any],
+    run: Callable[[OpenJournal | None], Awaitable[Batch[R]]],
+    codec: type | None = None,
+) -> Batch[R]:
+    """Run a batch with its journal open around it, if it has one.
+
+    Args:
+        journal: What the user means by it; ``None`` for none.
+        config: What decides the values, but for the journal's own.
+        run: Runs the batch.
+        codec: What the values are, where JSON doesn't give them back as they were and the journal has no codec.
+    """
+    if journal is None:
+        return await run(None)
     from loadgen.dispatch.journal import as_journal
 
-    journal = as_journal(options.journal)
-    assert journal is not None
-    opened = journal.open({"call": callee.name})
+    wanted = as_journal(journal)
+    assert wanted is not None
+    opened = wanted.open(config, codec)
     try:
-        batch = await _run(options, callee, items, opened)
+        batch = await run(opened)
     except BaseException:
         with opened:  # what is on its way says why the batch ended; a disk that refused is told by it
             raise
@@ -140,7 +159,12 @@ def bounds(config: str) -> Bounds:
 
 
 def learned(policy: _core.Policy) -> dict[str, float]:
-    """Return what a policy knows of its endpoint by now: how many calls at once, and the rate, where it met one."""
+    """Return what a policy knows of its endpoint: how many calls it bore at once, and the rate, if it met one."""
+    totals = policy.totals()
+    most = totals["in_flight_most"]
+    if totals["cuts"]:
+        # It was too much at times. Without push-back it was judged so by the latencies alone, which may err.
+        most = min(most, totals["limit"] if totals["push_backs"] else max(totals["limit"], most // 2))
     rate = next(reversed(policy.trace()[2]), None)
-    limit: dict[str, float] = {"limit": policy.totals()["limit"]}
+    limit: dict[str, float] = {"limit": max(1, most)}
     return limit if rate is None else {**limit, "rate": rate}

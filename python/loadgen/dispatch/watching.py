@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from loadgen.dispatch import live, progress
 from loadgen.dispatch.grid import Pairs
 
 if TYPE_CHECKING:
-    from loadgen.dispatch.columns import PolicyColumns
-    from loadgen.dispatch.driver import Driver
+    from loadgen.dispatch.result import Columns
     from loadgen.dispatch.strategy import Options
-    from loadgen.dispatch.work import BatchWork
+    from loadgen.dispatch.work import BatchItems
+
+
+class Pace(Protocol):
+    """What runs a batch: its loop, and the time since the batch began."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that it runs on."""
+
+    def now(self) -> int:
+        """Return the nanoseconds since the batch began."""
 
 
 class Watching:
@@ -26,7 +36,7 @@ class Watching:
         driver: What runs it.
     """
 
-    def __init__(self, options: Options, work: BatchWork, columns: PolicyColumns, driver: Driver) -> None:
+    def __init__(self, options: Options, work: BatchItems, columns: Columns, driver: Pace) -> None:
         self._work = work
         self._columns = columns
         self._driver = driver

@@ -17,22 +17,19 @@ if TYPE_CHECKING:
     from loadgen.dispatch.strategy import Options
 
 
-class BatchWork:
+class BatchItems:
     """The items of a batch, and what became of them.
 
     Items that a journal has are not called. Items with the same key of coalescing are called once. The others are the
     policy's, in order: its item ``i`` is at position ``called[i]``.
 
     Args:
-        callee: What is called.
-        items: With what.
-        options: How.
+        items: The items.
+        options: How they are called.
         journal: The batch's journal, open; what it has is given out.
     """
 
-    def __init__(
-        self, callee: Callee, items: Sequence[Any], options: Options, journal: OpenJournal | None = None
-    ) -> None:
+    def __init__(self, items: Sequence[Any], options: Options, journal: OpenJournal | None = None) -> None:
         self.items = items
         self.values: list[Any] = [UNSET] * len(items)
         self.errors: dict[int, BaseException] = {}
@@ -40,10 +37,8 @@ class BatchWork:
         self.twins: dict[int, list[int]] = {}
         self.on_settled: Callable[[Sequence[int]], None] | None = None
         """Called with the positions of what was settled just now."""
-        self._callee = callee
         self._options = options
         self._journal = journal
-        self._context = contextvars.copy_context()
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for position, entry in self.restored.items():
             self.values[position] = entry.value
@@ -52,19 +47,16 @@ class BatchWork:
         if not self._left:
             self._done.set_result(None)
 
-    def queue(self, driver: Driver) -> None:
-        """Queue what is to be called: at once where all items are alike."""
+    def marks(self) -> tuple[list[int], list[int]]:
+        """Return of each that is to be called whose hedges are judged with its own, and the tokens it will cost."""
         options = self._options
-        if options.key is None and options.tokens is None:
-            if self.called:
-                driver.queue(len(self.called))
-        else:
-            keys: dict[Any, int] = {}
-            for position in self.called:
-                item = self.items[position]
-                key = 0 if options.key is None else _number(keys, options.key(item))
-                driver.queue(1, key, _tokens(options.tokens, item))
-        driver.end_of_items()
+        keys: dict[Any, int] = {}
+        marks, tokens = [], []
+        for position in self.called:
+            item = self.items[position]
+            marks.append(0 if options.key is None else _number(keys, options.key(item)))
+            tokens.append(_tokens(options.tokens, item))
+        return marks, tokens
 
     async def done(self) -> None:
         """Wait until every item is settled.
@@ -73,10 +65,6 @@ class BatchWork:
             BaseException: What ended the batch before that.
         """
         await self._done
-
-    def take(self, item: int) -> tuple[Callee, Any, contextvars.Context]:
-        """Return what an attempt at an item calls, with what, and a context of its own."""
-        return self._callee, self.items[self.called[item]], self._context.copy()
 
     def settle(self, item: int, value: Any, error: BaseException | None) -> None:
         """Take an item's value, or why it has none."""
@@ -96,6 +84,7 @@ class BatchWork:
         if not self._done.done():
             # A future takes no StopIteration: a generator would swallow it.
             self._done.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+            self._done.exception()  # looked at: an interrupt may cancel whoever waits before they see it
 
     def _keep(self, position: int, value: Any, error: BaseException | None) -> None:
         if error is None:
@@ -126,6 +115,37 @@ class BatchWork:
                     continue
             called.append(position)
         return called
+
+
+class BatchWork(BatchItems):
+    """A batch whose items a callable of the user's is called with.
+
+    Args:
+        callee: What is called.
+        items: With what.
+        options: How.
+        journal: The batch's journal, open; what it has is given out.
+    """
+
+    def __init__(
+        self, callee: Callee, items: Sequence[Any], options: Options, journal: OpenJournal | None = None
+    ) -> None:
+        super().__init__(items, options, journal)
+        self._callee = callee
+        self._context = contextvars.copy_context()
+
+    def queue(self, driver: Driver) -> None:
+        """Queue what is to be called: at once where all items are alike."""
+        if self._options.key is not None or self._options.tokens is not None:
+            for key, tokens in zip(*self.marks(), strict=True):
+                driver.queue(1, key, tokens)
+        elif self.called:
+            driver.queue(len(self.called))
+        driver.end_of_items()
+
+    def take(self, item: int) -> tuple[Callee, Any, contextvars.Context]:
+        """Return what an attempt at an item calls, with what, and a context of its own."""
+        return self._callee, self.items[self.called[item]], self._context.copy()
 
 
 def sequence(items: Any) -> Sequence[Any]:

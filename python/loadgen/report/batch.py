@@ -251,7 +251,7 @@ def _slowest(batch: BatchSummary) -> str:
     if found.kind == "failed":
         how = " (failed)"
     elif found.kind in ("hedge", "retry") and found.won_s is not None:
-        how = f" ({found.kind} won at {found.won_s:.1f})"
+        how = f" ({found.kind} won at {_time(found.won_s).removesuffix(' s')})"
     return f"longest: {plain(found.name)}, {_time(found.seconds)}{how}"
 
 

@@ -164,6 +164,7 @@ def _phase(snapshot: MetricsSnapshot, phase: int | None, index: int) -> dict[str
         "counts": _counts(counters),
         "never_issued": None,
         "usage_refused": None,
+        "dispatch": None,
         "duration_s": None,
         "throughput": dict.fromkeys(
             ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "ramp_s", "drain_s", "steady")

@@ -188,6 +188,7 @@ def goodput(phase: PhaseResult) -> str:
 def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
     """Return the lines below a phase's table."""
     found = [Sentence("throughput", throughput(phase))]
+    found += [Sentence(label, text) for label, text in _dispatch(phase)]
     found += [Sentence("tokens", text) for text in (tokens(phase),) if text]
     found += failures(result, phase)
     found += [Sentence("prompts", text) for text in _prompts(result, phase)]
@@ -264,6 +265,24 @@ def throughput(phase: PhaseResult) -> str:
             span = f"from {figures.clock(found.steady['from_s'])} to {figures.clock(found.steady['to_s'])}"
             parts.append(f"{figures.short(rate)} req/s in steady state ({span})")
     return " · ".join(parts)
+
+
+def _dispatch(phase: PhaseResult) -> list[tuple[str, str]]:
+    """Return what a policy made of the requests: how many attempts, how many at once; nothing where none decided."""
+    found = phase.report.get("dispatch")
+    if not found:
+        return []
+    hedges = f", {figures.whole(found['hedges_won'])} of them won" if found["hedges"] else ""
+    parts = [
+        many(found["attempts"], "attempt"),
+        f"{figures.whole(found['retries'])} of them again",
+        f"{many(found['hedges'], 'hedge')}{hedges}",
+    ]
+    parts += [f"{many(found['push_backs'], 'push-back')}"] if found["push_backs"] else []
+    least, most = found["limit_least"], found["limit_most"]
+    limit = f"{figures.whole(found['limit'])} at once at the end"
+    limit += f", {figures.whole(least)} to {figures.whole(most)} meanwhile" if least != most else ""
+    return [("attempts", " · ".join(parts)), ("limit", limit)]
 
 
 def _is_telling(steady: dict[str, Any], duration_s: float) -> bool:

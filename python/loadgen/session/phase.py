@@ -16,7 +16,7 @@ from loadgen.session import scoring
 from loadgen.session import strategy as strategies
 from loadgen.session.order import SampleOrder, name_of
 from loadgen.session.settings import PhaseSettings, differing, request_of, stored_settings
-from loadgen.session.strategy import LoadStrategy, PlannedStrategy, is_planned
+from loadgen.session.strategy import AdaptiveStrategy, LoadStrategy, PlannedStrategy, is_planned
 
 __all__ = [
     "MOST",
@@ -188,7 +188,7 @@ def _check_strategy(phase: PhaseConfig) -> None:
 def _check_end(phase: PhaseConfig) -> None:
     load = load_of(phase.strategy)
     limits = phase.limits
-    if load["kind"] in ("concurrency", "rate") and limits.samples is None and limits.duration is None:
+    if load["kind"] in ("concurrency", "rate", "dispatch") and limits.samples is None and limits.duration is None:
         raise ConfigError(
             f"phase {phase.name} has no end: after how many requests, or how long, does it stop?",
             "give it limits: Limits(samples=1000), say, or Limits(duration='60s')",
@@ -402,6 +402,14 @@ def plan_of(
     settings = phase.options(run)
     load = load_of(phase.strategy)
     cap = getattr(phase.strategy, "max_concurrency", None) if is_planned(phase.strategy) else None
+    if is_planned(phase.strategy) and isinstance(phase.strategy, AdaptiveStrategy):
+        # Its policy says how many are in flight; how long an attempt may take, the phase.
+        cap, load = (
+            None,
+            phase.strategy.load_of(
+                stream=settings.stream, timeout_s=settings.timeout, stall_timeout_s=settings.stall_timeout
+            ),
+        )
     needs_ids = occupies or not is_planned(phase.strategy)
     warmup = phase.kind is PhaseType.WARMUP
     meta = {

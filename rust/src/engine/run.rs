@@ -337,7 +337,7 @@ impl Engine {
 
 /// The policy that decides when a phase's requests start, if its load is one.
 fn policy_of(phase: &PhaseConfig) -> Result<Option<Decider>, EngineError> {
-    let Load::Dispatch { policy, record } = &phase.load else { return Ok(None) };
+    let Load::Dispatch { policy, record, .. } = &phase.load else { return Ok(None) };
     let refused = |error: String| EngineError::Phase(format!("the policy: {error}"));
     let config: policy::Config = serde_json::from_value(policy.clone()).map_err(|e| refused(e.to_string()))?;
     let mut policy = Policy::new(&config, phase.seed).map_err(|e| refused(e.to_string()))?;

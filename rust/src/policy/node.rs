@@ -64,15 +64,15 @@ impl Nodes {
         route.choose_copy(now, may).ok_or_else(|| route.again_at(now))
     }
 
-    /// Choose where the next call goes: the least busy of those that take calls, one outside `taken` if there is any.
+    /// Choose where the next call goes: the least busy of those that take calls, one outside `avoid` if there is any.
     ///
     /// # Arguments
     /// - `now`: nanoseconds.
     /// - `waiting`: items in line, this one among them.
-    /// - `taken`: nodes, as bits, that have a copy of the call already, or have failed on it.
+    /// - `avoid`: nodes, as bits, that have a copy of the call already, or have failed it.
     /// - `copy`: it is a copy of a live one, and never a probe.
     #[inline]
-    pub(super) fn choose(&mut self, now: u64, waiting: u32, taken: u64, copy: bool) -> Choice {
+    pub(super) fn choose(&mut self, now: u64, waiting: u32, avoid: u64, copy: bool) -> Choice {
         self.look(now);
         let mut best: Option<(bool, bool, u32, u16)> = None;
         let mut wait: Option<u64> = None;
@@ -94,11 +94,11 @@ impl Nodes {
                 }
             };
             // A probe goes first: it is due, and it is one.
-            let rank = (taken & bit(i) != 0, !probe, node.in_flight, i);
+            let rank = (avoid & bit(i) != 0, !probe, node.in_flight, i);
             best = Some(best.map_or(rank, |best| best.min(rank)));
         }
         if let (Some(route), Some((_, true, ..))) = (&mut self.route, best) {
-            return match route.choose(now, waiting, taken) {
+            return match route.choose(now, waiting, avoid) {
                 Some(node) => Choice::Node { node, probe: false },
                 None => Choice::Wait(wait.into_iter().chain(route.again_at(now)).min()),
             };
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn calls_go_to_the_least_busy_and_copies_elsewhere() {
         let mut nodes = Nodes::new(3, None, None);
-        let chosen = |nodes: &mut Nodes, taken, copy| match nodes.choose(0, 1, taken, copy) {
+        let chosen = |nodes: &mut Nodes, avoid, copy| match nodes.choose(0, 1, avoid, copy) {
             Choice::Node { node, .. } => node,
             other => panic!("{other:?}"),
         };

@@ -75,33 +75,25 @@ impl Order {
 
     /// Put a slot at the end; one that is in is moved there.
     pub(super) fn put_last(&mut self, slot: u32) {
+        self.put_before(slot, None);
+    }
+
+    /// Put a slot before another one that is in, or at the end; one that is in is moved there.
+    pub(super) fn put_before(&mut self, slot: u32, other: Option<u32>) {
         self.take(slot);
         while self.links.len() <= slot as usize {
             let own = self.links.len() as u32;
             self.links.push([own, own]);
         }
-        self.links[slot as usize] = [self.last, NONE];
-        match self.last {
+        let before = other.map_or(self.last, |other| self.links[other as usize][0]);
+        self.links[slot as usize] = [before, other.unwrap_or(NONE)];
+        match before {
             NONE => self.first = slot,
-            last => self.links[last as usize][1] = slot,
+            before => self.links[before as usize][1] = slot,
         }
-        self.last = slot;
-    }
-
-    /// Put a slot at the beginning; one that is in is moved there.
-    pub(super) fn put_first(&mut self, slot: u32) {
-        let Some(first) = self.first().filter(|&first| first != slot) else {
-            self.put_last(slot);
-            return;
-        };
-        self.put_last(slot);
-        let before = self.links[slot as usize][0];
-        if before != NONE {
-            self.links[before as usize][1] = NONE;
-            self.last = before;
-            self.links[slot as usize] = [NONE, first];
-            self.links[first as usize][0] = slot;
-            self.first = slot;
+        match other {
+            None => self.last = slot,
+            Some(other) => self.links[other as usize][0] = slot,
         }
     }
 
@@ -125,6 +117,11 @@ impl Order {
     /// The first slot.
     pub(super) fn first(&self) -> Option<u32> {
         (self.first != NONE).then_some(self.first)
+    }
+
+    /// The last slot.
+    pub(super) fn last(&self) -> Option<u32> {
+        (self.last != NONE).then_some(self.last)
     }
 
     /// The slot after one that is in.
@@ -151,6 +148,10 @@ mod tests {
         order.put_last(0);
         order.put_last(4);
         assert_eq!(listed(&order), [7, 0, 4]);
+        order.put_before(4, Some(7));
+        order.put_before(9, Some(0));
+        assert_eq!((listed(&order), order.last()), (vec![4, 7, 9, 0], Some(0)));
+        order.take(9);
         [0, 7, 4].iter().for_each(|&slot| order.take(slot));
         assert_eq!((listed(&order), order.last), (vec![], NONE));
     }

@@ -69,6 +69,12 @@ pub enum Load {
         /// Whether what it is told and asked is recorded.
         #[serde(default)]
         record: bool,
+        /// Of each request, whose hedges are judged with its own; none where all are alike.
+        #[serde(default, skip_serializing)]
+        keys: Vec<u32>,
+        /// Of each request, the tokens that it is expected to cost; none where its body tells.
+        #[serde(default, skip_serializing)]
+        tokens: Vec<u32>,
     },
 }
 

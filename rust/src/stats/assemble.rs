@@ -64,6 +64,7 @@ pub(super) fn phase(around: &Around<'_>, mut tally: Tally, pick: &PhasePick) -> 
         counts,
         never_issued: around.phase.end_field("never_issued"),
         usage_refused: end.and_then(|end| end.get("usage_refused")?.as_bool()),
+        dispatch: end.and_then(|end| end.get("dispatch").cloned()),
         duration_s,
         throughput: throughput(around, &tally, pick, duration_s),
         goodput: (!around.slo.is_empty()).then(|| Goodput {

@@ -48,14 +48,21 @@ impl PhaseOutline {
     /// Requests that it issued at least, when the phase after it starts with the id `next`. In a closed loop each id
     /// taken from the plan went out; in an open one each worker may have kept one that was not yet due.
     pub fn issued_before(&self, next: u64, workers: u64) -> Option<u64> {
+        if self.load_kind() == Some("dispatch") {
+            // A policy has ids in line that it may never start.
+            return None;
+        }
         let kept = if self.is_open_loop() == Some(false) { 0 } else { workers };
         next.checked_sub(self.first_id?)?.checked_sub(kept)
     }
 
     /// Whether the plan had moments of its own; `None` when the log no longer tells.
     pub fn is_open_loop(&self) -> Option<bool> {
-        let kind = self.config.get("load")?.get("kind")?.as_str()?;
-        Some(!matches!(kind, "concurrency" | "manual"))
+        Some(!matches!(self.load_kind()?, "concurrency" | "manual" | "dispatch"))
+    }
+
+    fn load_kind(&self) -> Option<&str> {
+        self.config.get("load")?.get("kind")?.as_str()
     }
 }
 

@@ -110,6 +110,8 @@ pub struct Phase {
     pub never_issued: Option<u64>,
     /// Whether the server refused to tell usage in a stream.
     pub usage_refused: Option<bool>,
+    /// What the policy that decided on its requests counted, with its limit over time; null where none did.
+    pub dispatch: Option<Value>,
     /// First issued to last done.
     pub duration_s: Option<f64>,
     /// What got through.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from loadgen.cli.group import LazyGroup
 
-_COMMANDS: dict[str, str] = {}
+_COMMANDS = {
+    "run": "Make a batch or a grid of calls, and give their answers.",
+}
 
 command = LazyGroup(
     "dispatch",

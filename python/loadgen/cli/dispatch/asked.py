@@ -8,11 +8,9 @@ from typing import Any
 import msgspec
 
 from loadgen.config import Config
-from loadgen.dataset import Sample
 from loadgen.dataset.records import Records
 from loadgen.dispatch import template as templates
 from loadgen.dispatch.template import Template
-from loadgen.endpoint import body as endpoint
 from loadgen.errors import ConfigError, DatasetError
 
 _NAMES = ("name", "id", "title", "key")
@@ -89,8 +87,8 @@ def read(template: str | None, items: str | None, rows: str | None, cols: str | 
     return Source(found, calls, [_name(row) for row in row_records], [_name(col) for col in col_records])
 
 
-def bodies(source: Source, config: Config, model: str | None) -> list[bytes]:
-    """Render the requests' bodies, without the keys that the engine writes.
+def bodies(source: Source, config: Config, model: str | None) -> list[dict[str, Any]]:
+    """Make the requests' bodies, without the keys that the engine writes.
 
     Args:
         source: What they are made of.
@@ -101,26 +99,26 @@ def bodies(source: Source, config: Config, model: str | None) -> list[bytes]:
         ConfigError: If the template's body isn't one of this API.
         DatasetError: If an item lacks what the template names.
     """
-    extra = None if config.extra_body is None else config.extra_body.sent
+    more = {} if config.extra_body is None else dict(config.extra_body.sent)
+    if config.output_tokens is not None and "max_completion_tokens" not in more:
+        more = {"max_tokens": config.output_tokens, **more}
     if source.template.body is None:
+        first = {} if model is None else {"model": model}
         return [
-            endpoint.render(
-                config.api,
-                _sample(source.template.prompt(call), index),
-                model=model,
-                output_tokens=config.output_tokens,
-                extra_body=extra,
-            )[0]
+            {**_question(config.api, source.template.prompt(call), index), **first, **more}
             for index, call in enumerate(source.calls)
         ]
     _check_body(source.template, config)
-    more: dict[str, Any] = {} if config.output_tokens is None else {"max_tokens": config.output_tokens}
-    more.update(extra or {})
     first = {} if model is None else {"model": model}
     if config.model is not None:
         more["model"] = config.model  # a flag wins over the template
-    encode = msgspec.json.Encoder().encode
-    return [encode({**first, **source.template.request(call), **more}) for call in source.calls]
+    return [{**first, **source.template.request(call), **more} for call in source.calls]
+
+
+def _question(api: str, prompt: str, index: int) -> dict[str, Any]:
+    if not prompt.strip():
+        raise DatasetError(f"the prompt of call {index + 1:,} is blank")
+    return {"messages": [{"role": "user", "content": prompt}]} if api == "chat" else {"prompt": prompt}
 
 
 def _check_body(template: Template, config: Config) -> None:
@@ -134,12 +132,6 @@ def _check_body(template: Template, config: Config) -> None:
             f'the template {template.name} has no "{needed}", which the API {config.api} wants',
             f"add it, or ask another API: --api {other}",
         )
-
-
-def _sample(prompt: str, index: int) -> Sample:
-    if not prompt.strip():
-        raise DatasetError(f"the prompt of call {index + 1:,} is blank")
-    return Sample(prompt=prompt)
 
 
 def _records(file: str) -> list[Any]:

@@ -26,7 +26,7 @@ use super::worker::{PanicGuard, PhaseHere, Worker};
 use crate::clock::now_ns;
 use crate::policy::{Action, AttemptId, CancelWhy, Config, Event, ItemId, Policy, Verdict};
 use crate::record::{Failure, Stamps, UNSET};
-use crate::schedule::SampleOrder;
+use crate::schedule::{Load, SampleOrder};
 pub(super) use account::account;
 use item::Item;
 
@@ -204,28 +204,47 @@ impl Dispatch {
         if self.closed.get() || room < self.ahead() / 2 {
             return;
         }
-        let mut count = 0;
-        while count < room && !self.closed.get() {
+        // Those that are alike, in one event.
+        let mut alike = (0, 0, 0);
+        for _ in 0..room {
             let Some(index) = self.phase.shared.claim() else {
                 self.closed.set(true);
                 break;
             };
-            count += 1;
-            if let Some(order) = &self.weighed {
-                let tokens = self.phase.shared.bodies.tokens_about(order.borrow_mut().sample(index) as usize);
-                self.tell(now, Event::Queued { count: 1, key: 0, tokens });
+            let (key, tokens) = self.marks(index);
+            if (key, tokens) != (alike.1, alike.2) {
+                self.join(now, alike);
+                alike = (0, key, tokens);
             }
+            alike.0 += 1;
             if self.phase.shared.is_last(index) {
                 self.closed.set(true);
+                break;
             }
         }
-        if count > 0 && self.weighed.is_none() {
-            self.tell(now, Event::Queued { count, key: 0, tokens: 0 });
-        }
-        self.in_line.set(self.in_line.get() + count);
+        self.join(now, alike);
         if self.closed.get() {
             self.tell(now, Event::Closed);
         }
+    }
+
+    /// So many items more stand in line, with this key and these tokens.
+    fn join(&self, now: u64, (count, key, tokens): (u32, u32, u32)) {
+        if count > 0 {
+            self.in_line.set(self.in_line.get() + count);
+            self.tell(now, Event::Queued { count, key, tokens });
+        }
+    }
+
+    /// Whose hedges are judged with those of the item of this index, and how many tokens it will cost.
+    fn marks(&self, index: u64) -> (u32, u32) {
+        let Load::Dispatch { keys, tokens, .. } = &self.phase.shared.config.load else { return (0, 0) };
+        let of = |marks: &[u32]| marks.get(index as usize).copied();
+        let guess = |order: &RefCell<SampleOrder>| {
+            self.phase.shared.bodies.tokens_about(order.borrow_mut().sample(index) as usize)
+        };
+        let tokens = of(tokens).or_else(|| self.weighed.as_ref().map(guess));
+        (of(keys).unwrap_or(0), tokens.unwrap_or(0))
     }
 
     /// Nothing more starts that hasn't: what stands in line is nobody's wish any more.

@@ -106,6 +106,14 @@ impl Hedge {
         }
     }
 
+    /// Grows whenever a copy may have become due sooner than was told: by an answer, or a verdict.
+    pub(super) fn changes(&self) -> u32 {
+        match self {
+            Self::None | Self::After { .. } => 0,
+            Self::Straggler(straggler) => straggler.changes(),
+        }
+    }
+
     /// Whether another copy may be paid for, after so many items and copies were started.
     #[inline]
     pub(super) fn affords(&self, items: u64, copies: u64) -> bool {

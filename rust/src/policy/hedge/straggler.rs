@@ -96,6 +96,8 @@ pub(in crate::policy) struct Straggler {
     copied: u64,
     silent: u64,
     keys: HashMap<u32, Record>,
+    /// How often anything of this changed what a silence may be.
+    changes: u32,
 }
 
 /// How the copies of a key did.
@@ -118,7 +120,13 @@ impl Straggler {
             copied: 0,
             silent: 0,
             keys: HashMap::new(),
+            changes: 0,
         }
+    }
+
+    /// Grows whenever a copy may have become due sooner than was told.
+    pub(super) fn changes(&self) -> u32 {
+        self.changes
     }
 
     pub(super) fn copies(&self) -> u32 {
@@ -191,6 +199,7 @@ impl Straggler {
         if self.keys.len() >= KEYS && !self.keys.contains_key(&key) {
             return;
         }
+        self.changes = self.changes.wrapping_add(1);
         let record = self.keys.entry(key).or_default();
         record.won = record.won * FADES + f64::from(u8::from(won));
         record.lost = record.lost * FADES + f64::from(u8::from(!won));
@@ -208,6 +217,7 @@ impl Straggler {
         self.median = self.seen.median(going.map(|flight| now.saturating_sub(flight.started)));
         self.looked_at = now;
         self.unseen = 0;
+        self.changes = self.changes.wrapping_add(1);
     }
 }
 

@@ -101,14 +101,16 @@ impl Policy {
         let ill = match class {
             None => return Says::Well,
             Some(_) if end.outcome == Outcome::Cancelled => return Says::Nothing,
-            Some(Class::PushBack) => return Says::Busy,
-            // Where the limit can't give way any more, it isn't the load.
-            Some(Class::Overload) if self.limit.can_shrink() => return Says::Busy,
-            Some(Class::Overload) => true,
+            // Where the limit can't give way any more, it isn't the load; nor is it with a 503 that doesn't say until when.
+            Some(Class::Overload) => !self.limit.can_shrink(),
+            Some(Class::PushBack) if end.status == 503 && end.retry_after_ns.is_none() => !self.limit.can_shrink(),
+            Some(Class::PushBack) => false,
             Some(Class::Failure) => end.worth_retrying(),
         };
-        if !ill {
-            return Says::Nothing;
+        match class {
+            Some(Class::PushBack | Class::Overload) if !ill => return Says::Busy,
+            _ if !ill => return Says::Nothing,
+            _ => {}
         }
         let blamed = &mut self.calls[flight.call].blamed;
         let counted = *blamed & bit(flight.node) != 0;
@@ -252,17 +254,12 @@ impl Policy {
         call.retry_after = call.retry_after.max(end.retry_after_ns);
         call.hopeless |= !end.worth_retrying();
         if call.live > 0 {
-            // A failed copy never fails a live one: its silence just begins anew.
-            // A copy that failed is none. It is made again at once, but only once: an item may be at fault.
+            // A failed copy never fails a live one: its silence begins anew; but a copy that failed is none, and is made again
+            // without that, though only once: the item may be at fault.
             call.copies = call.live - 1;
-            if !call.remade && self.hedge.replaces() {
-                call.remade = true;
-                call.since = self.flights[call.flights].started;
-                self.watch_silence(slot);
-                self.silent.put_first(slot);
-                return;
-            }
-            call.since = now;
+            let again = !call.remade && self.hedge.replaces();
+            call.remade |= again;
+            call.since = if again { self.flights[call.flights].started } else { now };
             self.watch_silence(slot);
             return;
         }

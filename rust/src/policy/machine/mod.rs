@@ -58,6 +58,7 @@ pub struct Policy {
     under_way: Order,
     /// Calls that may get a copy, by the beginning of their silence.
     silent: Order,
+    quiet: Quiet,
     line: Line,
     /// When which item has backed off. Entries of calls that ended otherwise are passed over.
     backing_off: BinaryHeap<Reverse<(u64, ItemId)>>,
@@ -80,6 +81,14 @@ pub struct Policy {
     sums: Totals,
     trace: Trace,
     recording: Option<Box<Recording>>,
+}
+
+/// What the last look at the silent calls found: no copy is due before this, as long as nothing changes what it depends on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Quiet {
+    until: u64,
+    changes: u32,
+    permits: u32,
 }
 
 /// The configuration in the units of the machine.
@@ -122,6 +131,7 @@ impl Policy {
             running: Order::new(),
             under_way: Order::new(),
             silent: Order::new(),
+            quiet: Quiet::default(),
             line: Line::default(),
             backing_off: BinaryHeap::new(),
             put_off: VecDeque::new(),

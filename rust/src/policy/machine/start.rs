@@ -5,9 +5,9 @@ use super::super::node::{Choice, bit};
 use super::super::route::COPIES;
 use super::super::slots::NONE;
 use super::super::{Action, AttemptKind, ItemId, Verdict};
-use super::Policy;
 use super::call::{Call, Flight, Phase};
 use super::held::By;
+use super::{Policy, Quiet};
 
 /// Whether a call may start.
 enum Admission {
@@ -33,7 +33,12 @@ impl Policy {
         if let Some(slot) = self.due_copy() {
             let call = self.calls[slot];
             match self.admit(call.item, self.nodes_of(&call), true) {
-                Admission::Go { node, .. } => return Some(self.start_copy(slot, node)),
+                Admission::Go { node, .. } => {
+                    // What it takes the place of goes first: its permit is the copy's.
+                    let start = self.start_copy(slot, node);
+                    self.out.push_back(start);
+                    return self.out.pop_front();
+                }
                 // The line may still go on: a copy is no probe, but the first in line can be one.
                 Admission::Node(_) | Admission::GiveUp => {}
                 Admission::Limit => return self.hold(first, By::Limit, None),
@@ -92,31 +97,48 @@ impl Policy {
         if self.pacer.as_ref().is_some_and(|pacer| pacer.is_scarce(waiting, shortest)) {
             return None;
         }
+        let quiet = &self.quiet;
+        let stale = self.now >= quiet.until || quiet.changes != self.hedge.changes() || quiet.permits != permits;
+        if stale && let Some(slot) = self.find_due_copy(permits) {
+            self.quiet.until = 0;
+            return Some(slot);
+        }
+        self.wake_at((self.quiet.until < u64::MAX).then_some(self.quiet.until));
+        None
+    }
+
+    /// Look at all calls that may be due a copy. Where there is none, note until when.
+    fn find_due_copy(&mut self, permits: u32) -> Option<u32> {
+        let mut until = u64::MAX;
         let mut next = self.silent.first();
         while let Some(slot) = next {
             let call = &self.calls[slot];
             let silent_until = |silence| call.since.saturating_add(silence);
-            if silent_until(shortest) > self.now {
-                self.wake_at(Some(silent_until(shortest)));
-                return None;
+            let earliest = self.hedge.shortest().map_or(u64::MAX, silent_until);
+            if earliest > self.now {
+                until = until.min(earliest);
+                break;
             }
             let silence = self.hedge.silence(self.now, call.key, call.live, call.crowd, permits);
             match silence.map(silent_until) {
                 Some(due) if due <= self.now => return Some(slot),
-                due => self.wake_at(due),
+                Some(due) => until = until.min(due),
+                None => {}
             }
             next = self.silent.after(slot);
         }
+        self.quiet = Quiet { until, changes: self.hedge.changes(), permits };
         None
     }
 
-    /// Whether a call may start now. Nothing is taken: what is needed is all there, or nothing is held while the rest is awaited.
-    fn admit(&mut self, item: ItemId, taken: u64, copy: bool) -> Admission {
+    /// Whether a call may start now, on a node outside `avoid` if there is any. Nothing is taken: what is needed is all there,
+    /// or nothing is held while the rest is awaited.
+    fn admit(&mut self, item: ItemId, avoid: u64, copy: bool) -> Admission {
         if self.flights.used() >= self.limit.permits() {
             return Admission::Limit;
         }
         let waiting = u32::try_from(self.sums.waiting).unwrap_or(u32::MAX);
-        let (node, probe) = match self.nodes.choose(self.now, waiting, taken, copy) {
+        let (node, probe) = match self.nodes.choose(self.now, waiting, avoid, copy) {
             Choice::Node { node, probe } => (node, probe),
             Choice::Wait(until) => return Admission::Node(until),
             Choice::GiveUp => return Admission::GiveUp,
@@ -234,9 +256,25 @@ impl Policy {
         // One of them may be replaced once, where it isn't the item that is slow.
         let replaced = call.live == copies + 1 && call.copies <= copies && self.hedge.replaces();
         match call.live > 0 && (call.live <= copies || replaced) && !call.chosen {
-            true => self.silent.put_last(slot),
+            true => self.put_by_silence(slot),
             false => self.silent.take(slot),
         }
+    }
+
+    /// Put the call among the silent, in the order in which their silence began. Nearly always that is the end.
+    fn put_by_silence(&mut self, slot: u32) {
+        let since = self.calls[slot].since;
+        let earliest = self.hedge.shortest().map_or(u64::MAX, |silence| since.saturating_add(silence));
+        self.quiet.until = self.quiet.until.min(earliest);
+        self.silent.take(slot);
+        if self.silent.last().is_none_or(|last| self.calls[last].since <= since) {
+            return self.silent.put_last(slot);
+        }
+        let mut next = self.silent.first();
+        while let Some(other) = next.filter(|&other| self.calls[other].since <= since) {
+            next = self.silent.after(other);
+        }
+        self.silent.put_before(slot, next);
     }
 
     fn deadline_of(&self, slot: u32) -> u64 {

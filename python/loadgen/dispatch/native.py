@@ -1,0 +1,339 @@
+"""A batch whose calls the engine makes: the policy runs beside the sockets, and Python takes answers in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loadgen import _core
+from loadgen.dispatch import remember
+from loadgen.dispatch.columns import PolicyColumns
+from loadgen.dispatch.own_thread import on_own_thread
+from loadgen.dispatch.requests import Answer
+from loadgen.dispatch.result import Batch, CallStats
+from loadgen.dispatch.running import journalled, learned
+from loadgen.dispatch.watching import Watching
+from loadgen.dispatch.work import BatchItems
+from loadgen.errors import CallTimeoutError, ConfigError, DispatchError, RequestError
+
+if TYPE_CHECKING:
+    from loadgen.dispatch.journal import OpenJournal
+    from loadgen.dispatch.requests import Service
+    from loadgen.dispatch.strategy import Options
+
+_LOOK_S = 0.5
+"""How often the engine is asked whether it still works."""
+
+_END_S = 60.0
+"""The longest wait for the engine to hand over what it knows, once every call has ended."""
+
+_SILENCE_S = 1e6
+"""Where no stall timeout is given, silence within an answer ends with the attempt's own time limit."""
+
+
+async def run_requests(options: Options, service: Service, items: Sequence[Any]) -> Batch[Answer]:
+    """Make a batch of requests natively.
+
+    Args:
+        options: How they are dispatched.
+        service: Where they go.
+        items: What is asked: prompts, messages or bodies.
+
+    Raises:
+        ConfigError: If something can't be used; nothing was sent.
+        DispatchError: If the batch could not be carried on.
+    """
+    _check(options)
+    return await journalled(
+        options.journal, service.described, lambda opened: _run(options, service, items, opened), Answer
+    )
+
+
+def _check(options: Options) -> None:
+    """Refuse what would need Python within a call.
+
+    Raises:
+        ConfigError: If something does.
+    """
+    rule = options.push_back
+    if rule is not None and not all(
+        isinstance(one, int) for one in (rule if isinstance(rule, (list, tuple)) else [rule])
+    ):
+        raise ConfigError(
+            "push_back holds a function or an exception, and no Python runs within native requests",
+            "give a list of statuses, or make the calls in a function of your own: run(call, items)",
+        )
+
+
+async def _run(options: Options, service: Service, items: Sequence[Any], opened: OpenJournal | None) -> Batch[Answer]:
+    work = BatchItems(items, options, opened)
+    bodies = [service.body(items[position]) for position in work.called]
+    if not bodies:
+        return Batch(
+            work.values,
+            work.errors,
+            _NoColumns(),
+            wall_s=0.0,
+            strategy=options.strategy,
+            restored=work.restored,
+            abandoned=0,
+        )
+    remembered = None if options.remember is None else remember.load(options.remember)
+    policy = json.loads(options.config(len(bodies), remembered))
+    if "streaming" not in options.overrides:
+        policy["streaming"] = service.told["stream"]
+    with _directory() as directory:
+        run = await _NativeRun.begin(service, directory, _phase(options, policy, work), bodies)
+        columns = _EngineColumns(run, work)
+        watching = Watching(options, work, columns, run)
+        try:
+            run.listen(lambda ended: _settle(work, columns, ended), work.broken)
+            watching.begin()
+            await work.done()
+            wall_s = run.now() / 1e9
+        finally:
+            columns.policy = await run.end()
+            watching.end()
+    if options.remember is not None and options.strategy == "auto" and columns.policy is not None:
+        remember.save(options.remember, learned(columns.policy))
+    return Batch(
+        work.values,
+        work.errors,
+        columns,
+        wall_s=wall_s,
+        strategy=options.strategy,
+        restored=work.restored,
+        abandoned=0,
+    )
+
+
+def _phase(options: Options, policy: dict[str, Any], work: BatchItems) -> dict[str, Any]:
+    """Return the batch as a phase in the engine's words (``PhaseConfig`` of ``rust/src/engine/config.rs``)."""
+    load: dict[str, Any] = {"kind": "dispatch", "policy": policy}
+    if options.key is not None or options.tokens is not None:
+        load["keys"], load["tokens"] = work.marks()
+    return {
+        "name": "batch",
+        "load": load,
+        "requests": len(work.called),
+        "drain_timeout_s": 1e9,  # its calls have time limits of their own
+        "seed": options.seed,
+        "completions": "answers",
+        "stop_early": False,
+    }
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """Give a private directory for the engine's log, which goes with the batch."""
+    with tempfile.TemporaryDirectory(prefix="loadgen-batch-") as name:
+        yield Path(name)
+
+
+class _NativeRun:
+    """One engine at work on one batch.
+
+    Args:
+        engine: The engine, with its phase begun.
+        start_ns: When that started.
+    """
+
+    def __init__(self, engine: _core.Engine, start_ns: int) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.engine = engine
+        self.start_ns = start_ns
+        self._is_over = False
+        self._look: asyncio.TimerHandle | None = None
+        self._broken: Callable[[BaseException], None] | None = None
+
+    @classmethod
+    async def begin(cls, service: Service, directory: Path, phase: dict[str, Any], bodies: list[bytes]) -> _NativeRun:
+        """Start an engine and its phase.
+
+        Raises:
+            ConfigError: If the endpoint's address or a certificate can't be used.
+            DispatchError: If the machine refuses.
+        """
+        told = {
+            **service.told,
+            "url": service.url,
+            "timeout_s": phase["load"]["policy"]["attempt_timeout_s"],
+            "stall_timeout_s": phase["load"]["policy"]["stall_timeout_s"] or _SILENCE_S,
+            "workers": 1,
+            "dir": str(directory),
+            "meta": {"id": directory.name},
+        }
+
+        def start() -> tuple[_core.Engine, int]:
+            engine = _core.Engine(json.dumps(told))
+            engine.begin(json.dumps(phase), _core.Bodies(bodies))
+            # It waits for its first connection, or for its failure.
+            return engine, engine.start_ns(_END_S) or _core.now_ns()
+
+        try:
+            return cls(*await on_own_thread(start))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        except (OSError, RuntimeError) as error:
+            raise DispatchError(f"the engine can't start: {error}") from error
+
+    def now(self) -> int:
+        """Return the nanoseconds since the batch began."""
+        return _core.now_ns() - self.start_ns
+
+    def listen(self, ended: Callable[[tuple[Any, ...]], None], broken: Callable[[BaseException], None]) -> None:
+        """Hear of each request that ends, and if the engine breaks down.
+
+        Args:
+            ended: Told of each, as the engine tells it.
+            broken: Told why nothing more comes.
+        """
+        self._broken = broken
+
+        def take() -> None:
+            try:
+                for one in self.engine.take_completions():
+                    ended(one)
+            except BaseException as error:  # noqa: BLE001 - a user's function, or the journal: the loop would only log it
+                broken(error)
+
+        self.loop.add_reader(self.engine.fileno(), take)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        try:
+            self._is_over = self._is_over or self.engine.wait(0.0) is not None
+        except (RuntimeError, OSError) as error:
+            assert self._broken is not None
+            self._broken(DispatchError(f"the engine broke down: {error}"))
+            return
+        if not self._is_over:
+            self._look = self.loop.call_later(_LOOK_S, self._look_again)
+
+    async def end(self) -> _core.Policy | None:
+        """End the engine, cutting short what it still does; its policy, if it could hand it over."""
+        if self._look is not None:
+            self._look.cancel()
+        self.loop.remove_reader(self.engine.fileno())
+        ending = on_own_thread(self._end)
+        try:
+            return await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            # The thread owns the engine's log, whose directory goes next.
+            await asyncio.wait([ending])
+            ending.exception()
+            raise
+
+    def _end(self) -> _core.Policy | None:
+        engine = self.engine
+        try:
+            deadline = time.monotonic() + _END_S
+            engine.stop(0.0)
+            while not self._is_over and time.monotonic() < deadline:
+                self._is_over = engine.wait(1.0) is not None
+            policy = engine.take_policy(0)
+            engine.finish("complete" if self._is_over else "interrupted", "")
+        except (RuntimeError, OSError) as error:
+            raise DispatchError(f"the engine broke down: {error}") from error
+        return policy
+
+
+class _EngineColumns:
+    """The statistics of a batch that the engine makes: its policy's, as soon as that is handed over.
+
+    Args:
+        run: The engine.
+        work: The batch.
+    """
+
+    def __init__(self, run: _NativeRun, work: BatchItems) -> None:
+        self._run = run
+        self._work = work
+        self._last: tuple[Any, ...] | None = None
+        self._policy: _core.Policy | None = None
+        self._columns: PolicyColumns | None = None
+
+    @property
+    def policy(self) -> _core.Policy | None:
+        """The policy, once it has done its work."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: _core.Policy | None) -> None:
+        self._policy = policy
+        self._columns = None if policy is None else PolicyColumns(policy, self._work.called, self._work.twins)
+
+    def ended(self, ended: tuple[Any, ...]) -> None:
+        """Note what the engine tells of a call at its end: whoever is told of it may ask now."""
+        self._last = ended
+
+    def stats(self, position: int) -> CallStats | None:
+        """Return what the call at a position met; while the batch goes on, of the call that ended last only."""
+        if self._columns is not None:
+            return self._columns.stats(position)
+        return None if self._last is None else _so_far(self._last, self._run.start_ns)
+
+    def totals(self) -> dict[str, Any]:
+        """Return the counts of the batch."""
+        return self._run.engine.policy_totals(0) if self._columns is None else self._columns.totals()
+
+    def trace(self) -> dict[str, list[float]]:
+        """Return how limit, rate, calls in flight and hedges changed over time."""
+        return {} if self._columns is None else self._columns.trace()
+
+
+class _NoColumns:
+    """The statistics of a batch that needed no call."""
+
+    def stats(self, position: int) -> CallStats | None:  # noqa: ARG002
+        """Return nothing: no call was made."""
+        return None
+
+    def totals(self) -> dict[str, Any]:
+        """Return no counts."""
+        return {}
+
+    def trace(self) -> dict[str, list[float]]:
+        """Return nothing: nothing changed."""
+        return {}
+
+
+def _settle(work: BatchItems, columns: _EngineColumns, ended: tuple[Any, ...]) -> None:
+    """Take what became of a request: its answer, or its error."""
+    request, _, _, failure, detail, status, finish, tokens_in, tokens_out, *_, text, reasoning, error = ended
+    columns.ended(ended)
+    if failure == "none":
+        finish = "" if finish == "unknown" else finish
+        answer = Answer(text or "", reasoning or "", finish, tokens_in, tokens_out, status)
+        work.settle(request, answer, None)
+    else:
+        work.settle(request, None, _error(failure, detail, status, error))
+
+
+def _so_far(ended: tuple[Any, ...], start_ns: int) -> CallStats:
+    """Return what the engine tells of a call at its end; its attempts come with the policy, when the batch is over."""
+    tokens_in, tokens_out, planned_ns, _, _, done_ns = ended[7:13]
+    return CallStats(
+        queued=0.0,
+        started=(planned_ns - start_ns) / 1e9,
+        first_byte=None,
+        ended=(done_ns - start_ns) / 1e9,
+        attempts=(),
+        winner=None,
+        waits={},
+        tokens_in=tokens_in or 0,
+        tokens_out=tokens_out or 0,
+    )
+
+
+def _error(failure: str, detail: str, status: int, words: str | None) -> DispatchError:
+    if failure == "timeout":
+        return CallTimeoutError("no answer came in the time that it was given")
+    rule = "" if detail == "none" else f": {detail}"
+    return RequestError(words or f"{failure}{rule}", failure=failure, status=status)

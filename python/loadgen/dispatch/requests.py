@@ -1,0 +1,187 @@
+"""Requests to an endpoint, as :meth:`~loadgen.Dispatcher.requests` makes them: what is asked, and what is answered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict
+
+import msgspec
+
+from loadgen import endpoint
+from loadgen.config import secret, values
+from loadgen.dataset import Sample
+from loadgen.errors import ConfigError
+
+Request: TypeAlias = "str | Sequence[Mapping[str, Any]] | Mapping[str, Any]"
+"""A prompt; the messages of a conversation; or a whole body, without ``stream`` and ``stream_options``."""
+
+_STREAMS = ("stream", "stream_options")
+
+
+class RequestOptions(TypedDict, total=False):
+    """How requests are made; what each means stands at :meth:`loadgen.Dispatcher.requests`."""
+
+    model: str | None
+    api: Literal["chat", "completions"]
+    stream: bool
+    output_tokens: int | None
+    extra_body: Mapping[str, Any] | None
+    headers: Mapping[str, str] | Sequence[str] | None
+    api_key_env: str | None
+    http2: bool
+    insecure: bool
+    cacert: str | os.PathLike[str] | None
+    cert: str | os.PathLike[str] | None
+    key: str | os.PathLike[str] | None
+    proxy: str | None
+    connect_timeout: float | str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an endpoint answered.
+
+    Args:
+        text: The text of its first choice.
+        reasoning: The reasoning before it.
+        finish: Why the model stopped: ``stop``, ``length``, …; empty where the server didn't say.
+        tokens_in: Tokens of the prompt; ``None`` where the server didn't count.
+        tokens_out: Tokens of the answer; ``None`` where the server didn't count, nor the chunks of a stream did.
+        status: The HTTP status.
+    """
+
+    text: str
+    reasoning: str = ""
+    finish: str = ""
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    status: int = 200
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint and how it is spoken to: checked.
+
+    Args:
+        url: Where requests go.
+        told: The rest, in the engine's words (``RunConfig`` of ``rust/src/engine/config.rs``).
+        model: The model asked for.
+        output_tokens: Most tokens of an answer.
+        extra_body: Further fields of each body.
+        stored_body: The same as it may be stored, references not filled in.
+    """
+
+    url: str
+    told: dict[str, Any]
+    model: str | None = None
+    output_tokens: int | None = None
+    extra_body: dict[str, Any] | None = None
+    stored_body: dict[str, Any] | None = None
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What decides the answers, without a secret: a journal of another is refused."""
+        return {
+            "call": "requests",
+            "url": secret.shown_url(self.url),
+            "api": self.told["api"],
+            "model": self.model,
+            "output_tokens": self.output_tokens,
+            "extra_body": self.stored_body,
+        }
+
+    def body(self, request: Any) -> bytes:
+        """Render a request's body.
+
+        Args:
+            request: A prompt, messages or a whole body.
+
+        Raises:
+            ConfigError: If it is none of these, or can't be sent.
+        """
+        if isinstance(request, str):
+            return self._rendered(Sample(prompt=request))
+        if isinstance(request, Mapping):
+            return self._whole(request)
+        if isinstance(request, Sequence) and all(isinstance(message, Mapping) for message in request) and request:
+            return self._rendered(Sample(messages=[dict(message) for message in request]))
+        raise ConfigError(
+            f"a request is {type(request).__name__}", "give a prompt, a list of messages, or a whole body as a mapping"
+        )
+
+    def _rendered(self, sample: Sample) -> bytes:
+        body, _ = endpoint.render(
+            self.told["api"],
+            sample,
+            model=self.model,
+            output_tokens=self.output_tokens,
+            extra_body=self.extra_body,
+        )
+        return body
+
+    def _whole(self, given: Mapping[str, Any]) -> bytes:
+        ours = next((key for key in _STREAMS if key in given), None)
+        if ours is not None:
+            raise ConfigError(f'a body may not set "{ours}"', "say stream=True or stream=False for all of them")
+        body = {} if self.model is None else {"model": self.model}
+        if self.output_tokens is not None and "max_completion_tokens" not in given:
+            body["max_tokens"] = self.output_tokens  # type: ignore[assignment]
+        body.update(self.extra_body or {})
+        body.update(given)
+        if not body:
+            raise ConfigError("a body is empty", "give at least its messages")
+        try:
+            return msgspec.json.encode(body)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"a body can't be sent as JSON: {error}") from None
+
+
+def service_of(url: str, given: Mapping[str, Any]) -> Service:
+    """Read how requests are made.
+
+    Args:
+        url: Where they go: ``http://…``, ``https://…`` or ``unix:PATH``; the API's path is added where it is missing.
+        given: The options by name.
+
+    Raises:
+        ConfigError: If an option is unknown, or its value can't be used.
+    """
+    known = RequestOptions.__annotations__
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"unknown option {name}", f"there are url, {', '.join(known)}")
+    said = {name: value for name, value in given.items() if value is not None}
+
+    def value(name: str, read: Any, default: Any = None) -> Any:
+        if name not in said:
+            return default
+        try:
+            return read(said[name])
+        except ValueError as error:
+            raise ConfigError(f"{name} {error}") from None
+
+    headers = value("headers", lambda given: secret.headers(dict(given) if isinstance(given, Mapping) else given), ())
+    extra = value("extra_body", lambda given: secret.extra_body(dict(given)))
+    told = {
+        "api": value("api", values.choice("chat", "completions"), "chat"),
+        "stream": value("stream", values.flag, default=False),
+        "http2": value("http2", values.flag, default=False),
+        "insecure": value("insecure", values.flag, default=False),
+        "cacert": value("cacert", values.path),
+        "cert": value("cert", values.path),
+        "key": value("key", values.path),
+        "proxy": value("proxy", values.text),
+        "headers": [(header.name, header.value) for header in headers],
+        "api_key": value("api_key_env", lambda name: secret.key_from_env(values.text(name), needed=True)),
+        "connect_timeout_s": value("connect_timeout", values.duration, 10.0),
+    }
+    return Service(
+        url=values.text(url),
+        told=told,
+        model=value("model", values.text),
+        output_tokens=value("output_tokens", values.count32),
+        extra_body=None if extra is None else extra.sent,
+        stored_body=None if extra is None else extra.stored,
+    )

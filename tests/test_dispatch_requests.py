@@ -1,0 +1,222 @@
+"""Batches that the engine makes: what is asked, what comes back in which order, and what is cut off."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadgen import CallTimeoutError, ConfigError, Dispatcher, DispatchError, RequestError, _core
+from loadgen.dispatch import Answer, Call
+
+QUICK = {"base": 0.001, "most": 0.01}
+
+
+@contextmanager
+def mock(**config: Any) -> Iterator[_core.MockServer]:
+    server = _core.MockServer(json.dumps({"any_model": True, **config}))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def truth(server: _core.MockServer) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(server.truth(rows=True))
+    return found
+
+
+async def until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not done():  # noqa: ASYNC110 - the server tells nobody: it is asked
+            await asyncio.sleep(0.005)
+
+
+def test_answers_come_in_the_order_of_their_bodies_however_they_are_given() -> None:
+    bodies: list[Any] = [
+        "a prompt",
+        [{"role": "user", "content": "a conversation"}],
+        {"messages": [{"role": "user", "content": "a body"}], "max_tokens": 5},
+    ]
+    with mock(output_tokens=3) as server:
+        batch = Dispatcher("parallel", workers=2).requests(bodies, url=server.url, model="m", output_tokens=2)
+    assert batch.ok
+    answers = [answer for answer in batch.values if isinstance(answer, Answer) and answer.text and answer.finish]
+    assert [answer.tokens_out for answer in answers] == [2, 2, 3]
+    assert batch.totals["attempts"] == 3
+    stats = batch[2].stats
+    assert stats is not None
+    assert [(attempt.kind, attempt.status, attempt.outcome) for attempt in stats.attempts] == [("first", 200, "ok")]
+    assert stats.tokens_out == 3
+    assert 0 <= stats.queued <= (stats.started or 0) <= stats.ended <= batch.wall_s
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_failures_are_tried_again_and_each_call_is_settled_once(stream: bool) -> None:
+    with mock(error_rate=0.3, seed=4, output_tokens=2) as server:
+        dispatcher = Dispatcher("adaptive_ceiling", max_concurrency=8, retry={**QUICK, "attempts": 20, "budget": 1})
+        batch = dispatcher.requests([f"prompt {n}" for n in range(60)], url=server.url, stream=stream)
+        seen = truth(server)["requests"]
+    assert batch.ok
+    assert len(batch) == 60
+    assert batch.totals["attempts"] == seen > 60
+    assert sum(len(stats.attempts) for stats in batch.stats if stats is not None) == seen
+
+
+def test_a_failed_call_is_an_error_with_the_servers_words_and_shifts_no_other() -> None:
+    with mock(output_tokens=1) as server:
+        bodies: list[Any] = ["good", {"messages": [{"role": "user", "content": "bad"}], "n": 1000}, "good as well"]
+        batch = Dispatcher("parallel").requests(bodies, url=server.url)
+    assert [result.ok for result in batch] == [True, False, True]
+    error = batch.errors[1]
+    assert isinstance(error, RequestError)
+    assert (error.failure, error.status) == ("http", 400)
+    assert "n must lie between 1 and 128" in str(error)
+
+
+def test_a_stalled_call_is_copied_and_the_loser_is_gone_from_the_server() -> None:
+    async def main() -> None:
+        with mock(stall_rate=0.5, stall_time="30m", seed=2, output_tokens=1) as server:
+            # Where both copies stall, the time limit ends them.
+            retry = {**QUICK, "attempts": 20, "budget": 1}
+            dispatcher = Dispatcher("hedged", hedge_after=0.05, attempt_timeout=0.5, retry=retry, max_concurrency=4)
+            batch = await dispatcher.arequests([f"prompt {n}" for n in range(6)], url=server.url)
+            assert batch.ok
+            assert batch.totals["hedges_won"] > 0
+            await until(lambda: bool(truth(server)["in_flight"] == 0))
+            told = truth(server)
+            # Whoever was cut off got no byte and made no token.
+            assert told["left_waiting"] == told["disconnected"] == batch.totals["attempts"] - 6
+            assert sum(told["rows"]["tokens"]) == 6
+
+    asyncio.run(main())
+
+
+def test_a_call_that_never_ends_is_a_timeout() -> None:
+    with mock(stall_rate=1) as server:
+        batch = Dispatcher("parallel", attempt_timeout=0.05, retry={**QUICK, "attempts": 2}).requests(
+            ["hello"], url=server.url
+        )
+    assert isinstance(batch.errors[0], CallTimeoutError)
+    assert [attempt.outcome for attempt in batch[0].stats.attempts] == ["timed_out", "timed_out"]  # type: ignore[union-attr]
+
+
+def test_cancelling_the_caller_cuts_off_every_call() -> None:
+    async def main() -> None:
+        with mock(stall_rate=1) as server:
+            task = asyncio.create_task(
+                Dispatcher("parallel", workers=3).arequests([f"p{n}" for n in range(10)], url=server.url)
+            )
+            await until(lambda: bool(truth(server)["requests"] == 3))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await until(lambda: bool(truth(server)["in_flight"] == 0))
+            assert truth(server)["requests"] == truth(server)["left_waiting"] == 3
+
+    asyncio.run(main())
+
+
+def test_nothing_is_left_behind_in_the_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with mock(output_tokens=1) as server:
+        assert Dispatcher("parallel").requests(["hello"], url=server.url).ok
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_keeps_the_answers_and_what_finished_is_not_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "batch.jsonl"
+    prompts = [f"prompt {n}" for n in range(5)]
+    with mock(output_tokens=2) as server:
+        first = Dispatcher("parallel", journal=path).requests(prompts[:3], url=server.url, model="m")
+        again = Dispatcher("parallel", journal=path).requests(prompts, url=server.url, model="m")
+        assert truth(server)["requests"] == 5
+        assert again.values[:3] == first.values
+        assert [result.restored for result in again] == [True, True, True, False, False]
+        with pytest.raises(ConfigError, match="another"):
+            Dispatcher("parallel", journal=path).requests(prompts, url=server.url, model="other")
+
+
+def test_equal_requests_are_asked_once_where_they_are_to_be_coalesced() -> None:
+    with mock(output_tokens=1) as server:
+        batch = Dispatcher("parallel", coalesce=str).requests(["a", "b", "a", "a"], url=server.url)
+        assert truth(server)["requests"] == 2
+    assert batch.values[0] is batch.values[2] is batch.values[3]
+
+
+def test_tokens_that_are_given_hold_calls_back() -> None:
+    with mock(output_tokens=1) as server:
+        dispatcher = Dispatcher("parallel", workers=8, tpm=60_000, tokens=lambda _: 5_000)
+        batch = dispatcher.requests(["a", "b"], url=server.url)
+    # A tenth of a minute's worth may go at once: the second waits for its tokens.
+    assert batch.stats[1].waits["rate"] > 0  # type: ignore[union-attr]
+
+
+def test_whoever_watches_is_told_of_each_call_and_of_the_end() -> None:
+    calls: list[Call] = []
+    seen: list[Any] = []
+    with mock(output_tokens=1) as server:
+        batch = Dispatcher("parallel", trace=calls.append, progress=seen.append).requests(["a", "b"], url=server.url)
+    assert sorted(call.index for call in calls) == [0, 1]
+    assert all(call.ok and call.seconds >= 0 for call in calls)
+    assert (seen[-1].done, seen[-1].total) == (2, 2)
+    assert batch.trace["limit"][-1] == 2
+
+
+def test_the_api_key_is_sent_and_stands_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY", "canary-3f9c")
+    with mock(api_key="canary-3f9c", output_tokens=1) as server:
+        assert Dispatcher("parallel").requests(["a"], url=server.url, api_key_env="CANARY").ok
+        refused = Dispatcher("parallel").requests(["a"], url=server.url).errors[0]
+    assert isinstance(refused, RequestError)
+    assert refused.status == 401
+    assert "canary" not in str(refused)
+
+
+def test_an_empty_batch_sends_nothing() -> None:
+    batch = Dispatcher("parallel").requests([], url="http://127.0.0.1:1")
+    assert (len(batch), batch.ok, batch.wall_s) == (0, True, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "words"),
+    [
+        ({}, {"url": "ftp://here"}, "ftp"),
+        ({}, {"url": "http://127.0.0.1:1", "strem": True}, "unknown option strem"),
+        ({}, {"url": "http://127.0.0.1:1", "api": "embeddings"}, "api must be"),
+        ({}, {"url": "http://127.0.0.1:1", "output_tokens": 0}, "output_tokens"),
+        ({}, {"url": "http://127.0.0.1:1", "api_key_env": "NOT_SET_ANYWHERE"}, "NOT_SET_ANYWHERE, which is not set"),
+        ({"push_back": [ValueError]}, {"url": "http://127.0.0.1:1"}, "no Python runs within native requests"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_sent(
+    options: dict[str, Any], given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Dispatcher("parallel", **options).requests(["a"], **given)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (7, "a request is int"),
+        ([], "a request is list"),
+        ({"messages": [], "stream": True}, 'may not set "stream"'),
+        ({"messages": [object()]}, "can't be sent as JSON"),
+    ],
+)
+def test_a_body_that_is_none_is_refused(body: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Dispatcher("parallel").requests([body], url="http://127.0.0.1:1")
+
+
+def test_within_a_running_loop_the_way_out_is_named() -> None:
+    async def main() -> None:
+        with pytest.raises(DispatchError, match="arequests"):
+            Dispatcher("parallel").requests(["a"], url="http://127.0.0.1:1")
+
+    asyncio.run(main())
