@@ -100,10 +100,14 @@ def test_every_weakened_ordering_stands_on_the_lock_free_page_as_rejected() -> N
     page = (ROOT / "docs" / "lock-free.md").read_text()
     rust = ROOT / "rust" / "src"
     weakened = re.findall(
-        r'^ +\("(the [^"]+)", ', "".join((rust / "series" / n).read_text() for n in ("orders.rs", "model.rs")), re.M
+        r'^ +\("(the [^"]+)", ',
+        "".join((rust / "series" / n).read_text() for n in ("orders.rs", "model.rs")),
+        re.MULTILINE,
     )
     tests = re.findall(
-        r"^ +(without_\w+): [A-Z]+;$", "".join((rust / n).read_text() for n in ("event/ring.rs", "bell.rs")), re.M
+        r"^ +(without_\w+): [A-Z]+;$",
+        "".join((rust / n).read_text() for n in ("event/ring.rs", "bell.rs")),
+        re.MULTILINE,
     )
     assert (len(weakened), len(tests)) == (8, 6)
     for name in weakened:
