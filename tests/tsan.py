@@ -3,8 +3,10 @@
 usage: tsan.py
 
 It finds data that is read while another thread writes it, in whatever interleaving comes up: less than the models
-(`make test-loom`), but over the whole code. The standard library isn't instrumented, which costs it no race of ours. A
-ring that publishes with too weak an ordering must be found first: a check that can't fail proves nothing.
+(`make test-loom`), but over the whole code. The standard library isn't instrumented, so the sanitizer doesn't see what
+its locks, channels and joins order, and reports races that are none: what counts are those of which both accesses are
+in the lock-free parts. A ring that publishes with too weak an ordering must be found first: a check that can't fail
+proves nothing.
 """
 
 import os
@@ -17,9 +19,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FLAGS = "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
-SUITES = ("--lib", "--test=series", "--test=event", "--test=sink")
+SUITES = ("--lib", "--test=series", "--test=event")
 RACES = "event::ring::tests::values_pass_without_the_ordering_that_publishes_them"
-FOUND = "WARNING: ThreadSanitizer: data race"
+REPORTS = ROOT / "target" / "tsan" / "reports"
+LOCK_FREE = ("rust/src/series/", "rust/src/event/ring.rs", "rust/src/bell.rs", "rust/src/sync.rs")
+
+_ACCESS = re.compile(
+    r"^  (?:Previous )?(?:atomic )?(?:write|read) of size .*\n((?:    #.*\n)+)", re.MULTILINE | re.IGNORECASE
+)
+_OURS = re.compile(rf"{re.escape(str(ROOT))}/(\S+?):\d+")
 
 
 def main() -> int:
@@ -29,24 +37,49 @@ def main() -> int:
         return _skipped("ThreadSanitizer needs a nightly compiler, and `cargo +nightly` isn't here")
     if platform.system() != "Linux" or shutil.which("setarch") is None:
         return _skipped("ThreadSanitizer needs Linux, and setarch to keep addresses where it expects them")
+    options = f"log_path={REPORTS / 'report'} exitcode=0"
     environment = {**os.environ, "RUSTFLAGS": FLAGS, "CARGO_TARGET_DIR": str(ROOT / "target" / "tsan")}
-    # A sanitizer that reports nothing at a known race is none.
+    environment["TSAN_OPTIONS"] = options
     test = ["setarch", "-R", "cargo", "+nightly", "test", "--locked", "--target", host]
-    race = subprocess.run(
-        [*test, "--lib", "--", "--ignored", "--exact", RACES],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if FOUND not in race.stdout:
-        print(f"FAILED: it does not find the race of {RACES}:\n{race.stdout[-4000:]}")
+    _forget()
+    subprocess.run([*test, "--lib", "--", "--ignored", "--exact", RACES], cwd=ROOT, env=environment, check=False)
+    if not (known := _reports()):
+        print(f"FAILED: it does not find the race of {RACES}")
         return 1
-    print("a ring without the ordering that publishes: its race is found", flush=True)
+    print(f"a ring without the ordering that publishes: its race is found, {len(known)} times", flush=True)
+    _forget()
     count = [sys.executable, str(ROOT / "tests" / "count.py"), "tsan-rust", "--"]
-    return subprocess.run([*count, *test, "--no-fail-fast", *SUITES], cwd=ROOT, env=environment, check=False).returncode
+    status = subprocess.run(
+        [*count, *test, "--no-fail-fast", *SUITES], cwd=ROOT, env=environment, check=False
+    ).returncode
+    races = _reports()
+    for race in races:
+        print(f"FAILED: {race}")
+    print(f"ThreadSanitizer: {len(races)} races in the lock-free parts")
+    return 1 if races else status
+
+
+def _forget() -> None:
+    shutil.rmtree(REPORTS, ignore_errors=True)
+    REPORTS.mkdir(parents=True)
+
+
+def _reports() -> list[str]:
+    """Return the reports of races in the lock-free parts."""
+    texts = [path.read_text(errors="replace") for path in sorted(REPORTS.iterdir())]
+    return [report for text in texts for report in text.split("==================") if is_race(report)]
+
+
+def is_race(report: str) -> bool:
+    """Return whether a report is of two accesses in the lock-free parts, neither of which frees what others have left.
+
+    Args:
+        report: One of ThreadSanitizer's.
+    """
+    accesses = [found[1] for found in _ACCESS.finditer(report)]
+    places = [_OURS.search(stack) for stack in accesses]
+    frees = any(stack.startswith("    #0 free ") for stack in accesses)
+    return len(places) == 2 and not frees and all(place and place[1].startswith(LOCK_FREE) for place in places)
 
 
 def _nightly_host() -> str | None:
