@@ -20,6 +20,9 @@ from pathlib import Path
 
 from harness import (
     dispatch_asyncio,
+    dispatch_litellm,
+    dispatch_native,
+    dispatch_sim,
     end,
     event_load,
     events,
@@ -66,6 +69,9 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "metrics-tick": live_metrics.ticking,
     "dispatch-asyncio": dispatch_asyncio.calls,
     "dispatch-memory": dispatch_asyncio.memory,
+    "dispatch-cancel": dispatch_native.cancelled,
+    "dispatch-litellm": dispatch_litellm.against_429s,
+    "dispatch-sim": dispatch_sim.regimes,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }

@@ -23,8 +23,8 @@ from harness.servers import Mock
 from harness.table import HEADINGS, Baseline, Line, Mark, render, summary
 
 ROOT = Path(__file__).resolve().parents[1]
-# Families of which --quick gives no figure.
-_NOT_QUICK = ("wheel", "log", "event-batch", "series-load")
+# Families of which --quick gives no figure, or none without wrk or LiteLLM.
+_NOT_QUICK = ("wheel", "log", "event-batch", "series-load", "dispatch-litellm")
 
 
 def test_a_slope_leaves_out_what_both_runs_paid_once() -> None:

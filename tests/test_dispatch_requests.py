@@ -220,3 +220,28 @@ def test_within_a_running_loop_the_way_out_is_named() -> None:
             Dispatcher("parallel").requests(["a"], url="http://127.0.0.1:1")
 
     asyncio.run(main())
+
+
+def test_a_service_that_goes_down_and_comes_back_is_waited_for() -> None:
+    with mock(output_tokens=1, outages=[{"after": 0, "lasts": "300ms"}]) as server:
+        dispatcher = Dispatcher("adaptive_ceiling", max_concurrency=4, retry={"base": 0.05, "most": 0.2})
+        batch = dispatcher.requests([f"prompt {n}" for n in range(8)], url=server.url)
+    assert batch.ok
+    assert batch.totals["push_backs"] > 0
+    assert batch.totals["limit_least"] < 4
+
+
+@pytest.mark.parametrize(
+    "kind", ["seconds", "date", "negative", "huge", "garbage", "absent", "fraction", "milliseconds"]
+)
+def test_every_form_of_retry_after_is_survived_and_none_is_waited_for_beyond_the_bound(kind: str) -> None:
+    limit = {"rps": 40, "burst": 1, "retry_after": kind}
+    with mock(output_tokens=1, rate_limit=limit) as server:
+        retry = {"base": 0.01, "most": 0.05, "retry_after_most": 0.05}
+        batch = Dispatcher("adaptive_ceiling", max_concurrency=4, retry=retry).requests(
+            [f"prompt {n}" for n in range(6)], url=server.url
+        )
+    assert batch.ok
+    refused = [attempt for stats in batch.stats if stats for attempt in stats.attempts if attempt.status == 429]
+    assert refused
+    assert {attempt.outcome for attempt in refused} == {"rejected"}

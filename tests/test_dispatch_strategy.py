@@ -202,3 +202,16 @@ def test_a_file_that_cannot_be_read_or_written_says_so(tmp_path: Path) -> None:
         remember.load(str(tmp_path))
     with pytest.raises(loadgen.DispatchError, match=r"can't write .*: No such file or directory"):
         remember.save(str(tmp_path / "none" / "endpoint.json"), {"limit": 3})
+
+
+def test_what_the_policy_is_told_in_its_own_words_lies_over_the_rest() -> None:
+    said = config("hedged", hedge_after="3s", retry={"base": 2}, policy={"hedge": {"copies": 2}, "breaker": None})
+    assert (said["hedge"]["after_s"], said["hedge"]["copies"], said["retry"]["base_s"]) == (3.0, 2, 2.0)
+    assert said["breaker"] is None
+    assert config("hedged", hedge_after="3s", policy={"hedge": {"kind": "none"}})["hedge"] == {"kind": "none"}
+
+
+@pytest.mark.parametrize(("policy", "rule"), [(["hedge"], "mapping of the policy's own keys"), ({"hegde": 1}, "hegde")])
+def test_a_policy_that_is_none_is_refused(policy: Any, rule: str) -> None:
+    with pytest.raises(loadgen.ConfigError, match=rule):
+        config("hedged", policy=policy)

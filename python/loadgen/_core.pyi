@@ -32,16 +32,20 @@ __all__ = [
     "mock_faults",
     "now_ns",
     "policy_config",
+    "random_regime",
     "rate_hints",
     "read_events",
     "read_hdr",
     "read_rows",
     "read_texts",
+    "regime",
     "replay_policy",
     "retry_after",
     "row_columns",
     "segment_directories",
     "segments",
+    "simulate",
+    "simulate_whole",
     "summarise",
 ]
 __version__: str
@@ -581,6 +585,36 @@ def policy_config(
 
 def replay_policy(config: str, seed: int, recording: str) -> tuple[list[_Action], list[_Action]]:
     """Return the actions that come of a recording now, and those that came when it was made."""
+
+def random_regime(seed: int) -> tuple[int, str]:
+    """Return calls and service (JSON) drawn at random.
+
+    Stalls 0 to 15 %, capacity 4 to 200, half of them with 1 to 50 calls a second, 20 to 400 calls.
+    """
+
+def regime(name: str) -> tuple[int, str]:
+    """Return calls and service (JSON) of a regime of the published experiment, ``R0`` to ``R6``."""
+
+_Batch: TypeAlias = tuple[int, int, int, int, int, int]
+
+def simulate(config: str, service: str, items: int, seeds: Sequence[int]) -> list[_Batch]:
+    """Make ``items`` calls of a service in virtual time as a policy says, once for each seed.
+
+    The same seed gives the same service to every policy, call for call.
+
+    Args:
+        config: JSON as ``policy_config`` makes it.
+        service: JSON as ``regime`` returns it (``Service`` of ``rust/src/sim/service.rs``).
+        items: Calls of a batch.
+        seeds: One for each batch.
+
+    Returns:
+        For each: wall time in nanoseconds, attempts, copies among them, calls that the service refused, items without
+        an answer, and how often the limit was cut.
+    """
+
+def simulate_whole(config: str, service: str, items: int, seed: int = 0, *, record: bool = False) -> tuple[int, Policy]:
+    """Make them once; return the wall time in nanoseconds, and the policy, which knows each item and attempt."""
 
 @final
 class RowReader:

@@ -336,7 +336,8 @@ fn a_stop_without_grace_cancels_also_what_backs_off() {
     until(|| server.seen.in_flight.load(Ordering::SeqCst) == 0);
     let rows = run.rows();
     assert!(rows.iter().all(|(row, _)| row.failure == Failure::Cancelled));
-    assert_eq!((rows[0].0.status, rows[1].0.stamps.sent), (0, UNSET), "one was under way, the other between attempts");
+    let under_way = rows.iter().filter(|(row, _)| row.stamps.sent != UNSET).count();
+    assert_eq!(under_way, 1, "the other was between attempts: {rows:?}");
 }
 
 #[test]

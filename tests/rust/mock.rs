@@ -54,6 +54,30 @@ fn a_stream_is_a_write_and_a_chunk_per_event_with_usage_when_asked_for() {
 }
 
 #[test]
+fn with_words_by_prompt_the_same_prompt_gets_the_same_answer_and_another_prompt_another() {
+    let said = |config: &str, text: &str, stream: bool| {
+        let server = server(config);
+        let mut client = Client::to(&server);
+        let body = with(json!({"messages": [{"role": "user", "content": text}], "stream": stream, "max_tokens": 8}));
+        client.chat(with(json!({})));
+        let answer = client.chat(body);
+        if !stream {
+            return answer.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+        }
+        let events = answer.events().into_iter().filter(|event| event != "[DONE]");
+        let json = events.map(|event| serde_json::from_str::<Value>(&event).unwrap());
+        json.filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+    };
+    let by_prompt = |seed: u64| format!(r#"{{"words":"prompt","seed":{seed}}}"#);
+    let one = said(&by_prompt(1), "is it so?", false);
+    assert_eq!(one.split(' ').count(), 9);
+    assert_eq!(said(&by_prompt(2), "is it so?", false), one);
+    assert_eq!(said(&by_prompt(1), "is it so?", true), one);
+    assert_ne!(said(&by_prompt(1), "is it not so?", false), one);
+    assert_eq!(said("{}", "is it so?", false), said("{}", "is it not so?", false));
+}
+
+#[test]
 fn ollamas_own_api_streams_lines_and_tells_its_models() {
     let server = server(r#"{"models": ["a"]}"#);
     let mut client = Client::to(&server);

@@ -55,8 +55,9 @@ class Dispatcher:
             :class:`~loadgen.dispatch.journal.Journal`, from which an interrupted batch is resumed. ``progress``: a bar
             on a terminal by default; ``False``, or a function of a ``Progress``. ``trace``: ``True``, or a function of
             a ``Call``, told of each call as it ends. ``remember``: a file in which ``auto`` keeps what it learned of
-            the endpoint. ``profile``: ``fmsr`` for the published retries, breaker and push-back. ``seed``: of the
-            jitter.
+            the endpoint. ``profile``: ``fmsr`` for the published retries, breaker and push-back. ``policy``: what
+            else the policy is told, in its own words (docs/dispatch-policies.md), over all of the above. ``seed``: of
+            the jitter.
 
     Raises:
         ConfigError: If an option can't be used.

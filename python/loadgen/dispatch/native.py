@@ -73,8 +73,7 @@ def _check(options: Options) -> None:
 
 async def _run(options: Options, service: Service, items: Sequence[Any], opened: OpenJournal | None) -> Batch[Answer]:
     work = BatchItems(items, options, opened)
-    bodies = [service.body(items[position]) for position in work.called]
-    if not bodies:
+    if not work.called:
         return Batch(
             work.values,
             work.errors,
@@ -85,9 +84,11 @@ async def _run(options: Options, service: Service, items: Sequence[Any], opened:
             abandoned=0,
         )
     remembered = None if options.remember is None else remember.load(options.remember)
-    policy = json.loads(options.config(len(bodies), remembered))
+    policy = json.loads(options.config(len(work.called), remembered))
     if "streaming" not in options.overrides:
         policy["streaming"] = service.told["stream"]
+    # Very many take their time to render: the loop goes on meanwhile.
+    bodies = await on_own_thread(lambda: _core.Bodies([service.body(items[position]) for position in work.called]))
     with _directory() as directory:
         run = await _NativeRun.begin(service, directory, _phase(options, policy, work), bodies)
         columns = _EngineColumns(run, work)
@@ -153,7 +154,7 @@ class _NativeRun:
         self._broken: Callable[[BaseException], None] | None = None
 
     @classmethod
-    async def begin(cls, service: Service, directory: Path, phase: dict[str, Any], bodies: list[bytes]) -> _NativeRun:
+    async def begin(cls, service: Service, directory: Path, phase: dict[str, Any], bodies: _core.Bodies) -> _NativeRun:
         """Start an engine and its phase.
 
         Raises:
@@ -172,7 +173,7 @@ class _NativeRun:
 
         def start() -> tuple[_core.Engine, int]:
             engine = _core.Engine(json.dumps(told))
-            engine.begin(json.dumps(phase), _core.Bodies(bodies))
+            engine.begin(json.dumps(phase), bodies)
             # It waits for its first connection, or for its failure.
             return engine, engine.start_ns(_END_S) or _core.now_ns()
 

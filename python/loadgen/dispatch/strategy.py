@@ -62,6 +62,7 @@ class DispatchOptions(TypedDict, total=False):
     trace: Callable[[Any], object] | bool | None
     remember: str | os.PathLike[str] | None
     profile: str | None
+    policy: Mapping[str, Any] | None
     seed: int
 
 
@@ -235,7 +236,24 @@ def _overrides(strategy: str, value: Callable[[str, Callable[[Any], Any]], Any])
     statuses = value("push_back", _statuses)
     if statuses:
         overrides["push_back"] = {"statuses": statuses}
+    _lay_over(overrides, value("policy", _mapping) or {})
     return overrides
+
+
+def _lay_over(base: dict[str, Any], over: Mapping[str, Any]) -> None:
+    """Put what is said in the core's own words over the rest, key by key and to any depth."""
+    for key, value in over.items():
+        inner = base.get(key)
+        if isinstance(inner, dict) and isinstance(value, Mapping) and "kind" not in value:
+            _lay_over(inner, value)
+        else:
+            base[key] = value
+
+
+def _mapping(given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ValueError("must be a mapping of the policy's own keys")  # noqa: TRY004  # as all readers of values
+    return given
 
 
 def _retry(given: Any) -> dict[str, Any]:

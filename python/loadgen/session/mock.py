@@ -172,6 +172,8 @@ OPTIONS: dict[str, MockOption] = {
     "any_model": _answer(_switch, "", "Serve any model, instead of answering 404 for an unknown one."),
     "output_tokens": _answer(_tokens, "N", "Tokens of an answer, cut at max_tokens: 128, uniform:64,256.  "
                              "[default: max_tokens, or 16]"),
+    "words": _answer(values.choice("same", "prompt"), "WHICH", "Words of an answer: the same in each, or drawn by its "
+                     "prompt.  [default: same]"),
     "tokens_per_chunk": _answer(_tokens, "N", "Tokens in an event.  [default: 1]"),
     "usage": _answer(values.choice("own", "delta", "finish", "none"), "WHERE", "Where a stream's usage goes: "
                      "own, delta, finish or none.  [default: as the flavour does]"),

@@ -118,6 +118,16 @@ pub enum Usage {
     None,
 }
 
+/// Which words an answer has.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Words {
+    /// The same in every answer.
+    Same,
+    /// Drawn by the prompt: it always gets the same ones, and another prompt others.
+    Prompt,
+}
+
 /// What `Retry-After` says.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -228,6 +238,8 @@ pub struct Config {
     pub gap: Delay,
     /// Tokens of an answer, cut at the request's `max_tokens`; absent: `max_tokens`, or 16 (absent).
     pub output_tokens: Option<Count>,
+    /// Which words it has (`same`).
+    pub words: Words,
     /// Tokens in one event (1).
     pub tokens_per_chunk: Count,
     /// Put all events that are due into one write, instead of a write per event (false).
@@ -290,6 +302,7 @@ impl Default for Config {
             ttft: Delay::ms(0.0),
             gap: Delay::ms(0.0),
             output_tokens: None,
+            words: Words::Same,
             tokens_per_chunk: Count(Dist::Constant(1.0)),
             coalesce: false,
             events_per_write: 1,

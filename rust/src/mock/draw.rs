@@ -17,6 +17,8 @@ pub(super) enum Purpose {
     Id = 7,
     /// Drawn by the prompt, not by the request.
     PromptStall = 8,
+    /// Likewise.
+    Word = 9,
     /// Rule `n` of the faults draws with `Fault + n`.
     Fault = 1 << 16,
 }

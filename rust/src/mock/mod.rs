@@ -36,7 +36,7 @@ use std::thread::JoinHandle;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
-pub use config::{Config, ConfigError, Flavour, HeadersWhen, Outage, RateLimit, RetryAfter, Secret, Tls, Usage};
+pub use config::{Config, ConfigError, Flavour, HeadersWhen, Outage, RateLimit, RetryAfter, Secret, Tls, Usage, Words};
 pub use draw::{Count, Delay, Dist, Span};
 pub use tls::TlsError;
 

@@ -4,14 +4,14 @@ use super::api::{Call, Endpoint};
 use super::config::Config;
 use super::draw::Draws;
 use super::serve;
-use super::voice::{Event, Tokens, Voice, WORDS, put, put_number, put_vector, put_words, quoted, vector};
+use super::voice::{Event, Tokens, Voice, put, put_number, put_vector, quoted, vector};
 
 /// Append one line of a stream, without its line feed. A line with tokens holds text, the last one the counts.
 pub(super) fn line(out: &mut Vec<u8>, voice: &Voice, event: Event, usage: Option<Tokens>) {
     match event {
         Event::Token { word, tokens, .. } => {
             open(out, voice);
-            (word..word + tokens).for_each(|n| put(out, WORDS[n as usize % WORDS.len()]));
+            voice.put_words(out, word, tokens);
             close_text(out, voice);
             put(out, ",\"done\":false}");
         }
@@ -28,7 +28,7 @@ pub(super) fn line(out: &mut Vec<u8>, voice: &Voice, event: Event, usage: Option
 /// Append a whole answer that is not streamed.
 pub(super) fn whole(out: &mut Vec<u8>, voice: &Voice, tokens: Tokens, reason: &'static str) {
     open(out, voice);
-    put_words(out, 0, tokens.completion);
+    voice.put_words(out, 0, tokens.completion);
     close_text(out, voice);
     done(out, reason, tokens);
 }

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, End, Reply};
 use super::api::{Call, Endpoint};
-use super::config::{Config, Flavour, HeadersWhen, RetryAfter, Usage};
+use super::config::{Config, Flavour, HeadersWhen, RetryAfter, Usage, Words};
 use super::draft::{Draft, Times};
 use super::draw::{Draws, Purpose};
 use super::faults::Chosen;
@@ -209,6 +209,7 @@ impl Job {
         let mut plan = Plan::new(config, self.endpoint, &self.call, self.draws);
         self.faults.change_plan(&mut plan);
         let voice = Voice::new(Arc::clone(config), self.endpoint, &self.model, self.draws, unix);
+        let voice = if config.words == Words::Prompt { voice.drawn_by(self.call.prompt_hash) } else { voice };
         let voice = if self.call.stream { voice.for_events() } else { voice };
         let stream = Stream::new(config, plan, voice, self.draws, now, first);
         row.due = match self.call.stream {

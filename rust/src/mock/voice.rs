@@ -7,7 +7,7 @@ use super::ollama;
 use crate::sync::Arc;
 
 /// Words of an answer, escaped for JSON; with the characters that real answers have.
-pub(super) const WORDS: [&str; 32] = [
+const WORDS: [&str; 32] = [
     " the",
     " of",
     " and",
@@ -94,6 +94,8 @@ pub(super) struct Voice {
     pub created: u64,
     /// The model's name as JSON.
     pub model: String,
+    /// What draws the words; absent: they come in their order.
+    drawn: Option<Draws>,
     /// How an event with plain text begins: the envelope that every event has, `{"id":…,"object":…,"created":…,
     /// "model":…`, and the start of its choice up to the text.
     plain: Vec<u8>,
@@ -108,9 +110,27 @@ impl Voice {
             id: [draws.bits(Purpose::Id as u64, 0), draws.bits(Purpose::Id as u64, 1)],
             created,
             model: quoted(model),
+            drawn: None,
             plain: Vec::new(),
             envelope: 0,
         }
+    }
+
+    /// Say what this prompt is always answered, whatever the seed.
+    pub(super) fn drawn_by(mut self, prompt_hash: u64) -> Self {
+        self.drawn = Some(Draws::new(0, prompt_hash));
+        self
+    }
+
+    /// The answer's `n`-th word.
+    fn word(&self, n: u32) -> &'static str {
+        let at = self.drawn.map_or(u64::from(n), |draws| draws.bits(Purpose::Word as u64, u64::from(n)));
+        WORDS[(at % WORDS.len() as u64) as usize]
+    }
+
+    /// Append some of the answer's words.
+    pub(super) fn put_words(&self, out: &mut Vec<u8>, from: u32, count: u32) {
+        (from..from + count).for_each(|n| put(out, self.word(n)));
     }
 
     /// Get ready to tell events.
@@ -205,7 +225,7 @@ impl Voice {
         for n in word..word + tokens {
             match carries {
                 Carries::Tool { .. } => put(out, "x "),
-                _ => put(out, WORDS[n as usize % WORDS.len()]),
+                _ => put(out, self.word(n)),
             }
         }
         put(
@@ -278,7 +298,7 @@ impl Voice {
                 self.message(out, choice, (reasoning, each), reason);
             } else {
                 put(out, ",\"text\":\"");
-                put_words(out, 0, each);
+                self.put_words(out, 0, each);
                 put(out, "\"");
             }
             put(out, ",\"logprobs\":null,\"finish_reason\":");
@@ -301,7 +321,7 @@ impl Voice {
         if reasoning > 0 {
             put(out, &quoted(&self.config.reasoning_field));
             put(out, ":\"");
-            put_words(out, 0, reasoning);
+            self.put_words(out, 0, reasoning);
             put(out, "\",");
         }
         if reason == "tool_calls" {
@@ -311,7 +331,7 @@ impl Voice {
             return put(out, "\"}}]}");
         }
         put(out, "\"content\":\"");
-        put_words(out, reasoning, tokens - reasoning);
+        self.put_words(out, reasoning, tokens - reasoning);
         put(out, "\"}");
     }
 }
@@ -420,10 +440,6 @@ fn put_hex(out: &mut Vec<u8>, number: u64) {
         *digit = b"0123456789abcdef"[(number >> (60 - 4 * n)) as usize & 15];
     }
     out.extend_from_slice(&digits);
-}
-
-pub(super) fn put_words(out: &mut Vec<u8>, from: u32, count: u32) {
-    (from..from + count).for_each(|n| put(out, WORDS[n as usize % WORDS.len()]));
 }
 
 fn put_reason(out: &mut Vec<u8>, reason: Option<&'static str>) {

@@ -7,6 +7,7 @@ mod hints;
 mod record;
 mod schedule;
 mod series;
+mod simulate;
 mod sink;
 mod stats;
 mod table;
@@ -34,6 +35,8 @@ mod _core {
     use super::series::{
         Counter, Segment, SegmentReader, Series, clean_segments, read_hdr, segment_directories, segments,
     };
+    #[pymodule_export]
+    use super::simulate::{random_regime, regime, simulate, simulate_whole};
     #[pymodule_export]
     use super::sink::Sink;
     #[pymodule_export]

@@ -9,5 +9,5 @@ mod service;
 mod world;
 
 pub use regime::{Regime, random, regime, regimes};
-pub use run::{SimError, Simulated, record, run};
+pub use run::{SimError, Simulated, run, run_whole};
 pub use service::{Failing, Latency, Outage, Rate, Service, ServiceError, Stall};

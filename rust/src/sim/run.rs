@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::service::{Service, ServiceError};
 use super::world::World;
-use crate::policy::{Action, Config, ConfigError, End, Event, Outcome, Policy, Recording, Totals, Verdict};
+use crate::policy::{Action, Config, ConfigError, End, Event, Outcome, Policy, Totals, Verdict};
 
 /// What a batch came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,20 +49,29 @@ pub enum SimError {
 /// # Errors
 /// [`SimError`] names the number that can't be.
 pub fn run(config: &Config, service: &Service, items: u32, seed: u64) -> Result<Simulated, SimError> {
-    service.check()?;
-    Ok(Driver::new(Policy::new(config, seed)?, service, items, seed).drive()?.0)
+    Ok(run_whole(config, service, items, seed, false)?.0)
 }
 
-/// The same, and everything the policy was told and asked.
+/// The same; the policy comes with it, for what it knows of each item and attempt.
+///
+/// # Arguments
+/// - `record`: keep what the policy is told and asked, for a replay.
 ///
 /// # Errors
 /// As [`run`].
-pub fn record(config: &Config, service: &Service, items: u32, seed: u64) -> Result<(Simulated, Recording), SimError> {
+pub fn run_whole(
+    config: &Config,
+    service: &Service,
+    items: u32,
+    seed: u64,
+    record: bool,
+) -> Result<(Simulated, Policy), SimError> {
     service.check()?;
     let mut policy = Policy::new(config, seed)?;
-    policy.record();
-    let (outcome, policy) = Driver::new(policy, service, items, seed).drive()?;
-    Ok((outcome, policy.recording().cloned().unwrap_or_default()))
+    if record {
+        policy.record();
+    }
+    Driver::new(policy, service, items, seed).drive()
 }
 
 struct Driver<'a> {

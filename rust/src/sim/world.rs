@@ -176,3 +176,95 @@ impl Bucket {
         Some(self.rate.retry_after.then(|| ns(wait)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::service::{Latency, Outage, Stall};
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn constant() -> Service {
+        Service::of(Latency::Constant { seconds: 2.0 })
+    }
+
+    fn ends(world: &mut World<'_>) -> Vec<(u64, u32, u16)> {
+        std::iter::from_fn(|| Some((world.next()?, world.take()?))).map(|(at, a)| (at, a.attempt, a.status)).collect()
+    }
+
+    #[test]
+    fn so_many_are_served_at_once_and_the_rest_in_the_order_of_coming() {
+        let service = Service { slots: Some(2), ..constant() };
+        let mut world = World::new(&service, 1, 5);
+        (0..5).for_each(|item| world.start(0, item));
+        assert_eq!(
+            ends(&mut world),
+            [(2 * S, 0, 200), (2 * S, 1, 200), (4 * S, 2, 200), (4 * S, 3, 200), (6 * S, 4, 200)]
+        );
+    }
+
+    #[test]
+    fn who_is_cancelled_makes_room_at_once() {
+        let service = Service { slots: Some(1), ..constant() };
+        let mut world = World::new(&service, 1, 3);
+        (0..3).for_each(|item| world.start(0, item));
+        world.cancel(S, 1);
+        world.cancel(S, 0);
+        world.cancel(S, 0);
+        assert_eq!(ends(&mut world), [(3 * S, 2, 200)]);
+    }
+
+    #[test]
+    fn more_than_it_takes_in_are_refused() {
+        let service = Service { slots: Some(1), most: Some(2), ..constant() };
+        let mut world = World::new(&service, 1, 4);
+        (0..3).for_each(|item| world.start(0, item));
+        world.cancel(S / 20, 1);
+        world.start(S / 20, 3);
+        assert_eq!(ends(&mut world), [(S / 10, 2, 500), (2 * S, 0, 200), (4 * S, 3, 200)]);
+        assert_eq!(world.refused, 1);
+    }
+
+    #[test]
+    fn a_rate_admits_a_burst_and_then_what_time_brings_and_says_when_to_return_in_whole_seconds() {
+        let service = Service { rate: Some(Rate { per_s: 0.4, burst: 2.0, retry_after: true }), ..constant() };
+        let mut world = World::new(&service, 1, 5);
+        (0..3).for_each(|item| world.start(0, item));
+        assert_eq!(world.take().map(|a| (a.attempt, a.status, a.retry_after_ns)), Some((2, 429, Some(3 * S))));
+        world.start(2 * S, 3);
+        world.start(2 * S + S / 2, 4);
+        let statuses: Vec<_> = ends(&mut world).into_iter().map(|(_, attempt, status)| (attempt, status)).collect();
+        assert_eq!(statuses, [(0, 200), (1, 200), (3, 429), (4, 200)]);
+    }
+
+    #[test]
+    fn while_it_is_down_everybody_is_refused() {
+        let service = Service { outages: vec![Outage { from_s: 1.0, to_s: 2.0 }], ..constant() };
+        let mut world = World::new(&service, 1, 3);
+        world.start(0, 0);
+        world.start(S, 1);
+        world.start(2 * S, 2);
+        let answers: Vec<_> = ends(&mut world).into_iter().map(|(_, attempt, status)| (attempt, status)).collect();
+        assert_eq!(answers, [(1, 503), (0, 200), (2, 200)]);
+    }
+
+    #[test]
+    fn every_copy_of_an_item_that_stalls_does_each_for_a_time_of_its_own() {
+        let stall = |of_item| Some(Stall { share: 0.5, low_s: 20.0, high_s: 90.0, of_item });
+        let long = |service: &Service, item, copy| match service.course(3, item, copy) {
+            Course::Served(ns) if ns > 2 * S => Some(ns),
+            _ => None,
+        };
+        let of_item = Service { stall: stall(1.0), ..constant() };
+        let of_call = Service { stall: stall(0.0), ..constant() };
+        let (mut alike, mut different) = (0, 0);
+        for item in 0..200 {
+            let (first, second) = (long(&of_item, item, 0), long(&of_item, item, 1));
+            assert_eq!(first.is_some(), second.is_some());
+            assert!(first.is_none() || first != second);
+            alike += u32::from(first.is_some());
+            different += u32::from(long(&of_call, item, 0).is_some() != long(&of_call, item, 1).is_some());
+        }
+        assert!((70..130).contains(&alike) && (70..130).contains(&different), "{alike} {different}");
+    }
+}

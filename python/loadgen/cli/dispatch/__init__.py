@@ -6,6 +6,9 @@ from loadgen.cli.group import LazyGroup
 
 _COMMANDS = {
     "run": "Make a batch or a grid of calls, and give their answers.",
+    "bench": "Run strategies against each other on the published experiment, and sum up.",
+    "simulate": "Tell what each strategy would take and cost, in virtual time.",
+    "trace": "Run one scenario with one strategy, and tell of each call.",
 }
 
 command = LazyGroup(

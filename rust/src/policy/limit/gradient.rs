@@ -71,6 +71,8 @@ const SERVED_LEAST: f64 = 0.4;
 const CUT_MOST: f64 = 0.5;
 /// What overload leaves of what is in flight.
 const OVERLOAD_LEAVES: f64 = 0.9;
+/// After overload the limit rises fast again up to this share of what it was.
+const REGAIN: f64 = 0.4;
 /// Answers that make a window: half of the limit, and so many at least.
 const WINDOW_LEAST: f64 = 12.0;
 /// A median within this of the best is as good.
@@ -103,6 +105,10 @@ pub(in crate::policy) struct Gradient {
     best: Option<(f64, f64)>,
     /// The limit was reached within the window.
     reached: bool,
+    /// Up to here each answer raises it by one after a cut: half of what it was before.
+    regain: f64,
+    /// One that was started since the last cut was answered.
+    answered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -157,6 +163,8 @@ impl Gradient {
             epoch: 0,
             best: None,
             reached: false,
+            regain: 0.0,
+            answered: true,
         }
     }
 
@@ -214,8 +222,12 @@ impl Gradient {
             group.came(lasted);
         }
         let reached = seen.in_flight >= self.permits();
+        self.answered |= seen.attempt >= self.epoch;
         if self.phase == Phase::Steady {
             self.reached |= reached;
+            if reached && self.permits < self.regain {
+                self.raise_to(self.permits + 1.0);
+            }
             if f64::from(self.later.answers()) >= (self.permits / 2.0).max(WINDOW_LEAST) {
                 self.close_window(seen);
             }
@@ -290,6 +302,10 @@ impl Gradient {
                 self.phase = Phase::SlowStart;
             }
         } else if seen.attempt >= self.epoch {
+            // A service that is down refuses again and again: what it bore before is what it bears when it is back.
+            if std::mem::take(&mut self.answered) {
+                self.regain = self.permits * REGAIN;
+            }
             let bears = f64::from(seen.in_flight.saturating_sub(1));
             self.settle_at((bears * OVERLOAD_LEAVES).min(self.permits * OVERLOAD_LEAVES), seen);
         }
@@ -442,6 +458,30 @@ mod tests {
         unpaced.started(0, 0, 1);
         unpaced.observe(&refused(0, 11, 429));
         assert_eq!(unpaced.permits(), 9);
+    }
+
+    #[test]
+    fn a_service_that_was_down_is_soon_given_a_share_of_what_it_bore() {
+        let mut limit = gradient(true);
+        (0..20).for_each(|i| limit.started(0, i, i + 1));
+        let refused = |attempt| Observation {
+            status: 503,
+            next_attempt: attempt + 1,
+            ..seen(MS, attempt, 0, 2, Signal::PushBack)
+        };
+        limit.observe(&refused(0));
+        // What was started before it went down tells nothing of its return.
+        limit.observe(&Observation { permits: 1, ..seen(2 * MS, 0, 0, 2, Signal::Success) });
+        for attempt in 20..30 {
+            limit.started(2 * MS, attempt, 1);
+            limit.observe(&refused(attempt));
+        }
+        assert_eq!(limit.permits(), 1);
+        for attempt in 30..40 {
+            limit.started(3 * MS, attempt, limit.permits());
+            limit.observe(&seen(4 * MS, attempt, 3 * MS, limit.permits(), Signal::Success));
+        }
+        assert_eq!(limit.permits(), 8, "two fifths of 20 soon, the rest with care");
     }
 
     #[test]

@@ -1,0 +1,67 @@
+"""``loadgen dispatch trace``: one scenario with one strategy, each call told as it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loadgen.cli import show
+from loadgen.cli.dispatch.bench import callee_flags, callee_of, settings_of
+from loadgen.cli.options import GroupedCommand, GroupedOption
+from loadgen.config import values
+from loadgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from loadgen.dispatch.experiment.record import Record
+    from loadgen.dispatch.experiment.settings import Settings
+
+
+def _trace(scenario: str, strategy: str, **given: Any) -> int:
+    from loadgen.dispatch.experiment import settings
+    from loadgen.dispatch.live import Live
+
+    chosen = settings_of(given)
+    (scenario,) = settings.choose("--scenario", scenario, [one.id for one in chosen.scenarios])
+    (strategy,) = settings.choose("--strategy", strategy, [one.name for one in chosen.strategies])
+    label = chosen.strategy(strategy).label
+    live = Live(title=f"scenario {scenario} · {label} · {given['callee']}")
+    callee = callee_of(chosen, given, live)
+    try:
+        seed = values.whole(given["seed"])
+    except ValueError as error:
+        raise ConfigError(f"--seed {given['seed']} {error}") from None
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        record = asyncio.run(_one(chosen, callee, scenario, strategy, seed))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    live.total(record.wall_s)
+    if record.time_scale != 1:
+        wall_s = record.wall_s / record.time_scale
+        click.echo(f" the service ran {1 / record.time_scale:g} × as fast: {wall_s:.1f} s of its own")
+    if record.error is not None:
+        show.error(record.error)
+    return 0 if record.ok else 1
+
+
+async def _one(chosen: Settings, callee: Any, scenario: str, strategy: str, seed: int) -> Record:
+    from loadgen.dispatch.experiment.runner import once
+
+    return await once(callee, chosen, scenario, strategy, seed)
+
+
+command = GroupedCommand(
+    "trace",
+    callback=_trace,
+    help="Run one scenario with one strategy, and tell of each call as it ends: when, its answer, row and column, its "
+    "seconds, and the kind of attempt that settled it; then the totals.",
+    params=[
+        GroupedOption(["--scenario"], group="Experiment", required=True, metavar="ID", help="Such as 109."),
+        GroupedOption(["--strategy"], group="Experiment", default="auto", metavar="NAME",
+                      help="The strategy.  [default: auto]"),
+        *callee_flags("http"),
+    ],
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""The three MCP tool servers of the case, each run by its name over stdio: sensors, failure_modes, grid."""
