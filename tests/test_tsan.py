@@ -11,7 +11,7 @@ RING = f"{STD}    #1 pop {CRATE}/event/ring.rs:125:80 (x+0x2)\n"
 PUSH = f"    #0 push {CRATE}/event/ring.rs:98:12 (x+0x3)\n"
 SHARD = f"    #0 send {CRATE}/record/shard.rs:238:27 (x+0x3)\n    #1 ring {CRATE}/event/ring.rs:1:1 (x+0x1)\n"
 FREE = f"    #0 free tsan_interceptors.cpp:735:3 (x+0x4)\n    #1 drop {CRATE}/event/ring.rs:210:5 (x+0x5)\n"
-FOREIGN = "    #0 shutdown /root/tokio/src/runtime/pool.rs:160:9 (x+0x6)\n"
+FOREIGN = "    #0 shutdown /cargo/tokio/src/runtime/pool.rs:160:9 (x+0x6)\n"
 
 
 @pytest.mark.parametrize(
