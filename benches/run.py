@@ -29,6 +29,7 @@ from harness import (
     live_metrics,
     machine,
     memory,
+    nodes_sim,
     package,
     runlog,
     series_load,
@@ -72,6 +73,7 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "dispatch-cancel": dispatch_native.cancelled,
     "dispatch-litellm": dispatch_litellm.against_429s,
     "dispatch-sim": dispatch_sim.regimes,
+    "nodes-sim": nodes_sim.grid,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }

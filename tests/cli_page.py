@@ -12,7 +12,7 @@ import click
 from loadgen.cli import app
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {"dispatch": DOCS / "dispatch-cli.md"}
+PAGES = {"dispatch": DOCS / "dispatch-cli.md", "nodes": DOCS / "nodes.md"}
 """Where a command's help stands that isn't on cli.md, by its first word."""
 
 WIDTH = 100

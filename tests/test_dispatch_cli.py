@@ -17,7 +17,7 @@ from loadgen.cli import app
 from loadgen.cli.dispatch import output, run
 from loadgen.dispatch.live import Call
 from loadgen.dispatch.requests import Answer
-from loadgen.dispatch.result import AttemptStats, Batch, CallStats
+from loadgen.dispatch.result import AttemptStats, Batch, CallStats, PlainNode
 from loadgen.errors import ConfigError, DispatchError, JournalError
 
 
@@ -45,6 +45,9 @@ class Columns:
 
     def totals(self) -> dict[str, Any]:
         return {"attempts": self.count + 1, "hedges": 1, "hedges_won": 1, "retries": 0, "push_backs": 2}
+
+    def nodes(self) -> list[PlainNode]:
+        return []
 
     def trace(self) -> dict[str, list[float]]:
         return {"limit": [4, 2, 3]}

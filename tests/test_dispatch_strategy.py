@@ -215,3 +215,23 @@ def test_what_the_policy_is_told_in_its_own_words_lies_over_the_rest() -> None:
 def test_a_policy_that_is_none_is_refused(policy: Any, rule: str) -> None:
     with pytest.raises(loadgen.ConfigError, match=rule):
         config("hedged", policy=policy)
+
+
+def test_where_nothing_can_be_remembered_nothing_is_called(tmp_path: Path) -> None:
+    called: list[int] = []
+    path = tmp_path / "none" / "endpoint.json"
+    with pytest.raises(loadgen.ConfigError, match=r"can't keep .*: its directory isn't there"):
+        loadgen.Dispatcher("auto", remember=path).run(called.append, [1])
+    assert not called
+
+
+def test_values_are_not_lost_with_what_was_learned(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+
+    def call(item: int) -> int:
+        here.rmdir()
+        return item
+
+    with pytest.warns(RuntimeWarning, match=r"isn't remembered: can't write .*: No such file or directory"):
+        assert loadgen.Dispatcher("auto", remember=here / "endpoint.json").run(call, [7]).values == (7,)

@@ -1,6 +1,8 @@
 """Calls that come one by one: through one policy, coalesced by key, cancelled when nobody waits any more."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -230,3 +232,70 @@ def test_a_dispatcher_serves_one_loop_after_the_other_and_keeps_none() -> None:
 def test_without_a_loop_there_is_nothing_to_submit_to() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         loadgen.Dispatcher().submit(str, 1)
+
+
+def test_what_makes_no_sense_is_refused_and_the_next_call_is_made() -> None:
+    async def main(loop: Any) -> None:
+        async def call(item: str) -> str:
+            return item
+
+        sizes: dict[str, Any] = {"big": 2**32, "none": -1, "odd": "many", "endless": float("inf"), "fits": 7}
+        dispatcher = loadgen.Dispatcher("parallel", tokens=lambda item: sizes[item])
+        for item in ("big", "none", "odd", "endless"):
+            with pytest.raises(loadgen.ConfigError, match=rf"tokens made {sizes[item]!r} of an item"):
+                dispatcher.submit(call, item)
+        assert await dispatcher.submit(call, "fits") == "fits"
+        for options in ({"key": list}, {"coalesce": list}):
+            with pytest.raises(loadgen.ConfigError, match="made a list of an item, which has no hash"):
+                loadgen.Dispatcher("parallel", **options).submit(call, "a")  # type: ignore[arg-type]
+
+    run(main)
+
+
+def test_a_loop_that_ends_begins_no_call_that_waited() -> None:
+    begun: list[int] = []
+
+    async def main() -> list[asyncio.Future[None]]:
+        both = asyncio.Event()
+
+        async def call(item: int) -> None:
+            begun.append(item)
+            if len(begun) == 2:
+                both.set()
+            await asyncio.Event().wait()
+
+        dispatcher = loadgen.Dispatcher("parallel", workers=2)
+        waiting = [dispatcher.submit(call, item) for item in range(6)]
+        await both.wait()
+        return waiting
+
+    waiting = asyncio.run(main())
+    assert begun == [0, 1]
+    assert all(future.cancelled() for future in waiting)
+
+
+def test_of_copies_that_succeed_at_once_only_the_winners_value_is_held() -> None:
+    async def main(loop: Any) -> None:
+        class Answer:
+            """Something that can be looked for."""
+
+        both = asyncio.Event()
+        made: weakref.WeakSet[Answer] = weakref.WeakSet()
+
+        async def call(item: int) -> Answer:
+            await both.wait()
+            answer = Answer()
+            made.add(answer)
+            return answer
+
+        dispatcher = loadgen.Dispatcher("hedged", hedge_after=1)
+        future = dispatcher.submit(call, 0)
+        await asyncio.sleep(2)
+        assert dispatcher.totals()["hedges"] == 1
+        both.set()
+        answer = await future
+        await asyncio.sleep(1)
+        gc.collect()
+        assert set(made) == {answer}
+
+    run(main)

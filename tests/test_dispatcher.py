@@ -10,7 +10,11 @@ import pytest
 
 import loadgen
 import virtual_loop
+from loadgen import _core
 from loadgen.dispatch import attempt
+from loadgen.dispatch.callee import Callee
+from loadgen.dispatch.classify import Classifier
+from loadgen.dispatch.driver import Driver
 
 
 def batch(call: Callable[[Any], Any], items: Any, strategy: str = "hedged", **options: Any) -> Any:
@@ -262,6 +266,32 @@ def test_each_attempt_sees_the_callers_context_and_keeps_its_own() -> None:
     assert found == ["the caller's"] * 5
 
 
+def test_a_copy_that_is_dropped_before_its_first_step_is_not_counted_as_going_on() -> None:
+    async def main(loop: Any) -> int:
+        class Nothing:
+            def take(self, item: int) -> Any:
+                return Callee(call), item, contextvars.copy_context()
+
+            def settle(self, item: int, value: Any, error: BaseException | None) -> None: ...
+
+            def broken(self, error: BaseException) -> None: ...
+
+        begun: list[int] = []
+
+        async def call(item: int) -> None:
+            begun.append(item)
+
+        driver = Driver(_core.Policy(_core.policy_config("parallel", 2)), Nothing(), Classifier(), threads=1)
+        driver.queue(1)
+        await asyncio.sleep(0)  # the task is made, and its first step is due
+        assert len(asyncio.all_tasks()) == 2
+        going_on = await driver.leave()
+        assert not begun
+        return going_on
+
+    assert virtual_loop.run(main) == 0
+
+
 def test_the_first_token_decides_between_copies_of_a_stream() -> None:
     async def call(item: int) -> str:
         one = attempt()
@@ -343,13 +373,14 @@ def test_a_value_that_cannot_be_looked_at_ends_the_batch() -> None:
         batch(call, range(3))
 
 
-def test_a_cost_that_is_no_count_fails_the_attempt_that_told_it() -> None:
+@pytest.mark.parametrize("count", [-1, 2**32, 1.5, "9"])
+def test_a_cost_that_is_no_count_fails_the_attempt_that_told_it(count: Any) -> None:
     async def call(item: int) -> None:
-        attempt().used(tokens_in=-1)
+        attempt().used(tokens_in=count)
 
     error = batch(call, [1], retry=1).errors[0]
     assert isinstance(error, ValueError)
-    assert str(error) == "-1 tokens: a count is from 0 to 2**32 - 1"
+    assert str(error) == f"{count!r} tokens: a count is from 0 to 2**32 - 1"
 
 
 def test_a_loser_may_take_a_moment_to_close_its_connection() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         EventError,
         LoadgenError,
         MetricsError,
+        NodeError,
         PushBack,
         ReportError,
         RequestError,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         MetricsSnapshotSubscriber,
         SessionState,
     )
+    from loadgen.node import Node, NodeBatch, NodePool
     from loadgen.session import (
         Drain,
         Limits,
@@ -107,6 +109,10 @@ __all__ = [
     "MetricsRegistry",
     "MetricsSnapshot",
     "MetricsSnapshotSubscriber",
+    "Node",
+    "NodeBatch",
+    "NodeError",
+    "NodePool",
     "PhaseConfig",
     "PhaseIssuer",
     "PhaseResult",
@@ -155,6 +161,7 @@ _ROOMS = {
         "EventError",
         "LoadgenError",
         "MetricsError",
+        "NodeError",
         "PushBack",
         "ReportError",
         "RequestError",
@@ -181,6 +188,7 @@ _ROOMS = {
         "MetricsSnapshotSubscriber",
         "SessionState",
     ),
+    "loadgen.node": ("Node", "NodeBatch", "NodePool"),
     "loadgen.session": (
         "Drain",
         "Limits",

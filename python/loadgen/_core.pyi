@@ -45,6 +45,7 @@ __all__ = [
     "segment_directories",
     "segments",
     "simulate",
+    "simulate_nodes",
     "simulate_whole",
     "summarise",
 ]
@@ -461,6 +462,7 @@ class Plan:
 _Action: TypeAlias = tuple[int, int, int, int, int, int]
 _Item: TypeAlias = tuple[int, int, int, int | None, int | None, int, int, int]
 _Attempt: TypeAlias = tuple[int, int, int, int, int, int, int | None, int | None, int, int]
+_Node: TypeAlias = tuple[float | None, int, int, int, int, int, int]
 _Trace: TypeAlias = tuple[list[int], list[int], list[float | None], list[int], list[int]]
 _Quota: TypeAlias = tuple[int | None, int | None, int | None]
 
@@ -561,6 +563,13 @@ class Policy:
         first byte, ended, tokens in and out.
         """
 
+    def nodes(self) -> list[_Node]:
+        """Return what is known of each node, where the policy has a ``route``; else none.
+
+        Each is the seconds that an item takes there (``None`` if nothing was seen), attempts in flight, answered,
+        failed and dropped, failures since the last answer, and its state: 0 up, 1 half-open, 2 down.
+        """
+
     def totals(self) -> dict[str, int]:
         """Return what happened so far, by the names of ``Totals`` of ``rust/src/policy/totals.rs``."""
 
@@ -581,6 +590,26 @@ def policy_config(
         overrides: A JSON object that is laid over the policy's own, key by key and to any depth; an object of another
             ``kind`` takes the place of the one that is there.
         profile: ``fmsr`` for the values of the published experiment.
+    """
+
+def simulate_nodes(
+    nodes: str, items: int, seeds: Sequence[int], *, spread: str = '"auto"', known: bool = False
+) -> tuple[float, list[tuple[float, int, int, int, list[int]]]]:
+    """Run a batch over nodes of unequal speed in virtual time, by the policy that drives real ones.
+
+    Args:
+        nodes: JSON: a list of ``NodeService`` of ``rust/src/sim/nodes.rs``.
+        items: How many there are.
+        seeds: One batch for each.
+        spread: JSON: ``"auto"``, ``"all"`` or ``{"fastest": 3}``.
+        known: The nodes' mean times have been measured before.
+
+    Returns:
+        The least seconds that whole items allow; and for each seed the seconds to the last item's end, items answered,
+        items not answered, copies, and the answers by node.
+
+    Raises:
+        ValueError: If nodes or spread can't be read, or are none that can be.
     """
 
 def replay_policy(config: str, seed: int, recording: str) -> tuple[list[_Action], list[_Action]]:

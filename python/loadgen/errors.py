@@ -64,6 +64,10 @@ class JournalError(DispatchError):
         self.unwritten = unwritten
 
 
+class NodeError(DispatchError):
+    """Nodes none of which can do what is asked, or a batch over nodes that isn't whole; what finished is kept."""
+
+
 class RequestError(DispatchError):
     """A request of a native batch that has no answer.
 

@@ -23,6 +23,7 @@ _COMMANDS = {
     "ls": "List runs.",
     "clean": "Remove old runs.",
     "dispatch": "Make many calls at once, for their answers.",
+    "nodes": "Batches over machines of unequal speed.",
 }
 
 

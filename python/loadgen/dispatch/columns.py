@@ -7,7 +7,7 @@ from typing import Any
 
 from loadgen import _core
 from loadgen.dispatch.current import KINDS
-from loadgen.dispatch.result import AttemptStats, CallStats
+from loadgen.dispatch.result import AttemptStats, CallStats, PlainNode
 
 _OUTCOMES = ("ok", "rejected", "failed", "timed_out", "stalled", "broken", "cancelled", "lost", "live")
 
@@ -35,6 +35,10 @@ class PolicyColumns:
     def totals(self) -> dict[str, Any]:
         """Return the counts of the batch."""
         return dict(self._policy.totals())
+
+    def nodes(self) -> list[PlainNode]:
+        """Return what is known of each node, as ``_core.Policy.nodes()`` gives it; none where calls aren't spread."""
+        return self._policy.nodes()
 
     def trace(self) -> dict[str, list[Any]]:
         """Return how limit, rate, calls in flight and hedges changed over time."""

@@ -60,10 +60,10 @@ class Attempt:
             tokens_out: Tokens of the answer.
 
         Raises:
-            ValueError: If one is negative, or no count.
+            ValueError: If one is negative, or no whole number.
         """
         for count in (tokens_in, tokens_out):
-            if not 0 <= count < 2**32:
+            if not isinstance(count, int) or not 0 <= count < 2**32:
                 raise ValueError(f"{count!r} tokens: a count is from 0 to 2**32 - 1")
         self.tokens = tokens_in, tokens_out
 

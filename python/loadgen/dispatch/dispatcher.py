@@ -15,7 +15,7 @@ from loadgen.dispatch.grid import Grid, Pairs, sides
 from loadgen.dispatch.result import Batch
 from loadgen.dispatch.running import run_batch
 from loadgen.dispatch.service import Service
-from loadgen.dispatch.work import sequence
+from loadgen.dispatch.work import hashed, sequence
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -234,7 +234,8 @@ class Dispatcher:
             RuntimeError: If no event loop runs.
         """
         same = self._options.coalesce
-        return self._service().submit(self._callee(call), item, None if same is None else (call, same(item)))
+        key = None if same is None else (call, hashed("coalesce", same(item)))
+        return self._service().submit(self._callee(call), item, key)
 
     @overload
     def wrap(self, call: Callable[P, Awaitable[R]]) -> Callable[P, asyncio.Future[R]]: ...
@@ -255,7 +256,7 @@ class Dispatcher:
 
         @functools.wraps(call)
         def wrapped(*arguments: Any, **names: Any) -> asyncio.Future[Any]:
-            key = None if same is None else (callee, same(*arguments, **names))
+            key = None if same is None else (callee, hashed("coalesce", same(*arguments, **names)))
             return self._service().submit(callee, (arguments, names), key)
 
         return wrapped
@@ -272,8 +273,8 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         service = self._services.get(loop)
         if service is None:
-            for old in [known for known in self._services if known.is_closed()]:
-                del self._services[old]
+            for old in [known for known in list(self._services) if known.is_closed()]:
+                self._services.pop(old, None)  # loops of several threads may come here at once
             service = self._services[loop] = Service(self._options)
         return service
 

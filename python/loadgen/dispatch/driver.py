@@ -216,6 +216,10 @@ class Driver:
             value = await call(argument)
         except BaseException as error:
             is_ours = told.id in self._leaving
+            if isinstance(error, asyncio.CancelledError) and not is_ours and _is_ending(self.loop):
+                self._left(told)
+                self._break(error)  # else the next in line would be called when nobody is left who could take its value
+                raise
             self._raised(told, error)
             if is_ours and isinstance(error, asyncio.CancelledError):
                 raise
@@ -324,8 +328,12 @@ class Driver:
         if isinstance(task, Job):
             if self._threads.cancel(task):
                 self._leaving[attempt] = task
-        elif task is not None and not task.done():
+        elif task is None:
+            self._values.pop(attempt, None)  # it succeeded too, in the same turn as the copy that won
+        elif not task.done():
             self._leaving[attempt] = task
+            # One that is cancelled before its first step ends without a word of ours.
+            task.add_done_callback(lambda _: self._leaving.pop(attempt, None))
             task.cancel()
 
     def _resolve(self, item: int, winner: int, verdict: int) -> None:
@@ -353,3 +361,8 @@ class Driver:
         if not self._is_closed:
             self.close()
             self._work.broken(error)
+
+
+def _is_ending(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether everything on a loop is being cancelled, as at the end of ``asyncio.run``."""
+    return all(task.cancelling() for task in asyncio.all_tasks(loop))

@@ -16,8 +16,8 @@ from loadgen.dispatch import remember
 from loadgen.dispatch.columns import PolicyColumns
 from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.dispatch.requests import Answer
-from loadgen.dispatch.result import Batch, CallStats
-from loadgen.dispatch.running import journalled, learned
+from loadgen.dispatch.result import Batch, CallStats, PlainNode
+from loadgen.dispatch.running import journalled, keep
 from loadgen.dispatch.watching import Watching
 from loadgen.dispatch.work import BatchItems
 from loadgen.errors import CallTimeoutError, ConfigError, DispatchError, RequestError
@@ -101,8 +101,8 @@ async def _run(options: Options, service: Service, items: Sequence[Any], opened:
         finally:
             columns.policy = await run.end()
             watching.end()
-    if options.remember is not None and options.strategy == "auto" and columns.policy is not None:
-        remember.save(options.remember, learned(columns.policy))
+    if columns.policy is not None:
+        keep(options, columns.policy)
     return Batch(
         work.values,
         work.errors,
@@ -284,6 +284,10 @@ class _EngineColumns:
         """Return the counts of the batch."""
         return self._run.engine.policy_totals(0) if self._columns is None else self._columns.totals()
 
+    def nodes(self) -> list[PlainNode]:
+        """Return what is known of each node, once the batch has ended."""
+        return [] if self._columns is None else self._columns.nodes()
+
     def trace(self) -> dict[str, list[float]]:
         """Return how limit, rate, calls in flight and hedges changed over time."""
         return {} if self._columns is None else self._columns.trace()
@@ -299,6 +303,10 @@ class _NoColumns:
     def totals(self) -> dict[str, Any]:
         """Return no counts."""
         return {}
+
+    def nodes(self) -> list[PlainNode]:
+        """Return nothing: nothing was spread."""
+        return []
 
     def trace(self) -> dict[str, list[float]]:
         """Return nothing: nothing changed."""

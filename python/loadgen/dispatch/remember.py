@@ -33,11 +33,13 @@ def load(path: str) -> dict[str, float] | None:
     """Return what the file holds, for the policy; ``None`` where there is no file yet.
 
     Raises:
-        ConfigError: If the file can't be read, or isn't one of these.
+        ConfigError: If the file can't be read, isn't one of these, or can't be made later.
     """
     try:
         held = Path(path).read_bytes()
     except FileNotFoundError:
+        if not Path(path).parent.is_dir():
+            raise ConfigError(f"can't keep {path}: its directory isn't there", "make it, or name another") from None
         return None
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror or error}", "name another file to remember in") from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -69,6 +69,35 @@ class AttemptStats(msgspec.Struct, frozen=True):
     tokens_out: int = 0
 
 
+PlainNode: TypeAlias = tuple[float | None, int, int, int, int, int, int]
+"""A node as ``_core.Policy.nodes()`` gives it."""
+
+NODE_STATES = ("up", "half-open", "down")
+"""By the core's numbers (``rust/src/python/dispatch.rs``)."""
+
+
+class NodeView(NamedTuple):
+    """What a policy knows of a node.
+
+    Args:
+        service_s: Seconds that an item takes there; ``None`` if nothing was seen.
+        in_flight: Attempts that it works on.
+        served: Attempts that it answered.
+        failed: Attempts that failed there, were pushed back or timed out.
+        dropped: Attempts that were given up: another copy was first, or nobody wanted them.
+        failures_in_a_row: Failures since its last answer.
+        state: ``up``, ``half-open`` or ``down``, by its circuit breaker.
+    """
+
+    service_s: float | None
+    in_flight: int
+    served: int
+    failed: int
+    dropped: int
+    failures_in_a_row: int
+    state: str
+
+
 class CallStats(msgspec.Struct, frozen=True):
     """What a call met. Times are seconds since the batch began.
 
@@ -79,7 +108,7 @@ class CallStats(msgspec.Struct, frozen=True):
         ended: When it was settled.
         attempts: Its attempts in the order of their starts.
         winner: The index among them of the one whose value or error stands; ``None`` where there is none.
-        waits: Seconds that it waited, by reason: ``queue``, ``limit``, ``rate``, ``backoff``.
+        waits: Seconds that it waited, by reason: ``limit``, ``rate``, ``backoff``.
         tokens_in: Tokens of the winner's prompt.
         tokens_out: Tokens of the winner's answer.
         tokens_wasted: Tokens of all other attempts.
@@ -134,6 +163,10 @@ class Columns(Protocol):
 
     def totals(self) -> dict[str, Any]:
         """Return the counts of the batch."""
+        ...
+
+    def nodes(self) -> list[PlainNode]:
+        """Return what is known of each node, as ``_core.Policy.nodes()`` gives it; none where calls aren't spread."""
         ...
 
     def trace(self) -> dict[str, list[float]]:
@@ -199,6 +232,11 @@ class Batch(Sequence[CallResult[R]], Generic[R]):
     def totals(self) -> dict[str, Any]:
         """Counts: calls ok and failed, attempts by kind, hedges won and lost, push-backs, the limit, tokens wasted."""
         return {**self._columns.totals(), "restored": len(self._restored), "abandoned": self.abandoned}
+
+    @property
+    def nodes(self) -> list[NodeView]:
+        """What the policy knew of each node at the end; empty where calls weren't spread over nodes by their speed."""
+        return [NodeView(*plain[:-1], NODE_STATES[plain[-1]]) for plain in self._columns.nodes()]
 
     @property
     def trace(self) -> dict[str, list[float]]:

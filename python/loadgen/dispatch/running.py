@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
@@ -17,7 +18,7 @@ from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.dispatch.result import Batch
 from loadgen.dispatch.watching import Watching
 from loadgen.dispatch.work import BatchWork
-from loadgen.errors import JournalError
+from loadgen.errors import DispatchError, JournalError
 
 if TYPE_CHECKING:
     from loadgen.dispatch.callee import Callee
@@ -104,8 +105,7 @@ async def _run(options: Options, callee: Callee, items: Sequence[Any], opened: O
         await _end(driver, watching)
         raise
     abandoned = await _end(driver, watching)
-    if options.remember is not None and options.strategy == "auto":
-        remember.save(options.remember, learned(policy))
+    keep(options, policy)
     return Batch(
         work.values,
         work.errors,
@@ -156,6 +156,21 @@ def bounds(config: str) -> Bounds:
     limit = read["limit"]
     most = int(limit["n"] if limit["kind"] == "fixed" else limit["ceiling"])
     return Bounds(threads=most + max(8, most), silence_s=read["stall_timeout_s"])
+
+
+def keep(options: Options, policy: _core.Policy) -> None:
+    """Keep what ``auto`` learned of the endpoint, if it is to; the values are there by then, so it may fail.
+
+    Args:
+        options: Whether, and where.
+        policy: What learned it.
+    """
+    if options.remember is None or options.strategy != "auto":
+        return
+    try:
+        remember.save(options.remember, learned(policy))
+    except DispatchError as error:
+        warnings.warn(f"what the batch learned isn't remembered: {error}", RuntimeWarning, stacklevel=2)
 
 
 def learned(policy: _core.Policy) -> dict[str, float]:

@@ -11,6 +11,7 @@ from loadgen.dispatch.classify import Classifier
 from loadgen.dispatch.coalesce import Flight
 from loadgen.dispatch.driver import Driver
 from loadgen.dispatch.running import bounds, learned
+from loadgen.dispatch.work import mark_of, tokens_of
 
 if TYPE_CHECKING:
     from loadgen.dispatch.callee import Callee
@@ -87,8 +88,7 @@ class Service:
 
     def _fly(self, callee: Callee, item: Any, same: Any) -> Flight:
         options = self._options
-        key = 0 if options.key is None else self._keys.setdefault(options.key(item), len(self._keys) + 1)
-        tokens = 0 if options.tokens is None else max(0, int(options.tokens(item)))
+        key, tokens = mark_of(options.key, self._keys, item), tokens_of(options.tokens, item)
         flight = Flight(self._queued)
         self._flights[self._queued] = callee, item, contextvars.copy_context(), flight, same
         self._queued += 1

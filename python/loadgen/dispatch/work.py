@@ -54,8 +54,8 @@ class BatchItems:
         marks, tokens = [], []
         for position in self.called:
             item = self.items[position]
-            marks.append(0 if options.key is None else _number(keys, options.key(item)))
-            tokens.append(_tokens(options.tokens, item))
+            marks.append(mark_of(options.key, keys, item))
+            tokens.append(tokens_of(options.tokens, item))
         return marks, tokens
 
     async def done(self) -> None:
@@ -109,7 +109,7 @@ class BatchItems:
             if position in self.restored:
                 continue
             if same is not None:
-                leader = first.setdefault(same(self.items[position]), position)
+                leader = first.setdefault(hashed("coalesce", same(self.items[position])), position)
                 if leader != position:
                     self.twins.setdefault(leader, []).append(position)
                     continue
@@ -166,10 +166,56 @@ def sequence(items: Any) -> Sequence[Any]:
         raise ConfigError(f"items is {type(items).__name__}, which can't be gone through", "give a list") from None
 
 
-def _number(keys: dict[Any, int], key: Any) -> int:
-    """Return the number by which the policy knows a key; 0 is that of items without one."""
-    return keys.setdefault(key, len(keys) + 1)
+def hashed(option: str, key: Any) -> Any:
+    """Return what a user's function made of an item, to tell items apart by.
+
+    Args:
+        option: What errors call the function.
+        key: What it made.
+
+    Raises:
+        ConfigError: If that has no hash.
+    """
+    try:
+        hash(key)
+    except TypeError:
+        raise ConfigError(
+            f"{option} made a {type(key).__name__} of an item, which has no hash", "return text, a number or a tuple"
+        ) from None
+    return key
 
 
-def _tokens(estimate: Callable[[Any], int] | None, item: Any) -> int:
-    return 0 if estimate is None else max(0, int(estimate(item)))
+def mark_of(key: Callable[[Any], Any] | None, keys: dict[Any, int], item: Any) -> int:
+    """Return the number by which the policy knows an item's key; 0 for items without one.
+
+    Args:
+        key: The user's function, if there is one.
+        keys: The numbers so far; a new key gets the next.
+        item: The item.
+
+    Raises:
+        ConfigError: If the key has no hash.
+    """
+    return 0 if key is None else keys.setdefault(hashed("key", key(item)), len(keys) + 1)
+
+
+def tokens_of(tokens: Callable[[Any], int] | None, item: Any) -> int:
+    """Return the tokens that an item is expected to cost; 0 where nobody says.
+
+    Args:
+        tokens: The user's function, if there is one.
+        item: The item.
+
+    Raises:
+        ConfigError: If what it says is no count.
+    """
+    if tokens is None:
+        return 0
+    said = tokens(item)
+    try:
+        count = int(said)
+    except (TypeError, ValueError, OverflowError):
+        count = -1
+    if not 0 <= count < 2**32:
+        raise ConfigError(f"tokens made {said!r} of an item", "return a count from 0 to 2**32 - 1")
+    return count

@@ -39,9 +39,12 @@ impl Nodes {
         Self { nodes: vec![node; count], route: route.map(Route::new) }
     }
 
-    /// What is known of a node's speed, where speeds matter.
-    pub(super) fn view(&self, node: u16) -> Option<NodeView> {
-        self.route.as_ref().and_then(|route| route.view(node))
+    /// What is known of a node, where speeds matter.
+    pub(super) fn view(&self, now: u64, node: u16) -> Option<NodeView> {
+        let view = self.route.as_ref().and_then(|route| route.view(node))?;
+        let gate = self.nodes[usize::from(node)].breaker.as_ref().map_or(Gate::Open, |breaker| breaker.gate(now));
+        // A breaker that is shut until something ends has its probe under way.
+        Some(NodeView { up: gate == Gate::Open, half_open: matches!(gate, Gate::Probe | Gate::Shut(None)), ..view })
     }
 
     /// At the end of a batch: an item that is worth a copy, and the node that has time for it. Or when to ask again.

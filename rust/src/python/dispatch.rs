@@ -8,7 +8,8 @@ use pyo3::types::PyDict;
 
 use crate::policy;
 use crate::policy::{
-    Action, AttemptId, Config, ConfigError, End, Event, ItemId, Outcome, Quota, RateHint, Retryable, Totals, replay,
+    Action, AttemptId, Config, ConfigError, End, Event, ItemId, NodeView, Outcome, Quota, RateHint, Retryable, Totals,
+    replay,
 };
 
 /// Kind, attempt, item, what the kind needs, node, deadline; what there isn't is -1.
@@ -140,6 +141,11 @@ impl Policy {
         attempts
     }
 
+    fn nodes(&self) -> Vec<PlainNode> {
+        let policy = self.lock();
+        (0..).map_while(|node| policy.node(node)).map(plain_node).collect()
+    }
+
     fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         totals_dict(py, &self.lock().totals())
     }
@@ -187,6 +193,23 @@ type PlainItem = (u64, u32, u32, Option<u8>, Option<AttemptId>, u64, u64, u64);
 
 /// Number, kind, node, fate, status, started, first byte, ended, tokens in and out.
 type PlainAttempt = (AttemptId, u8, u16, u8, u16, u64, Option<u64>, Option<u64>, u32, u32);
+
+/// Seconds an item takes, attempts in flight, answered, failed and dropped, failures in a row, state.
+type PlainNode = (Option<f64>, u32, u64, u64, u64, u32, u8);
+
+const UP: u8 = 0;
+const HALF_OPEN: u8 = 1;
+const DOWN: u8 = 2;
+
+fn plain_node(view: NodeView) -> PlainNode {
+    let state = match (view.up, view.half_open) {
+        (true, _) => UP,
+        (false, true) => HALF_OPEN,
+        (false, false) => DOWN,
+    };
+    let NodeView { service_s, in_flight, served, failed, dropped, failures_in_a_row, .. } = view;
+    (service_s, in_flight, served, failed, dropped, failures_in_a_row, state)
+}
 
 /// Times, limits, rates, attempts in flight, copies among them.
 type PlainTrace = (Vec<u64>, Vec<u32>, Vec<Option<f32>>, Vec<u32>, Vec<u32>);

@@ -4,6 +4,7 @@ mod dispatch;
 mod engine;
 mod event;
 mod hints;
+mod nodes;
 mod record;
 mod schedule;
 mod series;
@@ -27,6 +28,8 @@ mod _core {
     use super::event::{EventBatch, EventQueue, EventReader, read_events};
     #[pymodule_export]
     use super::hints::{rate_hints, retry_after};
+    #[pymodule_export]
+    use super::nodes::simulate_nodes;
     #[pymodule_export]
     use super::record::{RowReader, TextReader, read_rows, read_texts};
     #[pymodule_export]

@@ -3,6 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use serde::Deserialize;
+
+use super::ServiceError;
 use super::draw::Draws;
 use crate::policy::{
     Action, AttemptId, Config, ConfigError, End, Event, FixedConfig, LimitConfig, NodeConfig, Outcome, Policy,
@@ -10,7 +13,8 @@ use crate::policy::{
 };
 
 /// A node as it is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
 pub struct NodeService {
     /// Mean seconds for an item.
     pub service_s: f64,
@@ -26,7 +30,32 @@ pub struct NodeService {
     pub slower: Option<(f64, f64)>,
 }
 
+impl Default for NodeService {
+    fn default() -> Self {
+        Self::steady(1.0, 0.0)
+    }
+}
+
 impl NodeService {
+    /// Check what came from outside: that a time is one, and that there is room for an item.
+    ///
+    /// # Errors
+    /// The value that breaks a rule.
+    pub fn check(&self) -> Result<(), ServiceError> {
+        let above_0 = |what, value: f64| match value.is_finite() && value > 0.0 {
+            true => Ok(()),
+            false => Err(ServiceError::Number { what, rule: "finite and above 0", value }),
+        };
+        above_0("service_s", self.service_s)?;
+        above_0("fails_in_s", self.fails_in_s)?;
+        above_0("slots", f64::from(self.slots))?;
+        self.slower.map_or(Ok(()), |(_, factor)| above_0("slower", factor))?;
+        match (0.0..=3.0).contains(&self.noise) {
+            true => Ok(()),
+            false => Err(ServiceError::Number { what: "noise", rule: "from 0 to 3", value: self.noise }),
+        }
+    }
+
     /// A node that is always up and as fast as at first.
     pub fn steady(service_s: f64, noise: f64) -> Self {
         Self { service_s, noise, slots: 1, down: Vec::new(), fails_in_s: 0.001, slower: None }

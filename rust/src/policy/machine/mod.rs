@@ -226,7 +226,7 @@ impl Policy {
 
     /// What is known of a node's speed, where calls are spread by it.
     pub fn node(&self, node: u16) -> Option<NodeView> {
-        self.nodes.view(node)
+        self.nodes.view(self.now, node)
     }
 
     /// How the state changed over time.

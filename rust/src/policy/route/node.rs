@@ -31,6 +31,8 @@ pub struct NodeView {
     pub failures_in_a_row: u32,
     /// Whether it takes calls.
     pub up: bool,
+    /// Whether its circuit breaker lets one call through, to see whether it is well.
+    pub half_open: bool,
 }
 
 /// An item that a node works on.
@@ -165,6 +167,7 @@ impl Node {
             dropped: self.dropped,
             failures_in_a_row: self.failures_in_a_row,
             up: self.up,
+            half_open: false,
         }
     }
 

@@ -1,0 +1,142 @@
+"""Batches over nodes of unequal speed, in virtual time: the whole grid beside the published rules and simpler ways."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from harness.bench import Bench
+from harness.figures import Spread
+from harness.table import Baseline, Line, Mark
+from loadgen import _core
+from loadgen.node.estimate import Estimate, estimate
+from loadgen.node.thresholds import Thresholds
+
+_ITEMS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+_RATIOS = (1, 2, 5, 10, 20, 50)
+_NODES = (1, 2, 3, 5, 10)
+_SHAPES = ("one fast", "one slow", "half", "geometric", "uniform")
+_SEEDS = 20
+_NOISE = 0.3
+_EXAMPLES = (
+    ((0.1, 1.0, 1.0), 100, 8.4),
+    ((0.10, 0.12, 0.11), 100, 3.7),
+    ((0.02, 0.3, 0.3, 0.3), 200, 3.34),
+    ((0.02, 0.02, 0.02), 200, 1.34),
+    ((0.1, 0.1, 0.1, 0.1), 100, 2.5),
+)
+
+
+class Cell(NamedTuple):
+    """One cell of the grid.
+
+    Args:
+        items: Items of its batch.
+        times: Seconds that each node takes for one.
+    """
+
+    items: int
+    times: tuple[float, ...]
+
+    @property
+    def counts(self) -> bool:
+        """Whether the marks hold here while speeds are unknown."""
+        return self.items >= 2 * len(self.times)
+
+
+class Seen(NamedTuple):
+    """What came of a cell: the time as a multiple of the optimum, copies, the optimum in seconds."""
+
+    ratio: float
+    copies: float
+    best_s: float
+
+
+def grid(bench: Bench) -> Iterator[Line]:
+    """The contract's grid, and the published examples."""
+    seeds = 4 if bench.quick else _SEEDS
+    cells = list(_cells())
+    bench.say("nodes-sim: speeds known")
+    known = [_run(cell, noise=0.0, known=True, seeds=1) for cell in cells]
+    yield from _known(cells, known)
+    bench.say("nodes-sim: speeds unknown")
+    unknown = [_run(cell, noise=_NOISE, known=False, seeds=seeds) for cell in cells]
+    yield from _unknown(cells, unknown)
+    for times, items, best in _EXAMPLES:
+        seen = _run(Cell(items, times), noise=0.0, known=False, seeds=1)
+        what = f"{items} items, {len(times)} nodes, slowest ÷ fastest {max(times) / min(times):.3g}"
+        figure = Spread.of([seen.ratio * seen.best_s])
+        ratio, baseline = Spread.of([seen.ratio]), Baseline("optimum", Spread.of([best]))
+        yield Line("nodes-sim", what, "s", figure, Mark(1.05), baseline, ratio)
+
+
+def _known(cells: Sequence[Cell], seen: Sequence[Seen]) -> Iterator[Line]:
+    ratios = [one.ratio for one in seen]
+    yield _line("speeds known, worst of the grid ÷ optimum", max(ratios), Mark(1.02))
+    yield _line("speeds known, mean of the grid ÷ optimum", statistics.fmean(ratios), None)
+    others = [_others(cell) for cell in cells]
+    for position, name in enumerate(("published rules", "even split", "fastest alone", "fastest three")):
+        found = [times[position] / one.best_s for times, one in zip(others, seen, strict=True)]
+        note = f"at worst {max(found):.1f}; all by mean times, without noise"
+        yield _line(f"{name}, mean of the grid ÷ optimum", statistics.fmean(found), None, note)
+
+
+def _unknown(cells: Sequence[Cell], seen: Sequence[Seen]) -> Iterator[Line]:
+    judged = [(cell, one) for cell, one in zip(cells, seen, strict=True) if cell.counts]
+    ratios = [one.ratio for _, one in judged]
+    what = f"speeds unknown, noise {_NOISE}"
+    yield _line(f"{what}: mean of the grid ÷ optimum", statistics.fmean(ratios), Mark(1.10))
+    yield _line(f"{what}: 95th percentile of the cells", statistics.quantiles(ratios, n=20)[-1], Mark(1.35))
+    yield _line(f"{what}: copies, of the items", _share(judged), Mark(0.06))
+    many = [(cell, one) for cell, one in judged if cell.items >= 50]
+    yield _line(f"{what}: copies, of 50 items and more", _share(many), Mark(0.03))
+    rest = [one.ratio for cell, one in zip(cells, seen, strict=True) if not cell.counts]
+    note = f"at worst {max(rest):.1f}: fewer than two items a node tell too little of its speed"
+    yield _line(f"{what}: mean of the smaller batches", statistics.fmean(rest), None, note)
+
+
+def _line(what: str, figure: float, mark: Mark | None, note: str = "") -> Line:
+    return Line("nodes-sim", what, "", Spread.of([figure]), mark, note=note)
+
+
+def _share(judged: Sequence[tuple[Cell, Seen]]) -> float:
+    return sum(one.copies for _, one in judged) / sum(cell.items for cell, _ in judged)
+
+
+def _run(cell: Cell, *, noise: float, known: bool, seeds: int) -> Seen:
+    nodes = json.dumps([{"service_s": time, "noise": noise} for time in cell.times])
+    best, batches = _core.simulate_nodes(nodes, cell.items, range(1, seeds + 1), known=known)
+    makespan = statistics.fmean(batch[0] for batch in batches)
+    return Seen(makespan / best, statistics.fmean(batch[3] for batch in batches), best)
+
+
+def _others(cell: Cell) -> tuple[float, float, float, float]:
+    """The seconds of the published rules, an even split, the fastest alone, and the fastest three."""
+    times = estimate(cell.times, [1] * len(cell.times), cell.items)
+    return _published(cell, times), times.parallel, times.sequential, times.hybrid
+
+
+def _published(cell: Cell, times: Estimate) -> float:
+    mode = Thresholds().decide(cell.times, cell.items).mode
+    return {"sequential": times.sequential, "parallel": times.parallel}.get(mode, times.hybrid)
+
+
+def _cells() -> Iterator[Cell]:
+    for items, ratio, count, shape in itertools.product(_ITEMS, _RATIOS, _NODES, _SHAPES):
+        yield Cell(items, tuple(_time(shape, node, count, float(ratio)) for node in range(count)))
+
+
+def _time(shape: str, node: int, count: int, ratio: float) -> float:
+    """The seconds of one node; the fastest takes one."""
+    last = max(1, count - 1)
+    slow = {
+        "one fast": node > 0,
+        "one slow": count > 1 and node == count - 1,
+        "half": node >= -(-count // 2),
+    }
+    if shape in slow:
+        return ratio if slow[shape] else 1.0
+    return ratio ** (node / last) if shape == "geometric" else 1.0 + (ratio - 1.0) * node / last

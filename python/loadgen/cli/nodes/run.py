@@ -1,0 +1,98 @@
+"""``loadgen nodes run``: a file of texts, embedded or answered by all nodes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from loadgen.cli.nodes.pool import options, pool_of
+from loadgen.errors import ConfigError, DatasetError, DispatchError
+
+_FIELDS = ("text", "prompt", "input", "content")
+
+
+def _run(
+    *,
+    items: str,
+    model: str | None,
+    kind: str | None,
+    field: str | None,
+    out: str | None,
+    output_tokens: int | None,
+    quiet: bool,
+    **said: Any,
+) -> int:
+    from loadgen.cli.nodes.table import batch_lines, compared
+
+    if model is None:
+        raise ConfigError("no model is named", "--model NAME")
+    pool = pool_of(progress=False if quiet else None, **said)
+    kind = kind or "embeddings"
+    texts = list(_texts(items, field))
+    batch: Any
+    if kind == "embeddings":
+        batch = pool.embed_batch(model, texts)
+    else:
+        batch = pool.ask_batch(model, texts, kind=kind, output_tokens=output_tokens)
+    _write(out, batch)
+    if not quiet:
+        lines = batch_lines(batch)
+        line = compared(pool.report((max(1, len(batch)),), model=model, kind=kind))
+        click.echo("\n".join([*lines, line] if line else lines), err=out is None)
+    return 0 if batch.ok else 1
+
+
+def _texts(items: str, field: str | None) -> Iterator[str]:
+    from loadgen.dataset.records import Records
+
+    with Records(Path(items)) as records:
+        for place, record in records:
+            text = record
+            if isinstance(record, dict):
+                names = (field,) if field is not None else _FIELDS
+                text = next((record[name] for name in names if isinstance(record.get(name), str)), None)
+            if not isinstance(text, str) or not text.strip():
+                wanted = field if field is not None else " or ".join(_FIELDS)
+                raise DatasetError(f"{items}, {place}: no text in {wanted}", "--field NAME says which field holds it")
+            yield text
+
+
+def _write(out: str | None, batch: Any) -> None:
+    """Write a line for each item, in order: its value, or why it has none."""
+    encode = msgspec.json.Encoder().encode
+    lines = b"".join(
+        encode({"index": one.index, "value": one.value} if one.ok else {"index": one.index, "error": str(one.error)})
+        + b"\n"
+        for one in batch
+    )
+    if out is None:
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        Path(out).write_bytes(lines)
+    except OSError as error:
+        raise DispatchError(f"can't write {out}: {error.strerror or error}", "--out FILE names another") from None
+
+
+command = click.Command(
+    "run",
+    callback=_run,
+    help="Have each text of the file ITEMS embedded or answered. Every line of what is written is an item, in order: "
+    "its value, or its error.",
+    params=[
+        click.Argument(["items"], metavar="ITEMS"),
+        *options(),
+        click.Option(["--field"], metavar="NAME", help="The field that holds an item's text."),
+        click.Option(["--out"], metavar="FILE", help="Where values go, as JSON lines.  [default: standard output]"),
+        click.Option(["--output-tokens"], type=click.IntRange(min=1), metavar="N", help="Most tokens of an answer."),
+        click.Option(["--journal"], metavar="FILE", help="Keep what is done, and go on from there."),
+        click.Option(["--attempt-timeout"], metavar="TIME", help="For each attempt.  [default: 90s]"),
+        click.Option(["--quiet"], is_flag=True, help="Show neither progress nor summary."),
+    ],
+)

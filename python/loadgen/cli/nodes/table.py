@@ -1,0 +1,193 @@
+"""Tables of ``loadgen nodes``: columns as wide as they need be, numbers to the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadgen.cli.show import plain
+from loadgen.node.report import Report, ReportRow
+from loadgen.node.result import NodeBatch
+from loadgen.node.stats import NodeStats, Stats
+
+_GIB = 1 << 30
+
+
+def rows_of(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
+    """Return a table's lines.
+
+    Args:
+        head: The columns' names.
+        rows: Cells, as many in each row.
+        left: How many columns, counted from the first, are text; the last one always is.
+    """
+    from rich.cells import cell_len
+
+    everything = [list(head), *(list(row) for row in rows)]
+    widths = [max(cell_len(row[column]) for row in everything) for column in range(len(head))]
+
+    def cell(text: str, column: int) -> str:
+        blank = " " * (widths[column] - cell_len(text))
+        return text + blank if column < left or column == len(head) - 1 else blank + text
+
+    return [" " + "  ".join(cell(text, column) for column, text in enumerate(row)).rstrip() for row in everything]
+
+
+def stats_lines(stats: Stats, *, verbose: bool = False) -> list[str]:
+    """Return what is known of a pool, as a table.
+
+    Args:
+        stats: What is known.
+        verbose: With what each health score is made of.
+    """
+    what = " · ".join(plain(part) for part in (stats.kind, stats.model) if part) or "nothing asked yet"
+    lines = [f" mode {stats.mode}, policy {stats.policy}; speeds of {what}", ""]
+    head = ("node", "state", "health", "ping", "speed", "mean", "p95", "requests", "errors", "in flight", "share", "")
+    lines += rows_of(head, [_stats_row(node) for node in stats.nodes], left=2)
+    if verbose:
+        lines += ["", " health = base × state × answered² × steady × near"]
+        parts = ("node", "base", "state", "answered²", "steady", "near", "health", "")
+        lines += rows_of(parts, [_score_row(node) for node in stats.nodes])
+    return lines
+
+
+def _stats_row(node: NodeStats) -> list[str]:
+    errors = f"{node.errors:,} ({100 * node.error_share:.1f} %)" if node.errors else "0"
+    return [
+        _named(node.name, node.url),
+        node.state,
+        f"{node.health:.0f}",
+        "–" if node.ping_s is None else f"{node.ping_s * 1e3:.1f} ms",
+        _rate(node.speed),
+        _seconds(node.mean_s),
+        _seconds(node.p95_s),
+        f"{node.requests:,}",
+        errors,
+        f"{node.in_flight:,}",
+        f"{100 * node.share:.0f} %",
+        ", ".join(_notes(node)),
+    ]
+
+
+def _notes(node: NodeStats) -> list[str]:
+    notes = []
+    if node.model_bytes is not None and node.vram_bytes is not None:
+        notes.append(f"{node.vram_bytes / _GIB:.1f} of {node.model_bytes / _GIB:.1f} GiB in VRAM")
+    elif node.gpu:
+        notes.append("GPU")
+    if node.flag:
+        notes.append(f"! {node.flag}")
+    if node.reason:
+        notes.append(plain(node.reason))
+    return notes
+
+
+def _score_row(node: NodeStats) -> list[str]:
+    score = node.score
+    parts = (score.state, score.answered, score.steady, score.near)
+    return [plain(node.name), f"{score.base:.0f}", *(f"{part:.2f}" for part in parts), f"{score.value:.0f}", ""]
+
+
+def report_lines(report: Report) -> list[str]:
+    """Return how batches would be spread, as a table.
+
+    Args:
+        report: How.
+    """
+    what = " · ".join(plain(part) for part in (report.kind, report.model) if part) or "nothing asked yet"
+    head = (
+        "batch",
+        "mode",
+        "reason",
+        "workers",
+        "nodes",
+        "auto",
+        "sequential",
+        "parallel",
+        "hybrid",
+        "best",
+        "saved",
+        "",
+    )
+    lines = [f" speeds of {what}", "", *rows_of(head, [_report_row(row) for row in report.rows], left=3), ""]
+    lines += [f" {row.batch:,}: {row.decision.detail}" for row in report.rows]
+    if report.unmeasured:
+        names = ", ".join(map(plain, report.unmeasured))
+        lines += ["", f" not measured yet: {names}. --probe has each node do one item; a batch measures better"]
+    return lines
+
+
+def _report_row(row: ReportRow) -> list[str]:
+    chosen, times = row.decision, row.times
+    seconds = (None,) * 4 if times is None else (times.auto, times.sequential, times.parallel, times.hybrid)
+    return [
+        f"{row.batch:,}",
+        chosen.mode,
+        chosen.reason,
+        f"{chosen.workers:,}",
+        f"{len(chosen.nodes):,}",
+        *map(_seconds, seconds),
+        row.recommendation or "–",
+        _seconds(row.saved_s),
+        "",
+    ]
+
+
+def batch_lines(batch: NodeBatch[object]) -> list[str]:
+    """Return what each node did of a batch, as a table, and what it took.
+
+    Args:
+        batch: The batch.
+    """
+    head = ("node", "state", "speed", "done", "failed", "share", "")
+    rows = [
+        [
+            _named(one.name, one.url),
+            one.state,
+            _rate(None if one.service_s is None else 1 / one.service_s),
+            f"{one.served:,}",
+            f"{one.failed:,}",
+            f"{100 * one.share:.0f} %",
+            plain(one.reason),
+        ]
+        for one in batch.work
+    ]
+    lost = f", {len(batch.errors):,} without a value" if batch.errors else ""
+    return [
+        *rows_of(head, rows, left=2),
+        "",
+        f" {len(batch):,} items: {batch.mode} ({batch.reason}) {_seconds(batch.wall_s)}{lost}",
+        f" {batch.detail}",
+    ]
+
+
+def compared(report: Report) -> str:
+    """Return the line that compares the modes for one size; empty while not every node is measured.
+
+    Args:
+        report: Of one size.
+    """
+    row = report.rows[0]
+    if row.times is None:
+        return ""
+    times = row.times
+    auto, alone, even = map(_seconds, (times.auto, times.sequential, times.parallel))
+    modes = f"auto (pull, tail copied) {auto} · sequential {alone} · parallel, even split {even}"
+    return f" {row.batch:,} items: {modes}   Time saved {_seconds(row.saved_s)}"
+
+
+def _named(name: str, url: str) -> str:
+    return plain(url if name == url else f"{name} ({url})")
+
+
+def _rate(speed: float | None) -> str:
+    if speed is None:
+        return "–"
+    return f"{speed:.0f} /s" if speed >= 100 else f"{speed:.3g} /s"
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 1e-9:
+        return "0 s"
+    return f"{seconds * 1e3:.0f} ms" if seconds < 0.1 else f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"

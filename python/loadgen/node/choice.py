@@ -1,0 +1,170 @@
+"""Which mode a batch is spread by, which nodes work, and what the policy is told of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from loadgen.dispatch.progress import clock
+from loadgen.errors import ConfigError
+from loadgen.node.estimate import makespan
+from loadgen.node.memory import Memory
+from loadgen.node.node import Node
+from loadgen.node.thresholds import MODES, Decision, Mode, Thresholds, decision
+
+VARIABLE = "LOADGEN_NODE_MODE"
+
+POLICIES = ("auto", "thresholds")
+
+GPU_SPEED, CPU_SPEED = 100.0, 10.0
+"""Items a second that a node is taken to do by its label, as published, where nothing was measured."""
+
+_ATTEMPTS = 3
+_BREAKER = {"failures": 5, "cooldown_s": 10.0, "probes": 2}
+_RETRY = {"base_s": 0.05, "most_s": 5.0, "budget": 1.0}
+
+
+def mode_of(value: Any, called: str = "mode") -> Mode:
+    """Read a mode.
+
+    Args:
+        value: What was given.
+        called: Where.
+
+    Raises:
+        ConfigError: If it is none; with the choices.
+    """
+    if value not in MODES:
+        close = difflib.get_close_matches(str(value), MODES, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ConfigError(f"{called} {value!r} is none{hint}", f"choose one of {', '.join(MODES)}")
+    return cast("Mode", value)
+
+
+def mode_from(given: Any, environ: Mapping[str, str], file: Any = None) -> Mode:
+    """Return a pool's mode: what was given in code, else in the environment, else in a file, else ``auto``.
+
+    Args:
+        given: In code, or ``--mode``.
+        environ: The environment.
+        file: In ``nodes.yaml``.
+
+    Raises:
+        ConfigError: If it is none; with the choices.
+    """
+    said = environ.get(VARIABLE, "").strip()
+    if given is not None:
+        return mode_of(given)
+    if said:
+        return mode_of(said, VARIABLE)
+    return "auto" if file is None else mode_of(file)
+
+
+def times_of(nodes: Sequence[Node], measured: Sequence[float | None]) -> tuple[list[float], bool]:
+    """Return the seconds for an item by which nodes are compared: all measured, or all taken from hints.
+
+    Args:
+        nodes: The nodes.
+        measured: What was measured of each.
+
+    Returns:
+        The seconds, and whether they were measured.
+    """
+    known = [time for time in measured if time is not None]
+    if len(known) == len(nodes):
+        return known, True
+    return [1 / (hint_of(node) * node.weight) for node in nodes], False
+
+
+def hint_of(node: Node) -> float:
+    """Return the items a second that a node is taken to do by its label."""
+    return GPU_SPEED if node.is_gpu else CPU_SPEED
+
+
+def choose(
+    mode: Mode,
+    nodes: Sequence[Node],
+    measured: Sequence[float | None],
+    batch: int,
+    *,
+    is_forced: bool = False,
+    thresholds: Thresholds | None = None,
+    top_k: int = 3,
+) -> Decision:
+    """Decide how a batch is spread.
+
+    Args:
+        mode: What is wished.
+        nodes: The nodes that are up.
+        measured: Seconds that each takes for an item, where that was measured.
+        batch: How many items there are.
+        is_forced: Whether the mode was asked for this batch alone.
+        thresholds: The published rules, which decide where the mode is ``auto``; ``None`` for pulling by free slot.
+        top_k: How many nodes ``hybrid`` takes.
+    """
+    times, is_measured = times_of(nodes, measured)
+    if mode == "auto" and thresholds is not None:
+        return thresholds.decide(times, batch)
+    order = sorted(range(len(nodes)), key=lambda node: times[node])
+    if mode != "auto":
+        asked = "for this batch" if is_forced else "for all batches"
+        return decision(mode, "forced", f"Mode {mode} was asked for, {asked}", order, batch, top_k=top_k)
+    slots = [node.capacity or 1 for node in nodes]
+    detail = "Speeds are not known yet - each node shows its own as it pulls"
+    if len(nodes) == 1:
+        detail = "Only one node - nothing to spread over"
+    elif is_measured:
+        seconds = clock(makespan(times, slots, batch))
+        ratio = times[order[-1]] / times[order[0]]
+        detail = f"Speed ratio {ratio:.1f}x - each item goes where it is done soonest, about {seconds} in all"
+    return Decision("auto", "pull_by_free_slot", detail, min(sum(slots), max(1, batch)), tuple(order))
+
+
+def slots_of(chosen: Decision, nodes: Sequence[Node]) -> list[int]:
+    """Return how many items each node works on at the same time.
+
+    Args:
+        chosen: What was decided.
+        nodes: The nodes that are up.
+    """
+    if chosen.mode == "sequential":
+        return [1] * len(nodes)
+    each = 1 if chosen.mode == "auto" else -(-chosen.workers // len(chosen.nodes))
+    return [node.capacity or each for node in nodes]
+
+
+def overrides(
+    chosen: Decision, nodes: Sequence[Node], memory: Memory, kind: str, model: str, *, copies: float
+) -> dict[str, Any]:
+    """Return what makes the policy spread a batch so: limit, route, retries and breakers.
+
+    Args:
+        chosen: What was decided.
+        nodes: The nodes that are up, in the policy's order.
+        memory: What is known of them.
+        kind: What is asked.
+        model: Of which model.
+        copies: Copies at the end of a batch, as a share of the items.
+    """
+    slots = slots_of(chosen, nodes)
+    now = memory.clock()
+    by_node = {seen.node: seen.speed(kind, model) for seen in memory.seen}
+    told = []
+    for node, many in zip(nodes, slots, strict=True):
+        one: dict[str, Any] = {"slots": many}
+        speed = by_node[node]
+        if speed is not None:
+            one |= {"service_s": speed.service_s, "weight": speed.weight_at(now, memory.half_life_s)}
+        told.append(one)
+    spread: Any = {"auto": "auto", "parallel": "all"}.get(chosen.mode)
+    if spread is None:
+        spread = {"fastest": len(chosen.nodes)}
+    workers = sum(slots) if chosen.mode == "auto" else max(1, min(chosen.workers, sum(slots)))
+    return {
+        "limit": {"kind": "fixed", "n": workers},
+        "route": {"nodes": told, "spread": spread, "half_life_s": memory.half_life_s, "copies": copies},
+        # An item may fail on every node that goes down before another one answers it.
+        "retry": {"attempts": _ATTEMPTS + len(nodes), **_RETRY},
+        "breaker": dict(_BREAKER),
+    }

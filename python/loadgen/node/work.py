@@ -1,0 +1,194 @@
+"""One batch over nodes from its beginning to its end: the policy told of them, the batch run, what it showed kept."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from loadgen.dispatch.callee import Callee
+from loadgen.dispatch.current import attempt
+from loadgen.dispatch.result import Batch, NodeView
+from loadgen.dispatch.running import run_batch
+from loadgen.dispatch.strategy import Options
+from loadgen.node import choice
+from loadgen.node.memory import RECENT, Memory, Seen
+from loadgen.node.node import Node
+from loadgen.node.options import PoolOptions
+from loadgen.node.progress import Watch
+from loadgen.node.result import NodeBatch, NodeWork
+from loadgen.node.thresholds import Decision, describe
+
+log = logging.getLogger("loadgen.node")
+
+_LOOKED_AT = 20_000
+"""Items at a batch's end whose attempts are looked at for the times of responses."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch, ready to be run.
+
+    Args:
+        call: What is called, with a node and an item.
+        kind: What is asked, as speeds are known by it.
+        model: Of which model; empty where there is none.
+        items: The items.
+        unit: What people call them.
+        decision: How they are spread; its nodes by their place in the pool.
+        left_out: Nodes that get nothing, and why.
+        options: The pool's.
+    """
+
+    call: Callable[[Node, Any], Any]
+    kind: str
+    model: str
+    items: Sequence[Any]
+    unit: str
+    decision: Decision
+    left_out: Mapping[Node, str]
+    options: PoolOptions
+
+
+async def run_plan(plan: Plan, memory: Memory) -> NodeBatch[Any]:
+    """Run a batch, and keep what it showed of its nodes.
+
+    Args:
+        plan: The batch.
+        memory: What is known of the pool's nodes.
+
+    Raises:
+        ConfigError: If something can't be used; nothing was called.
+        DispatchError: If the batch, or the state file, could not be carried on.
+    """
+    pool = [seen.node for seen in memory.seen]
+    order = _in_order(plan, memory)
+    seen = {one.node: one for one in memory.seen}
+    log.info("%s", plan.decision.detail)
+    log.info("%s", describe(plan.decision, [node.shown for node in pool]))
+    watch = Watch(plan.options.progress, [node.name for node in order], plan.unit)
+    callee = Callee(_tracked(plan.call, order, seen, watch))
+    try:
+        batch = await run_batch(_options(plan, order, memory, watch), callee, plan.items)
+    finally:
+        watch.end()
+    views = batch.nodes
+    for node, view in zip(order, views, strict=True):
+        _learn(seen[node], view, plan, memory)
+    _responses(batch, [seen[node] for node in order])
+    memory.save()
+    nodes = tuple(pool[place].shown for place in plan.decision.nodes)
+    work = (*_work(order, views, seen), *_idle(plan.left_out))
+    return NodeBatch(batch, plan.decision, nodes, work)
+
+
+def _in_order(plan: Plan, memory: Memory) -> list[Node]:
+    """Return the nodes as the policy numbers them: the chosen ones first, the fastest ahead; it breaks ties so."""
+    pool = [seen.node for seen in memory.seen]
+    up = [node for node in pool if node not in plan.left_out]
+    measured = dict(zip(pool, memory.times(plan.kind, plan.model), strict=True))
+    times, _ = choice.times_of(up, [measured[node] for node in up])
+    chosen = [pool[place] for place in plan.decision.nodes]
+    rest = sorted((time, place) for place, time in enumerate(times) if up[place] not in chosen)
+    return chosen + [up[place] for _, place in rest]
+
+
+def _options(plan: Plan, order: Sequence[Node], memory: Memory, watch: Watch) -> Options:
+    said = plan.options.dispatch
+    made = choice.overrides(plan.decision, order, memory, plan.kind, plan.model, copies=plan.options.copies)
+    merged = {**made, **said.overrides, "retry": {**made["retry"], **said.overrides.get("retry", {})}}
+    return msgspec.structs.replace(
+        said, max_concurrency=made["limit"]["n"], overrides=merged, progress=watch.show if watch.is_wanted else False
+    )
+
+
+def _tracked(
+    call: Callable[[Node, Any], Any], order: Sequence[Node], seen: Mapping[Node, Seen], watch: Watch
+) -> Callable[[Any], Any]:
+    """Return a function of an item that calls with the attempt's node, and counts what becomes of it."""
+    if Callee(call).is_async:
+
+        async def acall(item: Any) -> Any:
+            node = order[attempt().node]
+            with _Tracking(seen[node], watch):
+                return await call(node, item)
+
+        return functools.wraps(call)(acall)
+
+    def plain_call(item: Any) -> Any:
+        node = order[attempt().node]
+        with _Tracking(seen[node], watch):
+            return call(node, item)
+
+    return functools.wraps(call)(plain_call)
+
+
+class _Tracking:
+    """Counts one attempt at a node while it is under way, and why it failed."""
+
+    __slots__ = ("_seen", "_watch")
+
+    def __init__(self, seen: Seen, watch: Watch) -> None:
+        self._seen = seen
+        self._watch = watch
+
+    def __enter__(self) -> None:
+        self._seen.in_flight += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._seen.in_flight -= 1
+        if error is None:
+            self._watch.answered(self._seen.node.name)
+        elif isinstance(error, Exception):
+            self._seen.reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _learn(seen: Seen, view: NodeView, plan: Plan, memory: Memory) -> None:
+    seen.requests += view.served + view.failed + view.dropped
+    seen.served += view.served
+    seen.errors += view.failed
+    seen.dropped += view.dropped
+    if view.served or view.failed:
+        seen.state = view.state
+    if view.state == "up" and not view.failures_in_a_row:
+        seen.reason = ""
+    if view.served and view.service_s is not None:
+        seen.learn(
+            plan.kind, plan.model, view.service_s, view.served, half_life_s=memory.half_life_s, now=memory.clock()
+        )
+
+
+def _responses(batch: Batch[Any], seen: Sequence[Seen]) -> None:
+    """Keep the times of each node's latest responses."""
+    found: list[list[float]] = [[] for _ in seen]
+    for position in range(len(batch) - 1, max(-1, len(batch) - 1 - _LOOKED_AT), -1):
+        stats = batch[position].stats
+        for one in () if stats is None else stats.attempts:
+            if one.outcome == "ok" and one.ended is not None and len(found[one.node]) < RECENT:
+                found[one.node].append(one.ended - one.started)
+    for one_seen, times in zip(seen, found, strict=True):
+        one_seen.recent.extend(reversed(times))
+
+
+def _work(order: Sequence[Node], views: Sequence[NodeView], seen: Mapping[Node, Seen]) -> list[NodeWork]:
+    answers = sum(view.served for view in views) or 1
+    return [
+        NodeWork(
+            name=node.name,
+            url=node.shown,
+            served=view.served,
+            failed=view.failed,
+            dropped=view.dropped,
+            service_s=view.service_s,
+            state=view.state,
+            share=view.served / answers,
+            reason=seen[node].reason,
+        )
+        for node, view in zip(order, views, strict=True)
+    ]
+
+
+def _idle(left_out: Mapping[Node, str]) -> list[NodeWork]:
+    return [NodeWork(node.name, node.shown, state="down", reason=reason) for node, reason in left_out.items()]

@@ -1,0 +1,186 @@
+"""``loadgen nodes``, and the file it reads: reports before and after learning, figures, batches, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from loadgen import _core
+from loadgen.cli.nodes.table import report_lines, stats_lines
+from loadgen.errors import ConfigError
+from loadgen.node import NodePool
+from loadgen.node.memory import Speed
+
+ROOT = Path(__file__).parents[1]
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Path]:
+    """A directory with a pool of four nodes of unequal speed, and a file of texts."""
+    with ExitStack() as stack:
+        times = {"gpu-box": 2, "laptop-1": 60, "laptop-2": 60, "laptop-3": 90}
+        lines = ["nodes:"]
+        for number, (name, ttft) in enumerate(times.items()):
+            server = stack.enter_context(_core.MockServer(json.dumps({"ttft": ttft, "capacity": 1})))
+            label, api = ("cpu", "openai") if number else ("gpu", "ollama")
+            lines.append(f"  - {{url: '{server.url}', name: {name}, labels: [{label}], api: {api}}}")
+        (tmp_path / "nodes.yaml").write_text("\n".join([*lines, "state: learned"]))
+        (tmp_path / "texts.jsonl").write_text("".join(f'{{"text": "number {i}"}}\n' for i in range(60)))
+        yield tmp_path
+
+
+def loadgen(here: Path, *words: str, code: int = 0) -> tuple[str, str]:
+    env = {name: value for name, value in os.environ.items() if name != "LOADGEN_NODE_MODE"}
+    done = subprocess.run(
+        [sys.executable, "-m", "loadgen", "nodes", *words],
+        cwd=here,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_report_and_stats_before_and_after_a_batch(here: Path) -> None:
+    before, _ = loadgen(here, "report")
+    assert "not measured yet: gpu-box, laptop-1, laptop-2, laptop-3" in before
+    out, _ = loadgen(here, "run", "texts.jsonl", "--model", "mock", "--out", "vectors.jsonl")
+    vectors = [json.loads(line) for line in (here / "vectors.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in vectors] == list(range(60))
+    assert all(len(line["value"]) > 1 for line in vectors)
+    assert "60 items: auto (pull_by_free_slot)" in out
+    assert "Time saved" in out
+    told = json.loads(loadgen(here, "report", "--json")[0])
+    assert [row["batch"] for row in told["rows"]] == [10, 50, 100, 200, 500]
+    for row in told["rows"]:
+        assert row["decision"]["mode"] == "auto"
+        assert row["times"]["auto"] <= min(row["times"][mode] for mode in ("sequential", "parallel", "hybrid"))
+    stats = {node["name"]: node for node in json.loads(loadgen(here, "stats", "--json")[0])["nodes"]}
+    assert sum(node["served"] for node in stats.values()) == 60
+    assert stats["gpu-box"]["speed"] > 3 * stats["laptop-1"]["speed"]
+    assert stats["gpu-box"]["share"] > 0.5
+    assert 300 <= stats["gpu-box"]["health"] <= 400
+    assert all(50 <= stats[name]["health"] <= 100 for name in stats if name != "gpu-box")
+    assert all(node["state"] == "up" and node["ping_s"] > 0 for node in stats.values())
+    shown, _ = loadgen(here, "stats", "-v")
+    assert "health = base × state × answered² × steady × near" in shown
+
+
+def test_the_published_rules_on_the_command_line(here: Path) -> None:
+    loadgen(here, "report", "--probe", "--model", "mock")
+    told = json.loads(loadgen(here, "report", "--policy", "thresholds", "--json", "--batch", "10")[0])
+    (row,) = told["rows"]
+    assert (row["decision"]["mode"], row["decision"]["reason"]) == ("sequential", "dominant_node")
+    assert row["decision"]["detail"].endswith("x faster - sequential wins")
+
+
+def test_values_go_to_standard_output_and_the_table_beside_it(here: Path) -> None:
+    out, err = loadgen(here, "run", "texts.jsonl", "--model", "mock", "--kind", "chat", "--output-tokens", "2")
+    assert [json.loads(line)["value"]["tokens_out"] for line in out.splitlines()] == [2] * 60
+    assert "60 items: auto" in err
+
+
+def test_a_batch_without_a_node_ends_with_1_and_says_why(here: Path) -> None:
+    _, err = loadgen(here, "run", "texts.jsonl", "--model", "mock", "--node", "http://127.0.0.1:1", code=1)
+    assert "none of the 1 nodes can be asked: http://127.0.0.1:1: connection refused" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "texts.jsonl"), "no model is named"),
+        (("run", "texts.jsonl", "--model", "m", "--field", "prompt"), "line 1: no text in prompt"),
+        (("run", "nothing.jsonl", "--model", "m"), "nothing.jsonl"),
+        (("report", "--mode", "fast"), "mode 'fast' is none"),
+        (("report", "--policy", "rules"), "must be one of auto, thresholds"),
+        (("report", "--nodes", "nodes.yaml", "--node", "http://a"), "give one of the two"),
+        (("stats", "--nodes", "other.yaml"), "can't read the configuration other.yaml"),
+        (("report", "--probe"), "a probe asks a model"),
+    ],
+)
+def test_what_cant_be_is_refused_before_anything_is_sent(here: Path, words: tuple[str, ...], said: str) -> None:
+    _, err = loadgen(here, *words, code=2)
+    assert said in err
+
+
+def test_without_nodes_it_says_how_to_name_them(tmp_path: Path) -> None:
+    _, err = loadgen(tmp_path, "stats", code=2)
+    assert "no nodes given, and there is no nodes.yaml here" in err
+
+
+def test_the_example_is_a_pool(tmp_path: Path) -> None:
+    (tmp_path / "nodes.yaml").write_text((ROOT / "examples" / "nodes.yaml").read_text())
+    pool = NodePool.from_yaml(tmp_path / "nodes.yaml")
+    assert [(node.name, node.speaks, node.capacity) for node in pool.nodes] == [
+        ("gpu-box", "ollama", 2),
+        ("laptop", "ollama", None),
+        ("http://127.0.0.1:8000", "openai", None),
+    ]
+    assert pool.mode == "auto"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("mode: auto", "has no list of nodes"),
+        ("nodes: http://a", "has no list of nodes"),
+        ("nodes: [http://a]\nspeed: 3", "has the unknown key 'speed'"),
+        ("nodes: [http://a, http://a]", "the node http://a is given twice"),
+        ("nodes: [{host: a}]", "a node has the unknown key 'host'"),
+        ("nodes: [http://a]\nmode: fast", "mode 'fast' is none"),
+    ],
+)
+def test_a_file_that_is_no_pool_says_why(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "nodes.yaml").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        NodePool.from_yaml(tmp_path / "nodes.yaml")
+    assert words in str(caught.value)
+
+
+def test_a_files_mode_gives_way_to_the_environment_and_that_to_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "nodes.yaml"
+    path.write_text("nodes: [http://a]\nmode: sequential")
+    assert NodePool.from_yaml(path).mode == "sequential"
+    monkeypatch.setenv("LOADGEN_NODE_MODE", "parallel")
+    assert NodePool.from_yaml(path).mode == "parallel"
+    assert NodePool.from_yaml(path, mode="hybrid").mode == "hybrid"
+
+
+def test_a_gpu_that_measures_like_a_cpu_is_flagged() -> None:
+    nodes = [{"url": "http://a", "labels": "gpu"}, {"url": "http://b", "labels": "cpu"}]
+    pool = NodePool(nodes)
+
+    def call(node: object, item: int) -> int:
+        return item
+
+    pool.map(call, range(4))
+    for seen, seconds in zip(pool._memory.seen, (1.0, 1.1), strict=True):
+        seen.speeds = {("embeddings", "m"): _speed(seconds)}
+    lines = "\n".join(stats_lines(pool.stats(kind="embeddings", model="m")))
+    assert "labelled gpu, and measures like a CPU" in lines
+    pool._memory.seen[0].speeds = {("embeddings", "m"): _speed(0.1)}
+    assert [node.flag for node in pool.stats(kind="embeddings", model="m").nodes] == ["", ""]
+
+
+def _speed(seconds: float) -> Speed:
+    return Speed(seconds, 5.0, 1.0)
+
+
+def test_names_from_outside_are_harmless_for_a_terminal() -> None:
+    pool = NodePool([{"url": "http://a", "name": "bad\u202ename"}])
+    shown = "\n".join([*stats_lines(pool.stats()), *report_lines(pool.report())])
+    assert "\u202e" not in shown
+    assert "\\u202e" in shown
