@@ -29,6 +29,7 @@ from harness import (
     live_metrics,
     machine,
     memory,
+    nodes_mock,
     nodes_sim,
     package,
     runlog,
@@ -74,6 +75,7 @@ FAMILIES: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "dispatch-litellm": dispatch_litellm.against_429s,
     "dispatch-sim": dispatch_sim.regimes,
     "nodes-sim": nodes_sim.grid,
+    "nodes-mock": nodes_mock.examples,
     "wheel": package.wheel,
     "deps": package.dependencies,
 }

@@ -93,7 +93,8 @@ class Watching:
         row, column = map(str, item) if isinstance(self._work.items, Pairs) else (None, None)
         stats = None if kind == "journal" else self._columns.stats(position)
         attempts = stats.attempts if stats is not None else ()
-        decided = attempts[stats.winner].kind if stats is not None and stats.winner is not None else "first"
+        winner = stats.winner if stats is not None else None
+        decided = attempts[winner].kind if winner is not None else "first" if attempts or stats is None else ""
         assert self._trace is not None
         self._trace(
             live.Call(

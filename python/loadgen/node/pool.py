@@ -416,6 +416,7 @@ class NodePool:
             up,
             [measured[node] for node in up],
             batch,
+            kind=kind,
             is_forced=force_mode is not None,
             thresholds=self._options.thresholds,
             top_k=self._options.top_k,
