@@ -13,7 +13,7 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 PY := $(wildcard python tests benches examples)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo build test test-rust test-loom test-python test-real test-arm stress bench bench-micro lint lint-quick docs clean
+.PHONY: demo build test test-rust test-loom test-python test-real test-arm stress tsan bench bench-micro lint lint-quick docs clean
 
 demo: $(VENV)/.built
 	$(BIN)/loadgen run 'mock:?ttft=lognormal:60ms,0.4&gap=normal:8ms,2ms&error_rate=0.01' --rate 40 --duration 10s \
@@ -42,6 +42,10 @@ stress: $(VENV)/.tools
 # The wheel for aarch64, tested under emulation on x86-64 with what apt and PyPI have; the code it orders memory with, checked.
 test-arm: $(VENV)/.arm
 	PYTHONPATH=tests $(BIN)/python -m arm
+
+# Where a nightly compiler is at hand; else it says that it isn't.
+tsan: $(VENV)/.tools
+	$(BIN)/python tests/tsan.py
 
 test-real: $(VENV)/.built $(REAL)/.ready
 	$(BIN)/python tests/count.py real -- $(BIN)/pytest --quiet tests/real

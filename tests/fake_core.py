@@ -25,6 +25,7 @@ class Script:
     failed = 0
     message = "the model `nope` does not exist"
     status = 404
+    refusal = ""
     on_poll: Any = None
     engine_error: Exception | None = None
     finish_error: Exception | None = None
@@ -43,6 +44,11 @@ class Segment:
     """Live metrics without any."""
 
     about = ""
+    state = "live"
+    notes: Sequence[str] = ()
+
+    def advance(self, state: str) -> None:
+        self.state = state
 
     def describe(self, about: str) -> None:
         assert not self.about
@@ -108,6 +114,10 @@ class Engine:
             "usage_refused": False,
             "never_issued": 0,
         }
+
+    @property
+    def is_issuing(self) -> bool:
+        return self._left > 0 and not self.stops
 
     def live(self) -> str:
         return json.dumps(LIVE)

@@ -183,8 +183,8 @@ def summary(log: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     percentiles = tuple(options.get("percentiles") or DEFAULT)
     phases = []
     for config, end in log["phases"]:
-        refused = end["failed"] and fake_core.Script.reason == "early"
-        kind = f"http_{fake_core.Script.status}" if refused else "stall"
+        refused = end["failed"] and end["reason"] == "early"
+        kind = (fake_core.Script.refusal or f"http_{fake_core.Script.status}") if refused else "stall"
         made = phase(
             config["name"],
             end["ok"],

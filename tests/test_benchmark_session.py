@@ -16,6 +16,7 @@ from event_support import WAIT_S, Contexts
 from loadgen import _core
 from loadgen.errors import ConfigError, RunError
 from loadgen.event import EventCodec, EventPublisherService, EventRecord, EventType, ZmqMessageSubscriber
+from loadgen.metrics import SessionState, attach
 from loadgen.session import summary
 from loadgen.session.benchmark import BenchmarkSession
 from loadgen.session.http_issuer import HttpIssuer
@@ -594,6 +595,23 @@ def test_the_live_metrics_tell_of_dropped_events(
 
     asyncio.run(main())
     assert seen == [0, 7]
+
+
+def test_a_session_over_an_issuer_of_ones_own_drains_before_it_is_complete(here: Path) -> None:
+    issuer = Script(Script.hold)
+
+    async def main() -> list[SessionState]:
+        running = asyncio.create_task(BenchmarkSession(issuer, session_id=name).arun([burst]))
+        await eventually(lambda: len(issuer.held) == 3)
+        reader = attach(name)
+        await eventually(lambda: reader.state is SessionState.DRAINING)
+        for query in issuer.held:
+            issuer.good(query)
+        await running
+        return [reader.state]
+
+    name, burst = f"draining_{os.getpid()}", phase(strategy=BurstStrategy(3), limits=Limits())
+    assert asyncio.run(main()) == [SessionState.COMPLETE]
 
 
 def test_a_session_runs_in_a_thread_and_changes_no_signal_handler(here: Path) -> None:

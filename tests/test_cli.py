@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from loadgen.cli import app
 from loadgen.cli.clean import choose
-from loadgen.session import Run, run_dir
+from loadgen.metrics import MetricsRegistry
+from loadgen.session import Run, describe, run_dir
 
 pytest_plugins = ["surface_fixtures"]
 
@@ -325,6 +327,42 @@ def test_clean_leaves_a_run_that_is_still_going(here: Path) -> None:
         assert going.path.exists()
     assert call("clean", "--keep", "0", "--yes").exit_code == 0
     assert not going.path.exists()
+
+
+def test_ls_tells_of_a_running_run_what_its_live_metrics_do(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(here))
+    phases = [
+        describe.AboutPhase(name, kind, f"load of {name}") for name, kind in (("w", "warmup"), ("p", "performance"))
+    ]
+    with run_dir.create("elsewhere/mine", "aa11") as going, MetricsRegistry("aa11") as registry:
+        (going.path / "run.log").write_text("")
+        about = describe.About("m", "http://h:1", str(going.path.absolute()), 1, len(phases), phases)
+        for phase in (0, 1):
+            for name, count in (("ok", 5), ("failed", 2), ("issued", 9)):
+                registry.counter(name, phase=phase).increment(count + phase)
+        assert listed("elsewhere") == [None, None, None, None, "running"]  # it hasn't said yet what it is
+        registry._segment.describe(describe.written(about))
+        assert listed("elsewhere") == ["http://h:1", "load of p", 6, 3, "running"]
+        # Nor has `top` only the directory's name to go by.
+        assert " http://h:1" in call("top", "elsewhere/mine", "--once").stdout
+    assert listed("elsewhere") == [None, None, None, None, "killed"]
+
+
+def listed(below: str) -> list[Any]:
+    (line,) = json.loads(call("ls", below, "--json").stdout)
+    return [line[name] for name in ("target", "load", "ok", "failed", "status")]
+
+
+def test_clean_removes_what_killed_runs_left_in_shared_memory(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(here))
+    killed = "import os; from loadgen import _core; kept = _core.Segment.create('killed'); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == 9
+    with MetricsRegistry("going") as registry:
+        result = call("clean", "--keep", "0", "--yes")
+        assert re.search(r"removed the live metrics of \d+ killed runs?$", result.stderr, re.MULTILINE)
+        assert [path.name for path in (here / "loadgen").iterdir()] == ["going.series"]
+        assert registry.path == here / "loadgen" / "going.series"
+    assert not list((here / "loadgen").iterdir())
 
 
 def test_clean_chooses_by_number_and_by_age(here: Path) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -138,6 +139,19 @@ def test_report_derives_the_same_numbers_from_the_log(here: Path) -> None:
     assert json.loads(again.stdout) == stored
     other = json.loads(call(here, "report", "--json", "--percentiles", "42").stdout)
     assert "p42" in other["phases"][0]["metrics"]["latency"]
+
+
+def test_a_run_whose_metrics_lie_elsewhere_than_wanted_says_so(here: Path) -> None:
+    (here / "loadgen").mkdir(mode=0o755)
+    done = call(here, "run", "mock:", XDG_RUNTIME_DIR=str(here))
+    assert done.returncode == 0
+    assert re.search(
+        r"^warning: .*loadgen.*others may enter it.*; live metrics are in .* instead$", done.stderr, re.MULTILINE
+    ), done.stderr
+    quiet = call(here, "run", "mock:", "--quiet", XDG_RUNTIME_DIR=str(here))
+    assert quiet.stderr == ""
+    nowhere = call(here, "run", "mock:", XDG_RUNTIME_DIR=str(here / "nowhere"))
+    assert "warning" not in nowhere.stderr
 
 
 # --- what the server refuses

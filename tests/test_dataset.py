@@ -379,6 +379,16 @@ class TestSynthetic:
         assert (data.name, data.note) == ("synthetic, 50 tokens", None)
         assert list(load(None, input_tokens=50, tokenizer=tmp_path / "tokenizer.json", samples=3)) == data[:3]
 
+    def test_a_tokenizer_that_makes_one_token_of_any_text_is_refused(self, tmp_path: Path) -> None:
+        tokenizers = pytest.importorskip("tokenizers")
+        tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0}, unk_token="?")).save(
+            str(tmp_path / "tokenizer.json")
+        )
+        message = the_error(None, input_tokens=50, tokenizer=tmp_path / "tokenizer.json")
+        assert f"the tokenizer {tmp_path / 'tokenizer.json'} makes 1 tokens of " in message
+        assert "prompts of 50 tokens can't be made" in message
+        assert len(load(None, input_tokens=1, tokenizer=tmp_path, samples=3)) == 3
+
     def test_a_tokenizer_that_is_none(self, tmp_path: Path) -> None:
         assert "does not exist" in the_error(None, tokenizer=tmp_path / "nowhere.json")
         assert "does not exist" in the_error(None, tokenizer=tmp_path)

@@ -65,6 +65,21 @@ def test_without_a_template_an_item_is_its_own_prompt(here: Path) -> None:
     assert bodies[1] == {"prompt": "two", "model": "m", "max_tokens": 5, "n": 2}
 
 
+def test_without_a_template_an_object_is_asked_by_its_prompt_and_refused_without_one(here: Path) -> None:
+    (here / "p.jsonl").write_text('{"id": 7, "prompt": "Why {item}?"}\n')
+    source = asked.read(None, "p.jsonl", None, None)
+    assert asked_of(source)[0]["messages"] == [{"role": "user", "content": "Why {item}?"}]
+    assert source.calls == [{"item": {"id": 7, "prompt": "Why {item}?"}}]
+    with pytest.raises(ConfigError, match=r"record 1 of items\.csv has no prompt \(fields: id, q\).*\n--template FILE"):
+        asked.read(None, "items.csv", None, None)
+    (here / "mixed.jsonl").write_text('{"prompt": "a"}\n"b"\n')
+    with pytest.raises(ConfigError, match=r"record 2 of mixed\.jsonl has no prompt \(fields: none\)"):
+        asked.read(None, "mixed.jsonl", None, None)
+    (here / "all.txt").write_text("{item}")
+    whole = asked_of(asked.read("all.txt", "items.csv", None, None))[0]
+    assert whole["messages"][0]["content"] == '{"id":"7","q":"What?"}'
+
+
 def test_a_body_template_is_sent_as_it_is_with_the_flags_on_top(here: Path) -> None:
     (here / "b.json").write_text(
         '{"messages": [{"role": "user", "content": "{item.q}"}], "temperature": 0, "model": "t"}'

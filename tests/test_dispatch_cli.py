@@ -34,6 +34,11 @@ class Columns:
     def stats(self, position: int) -> CallStats | None:
         first = AttemptStats("first", 0, 200, "ok", 0.0, 1.0)
         attempts: tuple[AttemptStats, ...] = (first,)
+        if position == 0:
+            attempts = (
+                AttemptStats("first", 0, 429, "rejected", 0.0, 0.1),
+                AttemptStats("retry", 0, 200, "ok", 0.1, 1.0),
+            )
         if position == 1:
             attempts = (
                 AttemptStats("first", 0, 0, "lost", 0.0, 9.0),
@@ -62,6 +67,7 @@ class Fake:
     def __init__(self, answer: Callable[[int, Any], Any], choices: Mapping[str, Any]) -> None:
         self.answer = answer
         self.choices = choices
+        self.strategy = choices.get("strategy", "auto")
         self.asked: list[Any] = []
         self.wire: dict[str, Any] = {}
 
@@ -131,7 +137,7 @@ def test_answers_are_lines_on_standard_output_and_the_summary_stands_beside_them
     assert found[1]["stats"]["attempts"][1]["kind"] == "hedge"
     assert found[1]["stats"]["winner"] == 1
     assert " 3 calls · hedged · 9.0 s" in result.stderr
-    assert "limit 4 → 3" in result.stderr
+    assert "1 rate-limited · 1 overloaded ·\n limit 4 → 3" in result.stderr
     assert "longest: two, 9.0 s (hedge won at 9.0)" in result.stderr
 
 
@@ -205,6 +211,48 @@ def test_live_prints_each_call_by_its_name(here: Path, fake: list[Fake]) -> None
     assert rows[3] == ["1.0", "s", "answer", "2", "=fan", "wear", "1.0", "s", "first"]
 
 
+def test_what_is_no_plain_file_takes_the_answers_and_keeps_its_place(here: Path, fake: list[Fake]) -> None:
+    os.mkfifo(here / "pipe")
+    reader = os.open(here / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert call("mock:", "--items", "items.txt", "--out", "pipe").exit_code == 0
+        assert len(lines(os.read(reader, 65536).decode())) == 3
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO((here / "pipe").stat().st_mode)
+    assert call("mock:", "--items", "items.txt", "--out", "/dev/null").exit_code == 0
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_a_link_goes_on_naming_what_it_named(here: Path, fake: list[Fake]) -> None:
+    (here / "far").mkdir()
+    (here / "far" / "a.jsonl").write_text("old")
+    (here / "a").symlink_to("far/a.jsonl")
+    assert call("mock:", "--items", "items.txt", "--out", "a").exit_code == 0
+    assert (here / "a").is_symlink()
+    assert len(lines((here / "far" / "a.jsonl").read_text())) == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            ["--workers", "4"],
+            "--workers does nothing with the strategy auto\n       it is for --strategy parallel; --max-",
+        ),
+        (["--strategy", "parallel", "--hedge-after", "2s"], "--hedge-after does nothing with the strategy parallel"),
+        (["--strategy", "hedged", "--remember", "e"], "--remember does nothing with the strategy hedged"),
+        (["--strategy", "parallel", "--workers", "4"], ""),
+        (["--strategy", "hedged", "--hedge-after", "2s"], ""),
+        (["--remember", "e"], ""),
+    ],
+)
+def test_a_flag_that_does_nothing_is_told(here: Path, fake: list[Fake], flags: list[str], words: str) -> None:
+    result = call("mock:", "--items", "items.txt", "--quiet", *flags)
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: {words}") if words else result.stderr == ""
+
+
 # --- what is passed on
 
 
@@ -258,6 +306,19 @@ def test_a_mock_target_is_served_for_as_long_as_it_is_called(here: Path, fake: l
         (["ftp://x", "--items", "items.txt"], "error: ftp://x must begin with http://"),
         (["http://127.0.0.1:9", "--items", "items.txt"], "error: can't ask http://127.0.0.1:9/v1/models"),
         (["mock:", "--itmes", "x"], "error: there is no option --itmes"),
+        (
+            ["mock:", "--strategy"],
+            "error: Option '--strategy' requires an argument\n       `loadgen dispatch run --help`",
+        ),
+        (
+            ["mock:", "--items", "items.txt", "--out", "./items.txt"],
+            "error: --out ./items.txt is --items too, which it",
+        ),
+        (
+            ["mock:", "--items", "items.txt", "--out", "a", "--journal", "a"],
+            "error: --out a is --journal too, which it",
+        ),
+        (["mock:", "--items", "items.txt", "--remember", "a", "--out", "a"], "error: --out a is --remember too"),
         (["mock:", "--items", "items.txt", "--max-error-rate", "2"], "error: --max-error-rate 2 must be a share"),
     ],
 )

@@ -12,7 +12,7 @@ from loadgen.errors import ConfigError
 
 BUSY = Progress(
     done=38, total=77, ok=37, failed=1, in_flight=24, waiting=15, limit=32, hedges=5, hedges_won=4, retries=1,
-    rate_limited=2, seconds=9.5, restored=7,
+    push_backs=2, seconds=9.5, restored=7,
 )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_another_choice_is_an_error() -> None:
 def test_the_line_says_all_where_there_is_room() -> None:
     assert line("dispatch", BUSY, 180) == (
         " dispatch  ━━━━━━━━━━━━━╸──────────────  38 / 77   7 from the journal   in flight 24   limit 32   "
-        "hedges 5 (4 won)   retries 1   rate-limited 2   failed 1   about 12.0 s left"
+        "hedges 5 (4 won)   retries 1   push-backs 2   failed 1   about 12.0 s left"
     )
 
 
@@ -73,11 +73,25 @@ def test_the_line_never_fills_the_terminals_last_column_and_keeps_what_is_done(w
 
 
 def test_narrow_it_leaves_out_the_least_first() -> None:
+    assert line("dispatch", BUSY, 80) == (
+        " dispatch  ━━━━━━───────  38 / 77   in flight 24   failed 1   about 12.0 s left"
+    )
     assert line("dispatch", BUSY, 60) == " dispatch  ━━━╸────  38 / 77   failed 1   about 12.0 s left"
+    assert line("dispatch", BUSY, 39) == " dispatch  38 / 77   failed 1"
+
+
+@pytest.mark.parametrize("width", range(40, 200, 40))
+def test_the_bar_is_as_wide_whatever_is_told_beside_it(width: int) -> None:
+    bars = [
+        len([c for c in line("dispatch", progress, width) if c in "━╸─"])
+        for progress in (Progress(total=9), BUSY, BUSY._replace(push_backs=0, failed=0), BUSY._replace(done=77))
+    ]
+    assert bars == [bars[0]] * 4
+    assert 8 <= bars[0] <= 28
 
 
 def test_before_anything_is_done_no_end_is_foretold() -> None:
-    assert line("d", Progress(total=10, in_flight=3), 40) == " d  ─────────────  0 / 10   in flight 3"
+    assert line("d", Progress(total=10, in_flight=3), 40) == " d  ────────  0 / 10   in flight 3"
     assert Progress(done=5, total=10, restored=5, seconds=4).eta_s is None
 
 
@@ -98,8 +112,8 @@ def test_the_bar_is_redrawn_in_place_and_removed(monkeypatch: pytest.MonkeyPatch
         bar.show(Progress(done=2, total=2, failed=1))
     assert out.getvalue().split("\r\x1b[K") == [
         "",
-        " d  ━━━━━━━╸───────  1 / 2   in flight 1   about 2.0 s left\r",
-        " d  ━━━━━━━━━━━━━━━━━━━━━━━  2 / 2   in flight 0   failed 1\r",
+        " d  ━━━━────  1 / 2   in flight 1   about 2.0 s left\r",
+        " d  ━━━━━━━━  2 / 2   in flight 0   failed 1\r",
         "",
     ]
 
@@ -119,7 +133,7 @@ def test_plain_lines_say_the_same() -> None:
     assert out.getvalue() == ""  # a short batch needs none
     lines.show(BUSY._replace(seconds=10.0))
     assert out.getvalue() == (
-        "dispatch: 38 / 77, 7 from the journal, in flight 24, limit 32, hedges 5 (4 won), retries 1, rate-limited 2, "
+        "dispatch: 38 / 77, 7 from the journal, in flight 24, limit 32, hedges 5 (4 won), retries 1, push-backs 2, "
         "failed 1, about 12.6 s left\n"
     )
 
@@ -177,6 +191,33 @@ def test_each_call_is_a_line_and_the_end_adds_them_up() -> None:
         " 7 sent, 1 of them hedges; settled by 1 first, 1 hedge, 1 retry, 1 journal",
         " 14.9 s in calls, 1.2 at a time",
     ]
+
+
+def test_a_list_has_an_item_where_a_grid_has_row_and_column_and_what_was_never_made_has_no_kind() -> None:
+    out = io.StringIO()
+    live = Live(out)
+    live(Call(2.9, 4, "x", ok=False, error="GaveUp", kind="", attempts=0, column="pump-3"))
+    live.total(3.0)
+    assert [re.sub(r" {2,}", "|", text).strip("|") for text in out.getvalue().splitlines()] == [
+        "time|answer|call|item|took|kind",
+        "2.9 s|✗ GaveUp|#5|pump-3|0 ms",
+        " 1 calls in 3.0 s: 0 ok, 1 failed",
+        " 0 sent, 0 of them hedges; settled by nothing",
+        " 0 ms in calls, 0.0 at a time",
+    ]
+
+
+@pytest.mark.parametrize("row", ["sensor " * 9, None])
+@pytest.mark.parametrize("width", [64, 80, 100, 113, 200])
+def test_a_line_of_a_call_fits_the_terminal(width: int, row: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = Terminal()
+    live = Live(out)
+    long = "x" * 90
+    live(Call(2.9, 0, None, ok=True, value=long, seconds=700, kind="hedge", attempts=3, row=row, column=long))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) < width
+    assert lines[0].find("took") + len("took") == lines[1].find("hedge of 3") - 2
 
 
 def test_what_a_model_wrote_cannot_reach_the_terminal() -> None:

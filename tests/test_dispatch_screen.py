@@ -23,6 +23,7 @@ HEDGED = BatchSummary(
     hedges_won=4,
     retries=1,
     rate_limited=0,
+    overloaded=0,
     limit=(77, 77),
     p50_s=3.0,
     p95_s=6.1,
@@ -62,6 +63,13 @@ def test_nothing_is_wider_than_the_terminal_and_nothing_is_lost(width: int) -> N
     assert words == " ".join(shown(HEDGED, 300)).split()
 
 
+@pytest.mark.parametrize("width", range(62, 92, 5))
+def test_no_part_of_the_outcome_is_torn_where_a_line_can_hold_it(width: int) -> None:
+    lines = shown(HEDGED, width)
+    assert any(line.rstrip(" ·").endswith("limit 77 → 77") for line in lines)
+    assert any("83 sent (1.08 a call): 5 hedges, 4 won" in line for line in lines)
+
+
 def test_failures_are_told_by_reason_the_most_frequent_first_and_no_more_than_three() -> None:
     failures = [Failure(f"HTTP 50{n}", 4 - n, [f"call {n}"]) for n in range(4)]
     failures.append(Failure("odd", 1, ["x"]))
@@ -74,6 +82,10 @@ def test_failures_are_told_by_reason_the_most_frequent_first_and_no_more_than_th
         " 2 more failed for 2 other reasons",
         "",
     ]
+
+
+def test_push_back_that_is_no_rate_limit_is_told_apart() -> None:
+    assert "1 retry · 3 rate-limited · 2 overloaded · limit" in shown(but(rate_limited=3, overloaded=2))[2]
 
 
 def test_a_resumed_batch_counts_what_it_sent_over_what_it_called() -> None:

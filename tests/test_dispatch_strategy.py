@@ -34,7 +34,7 @@ def test_an_unknown_strategy_lists_the_choices() -> None:
     ("options", "words"),
     [
         ({"workers": 0}, "workers 0 must be 1 or more"),
-        ({"workers": -2}, "workers -2 must be 0 or more"),
+        ({"workers": -2}, "workers -2 must be 1 or more"),
         ({"max_concurrency": 0}, "max_concurrency 0 must be 1 or more"),
         ({"hedge_after": 0}, "hedge_after 0 must be above 0"),
         ({"hedge_after": "-1s"}, "hedge_after -1s must be a duration"),

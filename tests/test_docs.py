@@ -96,6 +96,26 @@ def test_every_flag_a_page_names_exists() -> None:
         assert named - known - others == set(), page.name
 
 
+def test_every_weakened_ordering_stands_on_the_lock_free_page_as_rejected() -> None:
+    page = (ROOT / "docs" / "lock-free.md").read_text()
+    rust = ROOT / "rust" / "src"
+    weakened = re.findall(
+        r'^ +\("(the [^"]+)", ',
+        "".join((rust / "series" / n).read_text() for n in ("orders.rs", "model.rs")),
+        re.MULTILINE,
+    )
+    tests = re.findall(
+        r"^ +(without_\w+): [A-Z]+;$",
+        "".join((rust / n).read_text() for n in ("event/ring.rs", "bell.rs")),
+        re.MULTILINE,
+    )
+    assert (len(weakened), len(tests)) == (8, 6)
+    for name in weakened:
+        assert f": rejected without {name}\n" in page
+    for name in tests:
+        assert f"{name} - should panic ... ok\n" in page
+
+
 def test_the_command_lines_pages_are_what_help_says() -> None:
     shown: set[str] = set()
     for path in cli_page.pages():

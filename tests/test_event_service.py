@@ -99,6 +99,53 @@ def test_a_trickle_leaves_by_its_age(ctx: ManagedZMQContext, listen: Callable[..
             assert [record.request for record in subscriber.receive(WAIT_S)] == [n]
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_publisher_at_rest_waits_for_a_record_and_not_for_its_age(
+    ctx: ManagedZMQContext, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    waits: list[float] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+
+        def noted(delay: float, call: Any, *args: Any) -> asyncio.TimerHandle:
+            if getattr(call, "__func__", None) is EventPublisherService._tick:
+                waits.append(delay)
+            return call_later(delay, call, *args)
+
+        monkeypatch.setattr(loop, "call_later", noted)
+        service = EventPublisherService(ctx, max_age=0.002)
+        assert waits == [1.0]
+        for sent in (1, 2):
+            if elsewhere:
+                await asyncio.to_thread(service.record, ISSUED, sent, _core.now_ns())
+            else:
+                service.record(ISSUED, sent, _core.now_ns())
+            for _ in range(round(WAIT_S / 0.001)):
+                if service.stats.sent == sent:
+                    break
+                await asyncio.sleep(0.001)
+            assert (service.stats.sent, waits[-1]) == (sent, 1.0), "sent, and at rest again"
+        assert all(wait <= 0.002 for wait in waits if wait != 1.0)
+        service.close()
+
+    asyncio.run(main())
+
+
+def test_a_batch_at_rest_tells_of_the_next_event_once() -> None:
+    told: list[int] = []
+    batch = _core.EventBatch(7, on_first=lambda: told.append(batch.buffered))
+    batch.record(ISSUED, 1, 1)
+    assert told == []
+    assert not batch.rest(), "it holds one that nobody would be told of"
+    batch.take()
+    assert batch.rest()
+    batch.record(ISSUED, 2, 1)
+    batch.record(ISSUED, 3, 1)
+    assert told == [1]
+
+
 @pytest.mark.parametrize("ns", [0, 2**63])
 def test_stamps_of_another_clock_age_too(ctx: ManagedZMQContext, listen: Callable[..., Subscriber], ns: int) -> None:
     with isolated(ctx, max_age=0.001) as service:

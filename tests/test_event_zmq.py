@@ -17,7 +17,7 @@ import zmq
 
 from event_support import WAIT_S, Contexts, Text, until
 from loadgen.errors import ConfigError, EventError
-from loadgen.event import ManagedZMQContext, ZmqMessagePublisher, ZmqMessageSubscriber
+from loadgen.event import EventCodec, ManagedZMQContext, ZmqMessagePublisher, ZmqMessageSubscriber
 from loadgen.event.frame import pack, topic_frame
 
 pytest_plugins = ["event_fixtures"]
@@ -338,6 +338,20 @@ def test_a_subscribers_bad_knob_names_its_value(ctx: ManagedZMQContext) -> None:
         ZmqMessageSubscriber(ctx, "ipc:///tmp/x", Text(), rcvhwm=-1)
     with pytest.raises(ValueError, match=r"'sample\.' is one text"):
         ZmqMessageSubscriber(ctx, "ipc:///tmp/x", Text(), topics="sample.")
+
+
+def test_a_topic_that_no_event_has_is_refused_with_the_one_that_was_meant(ctx: ManagedZMQContext) -> None:
+    for asked, words in (
+        ("sample.complet", r"no topic 'sample\.complet'; perhaps 'sample\.complete'\?"),
+        ("sample", r"perhaps 'sample\.'\?"),
+        ("metrics.snapshot", r"there are session\.started, .*, sample\., error\."),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ZmqMessageSubscriber(ctx, "ipc:///tmp/x", EventCodec(), topics=["session.", asked])
+    for topics in ((), ("",), ("sample.", "session.ended")):
+        ZmqMessageSubscriber(ctx, ctx.address("there"), EventCodec(), topics=topics).close()
+    # A codec that doesn't say what there is has anything.
+    ZmqMessageSubscriber(ctx, ctx.address("there"), Text(), topics=["whatever"]).close()
 
 
 # --- what ZMQ refuses

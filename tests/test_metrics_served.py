@@ -77,6 +77,38 @@ def test_a_run_is_scraped_while_it_goes_on(here: Path) -> None:
     assert result.report["run"]["config"]["metrics_port"] == port
 
 
+class Stops:
+    """Notes how the session stands at each look, and stops it once it drains."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self.run: Run | None = None
+
+    def begun(self, phase: Any, directory: Path) -> None: ...
+
+    def going(self, phase: Any, engine: Any) -> None:
+        self.seen.append((phase.name, engine.segment().state))
+        if self.seen[-1][1] == "draining":
+            assert self.run is not None
+            self.run.stop("seen", 0.0)
+
+    def ended(self, phase: Any, end: Any) -> None: ...
+
+
+def test_a_session_drains_when_its_last_phase_issues_no_more(here: Path) -> None:
+    # Nothing is ever answered: the first phase gives up, the last is stopped when the test has seen it drain.
+    phases = [{"name": "one", "burst": 2, "timeout": "0.3s"}, {"name": "two", "burst": 2, "timeout": "1h"}]
+    watcher = Stops()
+    options = configs.resolve("mock:?ttft=1h", {"phases": phases, "drain": "1h"})
+    watcher.run = Run(options, watcher)
+    result = watcher.run.execute()
+    of_first = {state for name, state in watcher.seen if name == "one"}
+    of_last = list(dict.fromkeys(state for name, state in watcher.seen if name == "two"))
+    assert of_first == {"live"}
+    assert of_last in (["draining"], ["live", "draining"])
+    assert result.status == "interrupted"
+
+
 def test_a_look_beside_a_run_has_its_logs_numbers(here: Path) -> None:
     watches, result = run(free_port())
     (phase,) = Report.from_snapshot(watches.last).result(result.dir).perf_results

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,6 +15,7 @@ from loadgen import _core
 from loadgen.dispatch import Answer
 from loadgen.errors import ConfigError, NodeError, RequestError
 from loadgen.node import Node, NodeBatch, NodePool
+from loadgen.node.group import Groups
 
 WAIT_S = 20.0
 TEXTS = [f"text {i}" for i in range(40)]
@@ -45,6 +46,65 @@ def test_embeddings_come_in_order_from_both_apis(start: Start, api: str) -> None
     assert all(isinstance(vector, list) and isinstance(vector[0], float) for vector in batch.values)
     assert sum(one.served for one in batch.work) == len(TEXTS)
     assert all(one.stats.tokens_in > 0 for one in batch if one.stats)
+
+
+@pytest.mark.parametrize("api", ["openai", "ollama"])
+def test_a_request_carries_as_many_texts_as_the_node_takes(start: Start, api: str) -> None:
+    alone, together = start(), start()
+    one_by_one = NodePool([{"url": alone.url, "api": api}]).embed_batch("mock", TEXTS)
+    batch = NodePool([{"url": together.url, "api": api, "batch": 16}]).embed_batch("mock", TEXTS)
+    assert batch.ok
+    assert len(batch.values) == len(TEXTS) == requests_of(alone)
+    assert requests_of(together) <= 12, "a batch of 16 at first, and then what waits"
+    tokens = [sum(one.stats.tokens_in for one in done if one.stats) for done in (one_by_one, batch)]
+    assert tokens[0] == pytest.approx(tokens[1], rel=0.5)
+
+
+def test_a_group_that_is_refused_for_one_texts_sake_is_sent_one_by_one() -> None:
+    sent: list[list[str]] = []
+
+    async def send(node: Node, texts: Sequence[str]) -> list[str]:
+        sent.append(list(texts))
+        if "poison" in texts:
+            raise RequestError("no", failure="http", status=400)
+        return [text.upper() for text in texts]
+
+    async def main() -> list[Any]:
+        groups = Groups(send)
+        node = Node(url="http://a", batch=8)
+        return await asyncio.gather(*(groups.ask(node, text) for text in ("a", "poison", "b")), return_exceptions=True)
+
+    first, poison, last = asyncio.run(main())
+    assert (first, last) == ("A", "B")
+    assert isinstance(poison, RequestError)
+    assert sent == [["a", "poison", "b"], ["a"], ["poison"], ["b"]]
+
+
+def test_a_group_that_nobody_waits_for_is_cut_off_and_others_go_on() -> None:
+    ended: list[str] = []
+
+    async def send(node: Node, texts: Sequence[str]) -> list[str]:
+        try:
+            await asyncio.sleep(WAIT_S if "slow" in texts else 0)
+        except asyncio.CancelledError:
+            ended.append("cut off")
+            raise
+        return list(texts)
+
+    async def main() -> None:
+        groups = Groups(send)
+        node = Node(url="http://a", batch=2)
+        slow = [asyncio.ensure_future(groups.ask(node, text)) for text in ("slow", "other")]
+        waits = asyncio.ensure_future(groups.ask(node, "waits"))
+        await asyncio.sleep(0.01)
+        slow[0].cancel()
+        await asyncio.sleep(0.01)
+        assert ended == [], "the other one still waits for it"
+        slow[1].cancel()
+        assert await waits == "waits"
+        assert ended == ["cut off"]
+
+    asyncio.run(asyncio.wait_for(main(), WAIT_S / 2))
 
 
 @pytest.mark.parametrize("api", ["openai", "ollama"])

@@ -415,6 +415,23 @@ def test_a_run_ends_with_the_phase_that_was_refused_and_names_the_rest(core: Mod
     assert way_out.startswith("stopped early in phase low; 9 of 9 requests were sent.")
 
 
+def test_a_server_that_dies_after_a_phase_was_there_and_its_address_is_right(core: ModuleType, here: Path) -> None:
+    def dies(engine: Any) -> None:
+        if len(engine.phases) == 2:
+            core.Script.reason, core.Script.failed, core.Script.refusal = "early", 9, "connect"
+
+    core.Script.on_poll = dies
+    config = resolve("http://h", {"model": "m", "phases": [LOW, HIGH]})
+    result = Run(config).execute()
+    assert [phase.counts.ok > 0 for phase in result.phases] == [True, False]
+    assert result.reason == (
+        "phase high: stopped early: its first answers were all refusals, though the server had answered well before"
+    )
+    message, way_out = error_of(result, config)
+    assert message.startswith("no connection to http://h/v1/chat/completions after 9 requests")
+    assert way_out.startswith("it answered in phase low: is it still up?\n")
+
+
 def test_every_measured_phase_counts_for_the_status_and_is_named() -> None:
     def judged(*phases: dict[str, Any]) -> tuple[str, str | None]:
         asked = {"config": {"phases": [{"name": phase["name"]} for phase in phases]}}

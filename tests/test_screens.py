@@ -117,6 +117,20 @@ CASES: dict[str, dict[str, Any]] = {
         status="interrupted",
         reason="SIGTERM",
     ),
+    "cold": reports.report(
+        reports.phase(
+            "warmup",
+            ok=28,
+            kind="warmup",
+            counts={**NONE, "issued": 40, "ok": 28, "failed": 12},
+            failure_details=[
+                reports.failure("http_503", 11, [0, 1, 2], message="the model is loading"),
+                reports.failure("timeout", 1, [31]),
+            ],
+        ),
+        reports.phase(),
+        options={**OPEN, "warmup": 40, "events": True},
+    ),
     "own_percentiles": reports.report(
         reports.phase(percentiles=(1.0, 50.0, 99.99)), options={**CLOSED, "percentiles": "1,50,99.99"}
     ),

@@ -12,7 +12,8 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(records) = frame.iter().collect::<Result<Vec<_>, _>>() else { return };
     for record in &records {
         assert!(record.data.is_none_or(is_one_value));
-        let loadgen::event::Record { kind, ns, request, session, conversation, turn, data, finish_reason, .. } = *record;
+        let loadgen::event::Record { kind, ns, request, session, conversation, turn, data, finish_reason, .. } =
+            *record;
         batch.push(&Event { kind, ns, request, session, conversation, turn, data, finish_reason });
     }
     // Told again, they say the same but for their numbers.

@@ -139,6 +139,10 @@ class Engine:
     def event_queue(self) -> EventQueue | None:
         """Return the finished frames of events, for a publisher; ``None`` unless the run is asked to publish them."""
 
+    @property
+    def is_issuing(self) -> bool:
+        """Whether the newest phase may still issue requests; what was issued may be in flight for longer."""
+
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight, of earlier phases too, may finish for ``grace`` seconds, 0 cancels them."""
 
@@ -285,6 +289,10 @@ class Sink:
     def late(self) -> int:
         """Answers so far to requests that were not in flight (any more)."""
 
+    @property
+    def is_issuing(self) -> bool:
+        """Whether the newest phase may still issue requests; what was issued may be in flight for longer."""
+
     def stop(self, grace: float) -> None:
         """Stop issuing; requests in flight, of earlier phases too, may finish for ``grace`` seconds, 0 cancels them."""
 
@@ -305,6 +313,7 @@ class EventBatch:
             at `oldest_ns`.
         max_bytes: Or with so many bytes.
         on_due: Called by whoever records the event with which a flush is due; what it raises is raised there.
+        on_first: Called by whoever records the first event after :meth:`rest`, likewise.
 
     Raises:
         ValueError: If ``send_threshold`` or ``max_bytes`` is 0.
@@ -318,7 +327,11 @@ class EventBatch:
         max_age_ns: int = 10_000_000,
         max_bytes: int = 65_536,
         on_due: Callable[[], object] | None = None,
+        on_first: Callable[[], object] | None = None,
     ) -> EventBatch: ...
+    def rest(self) -> bool:
+        """Have the next event call ``on_first``; until then nobody needs to look. ``False``: some are there already."""
+
     def close(self, refusal: Callable[[], NoReturn]) -> None:
         """Take no more events. What is buffered stays to be taken.
 

@@ -128,10 +128,10 @@ def llamacpp() -> Iterator[Server]:
 
 
 @contextmanager
-def serve_llamacpp(*key: str) -> Iterator[Server]:
-    """Serve the tiny model on a free port, to anybody or to who has the key."""
+def serve_llamacpp(*key: str, **environment: str) -> Iterator[Server]:
+    """Serve the tiny model on a free port, to anybody or to who has the key; ``EMBEDDINGS="1"`` for its vectors."""
     command = [LLAMACPP / "bin" / "python", SERVERS / "serve_llamacpp.py", LLAMACPP / "model" / "tiny.gguf"]
-    with started([*map(str, command), str(free_port()), *key], r"READY (\S+)") as server:
+    with started([*map(str, command), str(free_port()), *key], r"READY (\S+)", **environment) as server:
         yield server
 
 

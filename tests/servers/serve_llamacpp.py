@@ -1,6 +1,7 @@
 """Serves a GGUF model with the real llama.cpp HTTP server, from a prebuilt wheel; prints READY and its address.
 
 usage: serve_llamacpp.py MODEL.gguf PORT [KEY]        needs xllamacpp; listens on loopback until it is terminated
+With EMBEDDINGS=1 in the environment it serves vectors instead of answers.
 """
 
 import os
@@ -30,6 +31,9 @@ def parameters(model: str, port: int, key: str | None) -> xllamacpp.CommonParams
     params.offline = True
     params.ui = False
     params.fit_params = False
+    if os.environ.get("EMBEDDINGS"):
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     if key is not None:
         params.api_keys = [key]
     return params

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from loadgen import _core
 from loadgen.cli import show
 from loadgen.cli.ls import line_of
 from loadgen.config import values
@@ -27,6 +28,7 @@ def _clean(directory: str | None, keep: str | None, older_than: str | None, yes:
     chosen = choose(list(run_dir.runs(below)), _number(keep), _age(older_than), dt.datetime.now(dt.UTC))
     if not chosen:
         click.echo("no run to remove", err=True)
+        _clean_segments()
         return 0
     sizes = [run_dir.size(path) for path in chosen]
     for path, size in zip(chosen, sizes, strict=True):
@@ -41,7 +43,15 @@ def _clean(directory: str | None, keep: str | None, older_than: str | None, yes:
             kept += 1
             show.warning(f"{path}: {problem}")
     click.echo(f"removed {len(chosen) - kept} of {many}", err=True)
+    _clean_segments()
     return 1 if kept else 0
+
+
+def _clean_segments() -> None:
+    """Remove the live metrics of killed runs, wherever those were made: nobody can use them, and they are in memory."""
+    gone = len(_core.clean_segments())
+    if gone:
+        click.echo(f"removed the live metrics of {gone} killed run{'' if gone == 1 else 's'}", err=True)
 
 
 def choose(runs: list[Path], keep: int | None, older_than: float | None, now: dt.datetime) -> list[Path]:
@@ -89,7 +99,7 @@ command = click.Command(
     callback=_clean,
     help="Remove old runs, and nothing else.\n\n"
     "DIR is where runs are kept; loadgen-runs unless given. A run that is still going stays, and so do files that no "
-    "run wrote.",
+    "run wrote. What killed runs left in shared memory goes, too.",
     params=[
         click.Argument(["directory"], required=False, metavar="[DIR]"),
         click.Option(["--keep"], metavar="N", help="Keep the newest N."),

@@ -31,7 +31,7 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     way_out = {
         "http_401": "check the API key: --api-key-env NAME or --api-key-file FILE",
         "http_403": "check what the API key may do",
-        "connect": "is the server up, and the URL right?",
+        "connect": _unreachable(result, phase),
     }.get(failure, "")
     of = _of(phase, config)
     where_to = f" in phase {phase.name}" if len(result.report["run"]["config"].get("phases", ())) > 1 else ""
@@ -42,6 +42,14 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     message = f"{head} {where} {target} after {figures.whole(phase.counts.issued)} requests"
     message += f": {words}" if words else ""
     return message + (f" ({has})" if has else ""), f"{way_out}\n{done}" if way_out else done
+
+
+def _unreachable(result: SessionResult, phase: PhaseResult) -> str:
+    """Return what to look at where nobody listens: whoever has answered before is no wrong address."""
+    before = [other for other in result.phases[: result.phases.index(phase)] if other.counts.ok]
+    if not before:
+        return "is the server up, and the URL right?"
+    return f"it answered in phase {before[-1].name}: is it still up?"
 
 
 def _main_failure(phase: PhaseResult) -> tuple[str, dict[str, Any]]:

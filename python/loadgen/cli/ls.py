@@ -12,10 +12,10 @@ import click
 import msgspec
 
 from loadgen.cli.show import plain
-from loadgen.errors import ReportError
+from loadgen.errors import MetricsError, ReportError
 from loadgen.report import figures
 from loadgen.report.again import stored
-from loadgen.session import Metric, SessionResult, run_dir
+from loadgen.session import Metric, SessionResult, describe, run_dir
 from loadgen.session.result import percentile_key
 
 _HEAD = ("id", "when (UTC)", "target", "load", "ok", "failed", "TTFT p50", "p99", "status")
@@ -42,14 +42,14 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def line_of(directory: Path) -> Line:
-    """Return a run's line, from its stored report alone: no log is read.
+    """Return a run's line, from its stored report, or its live metrics while it goes on: no log is read.
 
     Args:
         directory: The run's directory.
     """
     run_id = directory.name.rpartition("-")[2]
     if run_dir.is_running(directory):
-        return Line(id=run_id, dir=str(directory), status="running", started_at=_stamp(directory.name))
+        return _running(directory, run_id)
     if not (directory / run_dir.REPORT).exists():
         return Line(id=run_id, dir=str(directory), status="killed", started_at=_stamp(directory.name))
     try:
@@ -57,6 +57,32 @@ def line_of(directory: Path) -> Line:
     except (ReportError, KeyError, TypeError, msgspec.ValidationError):
         return Line(id=run_id, dir=str(directory), status="unreadable", started_at=_stamp(directory.name))
     return line_of_result(result)
+
+
+def _running(directory: Path, run_id: str) -> Line:
+    """Return the line of a run that goes on, with what its live metrics tell: times are told when they are final."""
+    line = Line(id=run_id, dir=str(directory), status="running", started_at=_stamp(directory.name))
+    try:
+        reader = describe.watched(directory)
+        if reader is None:
+            return line  # it shows none, or to nobody but itself
+        about, snapshot = describe.read(reader.about), reader.snapshot(percentiles=(), bins=1)
+    except MetricsError:
+        return line  # it went while it was looked at
+    measured = {place: phase for place, phase in enumerate(about.phases) if phase.kind != "warmup"}
+    counted = [stat for stat in snapshot.counters if stat.phase in measured]
+    return msgspec.structs.replace(
+        line,
+        target=about.target,
+        load=_loads([phase.load for phase in measured.values()]),
+        ok=sum(stat.value for stat in counted if stat.name == "ok"),
+        failed=sum(stat.value for stat in counted if stat.name == "failed"),
+    )
+
+
+def _loads(words: list[str]) -> str:
+    loads = "; ".join(words)
+    return f"{len(words)} phases: {loads}" if len(words) > 1 else loads
 
 
 def line_of_result(result: SessionResult) -> Line:
@@ -67,14 +93,13 @@ def line_of_result(result: SessionResult) -> Line:
     """
     phases = [phase for phase in result.phases if phase.type != "warmup"]
     ttft = phases[0].ttft if len(phases) == 1 else None
-    loads = "; ".join(str(phase.load.get("words") or "") for phase in phases)
     return Line(
         id=result.id,
         dir=str(result.dir),
         status=result.status,
         started_at=result.report["run"]["started_at"],
         target=result.report["run"]["config"]["url"],
-        load=f"{len(phases)} phases: {loads}" if len(phases) > 1 else loads,
+        load=_loads([str(phase.load.get("words") or "") for phase in phases]),
         ok=sum(phase.counts.ok for phase in phases),
         failed=sum(phase.counts.failed for phase in phases),
         ttft_p50=_supported(ttft, 50),

@@ -24,7 +24,11 @@ class GroupedCommand(click.Command):
             for flag in param.opts
         }
         options = args[: args.index("--")] if "--" in args else args
-        return super().parse_args(ctx, [*(bare.get(arg, arg) for arg in options), *args[len(options) :]])
+        try:
+            return super().parse_args(ctx, [*(bare.get(arg, arg) for arg in options), *args[len(options) :]])
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # a flag without its value doesn't say whose flag it is
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}

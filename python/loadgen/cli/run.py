@@ -59,6 +59,8 @@ def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: boo
     except _Stopped as stopped:
         show.error("stopped while the report was made", "the run's log is on disk: loadgen report")
         return _STATUS[signal.Signals(stopped.number)]
+    if going.notes and not quiet:
+        show.warning("; ".join(going.notes))
     return _tell(result, options, as_json, quiet, seen)
 
 

@@ -17,7 +17,7 @@ import click
 from loadgen import metrics
 from loadgen.cli import show
 from loadgen.errors import MetricsError, ReportError
-from loadgen.session import run_dir
+from loadgen.session import describe, run_dir
 from loadgen.tui import screen
 from loadgen.tui.line import text
 from loadgen.tui.terminal import Terminal, size_of
@@ -36,7 +36,9 @@ class _Terminated(BaseException):
 
 def _top(run: str | None, once: bool) -> int:
     try:
-        reader = metrics.attach(run)
+        reader = (describe.watched(Path(run)) if run is not None and Path(run).is_dir() else None) or metrics.attach(
+            run
+        )
     except MetricsError as error:
         return _without_metrics(run, error)
     watch = Watch(reader)

@@ -64,6 +64,13 @@ def positive(value: Any) -> float:
 
 def whole(value: Any) -> int:
     """Read a whole number of at least 0."""
+    got = _integer(value)
+    if not 0 <= got < 2**63:
+        raise ValueError("must be 0 or more" if got < 0 else "is too large")
+    return got
+
+
+def _integer(value: Any) -> int:
     if isinstance(value, str):
         try:
             value = int(value.strip())
@@ -73,17 +80,14 @@ def whole(value: Any) -> int:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError("must be a whole number")
-    if not 0 <= value < 2**63:
-        raise ValueError("must be 0 or more" if value < 0 else "is too large")
     return value
 
 
 def count(value: Any) -> int:
     """Read a whole number of at least 1."""
-    got = whole(value)
-    if got == 0:
+    if _integer(value) < 1:
         raise ValueError("must be 1 or more")
-    return got
+    return whole(value)
 
 
 def count32(value: Any) -> int:

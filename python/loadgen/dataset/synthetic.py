@@ -22,6 +22,7 @@ LENGTH = 128
 _SAMPLES = 1000
 _BUDGET = 4_000_000  # words in all when nobody says how many samples: some 25 MB of text, about a second to make
 _TRIES = 32
+_ROUNDS = 8  # of more words that make no more tokens; real tokenizers join a word to the text before it now and then
 
 
 def synthetic(
@@ -41,11 +42,12 @@ def synthetic(
         seed: Seed of the words.
         samples: How many, at least 1; None makes 1,000, fewer where they are long or so many don't exist.
     Raises:
-        DatasetError: If the tokenizer can't be used, or so many distinct prompts of that length don't exist.
+        DatasetError: If the tokenizer can't be used, makes no more tokens of more words, or so many distinct prompts of
+            that length don't exist.
     """
     length = input_tokens or LENGTH
     wanted = samples or max(16, min(_SAMPLES, _BUDGET // length))
-    make = _by_words if tokenizer is None else _by_tokens(open_tokenizer(tokenizer))
+    make = _by_words if tokenizer is None else _by_tokens(open_tokenizer(tokenizer), tokenizer)
     prompts = _distinct(make, random.Random(seed), length, wanted)
     if len(prompts) < wanted and (samples is not None or not prompts):
         raise DatasetError(
@@ -85,12 +87,21 @@ def _by_words(rng: random.Random, length: int) -> str:
     return " ".join([WORDS[int(draw() * n)] for _ in range(length)])
 
 
-def _by_tokens(tokenizer: Tokenizer) -> Callable[[random.Random, int], str | None]:
+def _by_tokens(tokenizer: Tokenizer, path: str | Path) -> Callable[[random.Random, int], str | None]:
     def make(rng: random.Random, length: int) -> str | None:
         """Cut words off at the token wanted; None where the cut made the rest fall into other tokens."""
         text = _by_words(rng, length)
         encoding = tokenizer.encode(text, add_special_tokens=False)
+        most = stuck = 0
         while len(encoding.ids) < length:
+            stuck = stuck + 1 if len(encoding.ids) <= most else 0
+            most = max(most, len(encoding.ids))
+            if stuck == _ROUNDS:
+                raise DatasetError(
+                    f"the tokenizer {path} makes {most} tokens of {len(text.split())} words, and no more of more: "
+                    f"prompts of {length} tokens can't be made",
+                    "name the model's own: --tokenizer FILE",
+                )
             text = f"{text} {_by_words(rng, length - len(encoding.ids))}"
             encoding = tokenizer.encode(text, add_special_tokens=False)
         text = text[: encoding.offsets[length - 1][1]]

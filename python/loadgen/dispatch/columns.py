@@ -40,7 +40,7 @@ class PolicyColumns:
         return Told(
             at_s=stats.ended,
             seconds=stats.seconds,
-            kind="first" if stats.winner is None else stats.attempts[stats.winner].kind,
+            kind=stats.attempts[stats.winner].kind if stats.winner is not None else "first" if stats.attempts else "",
             attempts=len(stats.attempts),
             hedges=sum(attempt.kind == "hedge" for attempt in stats.attempts),
         )

@@ -285,7 +285,7 @@ class _EngineColumns:
             return None
         kind, attempts, hedges, planned_ns, _, _, done_ns = self._last[9:16]
         at_s = (done_ns - self._run.start_ns) / 1e9
-        return Told(at_s, (done_ns - planned_ns) / 1e9, KINDS[kind], attempts, hedges)
+        return Told(at_s, (done_ns - planned_ns) / 1e9, KINDS[kind] if attempts else "", attempts, hedges)
 
     def totals(self) -> dict[str, Any]:
         """Return the counts of the batch."""

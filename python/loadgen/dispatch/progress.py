@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Self, TextIO, TypeAlias
 from loadgen.errors import ConfigError
 
 _REDRAW_S, _LINE_S = 0.25, 10.0
-_BAR = 28
+_BAR, _BAR_LEAST, _NARROW = 28, 8, 40
+"""Columns of the bar, and of a terminal that is too narrow for one."""
 
 
 class Progress(NamedTuple):
@@ -28,7 +29,7 @@ class Progress(NamedTuple):
         hedges: Copies sent of calls that were slow.
         hedges_won: Those that answered first.
         retries: Attempts after one that failed.
-        rate_limited: Answers that said "not so fast".
+        push_backs: Answers that said "not so fast", or "not now".
         seconds: Since the batch began.
         restored: Items whose value a journal had.
     """
@@ -43,7 +44,7 @@ class Progress(NamedTuple):
     hedges: int = 0
     hedges_won: int = 0
     retries: int = 0
-    rate_limited: int = 0
+    push_backs: int = 0
     seconds: float = 0.0
     restored: int = 0
 
@@ -166,13 +167,14 @@ def line(name: str, progress: Progress, width: int) -> str:
         progress: How far the batch is.
         width: Columns of the terminal; the last one is never filled.
     """
-    room = width - len(name) - 4
+    # The bar's width hangs on the terminal's alone: one that gave way to the facts would jump as they come and go.
+    cells = max(_BAR_LEAST, min(_BAR, (width - _NARROW) // 3)) if progress.total and width >= _NARROW else 0
+    room = width - len(name) - 4 - (cells + 2 if cells else 0)
     facts = _facts(progress)
     while len(facts) > 1 and len("   ".join(text for _, text in facts)) > room:
         facts.remove(max(facts, key=lambda fact: fact[0]))
     rest = "   ".join(text for _, text in facts)
-    cells = min(_BAR, room - len(rest) - 2)
-    bar = f"{_bar(progress.done / progress.total, cells)}  " if progress.total and cells >= 8 else ""
+    bar = f"{_bar(progress.done / progress.total, cells)}  " if progress.total and cells else ""
     return f" {name}  {bar}{rest}"[: width - 1]
 
 
@@ -187,7 +189,7 @@ def _facts(p: Progress) -> list[tuple[int, str]]:
         (5, f"limit {p.limit:,}" if p.limit else ""),
         (6, hedges if p.hedges else ""),
         (7, f"retries {p.retries:,}" if p.retries else ""),
-        (4, f"rate-limited {p.rate_limited:,}" if p.rate_limited else ""),
+        (4, f"push-backs {p.push_backs:,}" if p.push_backs else ""),
         (1, f"failed {p.failed:,}" if p.failed else ""),
         (2, f"about {clock(eta)} left" if eta is not None and p.done != p.total else ""),
     ]
@@ -234,7 +236,7 @@ def progress_of(totals: dict[str, Any], *, total: int | None, seconds: float, re
         hedges=totals["hedges"],
         hedges_won=totals["hedges_won"],
         retries=totals["retries"],
-        rate_limited=totals["push_backs"],
+        push_backs=totals["push_backs"],
         seconds=seconds,
         restored=restored,
     )

@@ -137,7 +137,7 @@ class Told(NamedTuple):
     Args:
         at_s: When it was settled, in seconds since the batch began.
         seconds: From its first attempt's start to then.
-        kind: What kind of attempt settled it.
+        kind: What kind of attempt settled it; empty where none was made.
         attempts: How many were made.
         hedges: How many of them were copies.
     """

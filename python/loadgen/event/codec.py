@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import msgspec
 
-from loadgen.event.record import EventRecord, EventType
+from loadgen.event.record import TOPICS, EventRecord, EventType
 
 T = TypeVar("T")
 
 
 class MessageCodec(ABC, Generic[T]):
     """Turns items of one type into payloads and back."""
+
+    topics: ClassVar[Sequence[str] | None] = None
+    """What items are published under, where it is known: then nobody can ask for anything else."""
 
     @abstractmethod
     def encode(self, item: T) -> tuple[str, bytes]:
@@ -32,6 +36,25 @@ class MessageCodec(ABC, Generic[T]):
         Args:
             payload: What :meth:`encode` returned, or what somebody else sent in its place.
         """
+
+    def check_topic(self, asked: str) -> None:
+        """Refuse a topic that no item has: whoever asks for it would wait for ever.
+
+        Args:
+            asked: A topic, a category with its dot, or nothing for everything.
+
+        Raises:
+            ValueError: If it is none of these.
+        """
+        if not asked or self.topics is None or asked in self.topics:
+            return
+        categories = dict.fromkeys(f"{topic.partition('.')[0]}." for topic in self.topics)
+        if asked in categories:
+            return
+        known = (*self.topics, *categories)
+        close = difflib.get_close_matches(asked, known, 1)
+        way_out = f"perhaps {close[0]!r}?" if close else f"there are {', '.join(known)}"
+        raise ValueError(f"there is no topic {asked!r}; {way_out}")
 
     def decode_batch(self, payload: bytes | memoryview, count: int) -> Sequence[T]:
         """Return the items of a frame.
@@ -67,6 +90,8 @@ class EventCodec(MessageCodec[EventRecord]):
         errors_as_records: Whether a batch that can't be decoded becomes an ``error.generic`` record that says so;
             else it is dropped.
     """
+
+    topics = TOPICS
 
     def __init__(self, *, errors_as_records: bool = False) -> None:
         self._errors_as_records = errors_as_records

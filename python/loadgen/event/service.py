@@ -20,6 +20,7 @@ from loadgen.event.zmq_sender import FrameSender
 
 _SESSION = b"session."
 _FRAMES_A_TURN = 256
+_LOOKS_IDLE_EVERY_S = 1.0  # at who subscribed, which the socket keeps in memory until then
 
 
 class FrameQueue(Protocol):
@@ -81,6 +82,7 @@ class EventPublisherService(MessagePublisher[EventRecord]):
             max_age_ns=self._max_age_ns,
             max_bytes=max_bytes,
             on_due=None if extra_eager else self._flush_due,
+            on_first=self._rouse,
         )
         self._sender = FrameSender(ctx, "events", sndhwm=sndhwm)
         self._encode = msgspec.msgpack.Encoder().encode
@@ -97,7 +99,7 @@ class EventPublisherService(MessagePublisher[EventRecord]):
         self._home = Home()
         self._timer: asyncio.TimerHandle | None = None
         self._aged: int | None = None
-        self._is_woken = self._is_closed = False
+        self._is_woken = self._is_idle = self._is_closed = False
         _living.add(self)
         if isolated_event_loop:
             self._home.isolate(self._begin)
@@ -287,6 +289,13 @@ class EventPublisherService(MessagePublisher[EventRecord]):
             self._is_woken = True
             self._home.tell(self._woken)
 
+    def _rouse(self) -> None:
+        """Have the first record after a rest leave in time."""
+        if self._home.is_here():
+            self._look_again()
+        else:
+            self._home.tell(self._look_again)
+
     def _flush_due(self) -> None:
         self._flush(wait=False)
 
@@ -310,8 +319,20 @@ class EventPublisherService(MessagePublisher[EventRecord]):
         self._is_woken = False
         self._sender.pump()
 
+    def _look_again(self) -> None:
+        """Come again as soon as a record may be due that is recorded now."""
+        loop = self._home.loop
+        if self._timer is None or self._is_closed or loop is None:
+            return
+        self._is_idle = False
+        self._timer.cancel()
+        self._timer = loop.call_later(self._max_age_ns / 1e9, self._tick, loop)
+
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Send what is due by age, and what ZMQ refused before; come again when the oldest record will be due."""
+        """Send what is due by age, and what ZMQ refused before; come again when the oldest record will be due.
+
+        With nothing to send the first record that comes tells, so that a publisher at rest costs nothing.
+        """
         oldest = self._batch.oldest_ns
         wait_ns = self._max_age_ns
         if oldest is not None:
@@ -325,7 +346,9 @@ class EventPublisherService(MessagePublisher[EventRecord]):
         self._aged = oldest
         self._sender.pump()
         self._sender.look_for_subscribers()
-        self._timer = loop.call_later(wait_ns / 1e9, self._tick, loop)
+        self._is_idle = oldest is None and not self._sender.pending and self._batch.rest()
+        wait_s = max(_LOOKS_IDLE_EVERY_S, wait_ns / 1e9) if self._is_idle else wait_ns / 1e9
+        self._timer = loop.call_later(wait_s, self._tick, loop)
 
     def _watch(self, queue: FrameQueue, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_reader(queue.fileno(), self._pass_on, queue)
@@ -345,6 +368,8 @@ class EventPublisherService(MessagePublisher[EventRecord]):
             finally:
                 self._is_queueing = before
         self._sender.pump()
+        if self._is_idle and self._sender.pending:
+            self._look_again()  # ZMQ refused them: try again as often as with records of ours
         return len(frames)
 
     def _leave(self, queue: FrameQueue) -> None:

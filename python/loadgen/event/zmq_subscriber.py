@@ -36,7 +36,8 @@ class ZmqMessageSubscriber(MessageSubscriber[T]):
             lacking was dropped; else a source's records count from the first one that comes.
 
     Raises:
-        ValueError: If a topic is none, ``rcvhwm`` is below 0, or several topics are to be conflated.
+        ValueError: If a topic is none, or none that the codec knows, ``rcvhwm`` is below 0, or several topics are to be
+            conflated.
         ConfigError: If the address is none of this machine.
     """
 
@@ -59,6 +60,8 @@ class ZmqMessageSubscriber(MessageSubscriber[T]):
             raise ValueError(f"rcvhwm ({rcvhwm}) must be 0 (no mark) or more frames")
         if conflate and len(topics) != 1:
             raise ValueError(f"conflate keeps the newest frame of one topic, and these are {len(topics)}")
+        for topic in topics:
+            codec.check_topic(topic)
         self._ctx = ctx
         self._linger = linger
         self._is_conflating = conflate

@@ -13,6 +13,8 @@ TOPIC = "metrics.snapshot"
 class SnapshotCodec(MessageCodec[MetricsSnapshot]):
     """Encodes snapshots as msgpack arrays."""
 
+    topics = (TOPIC,)
+
     def __init__(self) -> None:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(MetricsSnapshot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
@@ -12,6 +12,7 @@ from loadgen.dataset import Sample
 from loadgen.dispatch.current import attempt
 from loadgen.dispatch.requests import Answer
 from loadgen.errors import ConfigError, RequestError
+from loadgen.node.group import Groups
 from loadgen.node.node import Node
 from loadgen.node.wire import Reply, Wire
 
@@ -72,6 +73,7 @@ class Asking:
         self._model = model
         self._output_tokens = output_tokens
         self._extra_body = extra_body
+        self._groups = Groups(self._vectors)
         # What a journal knows the calls by: with another model or other fields it is another one's.
         self.__qualname__ = f"{kind}({model}, {output_tokens}, {extra_body})"
 
@@ -86,18 +88,38 @@ class Asking:
             RequestError: If it answers something else than what was asked for.
             OSError: If it can't be reached.
         """
-        api: endpoint.Api = _OLLAMA[self._kind] if node.speaks == "ollama" else self._kind
-        reply = await self._wire.ask(node, "POST", _PATHS[api], self._body(api, item))
+        if self._kind == "embeddings" and node.batch > 1:
+            value, tokens = await self._groups.ask(node, item)
+        else:
+            value, tokens = await self._ask(node, self._api(node), lambda api: self._body(api, item))
+            if self._kind == "embeddings":
+                value = value[0]
+        attempt().used(*tokens)
+        return value
+
+    async def _vectors(self, node: Node, texts: Sequence[str]) -> list[tuple[list[float], tuple[int, int]]]:
+        """Have some texts embedded by one request; each with its part of the tokens."""
+        keys = {"model": self._model} if self._model else {}
+        body = msgspec.json.encode({"input": list(texts), **keys, **(self._extra_body or {})})
+        vectors, (tokens, _) = await self._ask(node, self._api(node), lambda _: body)
+        if len(vectors) != len(texts):
+            raise RequestError(f"{node.name} answered {len(vectors)} vectors for {len(texts)} texts", failure="body")
+        share, over = divmod(tokens, len(texts))
+        return [(vector, (share + (place < over), 0)) for place, vector in enumerate(vectors)]
+
+    def _api(self, node: Node) -> endpoint.Api:
+        return _OLLAMA[self._kind] if node.speaks == "ollama" else self._kind
+
+    async def _ask(self, node: Node, api: endpoint.Api, body: Callable[[endpoint.Api], bytes]) -> _Read:
+        reply = await self._wire.ask(node, "POST", _PATHS[api], body(api))
         if reply.status != 200:
             raise _refused(node, reply)
         try:
-            value, tokens = _READ[api](reply.body)
+            return _READ[api](reply.body)
         except (msgspec.DecodeError, IndexError, RecursionError) as error:
             raise RequestError(
                 f"what {node.name} answered is no answer of {_PATHS[api]}: {error}", failure="body"
             ) from None
-        attempt().used(*tokens)
-        return value
 
     def _body(self, api: endpoint.Api, item: Any) -> bytes:
         sample = Sample(messages=list(item)) if isinstance(item, (list, tuple)) else Sample(prompt=item)
@@ -153,6 +175,7 @@ class _Usage(msgspec.Struct):
 
 class _Vector(msgspec.Struct):
     embedding: list[float]
+    index: int = 0
 
 
 class _Vectors(msgspec.Struct):
@@ -192,9 +215,10 @@ class _OllamaSaid(msgspec.Struct):
 _Read: TypeAlias = tuple[Any, tuple[int, int]]
 
 
-def _vector(body: bytes) -> _Read:
+def _in_order(body: bytes) -> _Read:
     got = msgspec.json.decode(body, type=_Vectors)
-    return got.data[0].embedding, _tokens(got.usage)
+    vectors = [one.embedding for one in sorted(got.data, key=lambda one: one.index)]
+    return _some(vectors), _tokens(got.usage)
 
 
 def _text(body: bytes) -> _Read:
@@ -204,9 +228,15 @@ def _text(body: bytes) -> _Read:
     return _answer(text, first.finish_reason or "", _tokens(got.usage))
 
 
-def _ollama_vector(body: bytes) -> _Read:
+def _ollama_vectors(body: bytes) -> _Read:
     got = msgspec.json.decode(body, type=_OllamaVectors)
-    return got.embeddings[0], (got.prompt_eval_count, 0)
+    return _some(got.embeddings), (got.prompt_eval_count, 0)
+
+
+def _some(vectors: list[list[float]]) -> list[list[float]]:
+    if not vectors:
+        raise IndexError("it holds no vector")
+    return vectors
 
 
 def _ollama_text(body: bytes) -> _Read:
@@ -224,10 +254,10 @@ def _tokens(usage: _Usage | None) -> tuple[int, int]:
 
 
 _READ: dict[str, Callable[[bytes], _Read]] = {
-    "embeddings": _vector,
+    "embeddings": _in_order,
     "chat": _text,
     "completions": _text,
-    "ollama_embed": _ollama_vector,
+    "ollama_embed": _ollama_vectors,
     "ollama_chat": _ollama_text,
     "ollama_generate": _ollama_text,
 }

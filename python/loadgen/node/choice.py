@@ -88,6 +88,7 @@ def choose(
     measured: Sequence[float | None],
     batch: int,
     *,
+    kind: str = "",
     is_forced: bool = False,
     thresholds: Thresholds | None = None,
     top_k: int = 3,
@@ -99,6 +100,7 @@ def choose(
         nodes: The nodes that are up.
         measured: Seconds that each takes for an item, where that was measured.
         batch: How many items there are.
+        kind: What is asked.
         is_forced: Whether the mode was asked for this batch alone.
         thresholds: The published rules, which decide where the mode is ``auto``; ``None`` for pulling by free slot.
         top_k: How many nodes ``hybrid`` takes.
@@ -110,7 +112,7 @@ def choose(
     if mode != "auto":
         asked = "for this batch" if is_forced else "for all batches"
         return decision(mode, "forced", f"Mode {mode} was asked for, {asked}", order, batch, top_k=top_k)
-    slots = [node.capacity or 1 for node in nodes]
+    slots = [node.room(kind) or 1 for node in nodes]
     detail = "Speeds are not known yet - each node shows its own as it pulls"
     if len(nodes) == 1:
         detail = "Only one node - nothing to spread over"
@@ -121,17 +123,18 @@ def choose(
     return Decision("auto", "pull_by_free_slot", detail, min(sum(slots), max(1, batch)), tuple(order))
 
 
-def slots_of(chosen: Decision, nodes: Sequence[Node]) -> list[int]:
+def slots_of(chosen: Decision, nodes: Sequence[Node], kind: str = "") -> list[int]:
     """Return how many items each node works on at the same time.
 
     Args:
         chosen: What was decided.
         nodes: The nodes that are up.
+        kind: What is asked.
     """
     if chosen.mode == "sequential":
         return [1] * len(nodes)
     each = 1 if chosen.mode == "auto" else -(-chosen.workers // len(chosen.nodes))
-    return [node.capacity or each for node in nodes]
+    return [node.room(kind) or each for node in nodes]
 
 
 def overrides(
@@ -147,7 +150,7 @@ def overrides(
         model: Of which model.
         copies: Copies at the end of a batch, as a share of the items.
     """
-    slots = slots_of(chosen, nodes)
+    slots = slots_of(chosen, nodes, kind)
     now = memory.clock()
     by_node = {seen.node: seen.speed(kind, model) for seen in memory.seen}
     told = []

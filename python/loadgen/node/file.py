@@ -18,6 +18,8 @@ _KEYS = (
     "half_life",
     "copies",
     "state",
+    "deadline",
+    "budget",
     "attempt_timeout",
     "call_timeout",
     "retry",

@@ -32,11 +32,13 @@ class Speed(msgspec.Struct):
         service_s: Seconds for an item, of those that it works on.
         weight: How many observations that counts as.
         at: When it was measured, as Unix time in seconds.
+        tokens: Tokens of an item, prompt and answer; 0 where nobody told.
     """
 
     service_s: float
     weight: float
     at: float
+    tokens: float = 0.0
 
     def weight_at(self, now: float, half_life_s: float) -> float:
         """Return what it counts as by now: half as much after each half-life, but never less than one observation.
@@ -97,7 +99,8 @@ class Seen:
         """
         before = self.speeds.get((kind, model))
         weight = served + (0.0 if before is None else before.weight_at(now, half_life_s))
-        self.speeds[kind, model] = Speed(service_s, min(MOST_WEIGHT, weight), now)
+        tokens = 0.0 if before is None else before.tokens
+        self.speeds[kind, model] = Speed(service_s, min(MOST_WEIGHT, weight), now, tokens)
 
     def take(self, health: Health) -> None:
         """Take what it said of itself."""
@@ -125,6 +128,7 @@ class _SpeedLine(msgspec.Struct, frozen=True):
     service_s: float
     weight: float
     at: float
+    tokens: float = 0.0
 
 
 class _NodeLine(msgspec.Struct, frozen=True):
@@ -180,6 +184,17 @@ class Memory:
         """
         speeds = [seen.speed(kind, model) for seen in self.seen]
         return [None if speed is None else speed.service_s for speed in speeds]
+
+    def tokens(self, kind: str, model: str) -> float:
+        """Return the tokens of an item, as the nodes counted them; 0 where none did.
+
+        Args:
+            kind: What is asked.
+            model: Of which model.
+        """
+        speeds = [seen.speed(kind, model) for seen in self.seen]
+        told = [speed.tokens for speed in speeds if speed is not None and speed.tokens > 0]
+        return sum(told) / len(told) if told else 0.0
 
     def kinds(self) -> list[tuple[str, str]]:
         """Return what was measured of any node, the latest first."""
@@ -237,7 +252,7 @@ class Memory:
             seen.served = line.served
             seen.recent.extend(line.recent_s)
             for one in line.speeds:
-                seen.speeds[one.kind, one.model] = Speed(one.service_s, one.weight, one.at)
+                seen.speeds[one.kind, one.model] = Speed(one.service_s, one.weight, one.at, one.tokens)
 
 
 def _line(seen: Seen) -> _NodeLine:
@@ -249,7 +264,7 @@ def _line(seen: Seen) -> _NodeLine:
         served=seen.served,
         recent_s=[round(seconds, 6) for seconds in seen.recent],
         speeds=[
-            _SpeedLine(kind, model, speed.service_s, speed.weight, speed.at)
+            _SpeedLine(kind, model, speed.service_s, speed.weight, speed.at, speed.tokens)
             for (kind, model), speed in seen.speeds.items()
         ],
     )
@@ -257,7 +272,7 @@ def _line(seen: Seen) -> _NodeLine:
 
 def _is_usable(line: _NodeLine) -> bool:
     counts = (line.requests, line.errors, line.dropped, line.served)
-    times = [*line.recent_s, *(speed.at for speed in line.speeds)]
+    times = [*line.recent_s, *(number for speed in line.speeds for number in (speed.at, speed.tokens))]
     above = [number for speed in line.speeds for number in (speed.service_s, speed.weight)]
     return (
         all(count >= 0 for count in counts)

@@ -30,6 +30,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         api: ``openai`` for what is compatible with OpenAI's, ``ollama`` for Ollama's own. Unless it is said, a server
             on Ollama's port speaks Ollama's.
         capacity: How many items it works on at the same time; ``None`` for one, or for what the mode gives each node.
+        batch: Texts that one request may carry, where vectors are asked for: as many as wait, up to these.
         weight: How fast it is taken to be, relative to others of its kind, until that is measured.
         labels: What it is; ``gpu`` and ``cpu`` say how fast it is taken to be until that is measured.
         api_key_env: The environment variable that holds its API key.
@@ -43,6 +44,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     api: Api | None = None
     capacity: int | None = None
+    batch: int = 1
     weight: float = 1.0
     labels: tuple[str, ...] = ()
     api_key_env: str | None = None
@@ -73,6 +75,16 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
             return self.api
         is_ollamas = not self.url.startswith("unix:") and urlsplit(self.url).port == _OLLAMA_PORT
         return "ollama" if is_ollamas else "openai"
+
+    def room(self, kind: str) -> int | None:
+        """Return how many items it works on at the same time: what a request carries, at least; ``None`` if unsaid.
+
+        Args:
+            kind: What is asked.
+        """
+        if kind == "embeddings" and self.batch > 1:
+            return max(self.capacity or 1, self.batch)
+        return self.capacity
 
     @property
     def is_gpu(self) -> bool:
@@ -178,6 +190,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "name": _name,
     "api": values.choice(*APIS),
     "capacity": _capacity,
+    "batch": _capacity,
     "weight": values.positive,
     "labels": _labels,
     "api_key_env": values.text,

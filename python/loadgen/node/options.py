@@ -14,6 +14,7 @@ from loadgen.dispatch import strategy as strategies
 from loadgen.dispatch.strategy import Options, PushBackRule
 from loadgen.errors import ConfigError
 from loadgen.node.choice import POLICIES, mode_of
+from loadgen.node.objective import Objective
 from loadgen.node.thresholds import Mode, Thresholds
 
 
@@ -27,6 +28,8 @@ class NodeOptions(TypedDict, total=False):
     half_life: float | str | None
     copies: float | str | None
     state: str | os.PathLike[str] | None
+    deadline: float | str | None
+    budget: float | None
     attempt_timeout: float | str | None
     call_timeout: float | str | None
     retry: int | Mapping[str, Any] | None
@@ -68,6 +71,7 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     half_life_s: float
     copies: float
     state: str | None
+    objective: Objective | None
     progress: Any
     dispatch: Options
 
@@ -121,9 +125,16 @@ def read(given: Mapping[str, Any]) -> PoolOptions:
         half_life_s=value("half_life", values.duration, 60.0),
         copies=value("copies", values.share, 0.2),
         state=value("state", values.path, None),
+        objective=_objective(value("deadline", values.duration, None), value("budget", values.positive, None)),
         progress=said.get("progress"),
         dispatch=strategies.read("parallel", {name: said[name] for name in said if name in _DISPATCH}),
     )
+
+
+def _objective(deadline_s: float | None, budget: float | None) -> Objective | None:
+    if deadline_s is not None and budget is not None:
+        raise ConfigError("deadline and budget are both given", "give one: the cheapest in time, or the fastest for it")
+    return None if deadline_s is None and budget is None else Objective(deadline_s, budget)
 
 
 def _thresholds(given: Any) -> Thresholds:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import msgspec
@@ -20,11 +19,12 @@ from loadgen.node.call import Asking, kind_of
 from loadgen.node.health import check
 from loadgen.node.memory import Memory
 from loadgen.node.node import Node, nodes_of
+from loadgen.node.planner import Planner
 from loadgen.node.report import BATCHES, report_of
 from loadgen.node.stats import stats_of
 from loadgen.node.thresholds import Decision, Mode
 from loadgen.node.wire import Wire
-from loadgen.node.work import Plan, run_plan
+from loadgen.node.work import run_plan
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -54,7 +54,9 @@ class NodePool:
             the mode is ``auto``, by ``thresholds``, a :class:`~loadgen.node.Thresholds` or a mapping. ``top_k``: how
             many nodes ``hybrid`` takes; 3. ``half_life``: in which what was seen of a speed loses half of its weight;
             60 s. ``copies``: of the items that would end last, as a share of all; 20 %. ``state``: a small file in
-            which what was learned survives. ``attempt_timeout``, ``call_timeout``, ``retry``, ``push_back``, ``rpm``,
+            which what was learned survives. ``deadline``: seconds within which a batch should be done, as cheaply as
+            possible; ``budget``: what it may cost, and be done as soon as possible; both by each node's ``cost``, once
+            speeds are known. ``attempt_timeout``, ``call_timeout``, ``retry``, ``push_back``, ``rpm``,
             ``tpm``, ``tokens``, ``coalesce``, ``journal``, ``trace`` and ``seed``: as for :class:`loadgen.Dispatcher`,
             but that an item may fail on each node once more. ``progress``: a line on a terminal by default; ``False``,
             or a function of a :class:`~loadgen.node.progress.NodeProgress`.
@@ -67,6 +69,7 @@ class NodePool:
         self._options = options.read(pool)
         self._mode = choice.mode_from(self._options.mode, os.environ)
         self._memory = Memory(nodes_of(nodes), self._options.state, half_life_s=self._options.half_life_s)
+        self._planner = Planner(self._memory, self._mode, self._options)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **pool: Unpack[NodeOptions]) -> Self:
@@ -89,7 +92,7 @@ class NodePool:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """The nodes, in the order in which they were given."""
-        return tuple(seen.node for seen in self._memory.seen)
+        return self._planner.nodes
 
     @property
     def mode(self) -> Mode:
@@ -115,8 +118,8 @@ class NodePool:
         Raises:
             ConfigError: If the mode is none.
         """
-        kind, model = self._subject(kind, model)
-        return self._decide(self._up(), kind, model, batch, force_mode)
+        kind, model = self._planner.subject(kind, model)
+        return self._planner.decide(self._up(), kind, model, batch, force_mode)
 
     @overload
     async def amap(
@@ -144,7 +147,7 @@ class NodePool:
             ConfigError: If function, items or mode can't be used; nothing was called.
             DispatchError: If the batch could not be carried on.
         """
-        plan = self._plan(call, Callee(call).name, "", items, force_mode)
+        plan = self._planner.plan(call, Callee(call).name, "", items, force_mode)
         return await run_plan(plan, self._memory)
 
     @overload
@@ -321,9 +324,9 @@ class NodePool:
             model: As for :meth:`explain`.
             kind: As for :meth:`explain`.
         """
-        kind, model = self._subject(kind, model)
+        kind, model = self._planner.subject(kind, model)
         times = self._memory.times(kind, model)
-        decide = lambda batch: self._decide(self._up(), kind, model, batch, None)  # noqa: E731
+        decide = lambda batch: self._planner.decide(self._up(), kind, model, batch, None)  # noqa: E731
         return report_of(self.nodes, times, batches, decide, kind=kind, model=model, top_k=self._options.top_k)
 
     def stats(self, *, model: str | None = None, kind: str | None = None) -> Stats:
@@ -333,7 +336,7 @@ class NodePool:
             model: Whose speeds are shown; as for :meth:`explain`.
             kind: Of what; as for :meth:`explain`.
         """
-        return stats_of(self._memory, self._mode, self.policy, *self._subject(kind, model))
+        return stats_of(self._memory, self._mode, self.policy, *self._planner.subject(kind, model))
 
     async def _ask(
         self, kind: str, model: str, items: Iterable[Any], force_mode: str | None, asked: Any
@@ -346,14 +349,15 @@ class NodePool:
             left_out = await self._left_out(wire, model)
             if everything and self._needs_speeds(force_mode):
                 await self._probe(asking, kind, model, everything[0], left_out, self._unmeasured(kind, model))
-            plan = self._plan(asking, kind, model, everything, force_mode, left_out=left_out, unit=_UNITS[kind])
+            plan = self._planner.plan(asking, kind, model, everything, force_mode, left_out=left_out, unit=_UNITS[kind])
             if kind != "embeddings":
                 plan = msgspec.structs.replace(plan, options=self._options.keeping(Answer))
             return await run_plan(plan, self._memory)
 
     def _needs_speeds(self, force_mode: str | None) -> bool:
         mode = force_mode or self._mode
-        return len(self.nodes) > 1 and (mode in ("sequential", "hybrid") or self._options.thresholds is not None)
+        is_measured_by = self._options.thresholds is not None or self._options.objective is not None
+        return len(self.nodes) > 1 and (mode in ("sequential", "hybrid") or is_measured_by)
 
     def _unmeasured(self, kind: str, model: str) -> list[Node]:
         return [node for node, time in zip(self.nodes, self._memory.times(kind, model), strict=True) if time is None]
@@ -371,7 +375,7 @@ class NodePool:
 
         async def one(node: Node) -> None:
             others = {other: "another is probed" for other in self.nodes if other != node}
-            plan = self._plan(asking, kind, model, [item], "sequential", left_out=others)
+            plan = self._planner.plan(asking, kind, model, [item], "sequential", left_out=others)
             batch = await run_plan(msgspec.structs.replace(plan, options=quiet), self._memory)
             if batch.errors:
                 left_out[node] = str(batch.errors[0])
@@ -399,60 +403,6 @@ class NodePool:
 
     def _up(self) -> list[Node]:
         return [seen.node for seen in self._memory.seen if seen.state != "down"] or list(self.nodes)
-
-    def _subject(self, kind: str | None, model: str | None) -> tuple[str, str]:
-        """Return what is spoken of: what was named, or what was measured last."""
-        for known_kind, known_model in self._memory.kinds():
-            if kind in (None, known_kind) and model in (None, known_model):
-                return known_kind, known_model
-        return kind or "", model or ""
-
-    def _decide(self, up: Sequence[Node], kind: str, model: str, batch: int, force_mode: str | None) -> Decision:
-        """Decide for a batch on the nodes that are up; the decision's nodes are those of the pool."""
-        mode = self._mode if force_mode is None else choice.mode_of(force_mode, "force_mode")
-        measured = dict(zip(self.nodes, self._memory.times(kind, model), strict=True))
-        chosen = choice.choose(
-            mode,
-            up,
-            [measured[node] for node in up],
-            batch,
-            is_forced=force_mode is not None,
-            thresholds=self._options.thresholds,
-            top_k=self._options.top_k,
-        )
-        places = {node: place for place, node in enumerate(self.nodes)}
-        return Decision(
-            chosen.mode,
-            chosen.reason,
-            chosen.detail,
-            chosen.workers,
-            tuple(places[up[node]] for node in chosen.nodes),
-        )
-
-    def _plan(
-        self,
-        call: Callable[[Node, Any], Any],
-        kind: str,
-        model: str,
-        items: Iterable[Any],
-        force_mode: str | None,
-        *,
-        left_out: Mapping[Node, str] = MappingProxyType({}),
-        unit: str = "items",
-    ) -> Plan:
-        everything = sequence(items)
-        up = [node for node in self.nodes if node not in left_out]
-        decision = self._decide(up, kind, model, len(everything), force_mode)
-        return Plan(
-            call=call,
-            kind=kind,
-            model=model,
-            items=everything,
-            unit=unit,
-            decision=decision,
-            left_out=left_out,
-            options=self._options,
-        )
 
     def __repr__(self) -> str:
         return f"NodePool({len(self.nodes)} nodes, {self._mode!r})"

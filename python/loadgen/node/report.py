@@ -70,7 +70,7 @@ def report_of(
         top_k: How many nodes ``hybrid`` takes.
     """
     known = [time for time in times if time is not None]
-    slots = [node.capacity or 1 for node in nodes]
+    slots = [node.room(kind) or 1 for node in nodes]
     rows = []
     for batch in batches:
         if len(known) < len(nodes):

@@ -118,7 +118,7 @@ def stats_of(memory: Memory, mode: Mode, policy: str, kind: str, model: str) -> 
                 mean_s=seen.mean_s,
                 p95_s=seen.p95_s,
                 in_flight=seen.in_flight,
-                speed=None if time is None else (seen.node.capacity or 1) / time,
+                speed=None if time is None else (seen.node.room(kind) or 1) / time,
                 served=seen.served,
                 share=seen.served / served,
             )

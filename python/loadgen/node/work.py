@@ -11,7 +11,7 @@ import msgspec
 
 from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.current import attempt
-from loadgen.dispatch.result import Batch, NodeView
+from loadgen.dispatch.result import AttemptStats, Batch, NodeView
 from loadgen.dispatch.running import run_batch
 from loadgen.dispatch.strategy import Options
 from loadgen.node import choice
@@ -38,7 +38,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         items: The items.
         unit: What people call them.
         decision: How they are spread; its nodes by their place in the pool.
-        left_out: Nodes that get nothing, and why.
+        left_out: Nodes that can get nothing, and why.
+        spared: Nodes that aren't needed.
         options: The pool's.
     """
 
@@ -49,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     decision: Decision
     left_out: Mapping[Node, str]
+    spared: frozenset[Node]
     options: PoolOptions
 
 
@@ -77,17 +79,17 @@ async def run_plan(plan: Plan, memory: Memory) -> NodeBatch[Any]:
     views = batch.nodes
     for node, view in zip(order, views, strict=True):
         _learn(seen[node], view, plan, memory)
-    _responses(batch, [seen[node] for node in order])
+    _responses(batch, [seen[node] for node in order], plan)
     memory.save()
     nodes = tuple(pool[place].shown for place in plan.decision.nodes)
-    work = (*_work(order, views, seen), *_idle(plan.left_out))
+    work = (*_work(order, views, seen), *_idle(plan))
     return NodeBatch(batch, plan.decision, nodes, work)
 
 
 def _in_order(plan: Plan, memory: Memory) -> list[Node]:
     """Return the nodes as the policy numbers them: the chosen ones first, the fastest ahead; it breaks ties so."""
     pool = [seen.node for seen in memory.seen]
-    up = [node for node in pool if node not in plan.left_out]
+    up = [node for node in pool if node not in plan.left_out and node not in plan.spared]
     measured = dict(zip(pool, memory.times(plan.kind, plan.model), strict=True))
     times, _ = choice.times_of(up, [measured[node] for node in up])
     chosen = [pool[place] for place in plan.decision.nodes]
@@ -160,16 +162,20 @@ def _learn(seen: Seen, view: NodeView, plan: Plan, memory: Memory) -> None:
         )
 
 
-def _responses(batch: Batch[Any], seen: Sequence[Seen]) -> None:
-    """Keep the times of each node's latest responses."""
-    found: list[list[float]] = [[] for _ in seen]
+def _responses(batch: Batch[Any], seen: Sequence[Seen], plan: Plan) -> None:
+    """Keep the times of each node's latest responses, and how many tokens an item had."""
+    found: list[list[AttemptStats]] = [[] for _ in seen]
     for position in range(len(batch) - 1, max(-1, len(batch) - 1 - _LOOKED_AT), -1):
         stats = batch[position].stats
         for one in () if stats is None else stats.attempts:
             if one.outcome == "ok" and one.ended is not None and len(found[one.node]) < RECENT:
-                found[one.node].append(one.ended - one.started)
-    for one_seen, times in zip(seen, found, strict=True):
-        one_seen.recent.extend(reversed(times))
+                found[one.node].append(one)
+    for one_seen, attempts in zip(seen, found, strict=True):
+        one_seen.recent.extend(one.ended - one.started for one in reversed(attempts) if one.ended is not None)
+        speed = one_seen.speed(plan.kind, plan.model)
+        tokens = [one.tokens_in + one.tokens_out for one in attempts]
+        if speed is not None and any(tokens):
+            speed.tokens = sum(tokens) / len(tokens)
 
 
 def _work(order: Sequence[Node], views: Sequence[NodeView], seen: Mapping[Node, Seen]) -> list[NodeWork]:
@@ -190,5 +196,9 @@ def _work(order: Sequence[Node], views: Sequence[NodeView], seen: Mapping[Node, 
     ]
 
 
-def _idle(left_out: Mapping[Node, str]) -> list[NodeWork]:
-    return [NodeWork(node.name, node.shown, state="down", reason=reason) for node, reason in left_out.items()]
+def _idle(plan: Plan) -> list[NodeWork]:
+    down = [NodeWork(node.name, node.shown, state="down", reason=reason) for node, reason in plan.left_out.items()]
+    spared = [
+        NodeWork(node.name, node.shown, reason="not needed") for node in sorted(plan.spared, key=lambda n: n.name)
+    ]
+    return down + spared

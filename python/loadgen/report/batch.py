@@ -77,7 +77,8 @@ class BatchSummary(msgspec.Struct, frozen=True):
         hedges: Copies of slow calls among them.
         hedges_won: Copies that answered first.
         retries: Attempts after one that failed.
-        rate_limited: Answers that said "not so fast".
+        rate_limited: Answers that said "not so fast": 429.
+        overloaded: Other push-back: 503, 529, and 500s that were many under load.
         limit: The limit on attempts under way, at the beginning and at the end.
         p50_s: Of the calls that were made and have an answer, nearest rank.
         p95_s: As ``p50_s``.
@@ -99,6 +100,7 @@ class BatchSummary(msgspec.Struct, frozen=True):
     hedges_won: int
     retries: int
     rate_limited: int
+    overloaded: int
     limit: tuple[int, int] | None
     p50_s: float | None
     p95_s: float | None
@@ -115,6 +117,7 @@ class Counts(msgspec.Struct, frozen=True):
     hedges_won: int = 0
     retries: int = 0
     rate_limited: int = 0
+    overloaded: int = 0
     limit: tuple[int, int] | None = None
 
 
@@ -152,6 +155,7 @@ def summary(
         hedges_won=counts.hedges_won,
         retries=counts.retries,
         rate_limited=counts.rate_limited,
+        overloaded=counts.overloaded,
         limit=counts.limit,
         p50_s=_percentile(times, 50),
         p95_s=_percentile(times, 95),
@@ -200,7 +204,7 @@ def lines(batch: BatchSummary, console: Console) -> Iterator[Text]:
     yield Text()
     title = f"{_count(batch.calls, 'call')} · {batch.strategy} · {clock(batch.wall_s)}"
     yield from _pair(title, _sequential(batch), width, "bold", console)
-    yield from _wrapped(_outcome(batch), width, "", console)
+    yield from _listed(_outcome(batch), width, console)
     if batch.p50_s is not None:
         yield from _pair(_times(batch), _slowest(batch), width, "", console)
     for failure in batch.failures[:_REASONS]:
@@ -222,7 +226,7 @@ def _sequential(batch: BatchSummary) -> str:
     return f"sequential would have taken about {clock(batch.sequential_s)} ({figures.short(times)} ×)"
 
 
-def _outcome(batch: BatchSummary) -> str:
+def _outcome(batch: BatchSummary) -> list[str]:
     each = f" ({batch.sent / made:.2f} a call)" if (made := batch.calls - batch.restored - batch.unsettled) else ""
     won = f", {batch.hedges_won:,} won" if batch.hedges else ""
     parts = [
@@ -233,9 +237,10 @@ def _outcome(batch: BatchSummary) -> str:
         f"{batch.sent:,} sent{each}: {_count(batch.hedges, 'hedge')}{won}",
         _count(batch.retries, "retry", "retries"),
         f"{batch.rate_limited:,} rate-limited",
+        f"{batch.overloaded:,} overloaded" if batch.overloaded else "",
         f"limit {batch.limit[0]:,} → {batch.limit[1]:,}" if batch.limit is not None else "",
     ]
-    return " · ".join(part for part in parts if part)
+    return [part for part in parts if part]
 
 
 def _times(batch: BatchSummary) -> str:
@@ -275,6 +280,18 @@ def _pair(left: str, right: str, width: int, style: str, console: Console) -> It
     yield from _wrapped(left, width, style, console)
     if right:
         yield from _wrapped(right, width, "", console)
+
+
+def _listed(parts: Sequence[str], width: int, console: Console) -> Iterator[Text]:
+    """Put parts on lines, each whole on one if a line can hold it."""
+    line = ""
+    for part in parts:
+        longer = f"{line} · {part}" if line else part
+        if line and len(longer) >= width - 1:
+            yield from _wrapped(f"{line} ·", width, "", console)
+            longer = part
+        line = longer
+    yield from _wrapped(line, width, "", console)
 
 
 def _wrapped(text: str, width: int, style: str, console: Console) -> Iterator[Text]:

@@ -201,14 +201,30 @@ def about_run(result: SessionResult) -> list[Sentence]:
     log = result.report["run"]["log"]
     if log is None:
         return _from_snapshot(result.report["run"]["snapshot"])
-    files = f"{plain(str(result.dir))}/ (report.json · run.log {figures.size(log['bytes'])})"
-    found = [Sentence("report", files), Sentence("again", f"loadgen report {_again(result)}")]
+    names = ["report.json", f"run.log {figures.size(log['bytes'])}"]
+    names += ["events.log"] if result.report["run"]["config"].get("events") else []
+    files = f"{plain(str(result.dir))}/ ({' · '.join(names)})"
+    found = [*_warmups(result), Sentence("report", files), Sentence("again", f"loadgen report {_again(result)}")]
     lost = log["lost"]
     if lost["blocks"] or lost["rows"]:
         places = f"{many(lost['blocks'], 'place')} of the run log can't be read; " if lost["blocks"] else ""
         rows = f"{many(lost['rows'], 'finished request')} {'is' if lost['rows'] == 1 else 'are'} missing"
         found.append(Sentence("lost", f"{places}{rows}", "yellow"))
     return found + _events(result.report["run"].get("events"))
+
+
+def _warmups(result: SessionResult) -> list[Sentence]:
+    """Return what failed in phases that have no report of their own: what follows them may have met a cold server."""
+    found = []
+    for phase in result.phases:
+        if phase.type == "warmup" and phase.counts.failed:
+            request = _asked(result, phase)
+            kinds = [_failure(detail, request) for detail in phase.report["failure_details"]]
+            more = f"; {many(len(kinds) - 1, 'other kind')}: see report.json" if kinds[1:] else ""
+            told = f": {kinds[0]}{more}" if kinds else ""
+            requests = f"{figures.whole(phase.counts.failed)} of {many(phase.counts.issued, 'request')}"
+            found.append(Sentence("warm-up", f"{requests} failed in phase {plain(phase.name)}{told}", "yellow"))
+    return found
 
 
 def _from_snapshot(snapshot: dict[str, Any]) -> list[Sentence]:

@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+from loadgen import _core
+from loadgen.errors import MetricsError
+from loadgen.metrics import MetricsReader, attach
 from loadgen.session.phase import PhasePlan
 
 ROOM = 3896
@@ -121,3 +124,22 @@ def read(text: str) -> About:
         return msgspec.json.decode(text, type=About)
     except msgspec.DecodeError:
         return About()
+
+
+def watched(directory: Path) -> MetricsReader | None:
+    """Return a look into the run in a directory, by what runs say of themselves: the name needn't have the run's id.
+
+    Args:
+        directory: The run's directory.
+
+    Returns:
+        The look; ``None`` where no run shows live metrics that says it is there.
+    """
+    for path in _core.segments():
+        try:
+            reader = attach(path)
+        except MetricsError:
+            continue  # not to be believed, or gone meanwhile
+        if read(reader.about).directory == str(directory.absolute()):
+            return reader
+    return None

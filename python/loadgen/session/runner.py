@@ -85,12 +85,18 @@ class Run:
         self._interrupt: str | None = None
         self._grace = 0.0
         self._begun = 0
+        self._notes: list[str] = []
         self._state: Literal["preparing", "running", "reporting"] = "preparing"
 
     @property
     def state(self) -> Literal["preparing", "running", "reporting"]:
         """How far it is: requests may be sent from ``running`` on, and none is sent any more in ``reporting``."""
         return self._state
+
+    @property
+    def notes(self) -> list[str]:
+        """What went otherwise than wanted with the live metrics, in sentences, once the run has ended."""
+        return self._notes
 
     def stop(self, why: str, grace: float) -> None:
         """Stop the run: issue nothing more, and give what is in flight some time. Callable from any thread.
@@ -231,13 +237,14 @@ class Run:
             problem = problem or error
         if self._failure is not None:
             problem = self._failure[1] or problem
+        self._notes = engine.segment().notes
         self._state, self._engine = "reporting", None
         return problem
 
     def _run_phases(self, engine: Core, phases: list[PreparedPhase], directory: Path) -> None:
         for index, prepared in enumerate(phases):
             if self._is_stopped():
-                return
+                break
             phase = prepared.plan
             engine.begin(phase.json(), prepared.bodies)
             self._begun += 1
@@ -248,14 +255,17 @@ class Run:
                 self._desk.begun(prepared)
             if self._watcher is not None:
                 self._watcher.begun(phase, directory)
-            end = self._wait(engine, phase)
+            end = self._wait(engine, phase, is_last=index + 1 == len(phases))
             self._phase = None
             if self._desk is not None:
                 self._desk.ended()
             if self._watcher is not None:
                 self._watcher.ended(phase, end)
             if end["reason"] in ("early", "disk", "stopped") and index not in self._skipped:
-                return
+                break
+        engine.segment().advance(
+            "draining"
+        )  # of phases that don't drain, or stopped: what they left goes on to its end
 
     def _settle(self, phases: list[PreparedPhase], directory: Path, config: dict[str, Any]) -> RunError | None:
         """Score and count what the answers were kept for; what went wrong is returned, as the report comes first."""
@@ -272,8 +282,10 @@ class Run:
     def _is_stopped(self) -> bool:
         return self._interrupt is not None or self._failure is not None
 
-    def _wait(self, engine: Core, phase: PhasePlan) -> dict[str, Any]:
+    def _wait(self, engine: Core, phase: PhasePlan, *, is_last: bool) -> dict[str, Any]:
         while (end := engine.wait(_POLL_S)) is None:
+            if (is_last or self._is_stopped()) and not engine.is_issuing:
+                engine.segment().advance("draining")
             if self._desk is not None:
                 self._desk.going()
             if self._watcher is not None:

@@ -18,6 +18,7 @@ _ENDED_EARLY = {
     "early": "stopped early: the first answers were all refusals",
     "disk": "the disk could not follow the run log",
 }
+_REFUSED_SINCE = "stopped early: its first answers were all refusals, though the server had answered well before"
 
 
 def report_of(directory: Path, percentiles: tuple[float, ...] | None = None) -> dict[str, Any]:
@@ -207,9 +208,13 @@ def verdict(summary: dict[str, Any], max_error_rate: float) -> tuple[str, str | 
     if summary["status"] == "failed" and summary.get("reason"):
         return "failed", summary["reason"]
     listed = len(_asked_phases(summary)) > 1  # else there is no need to say which phase
+    answered_before = False
     for phase in summary["phases"]:
+        if phase.get("reason") == "early" and answered_before:
+            return "failed", _said_of(phase, _REFUSED_SINCE, listed)
         if phase.get("reason") in _ENDED_EARLY:
             return "failed", _said_of(phase, _ENDED_EARLY[phase["reason"]], listed)
+        answered_before = answered_before or phase["counts"]["ok"] > 0
     for phase in summary["phases"]:
         problem = None if phase["type"] == "warmup" else _problem(phase, summary, max_error_rate)
         if problem is not None:

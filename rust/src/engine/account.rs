@@ -108,6 +108,11 @@ impl Account {
         }
     }
 
+    /// Whether the newest phase may still issue requests.
+    pub(super) fn is_issuing(&self) -> bool {
+        self.phases.last().is_some_and(|phase| phase.is_issuing())
+    }
+
     /// How many requests the phase with this index has issued; exact once it has ended.
     pub(super) fn issued(&self, index: u16) -> Result<u64, EngineError> {
         Ok(self.phase(index)?.issued())

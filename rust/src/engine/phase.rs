@@ -327,6 +327,12 @@ impl Phase {
         }
     }
 
+    /// Whether requests of it may still be issued.
+    pub fn is_issuing(&self) -> bool {
+        // Acquire: pairs with the AcqRel in `issued_last`.
+        self.issuing.load(Ordering::Acquire) > 0
+    }
+
     /// Its policy counts this by now. Whoever looks at it just then is not waited for.
     pub(super) fn tell_totals(&self, totals: Totals) {
         if let Ok(mut dispatched) = self.dispatched.try_lock() {
@@ -418,9 +424,7 @@ impl Phase {
     }
 
     fn over(&self, open: &Open) -> bool {
-        // Acquire: pairs with the AcqRel in `issued_last`.
-        let issuing = self.issuing.load(Ordering::Acquire);
-        open.workers == 0 || (!self.config.drain && issuing == 0)
+        open.workers == 0 || (!self.config.drain && !self.is_issuing())
     }
 
     fn fatal_limit(&self) -> u64 {
@@ -524,7 +528,9 @@ mod tests {
     fn it_is_over_when_every_worker_has_left() {
         let p = closed(1);
         p.issued_last(10, 1);
+        assert!(p.is_issuing());
         p.issued_last(20, 0);
+        assert!(!p.is_issuing());
         p.leave(Tally { issued: 1, ok: 1, ..Tally::default() }, 30);
         assert!(!p.wait(Duration::ZERO));
         p.leave(Tally::default(), 25);

@@ -241,6 +241,11 @@ impl Engine {
         Arc::clone(self.control().account.live().segment())
     }
 
+    /// Whether the newest phase may still issue requests; what was issued may be in flight for longer.
+    pub fn is_issuing(&self) -> bool {
+        self.control().account.is_issuing()
+    }
+
     /// How many requests the phase with this index in the session has issued, whatever became of them: a phase that has
     /// ended issues no more.
     pub fn issued(&self, phase: u16) -> Result<u64, EngineError> {

@@ -162,7 +162,12 @@ impl Pacer {
             let apart = (seen.started - self.empty_at) as f64 / SECOND;
             match self.rate {
                 None => self.guess(seen),
-                Some(_) if apart >= APART_LEAST => self.measure(f64::from(self.admitted.saturating_sub(1)) / apart),
+                Some(rate) if apart >= APART_LEAST => match self.admitted.saturating_sub(1) {
+                    // Nothing was let in: only that no start's worth came in that time is known. A service that counts
+                    // by the minute does so to everybody who comes again too soon.
+                    0 => self.rate = Some(rate.min(1.0 / apart)),
+                    admitted => self.measure(f64::from(admitted) / apart),
+                },
                 Some(_) => {}
             }
             self.empty_at = seen.now;
@@ -314,6 +319,28 @@ mod tests {
         (0..20).for_each(|_| pacer.started(0));
         (0..10).for_each(|i| pacer.observe(&refused((100 + i) * MS, 0, Some(S))));
         assert_eq!(pacer.rate(), Some(10.0), "one start per round trip of a refusal");
+    }
+
+    #[test]
+    fn two_refusals_with_nothing_let_in_between_bound_the_rate_and_do_not_end_it() {
+        let mut pacer = pacer();
+        (0..40).for_each(|_| pacer.started(0));
+        pacer.observe(&refused(2 * S, 0, None));
+        let guess = pacer.rate().unwrap();
+        let again = pacer.ready_at(2 * S);
+        pacer.started(again);
+        pacer.observe(&refused(again + S / 10, again, Some(60 * S)));
+        assert_eq!(pacer.rate(), Some(guess.min(2.0)));
+        // What the service lets in after its minute isn't one start an hour.
+        let (mut now, mut starts) = (pacer.ready_at(again + S / 10), 0);
+        assert!(now >= again + 60 * S);
+        let end = now + 60 * S;
+        while now < end {
+            pacer.started(now);
+            starts += 1;
+            now = pacer.ready_at(now).max(now + MS);
+        }
+        assert!(starts >= 30, "{starts}");
     }
 
     #[test]

@@ -74,6 +74,11 @@ impl Engine {
         Segment(self.0.segment())
     }
 
+    #[getter]
+    fn is_issuing(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.0.is_issuing())
+    }
+
     fn stop(&self, py: Python<'_>, grace: f64) -> PyResult<()> {
         let grace = duration(grace)?;
         py.detach(|| self.0.stop(grace));

@@ -20,10 +20,14 @@ pub(super) struct EventBatch {
     held: Mutex<Held>,
     /// Called when a flush is due.
     on_due: Mutex<Option<Py<PyAny>>>,
+    /// Called with the first event after a rest.
+    on_first: Mutex<Option<Py<PyAny>>>,
 }
 
 struct Held {
     batch: event::Batch,
+    /// Whether nobody looks at it until the next event tells.
+    rests: bool,
     /// Since the batch was closed: raises what recording raises.
     refusal: Option<Py<PyAny>>,
 }
@@ -31,13 +35,16 @@ struct Held {
 #[pymethods]
 impl EventBatch {
     #[new]
-    #[pyo3(signature = (source, *, send_threshold=1_000, max_age_ns=10_000_000, max_bytes=65_536, on_due=None))]
+    #[pyo3(signature = (
+        source, *, send_threshold=1_000, max_age_ns=10_000_000, max_bytes=65_536, on_due=None, on_first=None
+    ))]
     fn new(
         source: u16,
         send_threshold: u32,
         max_age_ns: u64,
         max_bytes: usize,
         on_due: Option<Py<PyAny>>,
+        on_first: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         if send_threshold == 0 || max_bytes == 0 {
             return Err(PyValueError::new_err(format!(
@@ -45,8 +52,8 @@ impl EventBatch {
             )));
         }
         let limits = BatchLimits { send_threshold, max_age_ns, max_bytes };
-        let held = Held { batch: event::Batch::new(source, limits), refusal: None };
-        Ok(Self { held: Mutex::new(held), on_due: Mutex::new(on_due) })
+        let held = Held { batch: event::Batch::new(source, limits), rests: false, refusal: None };
+        Ok(Self { held: Mutex::new(held), on_due: Mutex::new(on_due), on_first: Mutex::new(on_first) })
     }
 
     /// Add a mark of a request. True: a flush is due.
@@ -86,6 +93,13 @@ impl EventBatch {
         drop(before);
     }
 
+    /// Nobody looks at it until `on_first` is called, with the next event. False if some are there already.
+    fn rest(&self) -> bool {
+        let mut held = self.held();
+        held.rests = held.batch.buffered() == 0;
+        held.rests
+    }
+
     /// The buffered events as frames, in the order in which they must be sent. Nothing is buffered after it.
     fn take<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
         let mut frames = Vec::new();
@@ -114,16 +128,19 @@ impl EventBatch {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // A lock that is taken isn't waited for: what it holds is in use.
-        if let Ok(on_due) = self.on_due.try_lock() {
-            visit.call(&*on_due)?;
+        for callback in [&self.on_due, &self.on_first] {
+            if let Ok(callback) = callback.try_lock() {
+                visit.call(&*callback)?;
+            }
         }
         self.held.try_lock().map_or(Ok(()), |held| visit.call(&held.refusal))
     }
 
     fn __clear__(&self) {
-        let on_due = self.on_due.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let [on_due, on_first] =
+            [&self.on_due, &self.on_first].map(|call| call.lock().unwrap_or_else(PoisonError::into_inner).take());
         let refusal = self.held().refusal.take();
-        drop((on_due, refusal));
+        drop((on_due, on_first, refusal));
     }
 }
 
@@ -143,18 +160,22 @@ impl EventBatch {
             return Err(PyRuntimeError::new_err("this batch is closed"));
         }
         let due = put(&mut held.batch);
+        let first = std::mem::take(&mut held.rests);
         drop(held);
+        if first {
+            tell(py, &self.on_first)?;
+        }
         if due {
-            self.tell_due(py)?;
+            tell(py, &self.on_due)?;
         }
         Ok(due)
     }
+}
 
-    #[cold]
-    fn tell_due(&self, py: Python<'_>) -> PyResult<()> {
-        let on_due = self.on_due.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|call| call.clone_ref(py));
-        on_due.map_or(Ok(()), |call| call.call0(py).map(drop))
-    }
+#[cold]
+fn tell(py: Python<'_>, callback: &Mutex<Option<Py<PyAny>>>) -> PyResult<()> {
+    let call = callback.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|call| call.clone_ref(py));
+    call.map_or(Ok(()), |call| call.call0(py).map(drop))
 }
 
 /// Finished frames of a run, for whoever publishes them.

@@ -54,6 +54,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
+        let odd = if crate::series::RECORDS_NOTHING { "+no-series" } else { "" };
+        module.add("__version__", format!("{}{odd}", env!("CARGO_PKG_VERSION")))
     }
 }

@@ -13,6 +13,9 @@ use super::shard::{Counter, Merged, Series};
 use crate::record::{Failure, Row, Stamps, UNSET};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
+/// In a build that only `benches/harness/series_load.py` makes: a run without its series, to see what they cost.
+pub const RECORDS_NOTHING: bool = cfg!(loadgen_bench_no_series);
+
 /// A phase's counters, in the order of `LiveShard`'s.
 const COUNTERS: [(&str, &str, &str); 7] = [
     ("ok", "requests", "Requests that succeeded."),
@@ -276,6 +279,9 @@ impl LiveShard {
     /// A request was issued, this late.
     #[inline]
     pub fn issued(&self, late_ns: u64) {
+        if RECORDS_NOTHING {
+            return;
+        }
         self.issued.add(1);
         self.late.record(late_ns);
     }
@@ -283,6 +289,9 @@ impl LiveShard {
     /// A read brought `chunks` chunks that carry tokens, `gap_ns` after the previous such read.
     #[inline]
     pub fn gap(&self, gap_ns: u64, chunks: u32) {
+        if RECORDS_NOTHING {
+            return;
+        }
         self.chunks.add(u64::from(chunks));
         self.gap.record(gap_ns);
     }
@@ -290,6 +299,9 @@ impl LiveShard {
     /// A read brought a request's first `chunks` chunks that carry tokens.
     #[inline]
     pub fn first(&self, stamps: &Stamps, chunks: u32) {
+        if RECORDS_NOTHING {
+            return;
+        }
         self.chunks.add(u64::from(chunks));
         self.ttft.record(stamps.first_token.saturating_sub(stamps.sent));
         // Here as well, not at the end: both rows of a look into a run are of the same answers.
@@ -304,6 +316,9 @@ impl LiveShard {
     /// A request ended.
     #[inline]
     pub fn done(&self, row: &Row) {
+        if RECORDS_NOTHING {
+            return;
+        }
         let stamps = &row.stamps;
         match row.failure {
             Failure::None => {

@@ -30,7 +30,7 @@ pub use directory::{ENTRIES, Kind, MAX_SHARDS, Spec};
 pub use error::SeriesError;
 pub use hdr::{Imported, read_hdr};
 pub use header::State;
-pub use live::{Live, LiveCopy, LiveShard, LoopTurns};
+pub use live::{Live, LiveCopy, LiveShard, LoopTurns, RECORDS_NOTHING};
 pub use place::{SUFFIX, clean, directories, list};
 pub use reader::Reader;
 pub use segment::{Registered, Segment};

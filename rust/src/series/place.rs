@@ -21,7 +21,8 @@ const UNFINISHED: Duration = Duration::from_secs(60);
 pub fn directories() -> Vec<PathBuf> {
     // SAFETY: asks for a number that this process has.
     let own = format!("loadgen-{}", unsafe { libc::geteuid() });
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let runtime =
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute() && dir.is_dir());
     let memory = Path::new("/dev/shm");
     let mut all: Vec<PathBuf> = runtime.map(|dir| dir.join("loadgen")).into_iter().collect();
     all.extend(memory.is_dir().then(|| memory.join(&own)));

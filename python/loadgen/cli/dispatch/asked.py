@@ -73,9 +73,12 @@ def read(template: str | None, items: str | None, rows: str | None, cols: str | 
             "--items FILE for a list, --rows FILE and --cols FILE for a grid",
         )
     if items is not None:
-        found = Template("{item}", "{item}") if template is None else templates.read(template)
-        found.check(frozenset({"item"}), "--rows FILE and --cols FILE give a grid; an item is {item}")
-        return Source(found, [{"item": record} for record in _records(items)], [], [])
+        if template is not None:
+            found = templates.read(template)
+            found.check(frozenset({"item"}), "--rows FILE and --cols FILE give a grid; an item is {item}")
+            return Source(found, [{"item": record} for record in _records(items)], [], [])
+        records = _records(items)
+        return Source(_itself(records, items), [{"item": record} for record in records], [], [])
     if template is None:
         raise ConfigError("a grid needs a template that uses {row} and {col}", "--template FILE")
     found = templates.read(template)
@@ -132,6 +135,24 @@ def _check_body(template: Template, config: Config) -> None:
             f'the template {template.name} has no "{needed}", which the API {config.api} wants',
             f"add it, or ask another API: --api {other}",
         )
+
+
+def _itself(records: list[Any], file: str) -> Template:
+    """Return the template of items that are prompts themselves, or have one in the field ``prompt``.
+
+    Raises:
+        ConfigError: If an item is an object without one: as JSON it would be a prompt that nobody means.
+    """
+    if not any(isinstance(record, dict) for record in records):
+        return Template("{item}", "{item}")
+    for index, record in enumerate(records):
+        if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
+            fields = ", ".join(list(record)[:5]) if isinstance(record, dict) else "none"
+            raise ConfigError(
+                f"record {index + 1:,} of {file} has no prompt (fields: {fields}), and no template makes one",
+                "--template FILE with {item.FIELD} where a field belongs, or {item} for all of it as JSON",
+            )
+    return Template("{item.prompt}", "{item.prompt}")
 
 
 def _records(file: str) -> list[Any]:

@@ -97,6 +97,8 @@ def reason(error: BaseException | str) -> str:
 class Replaced:
     """A private file that takes its name, and the place of one that has it, when it is written; use it in a ``with``.
 
+    What isn't a plain file, such as ``/dev/null`` or a pipe, keeps its place and is written to.
+
     Args:
         path: The file; None for none.
         flag: How the user gives it.
@@ -115,7 +117,10 @@ class Replaced:
             return self
         if self._path.is_dir():
             raise ConfigError(f"{self._flag} {self._path} is a directory", "name a file in it")
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        if self._path.exists() and not self._path.is_file():
+            return self
+        place = self._path.resolve()  # of a link, what it names is replaced
+        temporary = place.with_name(f".{place.name}.{os.getpid()}")
         try:
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except OSError as error:
@@ -135,14 +140,17 @@ class Replaced:
         Raises:
             DispatchError: If the disk refuses; the file that had the name is still there.
         """
-        assert self._temporary is not None
         assert self._path is not None
         try:
+            if self._temporary is None:
+                with self._path.open("wb") as file:
+                    file.writelines(pieces)
+                return
             with self._temporary.open("wb") as file:
                 file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
-            self._temporary.replace(self._path)
+            self._temporary.replace(self._path.resolve())
         except OSError as error:
             raise DispatchError(
                 f"can't write {self._flag} {self._path}: {error.strerror or error}",

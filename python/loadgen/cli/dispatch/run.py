@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +40,9 @@ _WIRE = (
     "api_key_env", "api_key_file", "header", "extra_body",
 )  # fmt: skip
 """Options of a run that say how requests are made; they mean the same here."""
+
+_OF_ONE = {"workers": "parallel", "hedge_after": "hedged", "remember": "auto"}
+"""Keywords that one strategy only has a use for."""
 
 _STRATEGY = (
     "strategy", "max_concurrency", "workers", "hedge_after", "attempt_timeout", "call_timeout", "stall_timeout",
@@ -84,11 +89,13 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
                 f"the value of {header.name} stands on the command line, where others on this machine can read it",
                 f"use --api-key-env NAME, or --header '{header.name}: ${{NAME}}' in single quotes",
             )
+    _check_files(files, given["remember"])
     source = _source(files, as_json)
     kept = _Kept(source, Live(sys.stderr) if live else None)
     choices = {name: given[name] for name in _STRATEGY if given[name] is not None}
     choices |= {"journal": _journal(files, source, options), "trace": kept, "progress": not (quiet or live)}
     dispatcher = _dispatcher(choices)
+    _say_idle(dispatcher.strategy, given)
     with Stopping(signal.SIGINT, signal.SIGTERM) as stopping, _warned():
         try:
             with _outputs(files, as_json) as write:
@@ -130,6 +137,18 @@ def _source(files: _Files, as_json: bool) -> Source:
     return asked.read(files.template, files.items, files.rows, files.cols)
 
 
+def _check_files(files: _Files, remember: str | None) -> None:
+    """Raise where what is written would take the place of what is read, or of something else that is written."""
+    read = {"--template": files.template, "--items": files.items, "--rows": files.rows, "--cols": files.cols}
+    written = {"--journal": files.journal, "--remember": remember, "--out": files.out, "--matrix": files.matrix}
+    whose = {os.path.realpath(path): flag for flag, path in read.items() if path is not None}
+    for flag, path in written.items():
+        if path is None or (Path(path).exists() and not Path(path).is_file()):
+            continue  # a device or a pipe takes all that comes
+        if (other := whose.setdefault(os.path.realpath(path), flag)) != flag:
+            raise ConfigError(f"{flag} {path} is {other} too, which it would overwrite", "name another file")
+
+
 def _dispatcher(choices: Mapping[str, Any]) -> Dispatcher:
     """Make the dispatcher; what the environment says holds where no flag says otherwise."""
     from loadgen.dispatch import Dispatcher
@@ -141,6 +160,15 @@ def _dispatcher(choices: Mapping[str, Any]) -> Dispatcher:
         if name not in choices:
             raise
         raise ConfigError(f"{configs.spoken_as(name, 'flags')}{space}{rest}", error.way_out) from None
+
+
+def _say_idle(strategy: str, given: Mapping[str, Any]) -> None:
+    """Warn of flags that do nothing with a strategy; with another, which the environment may name, they would."""
+    for name, of in _OF_ONE.items():
+        if given[name] is not None and strategy != of:
+            bound = "; --max-concurrency N is the most at once with any" if name == "workers" else ""
+            flag = configs.spoken_as(name, "flags")
+            show.warning(f"{flag} does nothing with the strategy {strategy}", f"it is for --strategy {of}{bound}")
 
 
 @contextmanager
@@ -228,12 +256,18 @@ def summary_of(batch: Batch[Any], source: Source) -> BatchSummary:
     totals, trace = batch.totals, batch.trace
     limits = trace.get("limit") or []
     names = {"sent": "attempts", "hedges": "hedges", "hedges_won": "hedges_won", "retries": "retries"}
+    calls: list[report.Settled] = []
+    limited = 0
+    for call in batch:  # whose statistics are made when they are looked at
+        calls.append(_settled(call))
+        limited += sum(attempt.status == 429 for attempt in call.stats.attempts) if call.stats is not None else 0
     counts = report.Counts(
         **{ours: totals.get(name, 0) for ours, name in names.items()},  # none where a journal had everything
-        rate_limited=totals.get("push_backs", 0),
+        rate_limited=limited,
+        overloaded=max(0, totals.get("push_backs", 0) - limited),
         limit=(int(limits[0]), int(limits[-1])) if limits else None,
     )
-    return report.summary(batch.strategy, [_settled(call) for call in batch], counts, batch.wall_s, source.name)
+    return report.summary(batch.strategy, calls, counts, batch.wall_s, source.name)
 
 
 def _settled(call: CallResult[Any]) -> report.Settled:

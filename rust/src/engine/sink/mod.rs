@@ -166,6 +166,11 @@ impl Sink {
         Arc::clone(self.account().live().segment())
     }
 
+    /// Whether the newest phase may still issue requests; what was issued may be in flight for longer.
+    pub fn is_issuing(&self) -> bool {
+        self.account().is_issuing()
+    }
+
     /// Answers so far for requests that were not in flight (any more).
     pub fn late(&self) -> u64 {
         self.requests().late()
