@@ -14,12 +14,13 @@ _LEAVE_S = 0.2
 """How long calls that were cancelled may take to close their connections, before the loop closes without them."""
 
 
-def run(main: Callable[[], Coroutine[Any, Any, R]], name: str) -> R:
+def run(main: Callable[[], Coroutine[Any, Any, R]], name: str, owner: str = "dispatcher") -> R:
     """Run something on a new loop of this thread.
 
     Args:
         main: Makes the coroutine.
         name: What is to be awaited instead where a loop runs already.
+        owner: What it is a method of.
 
     Returns:
         What it returned.
@@ -33,7 +34,7 @@ def run(main: Callable[[], Coroutine[Any, Any, R]], name: str) -> R:
     except RuntimeError:
         pass
     else:
-        raise DispatchError("an event loop is running in this thread", f"await dispatcher.{name}(…) on it")
+        raise DispatchError("an event loop is running in this thread", f"await {owner}.{name}(…) on it")
     loop = asyncio.new_event_loop()  # a library leaves signals alone, asyncio's runner wouldn't
     try:
         return _run(loop, main)

@@ -173,7 +173,7 @@ class NodePool:
             DispatchError: As :meth:`amap`; or if an event loop runs in this thread already.
             KeyboardInterrupt: If it was interrupted. The calls are cancelled, and the journal is whole.
         """
-        return own_loop.run(lambda: self.amap(call, items, force_mode=force_mode), "amap")
+        return own_loop.run(lambda: self.amap(call, items, force_mode=force_mode), "amap", "pool")
 
     async def aembed_batch(
         self, model: str, texts: Iterable[str], force_mode: str | None = None, **asked: Unpack[AskOptions]
@@ -215,7 +215,7 @@ class NodePool:
             DispatchError: As :meth:`aembed_batch`; or if an event loop runs in this thread already.
             KeyboardInterrupt: If it was interrupted. The calls are cancelled, and the journal is whole.
         """
-        return own_loop.run(lambda: self.aembed_batch(model, texts, force_mode, **asked), "aembed_batch")
+        return own_loop.run(lambda: self.aembed_batch(model, texts, force_mode, **asked), "aembed_batch", "pool")
 
     async def aask_batch(
         self,
@@ -267,7 +267,9 @@ class NodePool:
             DispatchError: As :meth:`aask_batch`; or if an event loop runs in this thread already.
             KeyboardInterrupt: If it was interrupted. The calls are cancelled, and the journal is whole.
         """
-        return own_loop.run(lambda: self.aask_batch(model, prompts, force_mode, kind=kind, **asked), "aask_batch")
+        return own_loop.run(
+            lambda: self.aask_batch(model, prompts, force_mode, kind=kind, **asked), "aask_batch", "pool"
+        )
 
     async def acheck(self) -> dict[Node, Health]:
         """Ask each node whether it is there, what it serves and how far away it is; no inference.
@@ -284,7 +286,7 @@ class NodePool:
         Raises:
             DispatchError: If an event loop runs in this thread already.
         """
-        return own_loop.run(self.acheck, "acheck")
+        return own_loop.run(self.acheck, "acheck", "pool")
 
     async def aprobe(self, model: str, text: str = "probe", *, kind: str = "embeddings") -> None:
         """Have each node that is up do one item by itself, so that its speed is known.
@@ -314,7 +316,7 @@ class NodePool:
             ConfigError: As :meth:`aprobe`.
             DispatchError: As :meth:`aprobe`; or if an event loop runs in this thread already.
         """
-        own_loop.run(lambda: self.aprobe(model, text, kind=kind), "aprobe")
+        own_loop.run(lambda: self.aprobe(model, text, kind=kind), "aprobe", "pool")
 
     def report(self, batches: Sequence[int] = BATCHES, *, model: str | None = None, kind: str | None = None) -> Report:
         """Return how batches of some sizes would be spread, and how long each mode would take, from measured speeds.
