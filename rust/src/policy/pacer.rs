@@ -1,7 +1,8 @@
 //! The pace of starts, learned from what the service admits.
 //!
 //! Two 429s tell the rate: the service's bucket was empty at both, so what it admitted between them is what came into it.
-//! No size of a burst and no clock of the service enters. From then on starts are spread at that rate, which creeps up until
+//! A bucket that was full in between, in a pause or while starts were too slow, let nothing more in: then the shorter times
+//! before the second 429 tell more, less a burst each. No clock of the service enters. From then on starts are spread at that rate, which creeps up until
 //! the next 429 measures it anew. Source: the token bucket of RFC 2697, read backwards.
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ const APART_LEAST: f64 = 0.2;
 /// Where two measurements agree within this share, the rate creeps half as fast from then on, down to a tenth.
 const AGREE: f64 = 0.15;
 const CREEP_LEAST: f64 = 0.1;
+/// Moments that are kept between two refusals.
+const MARKS: usize = 64;
 /// A rate never falls below a start an hour.
 const RATE_LEAST: f64 = 1.0 / 3_600.0;
 /// The line is long if it takes more than so many silences of a straggler to start it all.
@@ -61,6 +64,11 @@ pub(super) struct Pacer {
     /// When the bucket was seen empty last, and starts since then.
     empty_at: u64,
     admitted: u32,
+    /// Moments since then, and how many had been started before each.
+    marks: Vec<(u64, u32)>,
+    /// When the first refusal was seen, and what was admitted before it: no less than a full bucket.
+    first_refused: Option<u64>,
+    burst: u32,
     /// Pauses in a row that the service didn't ask for.
     pauses: u32,
     /// By when the rate has crept.
@@ -97,6 +105,9 @@ impl Pacer {
             next: 0,
             empty_at: 0,
             admitted: 0,
+            marks: Vec::with_capacity(MARKS),
+            first_refused: None,
+            burst: 0,
             pauses: 0,
             crept_at: 0,
             binds: false,
@@ -133,6 +144,9 @@ impl Pacer {
     /// An attempt was started.
     #[inline]
     pub(super) fn started(&mut self, now: u64) {
+        if self.first_refused.is_some() {
+            self.mark(now);
+        }
         self.admitted += 1;
         self.bound = std::mem::take(&mut self.binds);
         let Some(rate) = &mut self.rate else { return };
@@ -166,15 +180,47 @@ impl Pacer {
                     // Nothing was let in: only that no start's worth came in that time is known. A service that counts
                     // by the minute does so to everybody who comes again too soon.
                     0 => self.rate = Some(rate.min(1.0 / apart)),
-                    admitted => self.measure(f64::from(admitted) / apart),
+                    admitted => self.measure((f64::from(admitted) / apart).max(self.least_rate(seen.started))),
                 },
                 Some(_) => {}
             }
+            if self.first_refused.is_none() {
+                (self.first_refused, self.burst) = (Some(seen.now), self.admitted.saturating_sub(1));
+            }
             self.empty_at = seen.now;
             self.admitted = 0;
+            self.marks.clear();
+        } else if self.first_refused.is_some_and(|at| seen.started < at) {
+            self.burst = self.burst.saturating_sub(1);
         }
         if seen.retry_after_ns.is_some() || is_first {
             self.pause(seen);
+        }
+    }
+
+    /// The least that the rate can be, by what was admitted in any time up to now: no more than a full bucket and what came
+    /// into it meanwhile. While starts were slower than the rate the bucket was full, and nobody saw what ran over.
+    fn least_rate(&self, now: u64) -> f64 {
+        let burst = f64::from(self.burst.max(1));
+        let of = |&(at, before): &(u64, u32)| {
+            let seconds = now.saturating_sub(at) as f64 / SECOND;
+            (f64::from(self.admitted.saturating_sub(1).saturating_sub(before)) - burst) / seconds.max(APART_LEAST)
+        };
+        self.marks.iter().map(of).fold(0.0, f64::max)
+    }
+
+    /// Remember when how many had been started: few marks, further apart the longer it goes on.
+    fn mark(&mut self, now: u64) {
+        if self.marks.len() == MARKS {
+            let mut nth = 0;
+            self.marks.retain(|_| {
+                nth += 1;
+                nth % 2 == 1
+            });
+        }
+        let every = self.admitted / (MARKS as u32 / 2);
+        if self.marks.last().is_none_or(|&(_, before)| self.admitted - before > every) {
+            self.marks.push((now, self.admitted));
         }
     }
 
@@ -279,10 +325,21 @@ mod tests {
 
     #[test]
     fn it_finds_the_rate_whatever_the_burst_and_is_refused_little() {
-        for (per_s, burst) in [(1.0, 3.0), (5.0, 20.0), (12.0, 12.0), (50.0, 100.0)] {
+        // The last ones fill their bucket within a pause, and while the rate is being sought.
+        for (per_s, burst) in
+            [(1.0, 3.0), (5.0, 20.0), (12.0, 12.0), (50.0, 100.0), (12.0, 6.0), (20.0, 5.0), (60.0, 10.0)]
+        {
             let (admitted, rejected) = served(&mut pacer(), per_s, burst, 1, 200);
             assert!((0.9 * per_s..1.02 * per_s).contains(&admitted), "{per_s}/s, burst {burst}: {admitted}/s admitted");
             assert!(rejected < 0.05 * admitted * 100.0 + 5.0, "{per_s}/s, burst {burst}: {rejected} refused in 100 s");
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_is_full_again_after_each_pause_hides_the_rate_for_seconds_only() {
+        for (per_s, burst) in [(60.0, 10.0), (20.0, 5.0)] {
+            let (admitted, _) = served(&mut pacer(), per_s, burst, 1, 20);
+            assert!(admitted > 0.6 * per_s, "{per_s}/s, burst {burst}: {admitted}/s");
         }
     }
 
