@@ -46,7 +46,10 @@ class Columns:
             )
         ended = attempts[-1].ended
         assert ended is not None
-        return CallStats(0.0, 0.0, None, ended, attempts, len(attempts) - 1, {"queue": 0.0})
+        return CallStats(0.0, 0.0, None, ended, attempts, len(attempts) - 1, {"limit": 0.0})
+
+    def told(self, position: int) -> None:
+        return None
 
     def totals(self) -> dict[str, Any]:
         return {"attempts": self.count + 1, "hedges": 1, "hedges_won": 1, "retries": 0, "push_backs": 2}

@@ -193,16 +193,17 @@ def test_each_call_is_a_line_and_the_end_adds_them_up() -> None:
     ]
 
 
-def test_a_list_has_an_item_where_a_grid_has_row_and_column_and_the_kind_may_be_unknown() -> None:
+def test_a_list_has_an_item_where_a_grid_has_row_and_column_and_what_was_never_made_has_no_kind() -> None:
     out = io.StringIO()
     live = Live(out)
-    live(Call(2.9, 4, "x", ok=True, value="Yes", seconds=2.9, kind="", attempts=0, column="pump-3"))
+    live(Call(2.9, 4, "x", ok=False, error="GaveUp", kind="", attempts=0, column="pump-3"))
     live.total(3.0)
     assert [re.sub(r" {2,}", "|", text).strip("|") for text in out.getvalue().splitlines()] == [
         "time|answer|call|item|took|kind",
-        "2.9 s|Yes|#5|pump-3|2.9 s",
-        " 1 calls in 3.0 s: 1 ok, 0 failed",
-        " 2.9 s in calls, 1.0 at a time",
+        "2.9 s|✗ GaveUp|#5|pump-3|0 ms",
+        " 1 calls in 3.0 s: 0 ok, 1 failed",
+        " 0 sent, 0 of them hedges; settled by nothing",
+        " 0 ms in calls, 0.0 at a time",
     ]
 
 

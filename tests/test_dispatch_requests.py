@@ -78,20 +78,32 @@ def test_a_failed_call_is_an_error_with_the_servers_words_and_shifts_no_other() 
     assert "n must lie between 1 and 128" in str(error)
 
 
+def told(stats: Any) -> tuple[str, int, int]:
+    """What a trace tells of a call that has these statistics."""
+    kinds = [attempt.kind for attempt in stats.attempts]
+    return kinds[stats.winner], len(kinds), kinds.count("hedge")
+
+
 def test_a_stalled_call_is_copied_and_the_loser_is_gone_from_the_server() -> None:
     async def main() -> None:
         with mock(stall_rate=0.5, stall_time="30m", seed=2, output_tokens=1) as server:
             # Where both copies stall, the time limit ends them.
             retry = {**QUICK, "attempts": 20, "budget": 1}
-            dispatcher = Dispatcher("hedged", hedge_after=0.05, attempt_timeout=0.5, retry=retry, max_concurrency=4)
+            calls: list[Call] = []
+            dispatcher = Dispatcher(
+                "hedged", hedge_after=0.05, attempt_timeout=0.5, retry=retry, max_concurrency=4, trace=calls.append
+            )
             batch = await dispatcher.arequests([f"prompt {n}" for n in range(6)], url=server.url)
             assert batch.ok
             assert batch.totals["hedges_won"] > 0
+            # What was told while it went on is what the policy knows at the end.
+            known = [(index, *told(stats)) for index, stats in enumerate(batch.stats)]
+            assert sorted((call.index, call.kind, call.attempts, call.hedges) for call in calls) == known
             await until(lambda: bool(truth(server)["in_flight"] == 0))
-            told = truth(server)
+            met = truth(server)
             # Whoever was cut off got no byte and made no token.
-            assert told["left_waiting"] == told["disconnected"] == batch.totals["attempts"] - 6
-            assert sum(told["rows"]["tokens"]) == 6
+            assert met["left_waiting"] == met["disconnected"] == batch.totals["attempts"] - 6
+            assert sum(met["rows"]["tokens"]) == 6
 
     asyncio.run(main())
 
@@ -187,7 +199,11 @@ def test_an_empty_batch_sends_nothing() -> None:
     [
         ({}, {"url": "ftp://here"}, "ftp"),
         ({}, {"url": "http://127.0.0.1:1", "strem": True}, "unknown option strem"),
-        ({}, {"url": "http://127.0.0.1:1", "api": "embeddings"}, "api must be"),
+        ({}, {"url": ""}, "url must not be empty"),
+        ({}, {"url": None}, "url must be text"),
+        ({}, {"url": "http://127.0.0.1:1", "api": "embeddings"}, "api 'embeddings' must be one of chat, completions"),
+        ({}, {"url": "http://127.0.0.1:1", "extra_body": [1]}, "^extra_body must be a mapping of fields$"),
+        ({}, {"url": "http://127.0.0.1:1", "headers": ["X-Key canary"]}, '^headers must look like "Name: value"$'),
         ({}, {"url": "http://127.0.0.1:1", "output_tokens": 0}, "output_tokens"),
         ({}, {"url": "http://127.0.0.1:1", "api_key_env": "NOT_SET_ANYWHERE"}, "NOT_SET_ANYWHERE, which is not set"),
         ({"push_back": [ValueError]}, {"url": "http://127.0.0.1:1"}, "no Python runs within native requests"),

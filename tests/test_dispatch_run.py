@@ -284,6 +284,13 @@ def test_a_value_that_the_journal_cannot_hold_ends_the_batch(tmp_path: Path) -> 
         loadgen.Dispatcher("parallel", journal=tmp_path / "batch.jsonl").run(lambda item: object(), range(3))
 
 
+def test_an_item_that_the_journal_cannot_name_is_said_before_anything_is_called(tmp_path: Path) -> None:
+    called: list[object] = []
+    with pytest.raises(loadgen.ConfigError, match="an item of type object has no key for the journal"):
+        loadgen.Dispatcher("parallel", journal=tmp_path / "batch.jsonl").run(called.append, ["fine", object()])
+    assert not called
+
+
 def test_time_passes_by_the_loops_clock() -> None:
     before = time.monotonic()
     done = loadgen.Dispatcher("parallel").run(lambda item: time.sleep(0.001), range(2))

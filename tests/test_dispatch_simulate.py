@@ -10,6 +10,7 @@ import loadgen
 from loadgen import _core
 from loadgen.cli import app
 from loadgen.dispatch import regime
+from loadgen.dispatch import strategy as strategies
 from loadgen.dispatch.simulate import Simulation, advise, best_of, simulate
 from loadgen.dispatch.strategy import STRATEGIES
 from loadgen.errors import ConfigError
@@ -118,6 +119,15 @@ def test_strategies_stand_in_the_order_asked_for_on_the_same_batches() -> None:
     auto, sequential = found
     assert all(slow > 10 * fast for slow, fast in zip(sequential.walls_s, auto.walls_s, strict=True))
     assert found == simulate(regime.named("R0"), strategies=("auto", "sequential"), seeds=20, first_seed=7)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("items", [1, 7, 63])
+def test_as_many_may_be_in_flight_as_a_dispatcher_allows(strategy: str, items: int) -> None:
+    r0 = regime.named("R0")
+    (found,) = simulate(r0, items, (strategy,), seeds=20)
+    batches = _core.simulate(strategies.read(strategy, {}).config(items), r0.json, items, range(20))
+    assert found.walls_s == [batch[0] / 1e9 for batch in batches]
 
 
 def test_what_is_laid_over_changes_every_strategy() -> None:

@@ -102,3 +102,13 @@ def test_a_watching_function_that_raises_ends_the_batch() -> None:
 def test_another_word_for_progress_is_refused() -> None:
     with pytest.raises(loadgen.ConfigError, match="progress 'loud' is none"):
         batch(progress="loud")
+
+
+def test_a_printed_trace_ends_with_its_totals(capsys: pytest.CaptureFixture[str]) -> None:
+    batch(trace=True, progress=False)
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 1 + 6 + 3
+    assert told[-3:-1] == [
+        " 6 calls in 9.0 s: 5 ok, 1 failed",
+        " 6 sent, 0 of them hedges; settled by 6 first",
+    ]

@@ -86,10 +86,10 @@ def test_an_event_loop_issues_requests_and_learns_of_each_end(server: _core.Mock
         failure, detail, status, finish, tokens_in, tokens_out = told_one[3:9]
         assert (failure, detail, status, finish, tokens_out) == ("none", "none", 200, "stop", 4)
         assert tokens_in > 0
-        planned, sent, first_token, done = told_one[9:13]
+        planned, sent, first_token, done = told_one[12:16]
         assert start is not None
         assert start <= planned <= sent <= first_token <= done
-        text, reasoning, error = told_one[13:]
+        text, reasoning, error = told_one[16:]
         assert text
         assert (reasoning, error) == (None, None)
     assert run.issue() is None, "a run that has finished takes no more"
@@ -120,8 +120,8 @@ def test_a_failure_is_told_with_its_class_and_the_servers_words(tmp_path: Path) 
         [told] = run.take_completions()
     assert told[3] == "http"
     assert told[5] >= 400
-    assert (told[11], told[13]) == (None, None)
-    assert str(told[15]).startswith(f"HTTP {told[5]}")
+    assert (told[14], told[16]) == (None, None)
+    assert str(told[18]).startswith(f"HTTP {told[5]}")
 
 
 def test_each_phase_makes_its_own_requests(server: _core.MockServer, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """``loadgen dispatch bench`` and ``trace``: what stands on which stream, exit statuses, and what is refused."""
 
+import asyncio
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +95,22 @@ def test_wrong_answers_fail_the_bench(fake: FakeCallee, monkeypatch: pytest.Monk
     assert "PROBLEM: auto: 25 % of the answers are not those of sequential" in result.stdout
 
 
-def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(fake: FakeCallee, tmp_path: Path) -> None:
-    right = fake.measure
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_was_measured_and_says_how_to_go_on(
+    fake: FakeCallee, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    right, before = fake.measure, signal.getsignal(number)
 
     async def stopped(task: Task) -> Measured:
         if len(fake.tasks) == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
+            await asyncio.Event().wait()
         return await right(task)
 
     fake.measure = stopped  # type: ignore[method-assign]
     result = call("bench", "--runs", "1", "--no-plots")
-    assert result.exit_code == 130
+    assert result.exit_code == status
+    assert signal.getsignal(number) == before
     assert result.stderr.splitlines()[-1].strip() == "what has a record is kept: the same command goes on from there"
     assert len((tmp_path / "loadgen-experiment" / "sim" / "runs.jsonl").read_text().splitlines()) == 3
 
@@ -158,6 +165,21 @@ def test_a_trace_tells_each_call_and_the_totals(fake: FakeCallee, monkeypatch: p
     assert sum("vibration" in line for line in lines) == 2
     assert any("6 calls in" in line for line in lines)
     assert lines[-1].startswith(" the service ran 20 × as fast")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_trace_that_is_stopped_adds_up_what_it_told(fake: FakeCallee, number: signal.Signals, status: int) -> None:
+    async def stopped(task: Task) -> Measured:
+        assert fake.trace is not None
+        fake.trace(Call(2.0, 0, None, ok=True, seconds=2.0))
+        signal.raise_signal(number)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    fake.measure = stopped  # type: ignore[method-assign]
+    result = call("trace", "--scenario", "all")
+    assert result.exit_code == status
+    assert "1 calls in 2.0 s: 1 ok, 0 failed" in result.stdout
 
 
 def test_a_trace_of_what_failed_exits_1(fake: FakeCallee, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,15 @@ def test_answers_of_other_rows_never_match() -> None:
     assert row(summed, "auto").answer_match == 0.0
 
 
+def test_what_the_baseline_did_not_answer_is_its_own_problem() -> None:
+    failed = msgspec.structs.replace(
+        record(cell(1, "sequential"), answers=("yes", None)), ok=False, error="TimeOut: late"
+    )
+    summed = summary.summarise([failed, record(cell(1, "auto"))], SETTINGS, callee="http")
+    assert row(summed, "auto").answer_match == 1.0
+    assert summed.problems == ("sequential: 1 of 1 runs have a cell without a real answer",)
+
+
 def test_without_answers_there_is_nothing_to_match() -> None:
     silent = [msgspec.structs.replace(record(cell(1, name)), answers=None) for name in ("sequential", "auto")]
     summed = summary.summarise(silent, SETTINGS, callee="sim")

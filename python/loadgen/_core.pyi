@@ -76,6 +76,9 @@ _Completion: TypeAlias = tuple[
     int | None,
     int | None,
     int,
+    int,
+    int,
+    int,
     int | None,
     int | None,
     int,
@@ -196,7 +199,8 @@ class Engine:
         """Return the requests that have ended since the last call, of phases whose ``completions`` aren't ``none``.
 
         Each is request, phase, sample, failure (``none`` for a good one), detail, status, finish, tokens in and out;
-        the moments planned, sent, first token, done in monotonic nanoseconds; text, reasoning, error. None is lost,
+        what its attempt was for (0 first, 1 retry, 2 hedge), attempts, copies among them; the moments planned, sent,
+        first token, done in monotonic nanoseconds; text, reasoning, error. None is lost,
         and what a drained phase brought is there before ``wait`` tells its end.
         """
 

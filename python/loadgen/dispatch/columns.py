@@ -7,7 +7,7 @@ from typing import Any
 
 from loadgen import _core
 from loadgen.dispatch.current import KINDS
-from loadgen.dispatch.result import AttemptStats, CallStats, PlainNode
+from loadgen.dispatch.result import AttemptStats, CallStats, PlainNode, Told
 
 _OUTCOMES = ("ok", "rejected", "failed", "timed_out", "stalled", "broken", "cancelled", "lost", "live")
 
@@ -31,6 +31,19 @@ class PolicyColumns:
         """Return what the call at a position met; ``None`` where it needed no call."""
         item = self._item(self._leaders.get(position, position))
         return None if item is None else self._of(item)
+
+    def told(self, position: int) -> Told | None:
+        """Return what is told of the call at a position; ``None`` where it needed no call."""
+        stats = self.stats(position)
+        if stats is None:
+            return None
+        return Told(
+            at_s=stats.ended,
+            seconds=stats.seconds,
+            kind=stats.attempts[stats.winner].kind if stats.winner is not None else "first" if stats.attempts else "",
+            attempts=len(stats.attempts),
+            hedges=sum(attempt.kind == "hedge" for attempt in stats.attempts),
+        )
 
     def totals(self) -> dict[str, Any]:
         """Return the counts of the batch."""

@@ -161,7 +161,8 @@ class OpenJournal:
         restored: dict[int, Entry] = {}
         for index, item in enumerate(items):
             if not self._found:
-                break
+                self._key_of(item)  # one that has none is an error now, not when its call has been made
+                continue
             entry = self.take(item)
             if entry is not None:
                 restored[index] = entry

@@ -40,8 +40,8 @@ class Call(msgspec.Struct, frozen=True):
         error: Why it has none.
         seconds: From the start of its first attempt to its end; 0 for one from a journal.
         kind: What kind of attempt settled it: ``first``, ``retry``, ``hedge``, ``probe``, or ``journal``; empty where
-            only the end of the batch tells, as with native requests.
-        attempts: How many were made; 0 where only the end tells.
+            none was made.
+        attempts: How many were made.
         hedges: How many of them were copies of a slow one.
         row: Its row's name in a grid.
         column: Its column's name in a grid.
@@ -98,10 +98,9 @@ class Live:
             wall_s: How long the batch took; None for the time of its last call.
         """
         wall = self._last_s if wall_s is None else wall_s
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._kinds.most_common())
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._kinds.most_common() if kind)
         self._put(f" {self._ok + self._failed:,} calls in {clock(wall)}: {self._ok:,} ok, {self._failed:,} failed")
-        if self._attempts:  # native requests tell when all is over
-            self._put(f" {self._attempts:,} sent, {self._hedges:,} of them hedges; settled by {kinds or 'nothing'}")
+        self._put(f" {self._attempts:,} sent, {self._hedges:,} of them hedges; settled by {kinds or 'nothing'}")
         self._put(f" {clock(self._busy_s)} in calls, {self._busy_s / wall:.1f} at a time" if wall > 0 else "")
 
     def _head(self, layout: _Layout) -> None:

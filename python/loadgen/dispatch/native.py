@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from loadgen import _core
 from loadgen.dispatch import remember
 from loadgen.dispatch.columns import PolicyColumns
+from loadgen.dispatch.current import KINDS
 from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.dispatch.requests import Answer
-from loadgen.dispatch.result import Batch, CallStats, PlainNode
+from loadgen.dispatch.result import Batch, CallStats, PlainNode, Told
 from loadgen.dispatch.running import journalled, keep
 from loadgen.dispatch.watching import Watching
 from loadgen.dispatch.work import BatchItems
@@ -275,10 +276,16 @@ class _EngineColumns:
         self._last = ended
 
     def stats(self, position: int) -> CallStats | None:
-        """Return what the call at a position met; while the batch goes on, of the call that ended last only."""
-        if self._columns is not None:
-            return self._columns.stats(position)
-        return None if self._last is None else _so_far(self._last, self._run.start_ns)
+        """Return what the call at a position met, once the batch has ended."""
+        return None if self._columns is None else self._columns.stats(position)
+
+    def told(self, position: int) -> Told | None:  # noqa: ARG002  # it is the one that ended last
+        """Return what is told of the call that ended last."""
+        if self._last is None:
+            return None
+        kind, attempts, hedges, planned_ns, _, _, done_ns = self._last[9:16]
+        at_s = (done_ns - self._run.start_ns) / 1e9
+        return Told(at_s, (done_ns - planned_ns) / 1e9, KINDS[kind] if attempts else "", attempts, hedges)
 
     def totals(self) -> dict[str, Any]:
         """Return the counts of the batch."""
@@ -297,6 +304,10 @@ class _NoColumns:
     """The statistics of a batch that needed no call."""
 
     def stats(self, position: int) -> CallStats | None:  # noqa: ARG002
+        """Return nothing: no call was made."""
+        return None
+
+    def told(self, position: int) -> Told | None:  # noqa: ARG002
         """Return nothing: no call was made."""
         return None
 
@@ -323,22 +334,6 @@ def _settle(work: BatchItems, columns: _EngineColumns, ended: tuple[Any, ...]) -
         work.settle(request, answer, None)
     else:
         work.settle(request, None, _error(failure, detail, status, error))
-
-
-def _so_far(ended: tuple[Any, ...], start_ns: int) -> CallStats:
-    """Return what the engine tells of a call at its end; its attempts come with the policy, when the batch is over."""
-    tokens_in, tokens_out, planned_ns, _, _, done_ns = ended[7:13]
-    return CallStats(
-        queued=0.0,
-        started=(planned_ns - start_ns) / 1e9,
-        first_byte=None,
-        ended=(done_ns - start_ns) / 1e9,
-        attempts=(),
-        winner=None,
-        waits={},
-        tokens_in=tokens_in or 0,
-        tokens_out=tokens_out or 0,
-    )
 
 
 def _error(failure: str, detail: str, status: int, words: str | None) -> DispatchError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
@@ -17,6 +17,8 @@ Request: TypeAlias = "str | Sequence[Mapping[str, Any]] | Mapping[str, Any]"
 """A prompt; the messages of a conversation; or a whole body, without ``stream`` and ``stream_options``."""
 
 _STREAMS = ("stream", "stream_options")
+_SECRET = ("url", "headers", "extra_body", "proxy", "api_key_env")
+"""What may hold a key: errors don't show it."""
 
 
 class RequestOptions(TypedDict, total=False):
@@ -155,15 +157,10 @@ def service_of(url: str, given: Mapping[str, Any]) -> Service:
     said = {name: value for name, value in given.items() if value is not None}
 
     def value(name: str, read: Any, default: Any = None) -> Any:
-        if name not in said:
-            return default
-        try:
-            return read(said[name])
-        except ValueError as error:
-            raise ConfigError(f"{name} {error}") from None
+        return _read(name, said[name], read) if name in said else default
 
     headers = value("headers", lambda given: secret.headers(dict(given) if isinstance(given, Mapping) else given), ())
-    extra = value("extra_body", lambda given: secret.extra_body(dict(given)))
+    extra = value("extra_body", lambda given: secret.extra_body(_mapping(given)))
     told = {
         "api": value("api", values.choice("chat", "completions"), "chat"),
         "stream": value("stream", values.flag, default=False),
@@ -178,10 +175,24 @@ def service_of(url: str, given: Mapping[str, Any]) -> Service:
         "connect_timeout_s": value("connect_timeout", values.duration, 10.0),
     }
     return Service(
-        url=values.text(url),
+        url=_read("url", url, values.text),
         told=told,
         model=value("model", values.text),
         output_tokens=value("output_tokens", values.count32),
         extra_body=None if extra is None else extra.sent,
         stored_body=None if extra is None else extra.stored,
     )
+
+
+def _read(name: str, given: Any, read: Callable[[Any], Any]) -> Any:
+    try:
+        return read(given)
+    except ValueError as error:
+        shown = "" if name in _SECRET else f"{str(given)[:80]!r} "
+        raise ConfigError(f"{name} {shown}{error}") from None
+
+
+def _mapping(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ValueError("must be a mapping of fields")  # noqa: TRY004  # as all readers of values
+    return dict(given)

@@ -131,6 +131,24 @@ class CallStats(msgspec.Struct, frozen=True):
         return self.ended - (self.queued if self.started is None else self.started)
 
 
+class Told(NamedTuple):
+    """What is told of a call as it ends, while the batch goes on.
+
+    Args:
+        at_s: When it was settled, in seconds since the batch began.
+        seconds: From its first attempt's start to then.
+        kind: What kind of attempt settled it; empty where none was made.
+        attempts: How many were made.
+        hedges: How many of them were copies.
+    """
+
+    at_s: float
+    seconds: float
+    kind: str
+    attempts: int
+    hedges: int
+
+
 class CallResult(msgspec.Struct, Generic[R], frozen=True):
     """One call of a batch: its value, or why there is none.
 
@@ -159,6 +177,10 @@ class Columns(Protocol):
 
     def stats(self, position: int) -> CallStats | None:
         """Return what the call at a position met; ``None`` where it needed no call."""
+        ...
+
+    def told(self, position: int) -> Told | None:
+        """Return what is told of the call at a position, which ended just now; ``None`` where it needed no call."""
         ...
 
     def totals(self) -> dict[str, Any]:

@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loadgen import _core
-from loadgen.dispatch.strategy import STRATEGIES
+from loadgen.dispatch.strategy import STRATEGIES, ceiling
 from loadgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from loadgen.dispatch.regime import Service
-
-
-MOST_IN_FLIGHT = 1_000
-"""As many as ``adaptive_ceiling`` and ``hedged`` begin with at most, if nothing else is said."""
 
 _AS_FAST = 1.1
 
@@ -89,7 +85,7 @@ def simulate(
         strategies: Which; the order is kept.
         seeds: Batches of each strategy.
         first_seed: The first batch's seed.
-        max_concurrency: Calls in flight at most; ``None`` for one an item, up to 1,000.
+        max_concurrency: Calls in flight at most; ``None`` for as many as a dispatcher allows.
         policy: A JSON object laid over each strategy's policy.
 
     Raises:
@@ -100,11 +96,15 @@ def simulate(
         raise ConfigError("nothing says how many calls a batch has", "give items (--items N)")
     if seeds < 1:
         raise ConfigError(f"seeds must be at least 1, not {seeds}")
-    most = max(1, min(items, MOST_IN_FLIGHT)) if max_concurrency is None else max_concurrency
+    batches = range(first_seed, first_seed + seeds)
     try:
         return [
             _simulation(
-                name, items, _core.policy_config(name, most, policy), service, range(first_seed, first_seed + seeds)
+                name,
+                items,
+                _core.policy_config(name, ceiling(name, items) if max_concurrency is None else max_concurrency, policy),
+                service,
+                batches,
             )
             for name in strategies
         ]

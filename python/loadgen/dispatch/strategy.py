@@ -93,7 +93,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: In the core's words, if the options contradict each other.
         """
-        most = self.max_concurrency or min(self._room(items), MOST_IN_FLIGHT, _descriptors())
+        most = self.max_concurrency or min(ceiling(self.strategy, items), _descriptors())
         overrides = dict(self.overrides)
         if remembered is not None and self.strategy == "auto":
             overrides["remembered"] = dict(remembered)
@@ -102,12 +102,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
-    def _room(self, items: int | None) -> int:
-        """Return the ceiling where none is given: the items, and in a small batch room for a copy of each."""
-        if items is None:
-            return MOST_IN_FLIGHT
-        copies = min(items, _COPIES) if self.strategy in ("hedged", "auto") else 0
-        return max(1, items, min(items + copies, 2 * _COPIES))
+
+def ceiling(strategy: str, items: int | None) -> int:
+    """Return how many calls may be in flight where nobody says: one an item, and in a small batch a copy of each.
+
+    Args:
+        strategy: Its name.
+        items: How many calls there are; ``None`` where they come one by one.
+    """
+    if items is None:
+        return MOST_IN_FLIGHT
+    copies = min(items, _COPIES) if strategy in ("hedged", "auto") else 0
+    return max(1, min(max(items, min(items + copies, 2 * _COPIES)), MOST_IN_FLIGHT))
 
 
 def read(strategy: str | None, given: Mapping[str, Any]) -> Options:

@@ -42,10 +42,11 @@ class Watching:
         self._driver = driver
         self._view = progress.view(options.progress)
         self._trace: Callable[[live.Call], object] | None = None
+        self._live: live.Live | None = None
         if not isinstance(options.trace, bool):
             self._trace = options.trace
         elif options.trace:
-            self._trace = live.Live()
+            self._trace = self._live = live.Live()
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
@@ -57,12 +58,14 @@ class Watching:
         self._tick()
 
     def end(self) -> None:
-        """Show how it ended, and leave the screen."""
+        """Show how it ended, and leave the screen; of a batch whose calls were printed, print what they come to."""
         if self._timer is not None:
             self._timer.cancel()
         if self._view.interval_s is not None:
             self._view.show(self._now())
         self._view.close()
+        if self._live is not None:
+            self._live.total(self._driver.now() / 1e9)
 
     def _tick(self) -> None:
         if self._view.interval_s is None:
@@ -91,23 +94,21 @@ class Watching:
     def _tell(self, position: int, value: Any, error: BaseException | None, kind: str | None = None) -> None:
         item = self._work.items[position]
         row, column = map(str, item) if isinstance(self._work.items, Pairs) else (None, None)
-        stats = None if kind == "journal" else self._columns.stats(position)
-        attempts = stats.attempts if stats is not None else ()
-        winner = stats.winner if stats is not None else None
-        decided = attempts[winner].kind if winner is not None else "first" if attempts or stats is None else ""
+        told = None if kind == "journal" else self._columns.told(position)
+        at_s, seconds, decided, attempts, hedges = told if told is not None else (0.0, 0.0, kind or "first", 0, 0)
         assert self._trace is not None
         self._trace(
             live.Call(
-                at_s=stats.ended if stats is not None else 0.0,
+                at_s=at_s,
                 index=position,
                 item=item,
                 ok=error is None,
                 value=value,
                 error=error,
-                seconds=stats.seconds if stats is not None else 0.0,
-                kind=kind or decided,
-                attempts=len(attempts),
-                hedges=sum(attempt.kind == "hedge" for attempt in attempts),
+                seconds=seconds,
+                kind=decided,
+                attempts=attempts,
+                hedges=hedges,
                 row=row,
                 column=column,
             )

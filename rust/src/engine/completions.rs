@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 use crate::bell::Bell;
-use crate::record::Row;
+use crate::record::{AttemptKind, Row};
 use crate::sync::Arc;
 
 /// One request that has ended.
@@ -14,8 +14,26 @@ use crate::sync::Arc;
 pub struct Completion {
     /// As it stands in the log.
     pub row: Row,
+    /// How often it was tried.
+    pub made: Made,
     /// What was said.
     pub texts: Texts,
+}
+
+/// The attempts of one request, as its policy counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// What the attempt was for that its end is of.
+    pub kind: AttemptKind,
+    /// How many there were.
+    pub attempts: u32,
+    /// How many of them were copies.
+    pub hedges: u32,
+}
+
+impl Made {
+    /// What no policy decides over is tried once.
+    pub(super) const ONCE: Self = Self { kind: AttemptKind::First, attempts: 1, hedges: 0 };
 }
 
 /// The words of one request's end, secrets masked.

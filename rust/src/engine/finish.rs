@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::completions::{Completion, Texts};
+use super::completions::{Completion, Made, Texts};
 use super::config::Completions;
 use super::flight::Verdict;
 use super::reception::Reception;
@@ -35,6 +35,7 @@ pub(super) struct Finished<'a> {
     pub(super) row: &'a Row,
     /// Empty where it had only one.
     pub(super) attempts: &'a [Attempt],
+    pub(super) made: Made,
     pub(super) reads: &'a ReadList,
     /// `None` where no answer began.
     pub(super) said: Option<Said<'a>>,
@@ -94,7 +95,7 @@ impl Finished<'_> {
             texts.text = (!failed || !said.text.is_empty()).then(|| words(said.text));
             texts.reasoning = (!said.reasoning.is_empty()).then(|| words(said.reasoning));
         }
-        Completion { row: self.row.clone(), texts }
+        Completion { row: self.row.clone(), made: self.made, texts }
     }
 }
 

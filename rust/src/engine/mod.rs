@@ -24,7 +24,7 @@ mod usage;
 mod worker;
 
 pub use bodies::{Bodies, BodiesError};
-pub use completions::{Completion, Texts};
+pub use completions::{Completion, Made, Texts};
 pub use phase::StopReason;
 pub use run::{Engine, EngineError};
 pub use sink::{Ending, Issued, Sink};

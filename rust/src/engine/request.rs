@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::completions::Made;
 use super::connection::{Broken, Connection, Ended};
 use super::finish::{Close, Finished, Said};
 use super::flight::{Flight, Verdict, guarded};
@@ -329,6 +330,7 @@ impl Request {
         let finished = Finished {
             row: &row,
             attempts: &self.attempts,
+            made: Made::ONCE,
             reads: reception.as_deref().map_or(&self.worker.no_reads, Reception::reads),
             said: reception.as_deref().map(Said::of),
             error: &close.text,

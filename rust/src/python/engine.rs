@@ -137,7 +137,7 @@ impl Engine {
 
 /// The fields of one completion in the order that `_core.pyi` declares.
 fn completion_tuple<'py>(py: Python<'py>, completion: &Completion) -> PyResult<Bound<'py, PyTuple>> {
-    let Completion { row, texts } = completion;
+    let Completion { row, made, texts } = completion;
     let stamp = |ns: u64| (ns != UNSET).then_some(ns);
     let word = |word: &str| PyString::intern(py, word).into_any();
     let first = (
@@ -150,6 +150,9 @@ fn completion_tuple<'py>(py: Python<'py>, completion: &Completion) -> PyResult<B
         word(row.finish.name()),
         row.tokens_in,
         row.tokens_out,
+        made.kind as u8,
+        made.attempts,
+        made.hedges,
     );
     let rest = (
         row.stamps.planned,

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from loadgen.cli import show
+from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption
 from loadgen.config import values
 from loadgen.errors import ConfigError
@@ -37,9 +38,12 @@ def _bench(out: str, as_json: bool, quiet: bool, plots: bool | None, **given: An
     )
     callee = callee_of(chosen, given)
     experiment = Experiment(callee, Path(out), chosen, plan, told=None if quiet else _tell)
-    summary = _run(experiment)
-    if summary is None:
-        return 130
+    try:
+        with Stopping(signal.SIGTERM) as stopping:  # children are ended in order, as by Ctrl-C
+            summary = experiment.run()
+    except KeyboardInterrupt:
+        show.error("stopped", "what has a record is kept: the same command goes on from there")
+        return stopping.status
     text = table.render(summary, chosen)
     _keep(experiment.directory, summary, text)
     _draw(experiment, summary, plots)
@@ -75,18 +79,6 @@ def callee_of(chosen: Settings, given: dict[str, Any], trace: Any = None) -> Any
         trace=trace,
     )
     return choice.callee(given["callee"], chosen, options)
-
-
-def _run(experiment: Experiment) -> Summary | None:
-    """Run it; ``None`` if it was stopped by a signal. What was measured until then is on disk."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # children are ended in order, as by Ctrl-C
-    try:
-        return experiment.run()
-    except KeyboardInterrupt:
-        show.error("stopped", "what has a record is kept: the same command goes on from there")
-        return None
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(progress: Progress) -> None:

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +18,7 @@ from loadgen import config as configs
 from loadgen.cli import show
 from loadgen.cli.dispatch import asked, output
 from loadgen.cli.dispatch.output import Written
+from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption, flags
 from loadgen.config import secret
 from loadgen.dispatch.journal import Journal
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from loadgen.dispatch.result import CallResult
     from loadgen.report.batch import BatchSummary
 
-_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _WIRE = (
     "api", "model", "output_tokens", "connect_timeout", "http2", "insecure", "cacert", "cert", "key", "proxy",
     "api_key_env", "api_key_file", "header", "extra_body",
@@ -97,13 +96,13 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
     choices |= {"journal": _journal(files, source, options), "trace": kept, "progress": not (quiet or live)}
     dispatcher = _dispatcher(choices)
     _say_idle(dispatcher.strategy, given)
-    with _signals() as seen, _warned():
+    with Stopping(signal.SIGINT, signal.SIGTERM) as stopping, _warned():
         try:
             with _outputs(files, as_json) as write:
                 summary = _call(dispatcher, source, options, given["stream"], kept, write)
         except KeyboardInterrupt:
             _say_stopped(source, kept, files)
-            return _STATUS[signal.Signals(seen[0])] if seen else 130
+            return stopping.status
     _show(summary, as_json, quiet, to_stdout=files.out is not None)
     return _status(summary, options, files.journal)
 
@@ -217,23 +216,6 @@ def _journal(files: _Files, source: Source, options: Config) -> Journal | None:
             "extra_body": None if options.extra_body is None else options.extra_body.stored,
         },
     )
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Let SIGTERM stop a batch as SIGINT does, and note which it was."""
-    seen: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        seen.append(number)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in _STATUS}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import click
 
 from loadgen.cli import show
 from loadgen.cli.dispatch.bench import callee_flags, callee_of, settings_of
+from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption
 from loadgen.config import values
 from loadgen.errors import ConfigError
@@ -33,11 +34,12 @@ def _trace(scenario: str, strategy: str, **given: Any) -> int:
         seed = values.whole(given["seed"])
     except ValueError as error:
         raise ConfigError(f"--seed {given['seed']} {error}") from None
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        record = asyncio.run(_one(chosen, callee, scenario, strategy, seed))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        with Stopping(signal.SIGTERM) as stopping:  # children are ended in order, as by Ctrl-C
+            record = asyncio.run(_one(chosen, callee, scenario, strategy, seed))
+    except KeyboardInterrupt:
+        live.total()
+        return stopping.status
     live.total(record.wall_s)
     if record.time_scale != 1:
         wall_s = record.wall_s / record.time_scale

@@ -215,10 +215,13 @@ def _match(pairs: Iterable[tuple[Record, Record]]) -> float | None:
     for record, found in pairs:
         if record.answers is None or found.answers is None:
             continue
-        every += record.calls
-        if (record.rows, record.cols) == (found.rows, found.cols):
-            both = zip(record.answers, found.answers, strict=True)
-            same += sum(ours is not None and ours == theirs for ours, theirs in both)
+        if (record.rows, record.cols) != (found.rows, found.cols):
+            every += record.calls
+            continue
+        # What the baseline has no answer to tells nothing of the others, and is a problem of its own.
+        both = [pair for pair in zip(record.answers, found.answers, strict=True) if pair[1] is not None]
+        every += len(both)
+        same += sum(ours == theirs for ours, theirs in both)
     return same / every if every else None
 
 

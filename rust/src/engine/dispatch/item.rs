@@ -1,11 +1,12 @@
 //! One item: what its attempts brought, and the one row that comes of them.
 
 use crate::clock::now_ns;
+use crate::engine::completions::Made;
 use crate::engine::finish::{Close, Finished};
 use crate::engine::request::{Given, Ticket};
 use crate::engine::worker::{PhaseHere, Worker};
 use crate::policy::{AttemptId, Verdict};
-use crate::record::{Attempt, Failure, Row};
+use crate::record::{Attempt, AttemptKind, Failure, Row};
 
 /// An item that was issued and has no row yet.
 pub(super) struct Item {
@@ -45,6 +46,7 @@ impl Item {
         let finished = Finished {
             row: &row,
             attempts: &attempts,
+            made: self.made(standing),
             reads: standing.map_or(&worker.no_reads, |given| &given.reads),
             said: standing.and_then(Given::said),
             error: standing.map_or("", |given| &given.close.text),
@@ -56,6 +58,19 @@ impl Item {
     fn attempts(&self) -> Vec<Attempt> {
         let tries: Vec<Attempt> = self.given.iter().flat_map(|(_, given)| given.tries.iter().copied()).collect();
         if tries.len() > 1 { tries } else { Vec::new() }
+    }
+
+    /// How often it was tried, and what `standing` was for.
+    fn made(&self, standing: Option<&Given>) -> Made {
+        let kind = |given: &Given| given.tries.first().map_or(AttemptKind::First, |attempt| attempt.kind);
+        let count = |of: fn(AttemptKind) -> bool| {
+            u32::try_from(self.given.iter().filter(|(_, given)| of(kind(given))).count()).unwrap_or(u32::MAX)
+        };
+        Made {
+            kind: standing.map_or(AttemptKind::First, kind),
+            attempts: count(|_| true),
+            hedges: count(|kind| kind == AttemptKind::Hedge),
+        }
     }
 
     /// The attempt that the row is of. An item that was cut short has that of its last one, if that was cut short with it.

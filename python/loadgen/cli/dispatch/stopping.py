@@ -1,0 +1,39 @@
+"""How a command of dispatch is stopped: SIGTERM does what Ctrl-C does, and the exit status says which it was."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any, Self
+
+_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class Stopping:
+    """Raises ``KeyboardInterrupt`` for signals, as long as it is entered.
+
+    Args:
+        *signals: Which; what isn't among them goes its usual way.
+    """
+
+    def __init__(self, *signals: signal.Signals) -> None:
+        self._signals = signals
+        self._before: dict[signal.Signals, Any] = {}
+        self._seen: signal.Signals | None = None
+
+    @property
+    def status(self) -> int:
+        """The exit status by the first signal that came; where none did, it was Ctrl-C."""
+        return _STATUS[self._seen or signal.SIGINT]
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._stop) for number in self._signals}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        self._seen = self._seen or signal.Signals(number)
+        raise KeyboardInterrupt
