@@ -31,6 +31,8 @@ async def relate(url: str, strategy: str) -> tuple[Any, float]:
     async with Client(StdioServerParameters(command=sys.executable, args=[str(SERVER)], env=environment)) as client:
         began = time.monotonic()
         result = await client.call_tool("relate", {"sensors": SENSORS, "failure_modes": FAILURE_MODES})
+        if result.is_error:
+            raise SystemExit(f"{strategy}: the tool failed; what it wrote is above")
         return result.structured_content, time.monotonic() - began
 
 
