@@ -188,7 +188,7 @@ def test_a_closed_publisher_is_an_error_that_leaves_nothing_behind(here: Path, c
 
 
 def test_a_core_that_breaks_down_leaves_no_strategy_behind(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **_names: object) -> None:
         raise RuntimeError("broken")
 
     monkeypatch.setattr(Run, "_wait", broken)

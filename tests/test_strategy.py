@@ -272,7 +272,7 @@ def test_only_a_built_in_strategy_runs_by_its_plan() -> None:
     ("make", "words"),
     [
         (lambda: ConcurrencyStrategy(0), "concurrency must be 1 or more, not 0"),
-        (lambda: ConcurrencyStrategy(-2), "concurrency must be 0 or more, not -2"),
+        (lambda: ConcurrencyStrategy(-2), "concurrency must be 1 or more, not -2"),
         (lambda: ConcurrencyStrategy(n=True), "concurrency must be a whole number, not True"),
         (lambda: BurstStrategy(0), "burst must be 1 or more, not 0"),
         (lambda: TimedIssueStrategy(0), "rate must be above 0, not 0"),
