@@ -1,6 +1,8 @@
 """Estimates: the published examples, and what must hold for any nodes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadgen.node.estimate import estimate, makespan
 
@@ -31,8 +33,19 @@ def test_the_published_modes_take_what_was_published() -> None:
 def test_no_mode_beats_auto_and_slots_count() -> None:
     for batch in (1, 2, 7, 50, 333):
         modes = estimate([0.3, 0.1, 0.7, 0.2], [1, 2, 1, 3], batch)
-        assert modes.auto <= min(modes.sequential, modes.parallel, modes.hybrid) + 1e-9, batch
+        assert modes.auto <= min(modes.sequential, modes.parallel, modes.hybrid), batch
     assert makespan([1.0], [4], 8) == 2.0
+
+
+@given(
+    nodes=st.lists(st.tuples(st.floats(1e-4, 100.0), st.integers(1, 4)), min_size=1, max_size=6),
+    batch=st.integers(1, 60),
+    top_k=st.integers(1, 6),
+)
+def test_no_mode_beats_auto_by_so_much_as_a_last_bit(nodes: list[tuple[float, int]], batch: int, top_k: int) -> None:
+    times, slots = [time for time, _ in nodes], [many for _, many in nodes]
+    modes = estimate(times, slots, batch, top_k=top_k)
+    assert modes.auto <= min(modes.sequential, modes.parallel, modes.hybrid)
 
 
 def test_an_empty_batch_takes_no_time() -> None:

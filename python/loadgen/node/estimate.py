@@ -58,12 +58,14 @@ def makespan(times: Sequence[float], slots: Sequence[int], batch: int) -> float:
         slots: How many items each node works on at the same time.
         batch: How many items there are.
     """
-    ends = [(time, time) for time, many in zip(times, slots, strict=True) for _ in range(many)]
+    # A slot's k-th item ends at k × time: a product rounds once, where a sum of k rounds k times and could end up
+    # above what the other modes are said to take.
+    ends = [(time, 1, time) for time, many in zip(times, slots, strict=True) for _ in range(many)]
     heapq.heapify(ends)
     last = 0.0
     for _ in range(batch):
-        last, time = ends[0]
-        heapq.heapreplace(ends, (last + time, time))
+        last, items, time = ends[0]
+        heapq.heapreplace(ends, ((items + 1) * time, items + 1, time))
     return last
 
 
@@ -76,12 +78,13 @@ def _even(times: Sequence[float], slots: Sequence[int], batch: int) -> float:
 
 def _pulled(times: Sequence[float], slots: Sequence[int], batch: int) -> float:
     """Whoever is free takes the next item, however slow it is."""
-    free = [(0.0, time) for time, many in zip(times, slots, strict=True) for _ in range(many)]
-    # Equal ones start with the fastest.
-    free.sort()
+    # Where several are free at once, the fastest takes it.
+    free = [(0.0, time, 0) for time, many in zip(times, slots, strict=True) for _ in range(many)]
+    heapq.heapify(free)
     last = 0.0
     for _ in range(batch):
-        start, time = heapq.heappop(free)
-        last = max(last, start + time)
-        heapq.heappush(free, (start + time, time))
+        _, time, items = free[0]
+        end = (items + 1) * time
+        last = max(last, end)
+        heapq.heapreplace(free, (end, time, items + 1))
     return last
