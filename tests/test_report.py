@@ -99,7 +99,7 @@ def test_a_report_that_can_not_be_written_is_still_shown(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("loadgen.session.run_dir.write", refuse)
+    monkeypatch.setattr("loadgen.private_file.write", refuse)
     derived, warning = again.load(None)
     assert derived.performance.counts.ok == 10
     assert "Permission denied" in warning

@@ -19,6 +19,7 @@ import pytest
 
 import loadgen
 import reports
+from loadgen import private_file
 from loadgen.config import resolve
 from loadgen.errors import ConfigError, ReportError, RunError, TargetError
 from loadgen.session import Run, machine, mock, models, run_dir, summary
@@ -373,14 +374,14 @@ def test_without_runs_the_way_to_one_is_shown(here: Path) -> None:
 
 def test_a_file_is_written_in_full_or_not_at_all(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = here / "report.json"
-    run_dir.write(target, b"one")
+    private_file.write(target, b"one")
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        run_dir.write(target, b"two")
+        private_file.write(target, b"two")
     assert target.read_bytes() == b"one"
     assert [file.name for file in here.iterdir()] == ["report.json"]
 

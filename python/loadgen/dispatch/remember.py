@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from loadgen import private_file
 from loadgen.errors import ConfigError, DispatchError
 
 FORMAT = 1
@@ -65,14 +64,7 @@ def save(path: str, learned: Mapping[str, float]) -> None:
     """
     data = msgspec.json.encode(Remembered(FORMAT, int(learned["limit"]), learned.get("rate"))) + b"\n"
     try:
-        handle, made = tempfile.mkstemp(prefix=".remembered-", dir=Path(path).parent)  # with mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(made).replace(path)
-        except BaseException:
-            Path(made).unlink(missing_ok=True)
-            raise
+        private_file.write(Path(path), data)
     except OSError as error:
         raise DispatchError(
             f"can't write {path}: {error.strerror or error}", "name another file to remember in"

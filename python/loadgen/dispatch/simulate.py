@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loadgen import _core
+from loadgen.dispatch.rank import percentile
 from loadgen.dispatch.strategy import STRATEGIES, ceiling
 from loadgen.errors import ConfigError
 
@@ -61,8 +61,7 @@ class Simulation(msgspec.Struct, frozen=True):
         Args:
             percent: Above 0, up to 100.
         """
-        ordered = sorted(self.walls_s)
-        return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+        return percentile(sorted(self.walls_s), percent)
 
 
 def simulate(

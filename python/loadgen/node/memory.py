@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from loadgen import private_file
+from loadgen.dispatch.rank import percentile
 from loadgen.errors import ConfigError, DispatchError
 from loadgen.node.health import Health
 from loadgen.node.node import Node
@@ -117,9 +117,7 @@ class Seen:
     @property
     def p95_s(self) -> float | None:
         """The 95th percentile of its latest responses, in seconds: the least that 95 % of them don't exceed."""
-        if not self.recent:
-            return None
-        return sorted(self.recent)[math.ceil(0.95 * len(self.recent)) - 1]
+        return percentile(sorted(self.recent), 95) if self.recent else None
 
 
 class _SpeedLine(msgspec.Struct, frozen=True):
@@ -216,14 +214,7 @@ class Memory:
         data = msgspec.json.encode(_File(FORMAT, lines)) + b"\n"
         path = Path(self._path)
         try:
-            handle, made = tempfile.mkstemp(prefix=".nodes-", dir=path.parent)  # with mode 0600
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                Path(made).replace(path)
-            except BaseException:
-                Path(made).unlink(missing_ok=True)
-                raise
+            private_file.write(path, data)
         except OSError as error:
             raise DispatchError(
                 f"can't write {path}: {error.strerror or error}", "name another file for what is learned of the nodes"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 
 from loadgen.dispatch.progress import clock
+from loadgen.dispatch.rank import percentile
 from loadgen.report import figures
 from loadgen.report.sentences import plain
 
@@ -139,6 +140,7 @@ def summary(
     """
     made = [(index, call) for index, call in enumerate(settled) if call is not None and call.seconds is not None]
     times = sorted(call.seconds or 0.0 for _, call in made if call.ok)
+    p50_s, p95_s, p99_s = (percentile(times, percent) if times else None for percent in (50, 95, 99))
     slowest = max(made, key=lambda pair: pair[1].seconds or 0.0, default=None)
     reasons = Counter(call.reason for call in settled if call is not None and not call.ok)
     return BatchSummary(
@@ -157,9 +159,9 @@ def summary(
         rate_limited=counts.rate_limited,
         overloaded=counts.overloaded,
         limit=counts.limit,
-        p50_s=_percentile(times, 50),
-        p95_s=_percentile(times, 95),
-        p99_s=_percentile(times, 99),
+        p50_s=p50_s,
+        p95_s=p95_s,
+        p99_s=p99_s,
         longest=None if slowest is None else _longest(name(slowest[0]), slowest[1]),
         failures=[Failure(reason, count, _names(settled, reason, name)) for reason, count in reasons.most_common()],
     )
@@ -172,11 +174,6 @@ def _longest(name: str, call: Settled) -> Longest:
 def _names(settled: Sequence[Settled | None], reason: str, name: Callable[[int], str]) -> list[str]:
     found = (i for i, call in enumerate(settled) if call is not None and not call.ok and call.reason == reason)
     return [name(index) for index, _ in zip(found, range(_REASONS), strict=False)]
-
-
-def _percentile(ordered: Sequence[float], percent: int) -> float | None:
-    """Return the smallest value that at least so many per cent of them don't exceed (docs/metrics.md)."""
-    return ordered[math.ceil(len(ordered) * percent / 100) - 1] if ordered else None
 
 
 def show(batch: BatchSummary, out: TextIO | None = None, width: int | None = None) -> None:

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadgen import _core, dataset
+from loadgen import _core, dataset, private_file
 from loadgen.errors import DatasetError, RunError
 from loadgen.session import run_dir
 
@@ -51,7 +51,7 @@ def count(directory: Path, config: dict[str, Any], *, keeps: bool) -> None:
         found = _counted(directory, config["tokenizer"], wanted)
         if found or keeps:
             records = (struct.pack("<QI", request, found[request]) for request in sorted(found))
-            run_dir.write(directory / run_dir.COUNTS, b"".join(records))
+            private_file.write(directory / run_dir.COUNTS, b"".join(records))
         if not keeps:
             (directory / run_dir.ANSWERS).unlink(missing_ok=True)
     except (DatasetError, OSError, ValueError) as error:

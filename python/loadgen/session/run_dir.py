@@ -9,9 +9,8 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from loadgen.errors import ConfigError, ReportError
 from loadgen.metrics.final import FILE as SNAPSHOT
@@ -194,43 +193,6 @@ def find(run: str | None, below: Path = RUNS) -> Path:
         names = ", ".join(path.name for path in matches[:4]) + (", …" if len(matches) > 4 else "")
         raise ReportError(f"{len(matches)} runs begin with {run}: {names}", "give more of the id")
     raise ReportError(f"no run in {below} begins with {run}", "`loadgen ls` lists them")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a private file in full or not at all: a temporary one, then renamed.
-
-    Args:
-        path: The file.
-        content: What it shall hold.
-
-    Raises:
-        OSError: If the disk refuses.
-    """
-    with writing(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """Give a private file to write to, which takes its name when all of it is on the disk, and else is gone.
-
-    Args:
-        path: The file.
-
-    Raises:
-        OSError: If the disk refuses.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 _OURS = (LOG, REPORT, ANSWERS, COUNTS, EVENTS, SNAPSHOT, LOCK)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from loadgen import _core
+from loadgen import _core, private_file
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
 from loadgen.session import counting, describe, machine, prepare, run_dir, scoring, summary
@@ -338,7 +338,7 @@ def save(directory: Path, report: dict[str, Any]) -> None:
     """
     content = msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
     try:
-        run_dir.write(directory / run_dir.REPORT, content)
+        private_file.write(directory / run_dir.REPORT, content)
     except OSError as error:
         raise RunError(
             f"can't write {directory / run_dir.REPORT}: {error.strerror or error}",

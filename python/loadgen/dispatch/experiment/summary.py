@@ -12,6 +12,7 @@ import msgspec
 from loadgen.dispatch.experiment import student
 from loadgen.dispatch.experiment.record import Phases, Record
 from loadgen.dispatch.experiment.settings import Settings
+from loadgen.dispatch.rank import percentile
 
 CLAIM_S = 16.0
 """What was claimed to bound the 95th percentile with hedging, in seconds: two hedge delays of 8 s."""
@@ -126,6 +127,7 @@ def stats(values: Sequence[float]) -> Stats | None:
     """Return the statistics of some values; ``None`` for none."""
     if not values:
         return None
+    ordered = sorted(values)
     n, mean = len(values), statistics.fmean(values)
     sd = statistics.stdev(values) if n > 1 else None
     half = None if sd is None else student.quantile(0.975, n - 1) * sd / math.sqrt(n)
@@ -133,21 +135,14 @@ def stats(values: Sequence[float]) -> Stats | None:
         n=n,
         mean=mean,
         sd=sd,
-        min=min(values),
-        max=max(values),
-        p50=percentile(values, 50),
-        p95=percentile(values, 95),
-        p99=percentile(values, 99),
+        min=ordered[0],
+        max=ordered[-1],
+        p50=percentile(ordered, 50),
+        p95=percentile(ordered, 95),
+        p99=percentile(ordered, 99),
         cv=None if sd is None or mean == 0 else sd / mean,
         ci95=None if half is None else (mean - half, mean + half),
     )
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Return a percentile by nearest rank, the report's own rule."""
-    ordered = sorted(values)
-    # Rounded first, so that 99.9 % of 1,000 is the 999th and not, by a last bit, the 1,000th.
-    return ordered[max(1, math.ceil(round(percent / 100 * len(ordered), 9))) - 1]
 
 
 def summarise(records: Iterable[Record], settings: Settings, *, callee: str, exact: bool = True) -> Summary:
@@ -226,7 +221,7 @@ def _match(pairs: Iterable[tuple[Record, Record]]) -> float | None:
 
 
 def _per_call(records: Iterable[Record]) -> PerCall | None:
-    seconds = [one / record.time_scale for record in records for one in record.call_s if one is not None]
+    seconds = sorted(one / record.time_scale for record in records for one in record.call_s if one is not None)
     if not seconds:
         return None
     over = sum(one > CLAIM_S for one in seconds) / len(seconds)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from loadgen import private_file
 from loadgen.errors import ReportError
 from loadgen.session import run_dir
 
@@ -57,7 +58,7 @@ def write(path: Path, scores: Iterator[SampleScore]) -> None:
         OSError: If the disk refuses.
     """
     encoder = msgspec.json.Encoder()
-    with run_dir.writing(path) as file:
+    with private_file.writing(path) as file:
         for score in scores:
             file.write(encoder.encode(_bounded(score)) + b"\n")
 
