@@ -21,6 +21,14 @@ struct Node {
     breaker: Option<Breaker>,
 }
 
+impl Node {
+    /// Whether it takes calls.
+    #[inline]
+    fn gate(&self, now: u64) -> Gate {
+        self.breaker.as_ref().map_or(Gate::Open, |breaker| breaker.gate(now))
+    }
+}
+
 /// What the choice came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Choice {
@@ -42,7 +50,7 @@ impl Nodes {
     /// What is known of a node, where speeds matter.
     pub(super) fn view(&self, now: u64, node: u16) -> Option<NodeView> {
         let view = self.route.as_ref().and_then(|route| route.view(node))?;
-        let gate = self.nodes[usize::from(node)].breaker.as_ref().map_or(Gate::Open, |breaker| breaker.gate(now));
+        let gate = self.nodes[usize::from(node)].gate(now);
         // A breaker that is shut until something ends has its probe under way.
         Some(NodeView { up: gate == Gate::Open, half_open: matches!(gate, Gate::Probe | Gate::Shut(None)), ..view })
     }
@@ -76,13 +84,16 @@ impl Nodes {
     /// - `copy`: it is a copy of a live one, and never a probe.
     #[inline]
     pub(super) fn choose(&mut self, now: u64, waiting: u32, avoid: u64, copy: bool) -> Choice {
-        self.look(now);
+        let Self { nodes, route } = self;
         let mut best: Option<(bool, bool, u32, u16)> = None;
         let mut wait: Option<u64> = None;
         let mut dead = 0;
-        for (i, node) in self.nodes.iter().enumerate() {
-            let i = i as u16;
-            let probe = match node.breaker.as_ref().map_or(Gate::Open, |breaker| breaker.gate(now)) {
+        for (i, node) in nodes.iter().enumerate() {
+            let (i, gate) = (i as u16, node.gate(now));
+            if let Some(route) = route {
+                route.set_up(i, gate == Gate::Open);
+            }
+            let probe = match gate {
                 Gate::Open => false,
                 Gate::Probe if !copy => true,
                 Gate::Probe => continue,
@@ -100,7 +111,7 @@ impl Nodes {
             let rank = (avoid & bit(i) != 0, !probe, node.in_flight, i);
             best = Some(best.map_or(rank, |best| best.min(rank)));
         }
-        if let (Some(route), Some((_, true, ..))) = (&mut self.route, best) {
+        if let (Some(route), Some((_, true, ..))) = (route, best) {
             return match route.choose(now, waiting, avoid) {
                 Some(node) => Choice::Node { node, probe: false },
                 None => Choice::Wait(wait.into_iter().chain(route.again_at(now)).min()),
@@ -108,7 +119,7 @@ impl Nodes {
         }
         match best {
             Some((_, not_probe, _, node)) => Choice::Node { node, probe: !not_probe },
-            None if dead == self.nodes.len() && !copy => Choice::GiveUp,
+            None if dead == nodes.len() && !copy => Choice::GiveUp,
             None => Choice::Wait(wait),
         }
     }
@@ -117,8 +128,7 @@ impl Nodes {
     fn look(&mut self, now: u64) {
         let Some(route) = &mut self.route else { return };
         for (i, node) in self.nodes.iter().enumerate() {
-            let gate = node.breaker.as_ref().map_or(Gate::Open, |breaker| breaker.gate(now));
-            route.set_up(i as u16, gate == Gate::Open);
+            route.set_up(i as u16, node.gate(now) == Gate::Open);
         }
     }
 
