@@ -75,15 +75,7 @@ def _check(options: Options) -> None:
 async def _run(options: Options, service: Service, items: Sequence[Any], opened: OpenJournal | None) -> Batch[Answer]:
     work = BatchItems(items, options, opened)
     if not work.called:
-        return Batch(
-            work.values,
-            work.errors,
-            _NoColumns(),
-            wall_s=0.0,
-            strategy=options.strategy,
-            restored=work.restored,
-            abandoned=0,
-        )
+        return work.batch(_NoColumns(), wall_s=0.0)
     remembered = None if options.remember is None else remember.load(options.remember)
     policy = json.loads(options.config(len(work.called), remembered))
     if "streaming" not in options.overrides:
@@ -104,15 +96,7 @@ async def _run(options: Options, service: Service, items: Sequence[Any], opened:
             watching.end()
     if columns.policy is not None:
         keep(options, columns.policy)
-    return Batch(
-        work.values,
-        work.errors,
-        columns,
-        wall_s=wall_s,
-        strategy=options.strategy,
-        restored=work.restored,
-        abandoned=0,
-    )
+    return work.batch(columns, wall_s=wall_s)
 
 
 def _phase(options: Options, policy: dict[str, Any], work: BatchItems) -> dict[str, Any]:

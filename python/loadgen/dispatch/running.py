@@ -106,15 +106,7 @@ async def _run(options: Options, callee: Callee, items: Sequence[Any], opened: O
         raise
     abandoned = await _end(driver, watching)
     keep(options, policy)
-    return Batch(
-        work.values,
-        work.errors,
-        columns,
-        wall_s=wall_s,
-        strategy=options.strategy,
-        restored=work.restored,
-        abandoned=abandoned,
-    )
+    return work.batch(columns, wall_s=wall_s, abandoned=abandoned)
 
 
 async def _end(driver: Driver, watching: Watching) -> int:

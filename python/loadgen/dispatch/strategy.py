@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import resource
@@ -13,6 +12,7 @@ import msgspec
 
 from loadgen import _core
 from loadgen.config import values
+from loadgen.config.known import check_options, no_choice
 from loadgen.errors import ConfigError
 
 STRATEGIES = ("sequential", "parallel", "adaptive_ceiling", "hedged", "auto")
@@ -171,20 +171,12 @@ def _strategy(name: str | None, called: str = "strategy") -> str:
     if name is None:
         return "auto"
     if name not in STRATEGIES:
-        close = difflib.get_close_matches(str(name), STRATEGIES, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ConfigError(f"{called} {name!r} is none{hint}", f"choose one of {', '.join(STRATEGIES)}")
+        raise no_choice(called, name, STRATEGIES)
     return name
 
 
 def _read(strategy: str, given: Mapping[str, Any], called: Callable[[str], str]) -> Options:
-    known = DispatchOptions.__annotations__
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            raise ConfigError(
-                f"unknown option {name}", f"perhaps {close[0]}?" if close else f"there are {', '.join(known)}"
-            )
+    check_options(given, DispatchOptions.__annotations__)
     said = {name: value for name, value in given.items() if value is not None}
 
     def value(name: str, how: Callable[[Any], Any]) -> Any:

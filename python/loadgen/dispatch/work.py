@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loadgen.dispatch.callee import Callee
-from loadgen.dispatch.result import UNSET
+from loadgen.dispatch.result import UNSET, Batch
 from loadgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from loadgen.dispatch.driver import Driver
     from loadgen.dispatch.journal import Entry, OpenJournal
+    from loadgen.dispatch.result import Columns
     from loadgen.dispatch.strategy import Options
 
 
@@ -65,6 +66,24 @@ class BatchItems:
             BaseException: What ended the batch before that.
         """
         await self._done
+
+    def batch(self, columns: Columns, *, wall_s: float, abandoned: int = 0) -> Batch[Any]:
+        """Return the batch, with all that became of its items.
+
+        Args:
+            columns: Its statistics.
+            wall_s: How long it took.
+            abandoned: Calls that go on although nobody wants them.
+        """
+        return Batch(
+            self.values,
+            self.errors,
+            columns,
+            wall_s=wall_s,
+            strategy=self._options.strategy,
+            restored=self.restored,
+            abandoned=abandoned,
+        )
 
     def settle(self, item: int, value: Any, error: BaseException | None) -> None:
         """Take an item's value, or why it has none."""

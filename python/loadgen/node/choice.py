@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from loadgen.config.known import no_choice
 from loadgen.dispatch.progress import clock
-from loadgen.errors import ConfigError
 from loadgen.node.estimate import makespan
 from loadgen.node.memory import Memory
 from loadgen.node.node import Node
@@ -36,9 +35,7 @@ def mode_of(value: Any, called: str = "mode") -> Mode:
         ConfigError: If it is none; with the choices.
     """
     if value not in MODES:
-        close = difflib.get_close_matches(str(value), MODES, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ConfigError(f"{called} {value!r} is none{hint}", f"choose one of {', '.join(MODES)}")
+        raise no_choice(called, value, MODES)
     return cast("Mode", value)
 
 

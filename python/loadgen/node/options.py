@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
@@ -10,6 +9,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from loadgen.config import values
+from loadgen.config.known import check_options
 from loadgen.dispatch import strategy as strategies
 from loadgen.dispatch.strategy import Options, PushBackRule
 from loadgen.errors import ConfigError
@@ -99,13 +99,7 @@ def read(given: Mapping[str, Any]) -> PoolOptions:
     Raises:
         ConfigError: If one is unknown, or its value can't be used.
     """
-    known = NodeOptions.__annotations__
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            raise ConfigError(
-                f"unknown option {name}", f"perhaps {close[0]}?" if close else f"there are {', '.join(known)}"
-            )
+    check_options(given, NodeOptions.__annotations__)
     said = {name: value for name, value in given.items() if value is not None}
 
     def value(name: str, how: Callable[[Any], Any], default: Any) -> Any:
