@@ -8,7 +8,7 @@ mod support;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loadgen::endpoint::Api;
 use loadgen::engine::{Asked, Bodies, Renderings};
@@ -213,6 +213,46 @@ fn a_load_without_a_policy_uses_one_connection_pool_for_each_node() {
     for (node, server) in servers.iter().enumerate() {
         assert_eq!(rows.iter().filter(|(row, _)| usize::from(row.node) == node).count(), served(server));
     }
+}
+
+#[test]
+fn over_http_2_each_node_has_a_connection_that_its_requests_share() {
+    let servers = [0, 1].map(|_| h2_server());
+    let nodes: Vec<Value> = servers.iter().map(|(url, _)| json!({ "url": url })).collect();
+    let run = Run::new("", json!({"nodes": nodes, "http2": true}));
+    let mut phase = routed(2, 40, json!({}));
+    phase["load"]["policy"]["route"]["nodes"] = json!([{"slots": 4}, {"slots": 4}]);
+    phase["load"]["policy"]["limit"]["n"] = json!(8);
+    assert_eq!(run.phase(phase)["counts"]["ok"], json!(40));
+    let rows = run.rows();
+    for (node, (_, requests)) in servers.iter().enumerate() {
+        let here = rows.iter().filter(|(row, _)| usize::from(row.node) == node).count();
+        assert!(here > 0 && here == requests.load(Ordering::SeqCst));
+    }
+}
+
+/// A server of HTTP/2 that answers every chat on its one connection; how many requests it had.
+fn h2_server() -> (String, Arc<AtomicUsize>) {
+    let requests = Arc::<AtomicUsize>::default();
+    let (counted, (sender, address)) = (Arc::clone(&requests), std::sync::mpsc::channel());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            sender.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            // A second connection would meet nobody.
+            drop(listener);
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let head = http::Response::builder().header("content-type", "application/json").body(()).unwrap();
+                let said = r#"{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
+                respond.send_response(head, false).unwrap().send_data(said.into(), true).unwrap();
+            }
+        });
+    });
+    (address.recv().unwrap(), requests)
 }
 
 fn manual() -> Value {

@@ -9,7 +9,7 @@ use super::completions::Made;
 use super::connection::{Broken, Connection, Ended};
 use super::finish::{Close, Finished, Said};
 use super::flight::{Flight, Verdict, guarded};
-use super::multiplexed::{self as http2, Shared};
+use super::multiplexed as http2;
 use super::nodes::Node;
 use super::reception::{Aids, Audience, Chooser, Reception};
 use super::settings::{NodeSettings, Settings};
@@ -212,7 +212,8 @@ impl Request {
             let connection = match multiplexed.with_room() {
                 Some(connection) => connection,
                 None => match self.connect_multiplexed().await {
-                    Ok(connection) => connection,
+                    // Others may have waited for the same connection, and taken all of its room.
+                    Ok(()) => continue,
                     Err(close) => break finish(self, None, close),
                 },
             };
@@ -258,7 +259,7 @@ impl Request {
         None
     }
 
-    async fn connect_multiplexed(&mut self) -> Result<Rc<Shared>, Close> {
+    async fn connect_multiplexed(&mut self) -> Result<(), Close> {
         let started = now_ns();
         let worker = Rc::clone(&self.worker);
         let connect = patiently(|| worker.multiplexed(self.ticket.node).connect(&self.node().connector));
