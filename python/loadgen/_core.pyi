@@ -207,10 +207,10 @@ class Engine:
         """
 
     def policy_nodes(self, phase: int) -> list[tuple[_Node | None, str]]:
-        """Return what the policy of a phase knows of each node, as ``Policy.nodes`` does, and why an attempt failed there.
+        """Return what the policy of a phase knows of each node, and why the latest attempt that failed there did.
 
-        Of the latest that did; empty if none has. As current as ``policy_totals``; without a ``route`` there is
-        ``None`` beside the failure, and without a policy there are no nodes.
+        The first as ``Policy.nodes`` gives it, ``None`` where nothing is spread by speed; the second empty if none
+        failed. As current as ``policy_totals``; without a policy there are no nodes.
 
         Args:
             phase: Its index in the session.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -125,7 +124,6 @@ def _started(told: Mapping[str, Any], apis: Sequence[str]) -> _core.Engine:
         "timeout_s": _NO_LIMIT_S,
         "stall_timeout_s": _NO_LIMIT_S,
         "workers": 1,
-        "dir": tempfile.mkdtemp(),
         "meta": {"id": f"nodes-{secrets.token_hex(4)}"},
     }
     phase = {
