@@ -11,7 +11,7 @@ from typing import Any
 import griffe
 
 _ROLE = re.compile(r":(?P<kind>attr|class|data|exc|func|meth|mod):`(?P<short>~?)(?P<name>[\w.]+)`")
-_STRUCTS = ("Struct", "msgspec.Struct", "NamedTuple")
+_STRUCTS = ("Struct", "msgspec.Struct", "NamedTuple", "TypedDict")
 
 
 class Sources(griffe.Extension):
@@ -50,15 +50,19 @@ def _fields(cls: griffe.Class) -> dict[str, griffe.Attribute]:
     own = {
         name: field
         for name, field in cls.members.items()
-        if isinstance(field, griffe.Attribute) and field.annotation and "ClassVar" not in str(field.annotation)
+        if isinstance(field, griffe.Attribute)
+        and field.annotation
+        and "property" not in field.labels
+        and "ClassVar" not in str(field.annotation)
     }
     return inherited | own
 
 
 def _init(cls: griffe.Class) -> griffe.Function:
-    """Make the constructor that a struct or a named tuple gets: its annotated fields, in order."""
+    """Make the constructor of a struct, named tuple or typed dictionary: its annotated fields, in order."""
     kind = griffe.ParameterKind
-    by = kind.keyword_only if str(cls.keywords.get("kw_only")) == "True" else kind.positional_or_keyword
+    is_by_name = str(cls.keywords.get("kw_only")) == "True" or "TypedDict" in map(str, cls.bases)
+    by = kind.keyword_only if is_by_name else kind.positional_or_keyword
     fields = [
         griffe.Parameter(name, annotation=field.annotation, kind=by, default=_default(field.value))
         for name, field in _fields(cls).items()

@@ -10,6 +10,7 @@ from doc_examples import ROOT, Block, blocks, run_block
 NOT_RUN = {
     "a transcript of an earlier run": 1,
     "in a second terminal": 2,
+    "builds everything": 1,
     "installs": 3,
     "needs a package that the tests don't install": 1,
     "takes minutes": 1,
