@@ -157,7 +157,7 @@ def _some(text: str, known: Sequence[str]) -> list[str]:
     asked = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in asked if name.lower() not in lower]
     if unknown or not asked:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or text!r} is none of {', '.join(known)}")
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or repr(text)} is none of {', '.join(known)}")
     return [lower[name.lower()] for name in asked]
 
 

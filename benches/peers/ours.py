@@ -56,7 +56,7 @@ class Ours(Peer):
     def ttft(self, job: Job) -> Ttft:
         """From report.json, in milliseconds."""
         report = told(job.out / "run" / "report.json")
-        phase = next((phase for phase in report["phases"] if phase["type"] == "performance"), None)
+        phase = next((phase for phase in report.get("phases", []) if phase["type"] == "performance"), None)
         return Ttft(value(phase, "metrics", "ttft", "p50"), value(phase, "metrics", "ttft", "p99"))
 
     def _any(self, job: Job) -> Command:

@@ -71,7 +71,7 @@ def install(name: str, recipe: Recipe, homes: Path, *, python: str | None, timeo
     Raises:
         BenchError: If it can't be had, with the reason.
     """
-    home = homes / name
+    home = homes / name.lower()
     weight = home / "weight.json"
     if weight.is_file() and not recipe.is_here:
         told = json.loads(weight.read_bytes())

@@ -28,7 +28,8 @@ def measure(clients: Sequence[Client], repeats: int, results: Results, say: Call
                 continue
             with results.guard(client.peer.name, "start"), Mock(output_tokens=16) as mock:
                 say(f"start: {client.peer.name}, {turn + 1} of {repeats}")
-                seen.setdefault(client.peer.name, []).append(_start(client, mock))
+                took = _start(client, mock)
+                seen.setdefault(client.peer.name, []).append(took)
     by_time = {client.peer.name: client.peer.by_time for client in clients}
     for name, values in seen.items():
         first, last, cpu = (Spread.of(column) for column in zip(*values, strict=True))
