@@ -80,6 +80,7 @@ lint: lint-quick $(VENV)/.built
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@! grep -rhoE '<(script|link|img|iframe)[^>]+(src|href)="https?://[^"]+"' --include='*.html' site || (echo "docs: a page fetches the above"; exit 1)
 	@echo "docs: site/index.html"
 
 clean:
