@@ -1,6 +1,7 @@
 //! A segment as the process that writes it has it: made, extended, ended, removed.
 
 use std::fs::{self, File};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -36,6 +37,8 @@ struct Control {
     free: std::ops::Range<u64>,
     /// What had to be done otherwise than wanted, in sentences for the user.
     notes: Vec<String>,
+    /// Whether the file is removed: another run of this name may have its own there by now.
+    removed: bool,
 }
 
 /// An entry and where its cells are.
@@ -140,7 +143,7 @@ impl Segment {
         let identity = Identity { owner: Owner::this(), id: id.to_owned(), anchor: Anchor::now() };
         Head(front.cells()).write(&identity, bytes as u64);
         let free = front.bytes() as u64..bytes as u64;
-        let control = Mutex::new(Control { entries: Vec::new(), shared: 0, free, notes: Vec::new() });
+        let control = Mutex::new(Control { entries: Vec::new(), shared: 0, free, notes: Vec::new(), removed: false });
         Self { front: Arc::new(front), identity, file, control }
     }
 
@@ -246,6 +249,7 @@ impl Segment {
     pub fn remove(&self) {
         if let Some((_, path)) = &self.file
             && self.identity.owner.pid == u64::from(std::process::id())
+            && !mem::replace(&mut self.control().removed, true)
         {
             // Gone already, or in a directory that is: either way nothing is left.
             let _ = fs::remove_file(path);
