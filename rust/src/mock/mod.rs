@@ -77,7 +77,8 @@ pub struct Server {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
     front: Mutex<Option<Front>>,
-    unix: Option<PathBuf>,
+    /// Its socket's path, as long as it isn't removed: another server may have its own there afterwards.
+    unix: Mutex<Option<PathBuf>>,
 }
 
 impl Server {
@@ -108,7 +109,7 @@ impl Server {
             config: Arc::new(config),
             accepted: AtomicU64::new(0),
         });
-        let unix = shared.config.unix.clone();
+        let unix = Mutex::new(shared.config.unix.clone());
         let server = Self { url, unix, shared, threads: Mutex::new(Vec::new()), front: Mutex::new(front) };
         let mut listener = Some(listener);
         for (thread, (inbox, bell)) in ends.into_iter().enumerate() {
@@ -158,8 +159,8 @@ impl Server {
             let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a serving thread panicked")));
             outcome = outcome.and(ended);
         }
-        if let Some(path) = &self.unix {
-            remove_socket(path)?;
+        if let Some(path) = lock(&self.unix).take() {
+            remove_socket(&path)?;
         }
         outcome
     }
