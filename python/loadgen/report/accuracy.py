@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadgen.report import figures
-from loadgen.report.sentences import Sentence, failures, many, plain, throughput, tokens
+from loadgen.report.sentences import Sentence, failures, many, throughput, tokens
+from loadgen.shown import plain
 
 if TYPE_CHECKING:
     from loadgen.session import PhaseResult, SessionResult

@@ -9,6 +9,7 @@ import msgspec
 
 from loadgen.report import figures
 from loadgen.report.table import is_open_loop
+from loadgen.shown import plain
 
 if TYPE_CHECKING:
     from loadgen.session import PhaseResult, SessionResult
@@ -46,11 +47,6 @@ class Sentence(msgspec.Struct, frozen=True):
     label: str
     text: str
     style: str = ""
-
-
-def plain(text: str) -> str:
-    """Return text of somebody else's with everything escaped that a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def title(result: SessionResult) -> str:
