@@ -5,7 +5,7 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::directory::{ENTRIES, ENTRY_WORDS, Entry, FRONT_BYTES, Kind, Spec, entry_at, fits};
+use super::directory::{ENTRIES, ENTRY_WORDS, Entry, FRONT_BYTES, Kind, Spec, bytes_of, entry_at, fits};
 use super::error::SeriesError;
 use super::header::{ABOUT_BYTES, Head, Identity, Owner, State};
 use super::orders::SeqOrders;
@@ -184,7 +184,7 @@ impl Segment {
         let mut control = self.control();
         control.check(specs)?;
         let first = control.entries.len();
-        match self.reserve(&mut control, bytes(specs)) {
+        match self.reserve(&mut control, bytes_of(specs)) {
             Ok((region, base)) => self.share(&mut control, specs, &region, base),
             Err(error) if error.is_no_space() => {
                 control
@@ -322,7 +322,7 @@ impl Control {
 
     /// Entries in memory of this process alone.
     fn keep(&mut self, specs: &[Spec]) -> Result<(), SeriesError> {
-        let bytes = specs.len() * ENTRY_WORDS * 8 + bytes(specs);
+        let bytes = specs.len() * ENTRY_WORDS * 8 + bytes_of(specs);
         let region = Region::private(bytes.next_multiple_of(page_bytes()));
         let region = Arc::new(region.map_err(|e| SeriesError::NoPlace(e.to_string()))?);
         let mut start = 0;
@@ -335,10 +335,6 @@ impl Control {
         }
         Ok(())
     }
-}
-
-fn bytes(specs: &[Spec]) -> usize {
-    specs.iter().map(Spec::bytes).sum()
 }
 
 /// Bytes of header and directory, in whole pages.
