@@ -6,39 +6,15 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import pytest
 
 import cli_page
+from page_examples import PAGES, ROOT, Example, commands, examples
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-RUNS = re.compile(r"^<!-- runs -->\n```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LIMIT_S = 60
-
-
-class Example(NamedTuple):
-    """A fenced block that its page says is runnable."""
-
-    page: str
-    language: str
-    text: str
-
-
-def examples() -> Iterator[Example]:
-    for page in PAGES:
-        for found in RUNS.finditer(page.read_text()):
-            yield Example(page.name, found[1], found[2])
-
-
-def commands(text: str) -> list[str]:
-    """Take what follows each prompt; a line that ends in a backslash goes on."""
-    joined = text.replace("\\\n", "")
-    return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
