@@ -19,7 +19,7 @@ PY := $(wildcard python tests benches examples)
 
 .DEFAULT_GOAL := demo
 .PHONY: demo build test test-rust test-loom test-python test-real test-arm test-oldest test-free-threaded stress tsan bench \
-	bench-micro lint lint-quick features workflows docs sdist wheels wheels-arm cibuildwheel check-dist clean
+	bench-micro bench-instructions bench-compare lint lint-quick features workflows docs sdist wheels wheels-arm cibuildwheel check-dist clean
 
 demo: $(VENV)/.built
 	$(BIN)/loadgen run 'mock:?ttft=lognormal:60ms,0.4&gap=normal:8ms,2ms&error_rate=0.01' --rate 40 --duration 10s \
@@ -83,6 +83,28 @@ bench: $(VENV)/.built
 # What single calls cost, beside what they replace.
 bench-micro: $(VENV)/.built
 	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,iqr,rounds
+
+# How many instructions the hot paths have; says SKIPPED without valgrind.
+bench-instructions: $(VENV)/.tools
+	$(BIN)/python benches/instructions.py --profile $(PROFILE)
+
+# This tree beside another commit of it on the same machine, `make bench-compare BASE=main`: fails where a call costs a
+# quarter more, or a hot path has a twentieth more instructions. What wasn't there before is told, and judged the next time.
+BASE ?= main
+COMPARED := $(CURDIR)/target/bench-compare
+bench-compare: $(VENV)/.built
+	rm -rf $(COMPARED) && mkdir -p $(COMPARED)
+	git worktree prune && git worktree add --quiet --detach --force target/bench-base $(BASE)
+	@status=0; \
+	if test -f target/bench-base/benches/micro.py && test -f target/bench-base/benches/instructions.py; then \
+		$(MAKE) -C target/bench-base PROFILE=$(PROFILE) build && \
+		(cd target/bench-base && $(BIN)/python benches/micro.py --keep $(COMPARED)/calls && \
+			$(BIN)/python benches/instructions.py --profile $(PROFILE) --out $(COMPARED)/base.json) || status=$$?; \
+	else echo '{}' > $(COMPARED)/base.json; fi; \
+	$(BIN)/python benches/micro.py --keep $(COMPARED)/calls --fail 25 || status=$$?; \
+	$(BIN)/python benches/instructions.py --profile $(PROFILE) --out $(COMPARED)/head.json \
+		--against $(COMPARED)/base.json --fail 5 || status=$$?; \
+	git worktree remove --force target/bench-base; exit $$status
 
 # What takes seconds; `lint` adds what compiles.
 lint-quick: $(VENV)/.tools

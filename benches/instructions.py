@@ -1,7 +1,7 @@
 """Counts the instructions of the hot paths, which no neighbour disturbs: `make bench-instructions`, where valgrind is.
 
-Each path is run so often and ten times that under callgrind; the difference is what one costs. The same source and compiler
-give the same counts on every machine of an architecture, so that a change of a hundredth is one.
+Each path is run so often and ten times that under callgrind; the difference is what one costs. The same source and
+compiler give the same counts on every machine of an architecture, so that a change of a hundredth is one.
 
 The exit status is 0, or 3 if `--fail` was given and a path became longer by more.
 """
@@ -47,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def built(profile: str) -> Path:
     """Build the program that runs the paths; return where it is."""
     command = ["cargo", "bench", "--locked", "--no-run", "--quiet", "--profile", profile, "--bench", "counted"]
-    done = subprocess.run(
-        [*command, "--message-format=json"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = subprocess.run([*command, "--message-format=json"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     (program,) = [message["executable"] for message in told if message.get("executable")]
     return Path(program)
@@ -83,7 +81,9 @@ def table(now: Mapping[str, float], before: Mapping[str, float]) -> str:
     width = max(map(len, now))
     lines = [f"{'instructions of one':<{width}}  {'now':>10}  {'before':>10}"]
     for name, count in now.items():
-        change = f"{before[name]:>10,.0f}  {100 * (count / before[name] - 1):+.1f} %" if name in before else f"{'–':>10}"
+        change = (
+            f"{before[name]:>10,.0f}  {100 * (count / before[name] - 1):+.1f} %" if name in before else f"{'–':>10}"
+        )
         lines.append(f"{name:<{width}}  {count:>10,.0f}  {change}")
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
 """Builds a wheel from the source distribution, as far from this folder as one machine allows, and has it audited.
 
-The release's own wheels come from `wheels.yml`, each built and tested on a machine of its kind. These are for Linux, linked by
-zig against the C library of manylinux_2_28: on x86-64 for itself, and for aarch64 with the tools of `make test-arm`.
+The release's own wheels come from `wheels.yml`, each built and tested on a machine of its kind. These are for Linux,
+linked by zig against the C library of manylinux_2_28: for x86-64, and for aarch64 with the tools of `make test-arm`.
 """
 
 import os
@@ -19,7 +19,7 @@ from arm.emulation import Emulation
 from arm.toolchain import GLIBC, TARGET, NoToolchainError, script
 
 from . import sdist, wheel_file
-from .empty import Environment, drive
+from .empty import drive
 
 _SCRIPTS = Path(sysconfig.get_path("scripts"))
 # Emulated, a second of work takes most of a minute.

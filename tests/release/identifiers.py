@@ -5,7 +5,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-# By platform and architecture, what each of the jobs of wheels.yml finds: the oldest Python's wheel, and a test on the newest.
+# By platform and architecture: the oldest Python's wheel, and a test of it on the newest.
 EXPECTED = {
     ("linux", "x86_64"): "cp311-manylinux cp314-manylinux cp311-musllinux cp314-musllinux",
     ("linux", "aarch64"): "cp311-manylinux cp314-manylinux cp311-musllinux cp314-musllinux",

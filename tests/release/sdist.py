@@ -7,12 +7,13 @@ import tarfile
 import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 # Written by the build; everything else is a file of the repository.
 _MADE = {"PKG-INFO"}
 # A crate of its own, which Cargo leaves out.
-_OTHER_CRATES = ("fuzz/",)
+_OTHER_CRATES = ("fuzz",)
 # What a build, its licence and its tests can't do without.
 _NEEDED = {
     "Cargo.lock",
@@ -50,7 +51,7 @@ def make(root: Path, out: Path) -> Path:
         for name in tracked(root):
             (clean / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, clean / name, follow_symlinks=False)
-        subprocess.run([str(maturin), "sdist", "--quiet", "--out", str(out.resolve())], cwd=clean, check=True)
+        subprocess.run([str(maturin), "sdist", "--out", str(out.resolve())], cwd=clean, check=True)
     return out / f"loadgen-{version(root)}.tar.gz"
 
 
@@ -86,7 +87,7 @@ def faults(found: Iterable[str], repository: Iterable[str], left_out: Iterable[s
     Args:
         found: What is in it.
         repository: The tracked files.
-        left_out: Paths and folders that aren't for others.
+        left_out: Names of files and folders that aren't for others, with wildcards.
     """
     present, private = set(found), (*_OTHER_CRATES, *left_out)
     wanted = {name for name in repository if not _is_of(name, private)}
@@ -97,7 +98,7 @@ def faults(found: Iterable[str], repository: Iterable[str], left_out: Iterable[s
 
 
 def _is_of(name: str, places: Iterable[str]) -> bool:
-    return any(name == place.rstrip("/") or name.startswith(place.rstrip("/") + "/") for place in places)
+    return any(fnmatch(part, place) for part in Path(name).parts for place in places)
 
 
 def unpack(archive: Path, into: Path) -> Path:
