@@ -15,7 +15,7 @@ PROFILE ?= bench-fast
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip --quiet
 ACTIONLINT := v1.7.12
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
-PY := $(wildcard python tests benches examples)
+PY := $(wildcard python tests benches examples docs)
 
 .DEFAULT_GOAL := demo
 .PHONY: demo build test test-rust test-loom test-python test-real test-arm test-oldest test-free-threaded stress tsan bench \
@@ -153,6 +153,7 @@ check-dist: $(WHEELS)/.ready
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@! grep -rhoE '<(script|link|img|iframe)[^>]+(src|href)="https?://[^"]+"' --include='*.html' site || (echo "docs: a page fetches the above"; exit 1)
 	@echo "docs: site/index.html"
 
 clean:

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from arm import __main__ as arm
-from arm.emulation import Emulation
 from arm.toolchain import GLIBC, TARGET, NoToolchainError, script
 
 from . import sdist, wheel_file
@@ -78,8 +77,15 @@ def audit(files: Iterable[Path]) -> Iterator[str]:
                 yield f"{program} refuses {path.name}:\n{done.stdout}"
 
 
-def emulated(archive: Path, place: Path, out: Path) -> Iterator[str]:
-    """Build the wheel for aarch64, install it for an emulated Python alone, and drive it; yield what is wrong."""
+def emulated(archive: Path, place: Path, out: Path, root: Path) -> Iterator[str]:
+    """Build the wheel for aarch64, install it for an emulated Python alone, and drive it; yield what is wrong.
+
+    Args:
+        archive: The source distribution.
+        place: Where it is unpacked.
+        out: Where the wheel goes.
+        root: The repository, with the README.
+    """
     try:
         tools, emulation = arm.tools()
     except NoToolchainError as error:
@@ -90,10 +96,6 @@ def emulated(archive: Path, place: Path, out: Path) -> Iterator[str]:
         yield from found
         return
     emulation.install((str(wheel),))
-    yield from drive(emulation.python, _programs(emulation, place), place, limit_s=_EMULATED_LIMIT_S)
-
-
-def _programs(emulation: Emulation, place: Path) -> Path:
-    """Make a folder with the command that an install has: pip writes it for the Python that pip runs on."""
-    script(place / "programs" / "loadgen", f'exec "{emulation.python}" -m loadgen "$@"')
-    return place / "programs"
+    # pip writes a command for the Python that pip runs on.
+    script(emulation.python.with_name("loadgen"), f'exec "{emulation.python}" -m loadgen "$@"')
+    yield from drive(emulation.python, root, _EMULATED_LIMIT_S)

@@ -4,12 +4,11 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
-
-from page_examples import Example, commands, examples
 
 MOST_INSTALLED_BYTES = 30_000_000
 
@@ -21,12 +20,11 @@ class Environment:
 
     Args:
         python: Runs Python.
-        programs: Where its commands lie.
         site: Where its packages lie.
     """
 
-    def __init__(self, python: Path, programs: Path, site: Path) -> None:
-        self.python, self.programs, self._site = python, programs, site
+    def __init__(self, python: Path, site: Path) -> None:
+        self.python, self._site = python, site
 
     @classmethod
     def made(cls, folder: Path, wheel: Path) -> "Environment":
@@ -41,7 +39,7 @@ class Environment:
         command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
         command += ["--disable-pip-version-check", "--only-binary", ":all:", "--no-compile", str(wheel)]
         subprocess.run(command, check=True)
-        return cls(folder / "bin" / "python", folder / "bin", site)
+        return cls(folder / "bin" / "python", site)
 
     def installed_bytes(self) -> int:
         """Return how much the packages take, without what Python compiles of them."""
@@ -58,44 +56,18 @@ class Environment:
         return statistics.median(took["import loadgen"]) - statistics.median(took["pass"])
 
 
-def drive(python: Path, programs: Path, folder: Path, limit_s: float = 120) -> Iterator[str]:
-    """Run the README's commands and Python; yield what went wrong with each that fails.
+def drive(python: Path, root: Path, limit_s: int = 120) -> Iterator[str]:
+    """Run the README's commands and Python with an install; yield a sentence if one of them fails.
 
     Args:
-        python: Runs Python.
-        programs: Where the commands of the install lie.
-        folder: Where they are run.
-        limit_s: How long each may take, seconds.
+        python: The interpreter of the install, its commands beside it.
+        root: The repository, of which only the README and what runs it are used.
+        limit_s: Seconds that each may take.
     """
-    environment = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder), "LANG": "C.UTF-8"}
-    for example in readme():
-        for command in _asked(python, example):
-            done = subprocess.run(
-                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit_s, check=False
-            )
-            print(f"  {'ok    ' if done.returncode == 0 else 'FAILED'} {_first_line(command[-1])}", flush=True)
-            if done.returncode:
-                yield f"{command[-1]}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-
-
-def _asked(python: Path, example: Example) -> list[list[str]]:
-    if example.language == "python":
-        return [[str(python), "-c", example.text]]
-    return [["bash", "-euc", command] for command in commands(example.text)]
-
-
-def readme() -> list[Example]:
-    """Return what the README says can be run.
-
-    Raises:
-        ValueError: If it says so of nothing.
-    """
-    found = [example for example in examples() if example.page == "README.md"]
-    if not found:
-        raise ValueError("README.md has no block below a `<!-- runs -->` line")
-    return found
-
-
-def _first_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[0] if len(lines) == 1 else f"{lines[0]} … ({len(lines)} lines of Python)"
+    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(root / "tests")}
+    command = [str(python), "-m", "release.readme", str(limit_s)]
+    # Away from the repository: what is imported is the install.
+    with tempfile.TemporaryDirectory(prefix="loadgen-empty-") as folder:
+        done = subprocess.run(command, cwd=folder, env=environment | {"HOME": folder}, check=False)
+    if done.returncode:
+        yield f"the README's commands ended with {done.returncode}"
