@@ -19,7 +19,8 @@ PY := $(wildcard python tests benches examples docs)
 
 .DEFAULT_GOAL := demo
 .PHONY: demo build test test-rust test-loom test-python test-real test-arm test-oldest test-free-threaded stress tsan bench \
-	bench-micro bench-instructions bench-compare lint lint-quick features workflows docs sdist wheels wheels-arm cibuildwheel check-dist clean
+	bench-micro bench-rust bench-peers bench-instructions bench-compare lint lint-quick features workflows docs sdist wheels \
+	wheels-arm cibuildwheel check-dist clean
 
 demo: $(VENV)/.built
 	$(BIN)/loadgen run 'mock:?ttft=lognormal:60ms,0.4&gap=normal:8ms,2ms&error_rate=0.01' --rate 40 --duration 10s \
@@ -80,9 +81,16 @@ test-real: $(VENV)/.built $(REAL)/.ready
 bench: $(VENV)/.built
 	$(BIN)/python benches/run.py
 
-# What single calls cost, beside what they replace.
+# What single calls cost, beside what they replace, and beside the last time. What Python never calls is in bench-rust.
 bench-micro: $(VENV)/.built
-	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,iqr,rounds
+	$(BIN)/python benches/micro.py
+
+bench-rust:
+	cargo bench --locked --quiet --profile $(PROFILE) --bench event --bench policy --bench series --bench sse
+
+# Other clients beside ours: each is installed under .venvs/peers first, where that is possible, which takes a while.
+bench-peers: $(VENV)/.built
+	$(BIN)/python benches/run_peers.py
 
 # How many instructions the hot paths have; says SKIPPED without valgrind.
 bench-instructions: $(VENV)/.tools

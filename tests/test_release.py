@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import doc_examples
 import oldest
+import page_examples
 from release import __main__ as release
-from release import empty, readme, sdist, wheel_file
+from release import empty, sdist, wheel_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -156,35 +156,29 @@ def test_the_release_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> 
     assert "usage: PYTHONPATH=tests" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("status", "told"), [(0, []), (3, ["the README's commands ended with 3"])])
-def test_an_install_that_fails_the_readme_is_told(status: int, told: list[str], tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text(
-        f'#!/bin/sh\ntest "$*" = "-m release.readme 5" || exit 9\ntest -n "$PYTHONPATH" || exit 8\nexit {status}\n'
-    )
-    python.chmod(0o755)
-    assert list(empty.drive(python, ROOT, 5)) == told
+def shown(line: int, text: str) -> page_examples.Block:
+    return page_examples.Block(page_examples.ROOT / "README.md", line, "runs", "console", text)
 
 
-def test_a_readme_without_commands_drives_nothing_and_fails(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_install_is_driven_through_each_block_of_the_readme(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doc_examples, "blocks", lambda: iter(()))
-    assert readme.main([]) == 1
-    assert "0 blocks of the README, 0 failed" in capsys.readouterr().out
+    (tmp_path / "loadgen").write_text('#!/bin/sh\nexit "$1"\n')
+    (tmp_path / "loadgen").chmod(0o755)
+    blocks = [shown(4, "$ loadgen 3\n"), shown(8, "$ loadgen 0\n"), shown(9, "$ exit 1\n")._replace(mark="")]
+    monkeypatch.setattr(page_examples, "blocks", lambda: iter(blocks))
+    (fault,) = empty.drive(tmp_path / "python")
+    assert fault.startswith("README.md:4: loadgen 3\nended with 3")
+    assert capsys.readouterr().out.splitlines() == [
+        "  FAILED README.md:4  loadgen 3",
+        "  ok     README.md:8  loadgen 0",
+    ]
 
 
-def test_a_block_that_fails_is_told_and_the_next_one_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = doc_examples.ROOT / "README.md"
-    blocks = [doc_examples.Block(page, line, "runs", "console", f"$ exit {line}\n") for line in (4, 0)]
-    monkeypatch.setattr(doc_examples, "blocks", lambda: iter(blocks))
-    assert readme.main([]) == 1
-    told = capsys.readouterr().out
-    assert "FAILED README.md:4" in told
-    assert "ended with 4" in told
-    assert "ok     README.md:0  exit 0" in told
+def test_a_readme_without_commands_drives_nothing_and_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(page_examples, "blocks", lambda: iter(()))
+    with pytest.raises(ValueError, match="nothing would be driven"):
+        list(empty.drive(tmp_path / "python"))
 
 
 def test_the_lowest_version_of_everything_is_what_is_tested() -> None:

@@ -61,14 +61,14 @@ def _wheel() -> list[str]:
     print(f"  installed with all it needs: {installed / 1e6:.1f} MB; import loadgen: {1e3 * took:.0f} ms")
     if installed > MOST_INSTALLED_BYTES:
         found.append(f"an install takes {installed:,} bytes, and {MOST_INSTALLED_BYTES:,} is the most")
-    return [*found, *drive(environment.python, ROOT)]
+    return [*found, *drive(environment.python)]
 
 
 def _emulated_wheel() -> list[str]:
     """The wheel for aarch64, in an empty environment of a Python for aarch64."""
     if found := _sdist():
         return found
-    return list(build.emulated(DIST / f"loadgen-{sdist.version(ROOT)}.tar.gz", PLACE, DIST, ROOT))
+    return list(build.emulated(DIST / f"loadgen-{sdist.version(ROOT)}.tar.gz", PLACE, DIST))
 
 
 def _check(folder: Path) -> list[str]:

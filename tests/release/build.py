@@ -77,14 +77,13 @@ def audit(files: Iterable[Path]) -> Iterator[str]:
                 yield f"{program} refuses {path.name}:\n{done.stdout}"
 
 
-def emulated(archive: Path, place: Path, out: Path, root: Path) -> Iterator[str]:
+def emulated(archive: Path, place: Path, out: Path) -> Iterator[str]:
     """Build the wheel for aarch64, install it for an emulated Python alone, and drive it; yield what is wrong.
 
     Args:
         archive: The source distribution.
         place: Where it is unpacked.
         out: Where the wheel goes.
-        root: The repository, with the README.
     """
     try:
         tools, emulation = arm.tools()
@@ -98,4 +97,4 @@ def emulated(archive: Path, place: Path, out: Path, root: Path) -> Iterator[str]
     emulation.install((str(wheel),))
     # pip writes a command for the Python that pip runs on.
     script(emulation.python.with_name("loadgen"), f'exec "{emulation.python}" -m loadgen "$@"')
-    yield from drive(emulation.python, root, _EMULATED_LIMIT_S)
+    yield from drive(emulation.python, _EMULATED_LIMIT_S)

@@ -1,6 +1,5 @@
 """An environment that held nothing: a wheel is installed into it, weighed, and driven through the README's commands."""
 
-import os
 import statistics
 import subprocess
 import sys
@@ -9,6 +8,8 @@ import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
+
+import page_examples
 
 MOST_INSTALLED_BYTES = 30_000_000
 
@@ -56,18 +57,26 @@ class Environment:
         return statistics.median(took["import loadgen"]) - statistics.median(took["pass"])
 
 
-def drive(python: Path, root: Path, limit_s: int = 120) -> Iterator[str]:
-    """Run the README's commands and Python with an install; yield a sentence if one of them fails.
+def drive(python: Path, limit_s: int = page_examples.LIMIT_S) -> Iterator[str]:
+    """Run what README.md says can be run with an install; yield what went wrong with each block that fails.
 
     Args:
         python: The interpreter of the install, its commands beside it.
-        root: The repository, of which only the README and what runs it are used.
-        limit_s: Seconds that each may take.
+        limit_s: Seconds that one command may take.
+    Raises:
+        ValueError: If the README says it of nothing.
     """
-    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(root / "tests")}
-    command = [str(python), "-m", "release.readme", str(limit_s)]
-    # Away from the repository: what is imported is the install.
-    with tempfile.TemporaryDirectory(prefix="loadgen-empty-") as folder:
-        done = subprocess.run(command, cwd=folder, env=environment | {"HOME": folder}, check=False)
-    if done.returncode:
-        yield f"the README's commands ended with {done.returncode}"
+    page_examples.LIMIT_S = limit_s
+    blocks = [block for block in page_examples.blocks() if block.page.name == "README.md" and block.is_run]
+    if not blocks:
+        raise ValueError("README.md has no block below a `<!-- runs -->` line: nothing would be driven")
+    for block in blocks:
+        told = " ".join(page_examples.commands(block.text) or block.text.split())
+        with tempfile.TemporaryDirectory(prefix="loadgen-readme-") as folder:
+            try:
+                page_examples.run_block(block, Path(folder), python)
+            except AssertionError as error:
+                print(f"  FAILED {block.name}  {told[:90]}", flush=True)
+                yield f"{block.name}: {error}"
+            else:
+                print(f"  ok     {block.name}  {told[:90]}", flush=True)
