@@ -78,8 +78,9 @@ def longer(now: Mapping[str, float], before: Mapping[str, float], percent: float
 
 def table(now: Mapping[str, float], before: Mapping[str, float]) -> str:
     """Lay the counts out, beside those of before."""
-    width = max(map(len, now))
-    lines = [f"{'instructions of one':<{width}}  {'now':>10}  {'before':>10}"]
+    heading = "instructions of one"
+    width = max(map(len, (heading, *now)))
+    lines = [f"{heading:<{width}}  {'now':>10}  {'before':>10}"]
     for name, count in now.items():
         change = (
             f"{before[name]:>10,.0f}  {100 * (count / before[name] - 1):+.1f} %" if name in before else f"{'–':>10}"
