@@ -16,7 +16,10 @@ use loadgen::policy::{Action, Config, End, Event, Outcome, Policy};
 use loadgen::schedule::{Arrival, Delays, Order, SampleOrder};
 use loadgen::series::{Bounds, Kind, Segment, Spec};
 
-const PATHS: [(&str, fn(u64)); 6] = [
+/// Takes a path so many times.
+type Times = fn(u64);
+
+const PATHS: [(&str, Times); 6] = [
     ("event of a chunk", event),
     ("value of a series", series),
     ("decisions of a call", policy),
@@ -97,7 +100,7 @@ fn delay(times: u64) {
 }
 
 fn sample(times: u64) {
-    let mut order = SampleOrder::new(Order::Shuffle, NonZeroU32::new(1_000).unwrap(), 7);
+    let mut order = SampleOrder::new(Order::WithoutReplacement, NonZeroU32::new(1_000).unwrap(), 7);
     (0..times).for_each(|i| {
         black_box(order.sample(black_box(i)));
     });
