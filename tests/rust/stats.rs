@@ -265,7 +265,7 @@ proptest! {
         threads in 1usize..3,
     ) {
         let mut log = Log::new(2);
-        let config = json!({"name": "performance", "load": {"kind": "rate"}, "request": {"nodes": 3}});
+        let config = json!({"name": "performance", "load": {"kind": "rate"}, "request": {"nodes": [{}, {}, {}]}});
         log.begin(0, config);
         let told = |(id, (told, node)): (usize, (Told, u16))| {
             let row = Row { id: id as u64, node, ..told.row };
@@ -306,7 +306,7 @@ proptest! {
 
 #[test]
 fn a_phase_with_one_target_has_no_nodes() {
-    for request in [json!({}), json!({"nodes": 1})] {
+    for request in [json!({}), json!({"nodes": [{}]})] {
         let mut log = Log::new(1);
         log.begin(0, json!({"name": "performance", "load": {"kind": "rate"}, "request": request}));
         log.push(&stream(0, 2 * S, 300 * MS, &[]));

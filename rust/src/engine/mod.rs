@@ -1,6 +1,7 @@
 //! The engine: workers that share nothing take requests from one plan, make them, and write what happened.
 
 mod account;
+mod balance;
 mod bodies;
 mod completions;
 pub mod config;
@@ -23,6 +24,7 @@ mod timer;
 mod usage;
 mod worker;
 
+pub use balance::{BalanceConfig, BalanceError};
 pub use bodies::{Bodies, BodiesError};
 pub use completions::{Completion, Made, Texts};
 pub use phase::StopReason;

@@ -42,8 +42,8 @@ impl PhaseOutline {
 
     /// How many nodes its requests went to.
     pub fn nodes(&self) -> u16 {
-        let told = self.config.get("request").and_then(|request| request.get("nodes")?.as_u64());
-        told.and_then(|nodes| u16::try_from(nodes).ok()).unwrap_or(1)
+        let told = self.config.get("request").and_then(|request| request.get("nodes")?.as_array());
+        told.and_then(|nodes| u16::try_from(nodes.len()).ok()).unwrap_or(1)
     }
 
     /// A number of the `phase_end` document.
