@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::bodies::Bodies;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{Arc, AtomicU32, Ordering};
 
 /// The longest round of weighted nodes, in requests.
 const LONGEST_ROUND: u64 = 65_536;
@@ -51,62 +51,71 @@ pub enum BalanceError {
     NoSessions,
 }
 
-/// What a phase asks for each of its requests.
+/// What a phase asks for each of its requests; shared by all workers.
 #[derive(Debug)]
 pub(super) struct Balance {
-    nodes: u16,
     way: Way,
+    in_flight: Arc<InFlight>,
 }
 
 #[derive(Debug)]
 enum Way {
-    Alone,
-    Turns,
-    Least,
-    Session,
-    /// The nodes of one round.
+    /// To the only one, or wherever somebody else says.
+    Given,
+    /// The nodes of one round, which goes on and on.
     Round(Box<[u16]>),
+    Least {
+        nodes: u16,
+    },
+    /// The node of each sample.
+    Sessions(Box<[u16]>),
 }
 
 impl Balance {
-    /// Over so many `nodes`, for requests of these `bodies`.
-    pub(super) fn new(config: &BalanceConfig, nodes: u16, bodies: &Bodies) -> Result<Self, BalanceError> {
+    /// Over so many `nodes`, whose requests in flight are counted in `in_flight`, for requests of these `bodies`.
+    pub(super) fn new(
+        config: &BalanceConfig,
+        nodes: u16,
+        bodies: &Bodies,
+        in_flight: &Arc<InFlight>,
+    ) -> Result<Self, BalanceError> {
         let way = match config {
             BalanceConfig::Weighted { weights } => Way::Round(round(weights, nodes)?),
-            _ if nodes < 2 => Way::Alone,
-            BalanceConfig::RoundRobin => Way::Turns,
-            BalanceConfig::LeastInFlight => Way::Least,
-            BalanceConfig::Session if bodies.has_sessions() => Way::Session,
-            BalanceConfig::Session => return Err(BalanceError::NoSessions),
+            _ if nodes < 2 => Way::Given,
+            BalanceConfig::RoundRobin => Way::Round((0..nodes).collect()),
+            BalanceConfig::LeastInFlight => Way::Least { nodes },
+            BalanceConfig::Session if bodies.sessions().is_empty() => return Err(BalanceError::NoSessions),
+            BalanceConfig::Session => Way::Sessions(bodies.sessions().iter().map(|key| node_of(*key, nodes)).collect()),
         };
-        Ok(Self { nodes, way })
+        Ok(Self { way, in_flight: Arc::clone(in_flight) })
     }
 
-    /// The node of the request with this `index` in the phase's plan, which sends this sample of `bodies`. It counts as in
-    /// flight there from now on.
+    /// For requests whose node somebody else decides.
+    pub(super) fn elsewhere() -> Self {
+        Self { way: Way::Given, in_flight: Arc::new(InFlight::new(1)) }
+    }
+
+    /// The node of the request with this index in the phase's plan, of this sample. It counts as in flight there from now
+    /// on, until [`InFlight::leave`].
     #[inline]
-    pub(super) fn take(&self, index: u64, sample: u64, bodies: &Bodies, in_flight: &InFlight) -> u16 {
-        // The remainder is below the number of nodes, which 16 bits hold.
-        let turn = |of: usize| (index % of as u64) as usize;
+    pub(super) fn choose(&self, index: u64, sample: u64) -> u16 {
         let node = match &self.way {
-            Way::Alone => return 0,
-            Way::Least => return in_flight.enter_least(turn(usize::from(self.nodes)) as u16),
-            Way::Turns => turn(usize::from(self.nodes)) as u16,
-            Way::Session => bucket(bodies.session(sample as usize), self.nodes),
-            Way::Round(round) => round[turn(round.len())],
+            Way::Given => return 0,
+            Way::Round(round) => round[(index % round.len() as u64) as usize],
+            Way::Least { nodes } => return self.in_flight.enter_least((index % u64::from(*nodes)) as u16),
+            Way::Sessions(nodes) => nodes[sample as usize],
         };
-        in_flight.enter(node);
+        self.in_flight.enter(node);
         node
     }
 
-    /// Which nodes requests of these bodies may go to.
-    pub(super) fn reached(&self, bodies: &Bodies) -> Vec<bool> {
-        let mut reached = vec![!matches!(self.way, Way::Session); usize::from(self.nodes.max(1))];
-        if matches!(self.way, Way::Session) {
-            let count = bodies.count().get() as usize;
-            (0..count).for_each(|i| reached[usize::from(bucket(bodies.session(i), self.nodes))] = true);
+    /// Whether requests may go to this node.
+    pub(super) fn reaches(&self, node: u16) -> bool {
+        match &self.way {
+            Way::Given => true,
+            Way::Round(nodes) | Way::Sessions(nodes) => nodes.contains(&node),
+            Way::Least { nodes } => node < *nodes,
         }
-        reached
     }
 }
 
@@ -198,14 +207,14 @@ fn greatest_divisor(a: u32, b: u32) -> u32 {
 
 /// The node of a session: the same one whoever asks, and with one node more only as many sessions move as that one gets
 /// (jump consistent hash; Lamping and Veach, "A fast, minimal memory, consistent hash algorithm", 2014).
-fn bucket(session: u64, nodes: u16) -> u16 {
-    let (mut key, mut bucket, mut next) = (session, 0, 0);
+fn node_of(session: u64, nodes: u16) -> u16 {
+    let (mut key, mut node, mut next) = (session, 0, 0);
     while next < i64::from(nodes) {
-        bucket = next;
+        node = next;
         key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
-        next = ((bucket + 1) as f64 * ((1u64 << 31) as f64 / ((key >> 33) + 1) as f64)) as i64;
+        next = ((node + 1) as f64 * ((1u64 << 31) as f64 / ((key >> 33) + 1) as f64)) as i64;
     }
-    bucket as u16
+    node as u16
 }
 
 #[cfg(all(test, not(loadgen_loom)))]
@@ -214,19 +223,20 @@ mod tests {
 
     use super::*;
 
-    fn bodies(sessions: Option<Vec<u64>>) -> Bodies {
-        let count = sessions.as_ref().map_or(1, Vec::len);
+    fn bodies(sessions: &[u64]) -> Bodies {
+        let count = sessions.len().max(1);
         let all = Bodies::new((0..count).map(|_| br#"{"a":1}"#.as_slice()), vec![]).unwrap();
-        match sessions {
-            Some(sessions) => all.with_sessions(sessions).unwrap(),
-            None => all,
-        }
+        if sessions.is_empty() { all } else { all.with_sessions(sessions.to_vec()).unwrap() }
     }
 
-    fn taken(config: &BalanceConfig, nodes: u16, requests: u64) -> Vec<u16> {
-        let (bodies, in_flight) = (bodies(None), InFlight::new(nodes));
-        let balance = Balance::new(config, nodes, &bodies).unwrap();
-        (0..requests).map(|index| balance.take(index, 0, &bodies, &in_flight)).collect()
+    fn balance(config: &BalanceConfig, nodes: u16) -> Result<(Balance, Arc<InFlight>), BalanceError> {
+        let in_flight = Arc::new(InFlight::new(nodes));
+        Ok((Balance::new(config, nodes, &bodies(&[]), &in_flight)?, in_flight))
+    }
+
+    fn chosen(config: &BalanceConfig, nodes: u16, requests: u64) -> Vec<u16> {
+        let (balance, _) = balance(config, nodes).unwrap();
+        (0..requests).map(|index| balance.choose(index, 0)).collect()
     }
 
     fn weighted(weights: &[u32]) -> BalanceConfig {
@@ -235,72 +245,75 @@ mod tests {
 
     #[test]
     fn the_plans_requests_go_to_one_node_after_the_other() {
-        assert_eq!(taken(&BalanceConfig::RoundRobin, 3, 7), [0, 1, 2, 0, 1, 2, 0]);
-        assert_eq!(taken(&BalanceConfig::RoundRobin, 1, 3), [0, 0, 0]);
+        assert_eq!(chosen(&BalanceConfig::RoundRobin, 3, 7), [0, 1, 2, 0, 1, 2, 0]);
+        assert_eq!(chosen(&BalanceConfig::RoundRobin, 1, 3), [0, 0, 0]);
     }
 
     #[test]
     fn weighted_nodes_take_turns_that_are_spread_over_the_round() {
-        assert_eq!(taken(&weighted(&[5, 1, 1]), 3, 7), [0, 0, 1, 0, 2, 0, 0]);
-        assert_eq!(taken(&weighted(&[200, 100]), 2, 6), [0, 1, 0, 0, 1, 0], "weights are shares");
-        assert_eq!(taken(&weighted(&[7]), 1, 2), [0, 0]);
+        assert_eq!(chosen(&weighted(&[5, 1, 1]), 3, 7), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(chosen(&weighted(&[200, 100]), 2, 6), [0, 1, 0, 0, 1, 0], "weights are shares");
+        assert_eq!(chosen(&weighted(&[7]), 1, 2), [0, 0]);
     }
 
     #[test]
     fn weights_that_make_no_round_are_refused_by_what_is_wrong() {
-        let refused = |weights: &[u32]| Balance::new(&weighted(weights), 2, &bodies(None)).unwrap_err();
+        let refused = |weights: &[u32]| balance(&weighted(weights), 2).unwrap_err();
         assert_eq!(refused(&[1, 2, 3]), BalanceError::Count { weights: 3, nodes: 2 });
         assert_eq!(refused(&[1, 0]), BalanceError::Zero(1));
         assert_eq!(refused(&[u32::MAX, 1]), BalanceError::TooLong(1 << 32));
-        assert!(Balance::new(&weighted(&[65_535, 1]), 2, &bodies(None)).is_ok());
+        assert!(balance(&weighted(&[65_535, 1]), 2).is_ok());
     }
 
     #[test]
     fn the_node_with_the_fewest_in_flight_is_next() {
-        let (bodies, in_flight) = (bodies(None), InFlight::new(3));
-        let balance = Balance::new(&BalanceConfig::LeastInFlight, 3, &bodies).unwrap();
-        let take = |index| balance.take(index, 0, &bodies, &in_flight);
-        assert_eq!([take(0), take(1), take(2), take(3)], [0, 1, 2, 0]);
+        let (balance, in_flight) = balance(&BalanceConfig::LeastInFlight, 3).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|index| balance.choose(index, 0)), [0, 1, 2, 0]);
         in_flight.leave(2);
         in_flight.leave(0);
         in_flight.leave(0);
         assert_eq!(in_flight.counts(), [0, 1, 0]);
-        assert_eq!([take(7), take(8)], [2, 0], "of those with as few, the one whose turn it would be");
+        assert_eq!(
+            [7, 8].map(|index| balance.choose(index, 0)),
+            [2, 0],
+            "of those with as few, the one whose turn it would be"
+        );
     }
 
     #[test]
     fn a_session_stays_at_its_node_and_moves_only_to_a_new_one() {
         let keys: Vec<u64> = (0..3_000).map(|i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
-        let bodies = bodies(Some(keys.clone()));
-        let balance = Balance::new(&BalanceConfig::Session, 4, &bodies).unwrap();
-        let in_flight = InFlight::new(4);
+        let balance = Balance::new(&BalanceConfig::Session, 4, &bodies(&keys), &Arc::new(InFlight::new(4))).unwrap();
         for sample in [0, 1, 2_999] {
-            let nodes: Vec<u16> = (0..5).map(|index| balance.take(index, sample, &bodies, &in_flight)).collect();
-            assert!(nodes.iter().all(|node| *node == nodes[0]), "whatever its place in the plan");
+            let nodes: Vec<u16> = (0..5).map(|index| balance.choose(index, sample)).collect();
+            assert_eq!(nodes, [node_of(keys[sample as usize], 4); 5], "whatever its place in the plan");
         }
         let shares = |nodes: u16| {
             let mut shares = vec![0u32; usize::from(nodes)];
-            keys.iter().for_each(|key| shares[usize::from(bucket(*key, nodes))] += 1);
+            keys.iter().for_each(|key| shares[usize::from(node_of(*key, nodes))] += 1);
             shares
         };
         assert!(shares(4).iter().all(|share| (600..900).contains(share)), "{:?}", shares(4));
-        let moved = keys.iter().filter(|key| bucket(**key, 4) != bucket(**key, 5)).count() as u32;
+        let moved = keys.iter().filter(|key| node_of(**key, 4) != node_of(**key, 5)).count() as u32;
         assert_eq!(moved, shares(5)[4], "who moves goes to the new node");
     }
 
     #[test]
     fn without_sessions_nothing_can_be_balanced_by_them() {
-        let refused = Balance::new(&BalanceConfig::Session, 2, &bodies(None));
-        assert_eq!(refused.unwrap_err(), BalanceError::NoSessions);
+        assert_eq!(balance(&BalanceConfig::Session, 2).unwrap_err(), BalanceError::NoSessions);
     }
 
     #[test]
     fn only_nodes_that_a_session_leads_to_are_reached() {
-        let sessions = bodies(Some(vec![7, 7, 7]));
-        let by_session = Balance::new(&BalanceConfig::Session, 4, &sessions).unwrap();
-        assert_eq!(by_session.reached(&sessions).iter().filter(|reached| **reached).count(), 1);
-        let in_turn = Balance::new(&BalanceConfig::RoundRobin, 4, &sessions).unwrap();
-        assert_eq!(in_turn.reached(&sessions), [true; 4]);
+        let reached = |balance: &Balance| (0..4).map(|node| balance.reaches(node)).collect::<Vec<_>>();
+        let in_flight = Arc::new(InFlight::new(4));
+        let by_session = Balance::new(&BalanceConfig::Session, 4, &bodies(&[7, 7, 7]), &in_flight).unwrap();
+        let own = node_of(7, 4);
+        assert_eq!(reached(&by_session), (0..4).map(|node| node == own).collect::<Vec<_>>());
+        for config in [BalanceConfig::RoundRobin, BalanceConfig::LeastInFlight, weighted(&[1, 2, 3, 4])] {
+            assert_eq!(reached(&balance(&config, 4).unwrap().0), [true; 4]);
+        }
+        assert_eq!(reached(&Balance::elsewhere()), [true; 4]);
     }
 
     proptest! {
@@ -309,11 +322,11 @@ mod tests {
             weights in prop::collection::vec(1u32..20, 1..6),
         ) {
             let total: u32 = weights.iter().sum();
-            let taken = taken(&weighted(&weights), weights.len() as u16, u64::from(total));
+            let chosen = chosen(&weighted(&weights), weights.len() as u16, u64::from(total));
             for (node, weight) in weights.iter().enumerate() {
                 let mut got = 0;
-                for (at, chosen) in taken.iter().enumerate() {
-                    got += u32::from(usize::from(*chosen) == node);
+                for (at, node_then) in chosen.iter().enumerate() {
+                    got += u32::from(usize::from(*node_then) == node);
                     let share = (at + 1) as f64 * f64::from(*weight) / f64::from(total);
                     prop_assert!((f64::from(got) - share).abs() <= weights.len() as f64, "node {node} at {at}");
                 }
@@ -323,10 +336,9 @@ mod tests {
 
         #[test]
         fn the_counts_never_differ_by_more_than_one_while_nothing_ends(nodes in 2u16..9, turns in prop::collection::vec(any::<u64>(), 0..80)) {
-            let (bodies, in_flight) = (bodies(None), InFlight::new(nodes));
-            let balance = Balance::new(&BalanceConfig::LeastInFlight, nodes, &bodies).unwrap();
+            let (balance, in_flight) = balance(&BalanceConfig::LeastInFlight, nodes).unwrap();
             for index in turns {
-                balance.take(index, 0, &bodies, &in_flight);
+                balance.choose(index, 0);
                 let counts = in_flight.counts();
                 prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
             }
@@ -337,7 +349,6 @@ mod tests {
 #[cfg(all(test, loadgen_loom))]
 mod model {
     use super::*;
-    use crate::sync::Arc;
 
     #[test]
     fn two_workers_never_take_the_same_place() {

@@ -13,6 +13,7 @@ mod flight;
 mod issue;
 mod manual;
 mod multiplexed;
+mod nodes;
 mod phase;
 mod reception;
 mod request;
@@ -25,7 +26,7 @@ mod usage;
 mod worker;
 
 pub use balance::{BalanceConfig, BalanceError};
-pub use bodies::{Bodies, BodiesError};
+pub use bodies::{Bodies, BodiesError, Renderings};
 pub use completions::{Completion, Made, Texts};
 pub use phase::StopReason;
 pub use run::{Engine, EngineError};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::balance::Balance;
 use super::bodies::Bodies;
 use super::config::PhaseConfig;
 use super::dispatch;
@@ -79,8 +80,8 @@ pub struct Phase {
     pub config: PhaseConfig,
     /// How its requests are made.
     pub settings: Settings,
-    /// What it sends.
-    pub bodies: Arc<Bodies>,
+    /// Which node a request goes to, where no policy decides that.
+    pub(super) balance: Balance,
     /// Session-wide index of its first request.
     pub first_id: u64,
     /// Where requests of a manual load come in; no other load has one.
@@ -95,6 +96,8 @@ pub struct Phase {
     issuing: AtomicU32,
     answered_well: AtomicBool,
     fatal_answers: AtomicU64,
+    /// Of each node: whether an answer of it was such a one. A node that no request goes to needn't say so.
+    refused: Box<[AtomicBool]>,
     open: Mutex<Open>,
     changed: Condvar,
     /// What its policy counts, told some times a second; and the policy itself, once it has done its work.
@@ -107,10 +110,10 @@ pub struct Ways {
     pub config: PhaseConfig,
     /// How its requests are made.
     pub settings: Settings,
-    /// What it sends.
-    pub bodies: Arc<Bodies>,
     /// Where requests of a manual load come in.
     pub gate: Option<Gate>,
+    /// Which node a request goes to, where no policy decides that.
+    pub(super) balance: Balance,
 }
 
 /// What the end of a phase is decided on; touched once per worker and phase.
@@ -124,12 +127,14 @@ struct Open {
 impl Phase {
     /// A phase that `workers` workers will run.
     pub fn new(index: u16, first_id: u64, ways: Ways, workers: u16) -> Self {
-        let Ways { config, settings, bodies, gate } = ways;
+        let Ways { config, settings, gate, balance } = ways;
+        let nodes = 0..settings.nodes().len() as u16;
+        let refused = nodes.map(|node| AtomicBool::new(!balance.reaches(node))).collect();
         Self {
             index,
             config,
             settings,
-            bodies,
+            balance,
             first_id,
             gate,
             start_ns: OnceLock::new(),
@@ -142,6 +147,7 @@ impl Phase {
             issuing: AtomicU32::new(u32::from(workers)),
             answered_well: AtomicBool::new(false),
             fatal_answers: AtomicU64::new(0),
+            refused,
             open: Mutex::new(Open { workers, tally: Tally::default(), end_ns: 0 }),
             changed: Condvar::new(),
             dispatched: Mutex::default(),
@@ -216,9 +222,14 @@ impl Phase {
         Ok(passed.map(|index| self.first_id + index))
     }
 
+    /// What it sends, in its own API: of what it speaks to other nodes in, there are as many.
+    pub fn bodies(&self) -> &Bodies {
+        &self.settings.node(0).bodies
+    }
+
     /// Refuse a sample that there isn't.
     pub fn check_sample(&self, sample: Option<u64>) -> Result<(), EngineError> {
-        let count = u64::from(self.bodies.count().get());
+        let count = u64::from(self.bodies().count().get());
         match sample.filter(|&sample| sample >= count) {
             Some(sample) => Err(EngineError::Phase(format!("sample {sample} of {count}: they are counted from 0"))),
             None => Ok(()),
@@ -227,17 +238,18 @@ impl Phase {
 
     /// What makes the prompt of the request with this index in the session unlike every other; empty unless asked for.
     pub fn marker(&self, request: u64) -> String {
-        if self.config.unique_prompts && self.bodies.has_holes() {
+        if self.config.unique_prompts && self.bodies().has_holes() {
             format!("#{:x}.{request} ", self.config.seed)
         } else {
             String::new()
         }
     }
 
-    /// A body: what the engine opens it with, the sample's, and a marker in the sample's hole.
-    pub fn pieces<'a>(&'a self, sample: u64, ask_usage: bool, marker: &'a str) -> [&'a [u8]; 4] {
-        let (before, after) = self.bodies.parts(sample as usize);
-        [self.settings.opening(ask_usage), before, marker.as_bytes(), after]
+    /// A body for a node: what the engine opens it with, the sample's, and a marker in the sample's hole.
+    pub fn pieces<'a>(&'a self, node: u16, sample: u64, ask_usage: bool, marker: &'a str) -> [&'a [u8]; 4] {
+        let settings = self.settings.node(node);
+        let (before, after) = settings.bodies.parts(sample as usize);
+        [settings.opening(ask_usage), before, marker.as_bytes(), after]
     }
 
     /// Whether `index` is the last that can be claimed.
@@ -293,7 +305,8 @@ impl Phase {
         now >= self.cancel_at_ns.load(Ordering::Relaxed)
     }
 
-    /// Learn from an answer whether the phase can succeed at all: not where nobody listens, nor where we are not let in.
+    /// Learn from an answer whether the phase can succeed at all: not where nobody listens, nor where we are not let in. Of
+    /// several nodes, all must say so.
     pub fn learn(&self, row: &Row) {
         // Relaxed throughout: this is a heuristic on counts, and a few answers more or less don't matter.
         if !self.config.stop_early || self.answered_well.load(Ordering::Relaxed) {
@@ -303,7 +316,13 @@ impl Phase {
         let forbidden = row.failure == Failure::Http && matches!(row.status, 401 | 403 | 404);
         if !(refused || forbidden) {
             self.answered_well.store(row.failure != Failure::Cancelled, Ordering::Relaxed);
-        } else if self.fatal_answers.fetch_add(1, Ordering::Relaxed) + 1 >= self.fatal_limit() {
+            return;
+        }
+        if let Some(refused) = self.refused.get(usize::from(row.node)) {
+            refused.store(true, Ordering::Relaxed);
+        }
+        let enough = self.fatal_answers.fetch_add(1, Ordering::Relaxed) + 1 >= self.fatal_limit();
+        if enough && self.refused.iter().all(|refused| refused.load(Ordering::Relaxed)) {
             // It outranks the plan's end: whether or not all was sent by now, this is why nothing came of it.
             // Relaxed: pairs with the load in `reason`.
             self.reason.store(StopReason::Early as u32, Ordering::Relaxed);
@@ -454,9 +473,8 @@ mod tests {
 
     fn phase(json: &str, workers: u16) -> Phase {
         let config: PhaseConfig = serde_json::from_str(json).unwrap();
-        let bodies = Arc::new(Bodies::new([br#"{"a":1}"#.as_slice()].into_iter(), vec![]).unwrap());
         let settings = settings(json!({}), json!({}));
-        Phase::new(0, 100, Ways { config, settings, bodies, gate: None }, workers)
+        Phase::new(0, 100, Ways { config, settings, gate: None, balance: Balance::elsewhere() }, workers)
     }
 
     /// A phase that is issued from outside, and its only worker's orders.
@@ -553,6 +571,16 @@ mod tests {
         p.learn(&answer(Failure::None, 200, Detail::None));
         (0..50).for_each(|_| p.learn(&fatal));
         assert!(!p.stopped());
+    }
+
+    #[test]
+    fn of_several_nodes_all_must_refuse() {
+        let p = Phase { refused: [false, false].map(AtomicBool::new).into(), ..closed(1000) };
+        let fatal = |node| Row { node, ..answer(Failure::Http, 401, Detail::None) };
+        (0..50).for_each(|_| p.learn(&fatal(0)));
+        assert!(!p.stopped(), "the other may be slow");
+        p.learn(&fatal(1));
+        assert_eq!(p.reason(), Some(StopReason::Early));
     }
 
     #[test]
