@@ -23,8 +23,9 @@ from loadgen import private_file
 from loadgen.config import resolve
 from loadgen.errors import ConfigError, ReportError, RunError, TargetError
 from loadgen.session import Run, machine, mock, models, run_dir, summary
+from loadgen.session.metric import Metric
 from loadgen.session.phase import PhasePlan, PhaseType, phases_of, plan_of
-from loadgen.session.result import Metric, PhaseResult, SessionResult
+from loadgen.session.result import PhaseResult, SessionResult
 
 pytest_plugins = ["surface_fixtures"]
 

@@ -113,7 +113,9 @@ def _targets(given: Any) -> tuple[str, ...]:
     # Two servers of `mock:` are two; anything else would be one node that counts as two.
     twice = next((url for at, url in enumerate(found) if url in found[:at] and not url.startswith("mock:")), None)
     if twice is not None:
-        raise ConfigError(f"{secret.shown_url(twice)} is named twice", "balance weighted sends one node more than others")
+        raise ConfigError(
+            f"{secret.shown_url(twice)} is named twice", "balance weighted sends one node more than others"
+        )
     return found
 
 

@@ -28,9 +28,7 @@ def check_balance(config: Config, given: Collection[str], name: Name) -> None:
         )
     _weights(config, name)
     if config.session_field is not None and config.balance != "session":
-        raise ConfigError(
-            f"{name('session_field')} needs sessions to be balanced by", f"add {name('balance')} session"
-        )
+        raise ConfigError(f"{name('session_field')} needs sessions to be balanced by", f"add {name('balance')} session")
     if config.balance == "session" and config.dataset is None and config.input_tokens is not None:
         raise ConfigError(
             f"{name('balance')} session needs prompts of sessions, and {name('input_tokens')} makes up others",
@@ -42,7 +40,9 @@ def _weights(config: Config, name: Name) -> None:
     weights, nodes = config.weights, len(config.urls)
     if config.balance == "weighted" and weights is None:
         shares = ",".join(str(nodes - at) for at in range(min(nodes, 4)))
-        raise ConfigError(f"{name('balance')} weighted has no weights", f"give each URL its own: {name('weights')} {shares}")
+        raise ConfigError(
+            f"{name('balance')} weighted has no weights", f"give each URL its own: {name('weights')} {shares}"
+        )
     if weights is None:
         return
     if config.balance != "weighted":

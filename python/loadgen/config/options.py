@@ -239,9 +239,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     balance: Annotated[
         Balance,
-        _wire(
-            values.choice(*get_args(Balance)), "NAME", "How requests are spread over several URLs.", per_phase=True
-        ),
+        _wire(values.choice(*get_args(Balance)), "NAME", "How requests are spread over several URLs.", per_phase=True),
     ] = "round_robin"
     weights: Annotated[
         tuple[int, ...] | None,
