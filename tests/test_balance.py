@@ -180,6 +180,17 @@ def test_a_policy_spreads_its_requests_itself(here: Path) -> None:
     assert all(node.ok for node in nodes), "the least busy one takes turns too"
 
 
+def test_a_balance_beside_a_policy_is_refused(here: Path) -> None:
+    phase = loadgen.PhaseConfig(
+        name="adaptive",
+        strategy=loadgen.AdaptiveStrategy(),
+        limits=loadgen.Limits(samples=4),
+        settings=loadgen.PhaseSettings(balance="least_in_flight"),
+    )
+    with pytest.raises(ConfigError, match="balanced by least_in_flight, and its policy says where each attempt goes"):
+        loadgen.BenchmarkSession(loadgen.HttpIssuer(["mock:", "mock:"])).run([phase])
+
+
 # --- sessions
 
 

@@ -18,16 +18,32 @@ def lines(
         texts: The most that each of the first columns takes, which hold texts; the others hold figures.
         narrowest: What gives way where there is no room for all, in this order: a column, and the least it keeps.
     """
-    from rich.cells import cell_len
-
-    natural = [max(cell_len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    widths = [min(wide, most) for wide, most in zip(natural, texts, strict=False)] + natural[len(texts) :]
-    over = sum(widths) + len(_GAP) * (len(widths) - 1) - (room - 1)
+    columns = list(zip(*cells, strict=True))
+    widths = _widths(columns, texts)
+    over = taken(columns, texts) - room
     for column, least in narrowest:
         given = min(max(0, over), max(0, widths[column] - least))
         widths[column] -= given
         over -= given
     return [_line(row, widths, len(texts)) for row in cells]
+
+
+def taken(columns: Sequence[Sequence[str]], texts: Sequence[int]) -> int:
+    """Return how many columns of the terminal a table takes, which is given by its columns.
+
+    Args:
+        columns: Each column's cells.
+        texts: The most that each of the first ones takes.
+    """
+    widths = _widths(columns, texts)
+    return 1 + sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _widths(columns: Sequence[Sequence[str]], texts: Sequence[int]) -> list[int]:
+    from rich.cells import cell_len
+
+    natural = [max(cell_len(cell) for cell in column) for column in columns]
+    return [min(wide, most) for wide, most in zip(natural, texts, strict=False)] + natural[len(texts) :]
 
 
 def _line(row: Sequence[str], widths: Sequence[int], texts: int) -> str:

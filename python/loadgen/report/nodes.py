@@ -6,15 +6,19 @@ import math
 from typing import TYPE_CHECKING
 
 from loadgen.report import figures, sentences
-from loadgen.report.columns import lines
+from loadgen.report.columns import lines, taken
 from loadgen.report.overview import time_of
 from loadgen.report.table import is_open_loop
 
 if TYPE_CHECKING:
-    from loadgen.session import NodeResult, PhaseResult
+    from loadgen.session import Metric, NodeResult, PhaseResult
 
 _WIDEST = 48
+_READABLE = 24
 _NARROWEST = 8
+_SCHEME = "http://"
+_OPTIONAL = ("TPOT p50", "out tok/s", "goodput")
+"""What is left out, in this order, where the terminal is too narrow for the nodes' names."""
 
 
 def rows(phase: PhaseResult, width: int) -> list[str]:
@@ -28,34 +32,46 @@ def rows(phase: PhaseResult, width: int) -> list[str]:
     """
     if not phase.nodes:
         return []
-    # What only some of them have can't be compared: then the latency, which all have.
-    answered = [node for node in phase.nodes if node.ok]
-    name = "ttft" if answered and all(node.ttft for node in answered) else "latency"
-    judged = not math.isnan(phase.goodput)
-    tokens = any(node.output_tokens_per_s for node in phase.nodes)
-    planned = is_open_loop(phase)
-    cells = [_head(name, judged, tokens), *(_cells(node, name, judged, tokens, planned) for node in phase.nodes)]
+    columns = _columns(phase)
+    for head in _OPTIONAL:
+        if taken([[name, *cells] for name, cells in columns.items()], [_READABLE]) < width:
+            break
+        columns.pop(head, None)
+    cells = [list(columns), *(list(row) for row in zip(*columns.values(), strict=True))]
     return lines(cells, width, [_WIDEST], [(0, _NARROWEST)])
 
 
-def _head(name: str, judged: bool, tokens: bool) -> list[str]:
-    first, rest = ("TTFT", ["TPOT p50"]) if name == "ttft" else ("latency", [])
-    head = ["node", "share", "req/s", *(["goodput"] if judged else []), *(["out tok/s"] if tokens else [])]
-    return [*head, f"{first} p50", "p99", *rest, "failed"]
+def _columns(phase: PhaseResult) -> dict[str, list[str]]:
+    """Return the table by columns, each under its head."""
+    nodes = phase.nodes
+    # What only some of them have can't be compared: then the latency, which all have.
+    answered = [node for node in nodes if node.ok]
+    name, head = ("ttft", "TTFT") if answered and all(node.ttft for node in answered) else ("latency", "latency")
+    times = [_time(phase, node, name) for node in nodes]
+    found = {
+        "node": _names(nodes),
+        "share": [figures.share(node.share) for node in nodes],
+        "req/s": [figures.short(node.requests_per_s) for node in nodes],
+        "goodput": [figures.short(node.goodput) for node in nodes],
+        "out tok/s": [figures.whole(node.output_tokens_per_s) for node in nodes],
+        f"{head} p50": [time_of(time, 50) for time in times],
+        "p99": [time_of(time, 99) for time in times],
+        "TPOT p50": [time_of(node.tpot, 50) for node in nodes],
+        "failed": [figures.whole(node.failed) for node in nodes],
+    }
+    lacking = [] if not math.isnan(phase.goodput) else ["goodput"]
+    lacking += [] if any(node.output_tokens_per_s for node in nodes) else ["out tok/s"]
+    lacking += [] if any(node.tpot for node in nodes) else ["TPOT p50"]
+    return {head: cells for head, cells in found.items() if head not in lacking}
 
 
-def _cells(node: NodeResult, name: str, judged: bool, tokens: bool, planned: bool) -> list[str]:
-    metric = node.metric(name)
-    if planned and node.metric(f"response_{name}"):
-        metric = node.metric(f"response_{name}")
-    return [
-        sentences.plain(node.url or f"node {node.node}"),
-        figures.share(node.share),
-        figures.short(node.requests_per_s),
-        *([figures.short(node.goodput)] if judged else []),
-        *([figures.whole(node.output_tokens_per_s)] if tokens else []),
-        time_of(metric, 50),
-        time_of(metric, 99),
-        *([time_of(node.tpot, 50)] if name == "ttft" else []),
-        figures.whole(node.failed),
-    ]
+def _time(phase: PhaseResult, node: NodeResult, name: str) -> Metric:
+    response = node.metric(f"response_{name}")
+    return response if is_open_loop(phase) and response else node.metric(name)
+
+
+def _names(nodes: tuple[NodeResult, ...]) -> list[str]:
+    """Return the nodes' URLs, without the scheme where that tells them from nothing."""
+    urls = [node.url or f"node {node.node}" for node in nodes]
+    alike = all(url.startswith(_SCHEME) for url in urls)
+    return [sentences.plain(url.removeprefix(_SCHEME) if alike else url) for url in urls]

@@ -19,7 +19,7 @@ from loadgen.config.options import EMBEDDING
 from loadgen.dataset import Dataset, Sessions
 from loadgen.errors import ConfigError, TargetError
 from loadgen.session import machine, mock, scoring
-from loadgen.session.phase import PhaseConfig, PhasePlan, PhaseType, plan_of
+from loadgen.session.phase import PhaseConfig, PhasePlan, PhaseType, load_of, plan_of
 from loadgen.session.phase import stored as stored_phase
 from loadgen.session.strategy import is_planned
 
@@ -103,11 +103,17 @@ def _check(phase: PhaseConfig, options: Config, prompts: Dataset) -> None:
     """Check a phase against its prompts and the API that they go to.
 
     Raises:
-        ConfigError: If requests are to be balanced by sessions that aren't there, or vectors to be scored.
+        ConfigError: If requests are to be balanced by sessions that aren't there, or where a policy decides, or vectors
+            to be scored.
     """
     if phase.kind is PhaseType.ACCURACY and options.api in EMBEDDING:
         raise ConfigError(
             f"phase {phase.name} scores answers, and {options.api} answers with vectors", "ask another API: api: chat"
+        )
+    if load_of(phase.strategy)["kind"] == "dispatch" and options.balance != "round_robin":
+        raise ConfigError(
+            f"phase {phase.name} is balanced by {options.balance}, and its policy says where each attempt goes",
+            "leave the balance out",
         )
     if balance_of(options) != {"kind": "session"}:
         return
