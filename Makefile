@@ -10,7 +10,7 @@ REAL := .venvs/llamacpp
 PROFILE ?= bench-fast
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip --quiet
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
-PY := $(wildcard python tests benches examples)
+PY := $(wildcard python tests benches examples docs)
 
 .DEFAULT_GOAL := demo
 .PHONY: demo build test test-rust test-loom test-python test-real test-arm stress tsan bench bench-micro lint lint-quick docs clean
