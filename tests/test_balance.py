@@ -173,7 +173,9 @@ def test_a_flag_for_the_balance_wins_over_the_phases_own(tmp_path: Path) -> None
 
 def test_a_policy_spreads_its_requests_itself(here: Path) -> None:
     session = loadgen.BenchmarkSession(loadgen.HttpIssuer(["mock:", "mock:"]))
-    phase = loadgen.PhaseConfig(name="adaptive", strategy=loadgen.AdaptiveStrategy(), limits=loadgen.Limits(samples=40))
+    phase = loadgen.PhaseConfig(
+        name="adaptive", strategy=loadgen.AdaptiveStrategy(8), limits=loadgen.Limits(samples=40)
+    )
     result = session.run([phase])
     nodes = result.phase("adaptive").nodes
     assert sum(node.ok for node in nodes) == 40
@@ -183,7 +185,7 @@ def test_a_policy_spreads_its_requests_itself(here: Path) -> None:
 def test_a_balance_beside_a_policy_is_refused(here: Path) -> None:
     phase = loadgen.PhaseConfig(
         name="adaptive",
-        strategy=loadgen.AdaptiveStrategy(),
+        strategy=loadgen.AdaptiveStrategy(8),
         limits=loadgen.Limits(samples=4),
         settings=loadgen.PhaseSettings(balance="least_in_flight"),
     )

@@ -80,7 +80,7 @@ def test_vectors_may_have_objectives_of_their_own() -> None:
 
 
 def test_vectors_are_not_scored(here: Path) -> None:
-    phases = [{"name": "right", "type": "accuracy", "scorer": "exact_match", "concurrency": 1, "requests": 1}]
+    phases = [{"name": "right", "type": "accuracy", "scorer": "exact", "concurrency": 1, "requests": 1}]
     (here / "p.jsonl").write_text('{"prompt": "a", "answer": "b"}\n')
     with pytest.raises(ConfigError, match="phase right scores answers, and embeddings answers with vectors"):
         loadgen.run("mock:", phases=phases, api="embeddings", dataset="p.jsonl")
