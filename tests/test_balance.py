@@ -88,6 +88,7 @@ def test_a_file_may_list_them_and_the_command_line_wins(tmp_path: Path, form: st
 def test_a_balance_is_told_the_engine_and_the_reader(given: Any, told: Any, said: str) -> None:
     balance = balance_of(resolve([A, B], {**GOOD, **given}))
     assert balance == told
+    assert balance is not None
     assert balance_words(balance) == said
 
 

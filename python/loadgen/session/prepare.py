@@ -225,8 +225,9 @@ def targets(config: Config) -> Iterator[list[str]]:
 
 
 def _mock(url: str, servers: ExitStack) -> str:
+    told = msgspec.json.encode(mock.config_of_url(url)).decode()
     try:
-        server = _core.MockServer(msgspec.json.encode(mock.config_of_url(url)).decode())
+        server = _core.MockServer(told)
     except ValueError as error:
         raise ConfigError(f"{url}: {error}") from None
     servers.callback(server.stop)

@@ -217,7 +217,7 @@ fn node_of(session: u64, nodes: u16) -> u16 {
     node as u16
 }
 
-#[cfg(all(test, not(loadgen_loom)))]
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -79,12 +79,11 @@ pub fn summarise(dir: &Path, options: &Options) -> Result<Summary, StatsError> {
     Ok(run_summary(outline, lost, phases))
 }
 
+/// By phase: what its rows come to, and those of each of its nodes.
+type Tallies = Vec<Option<Split<Tally>>>;
+
 /// The first pass: a tally for each phase that the log knows of, by index.
-fn count(
-    source: &Source,
-    outline: &Outline,
-    options: &Options,
-) -> Result<(Vec<Option<Split<Tally>>>, Met), StatsError> {
+fn count(source: &Source, outline: &Outline, options: &Options) -> Result<(Tallies, Met), StatsError> {
     let interval = (options.interval * 1e9) as u64;
     let origin = |index: u16| {
         let known = outline.phases.get(&index).and_then(PhaseOutline::origin_ns);
@@ -115,7 +114,7 @@ fn count(
         tallies.of(view.row.node).for_each(|tally| tally.see(view, parts, slo, has_text));
     })?;
     let known = outline.phases.keys().next_back().map_or(0, |last| usize::from(*last) + 1);
-    let mut tallies: Vec<Option<Split<Tally>>> = Vec::new();
+    let mut tallies: Tallies = Vec::new();
     tallies.resize_with(shares.iter().map(Vec::len).chain([known]).max().unwrap_or(0), || None);
     for index in outline.phases.keys() {
         tallies[usize::from(*index)] = Some(new(*index).0);
