@@ -11,7 +11,7 @@ import pytest
 
 import cli_page
 import readme_page
-from doc_examples import PAGES, ROOT, environment
+from page_examples import PAGES, ROOT, environment
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
