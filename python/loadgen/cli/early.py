@@ -8,8 +8,7 @@ from loadgen import config as configs
 from loadgen.config import Config, secret
 from loadgen.config.target import words as in_words
 from loadgen.errors import TargetError
-from loadgen.report import figures
-from loadgen.report.sentences import failure_words, said
+from loadgen.report import failed, figures
 from loadgen.session import models
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     # What the phase asked for stands in its own options where the run has a list of them.
     config = next((listed.options for listed in config.phases if listed.name == phase.name), config)
     failure, detail = _main_failure(phase)
-    words = said(detail) if detail else ""
+    words = failed.said(detail) if detail else ""
     has = _models(config) if failure == "http_404" else ""
     way_out = {
         "http_401": "check the API key: --api-key-env NAME or --api-key-file FILE",
@@ -37,7 +36,7 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     of = _of(phase, config)
     where_to = f" in phase {phase.name}" if len(result.report["run"]["config"].get("phases", ())) > 1 else ""
     done = f"stopped early{where_to}; {figures.whole(phase.counts.issued)}{of} requests were sent. Report: {result.dir}"
-    head = failure_words(failure).removeprefix("HTTP ")
+    head = failed.words(failure).removeprefix("HTTP ")
     where = "from" if failure.startswith("http_") else "to"
     target = in_words([secret.shown_endpoint(url, config.api) for url in config.urls])
     message = f"{head} {where} {target} after {figures.whole(phase.counts.issued)} requests"

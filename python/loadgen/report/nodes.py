@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from loadgen.report import figures, sentences
+from loadgen.report import figures
 from loadgen.report.columns import lines, taken
 from loadgen.report.overview import time_of
 from loadgen.report.table import is_open_loop
+from loadgen.shown import plain
 
 if TYPE_CHECKING:
     from loadgen.session import Metric, NodeResult, PhaseResult
@@ -74,4 +75,4 @@ def _names(nodes: tuple[NodeResult, ...]) -> list[str]:
     """Return the nodes' URLs, without the scheme where that tells them from nothing."""
     urls = [node.url or f"node {node.node}" for node in nodes]
     alike = all(url.startswith(_SCHEME) for url in urls)
-    return [sentences.plain(url.removeprefix(_SCHEME) if alike else url) for url in urls]
+    return [plain(url.removeprefix(_SCHEME) if alike else url) for url in urls]
