@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import click
@@ -57,16 +57,20 @@ class GroupedOption(click.Option):
         return f"{self.opts[0]}[={self.metavar}]", record[1]
 
 
-def flags(names: Collection[str] = OPTIONS) -> list[click.Parameter]:
+def flags(
+    names: Collection[str] = OPTIONS, choices: Mapping[str, Sequence[str]] | None = None
+) -> list[click.Parameter]:
     """Return the flags of a run, in the table's order; each passes on what was typed, unread.
 
     Args:
         names: Those wanted.
+        choices: Of an option that takes one of a few words: those that this command knows, if not all.
     """
-    return [_flag(name, option) for name, option in OPTIONS.items() if name in names]
+    few = choices or {}
+    return [_flag(name, option, few.get(name)) for name, option in OPTIONS.items() if name in names]
 
 
-def _flag(name: str, option: Option) -> click.Parameter:
+def _flag(name: str, option: Option, few: Sequence[str] | None) -> click.Parameter:
     spelled = "--" + name.replace("_", "-")
     if option.read is flag:
         default = DEFAULTS[name]
@@ -77,7 +81,7 @@ def _flag(name: str, option: Option) -> click.Parameter:
             group=option.group,
             help=f"{option.help}{'  [default: on]' if default else ''}",
         )
-    choices = getattr(option.read, "choices", None)
+    choices = few or getattr(option.read, "choices", None)
     extra: dict[str, Any] = {}
     if choices:
         extra["shell_complete"] = lambda _ctx, _param, start: [
