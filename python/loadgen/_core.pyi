@@ -124,8 +124,14 @@ class Engine:
     """
 
     def __new__(cls, config: str) -> Engine: ...
-    def begin(self, phase: str, bodies: Bodies) -> None:
-        """Start a phase (``PhaseConfig`` of ``rust/src/engine/config.rs``) at once."""
+    def begin(self, phase: str, bodies: Bodies, others: dict[str, Bodies] | None = None) -> None:
+        """Start a phase (``PhaseConfig`` of ``rust/src/engine/config.rs``) at once.
+
+        Args:
+            phase: Its configuration, as JSON.
+            bodies: What it sends.
+            others: The same samples in other APIs, by their names, for nodes that speak these.
+        """
 
     def wait(self, timeout: float) -> str | None:
         """Wait up to ``timeout`` seconds for the phase's end; its account, or ``None`` while it goes on."""
