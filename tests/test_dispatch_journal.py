@@ -464,6 +464,23 @@ def test_a_batch_whose_items_have_no_key_gives_the_file_back(path: Path) -> None
         pass
 
 
+def test_a_batch_whose_journal_can_not_be_written_gives_back_what_it_has(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(item: int) -> int:
+        if item == 0:
+            Disk(0, monkeypatch)
+        return item + 10
+
+    with pytest.raises(JournalError, match="No space left") as raised:
+        Dispatcher("sequential", journal=path).run(call, range(50))
+    batch = raised.value.batch
+    assert batch[0].value == 10
+    assert len(batch) == 50
+    assert all(one.value == one.index + 10 if one.ok else one.error is raised.value for one in batch)
+    assert len(raised.value.unwritten) == sum(one.ok for one in batch)
+
+
 def test_closing_is_final_and_can_be_repeated(path: Path) -> None:
     journal = Journal(path).open()
     journal.close()

@@ -188,6 +188,18 @@ def test_a_call_has_no_more_time_than_it_was_given_in_all() -> None:
     assert done.wall_s == 90.0
 
 
+def test_a_call_whose_time_is_up_while_it_backs_off_has_timed_out_because_of_its_last_error() -> None:
+    async def call(item: int) -> None:
+        raise ConnectionResetError("gone")
+
+    retry = {"base": 60, "most": 60, "jitter": "none"}
+    done = batch(call, [1], "parallel", call_timeout=5, retry=retry)
+    error = done.errors[0]
+    assert isinstance(error, loadgen.CallTimeoutError)
+    assert isinstance(error.__cause__, ConnectionResetError)
+    assert done.wall_s == 5.0
+
+
 def test_a_callable_that_ignores_being_cancelled_holds_nobody_up_and_is_counted() -> None:
     async def main(loop: Any) -> Any:
         async def call(item: int) -> str:

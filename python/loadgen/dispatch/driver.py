@@ -343,7 +343,8 @@ class Driver:
             self._work.settle(item, self._values.pop(winner), None)
             return
         stands = raised.get(winner)
-        if stands is None:  # it was cancelled, or ran out of time: the last error is why there was no answer before
+        is_over = verdict == TIMED_OUT and self._limits.is_over(self._lasted(item))
+        if stands is None or is_over:  # the last error is why there was no answer before its time was up
             stands = self._why(item, verdict, next(reversed(raised.values()), None))
         self._work.settle(item, None, stands)
 
@@ -352,13 +353,16 @@ class Driver:
         if verdict == CANCELLED:
             made = asyncio.CancelledError()
         elif verdict == TIMED_OUT:
-            rows = self._policy.attempts_of(item)
-            *_, started, _, _, _, _ = rows[0]
-            made = self._limits.exceeded(len(rows), (self.now() - started) / 1e9)
+            made = self._limits.exceeded(len(self._policy.attempts_of(item)), self._lasted(item))
         else:
             made = DispatchError("the call was given up before it was made")
         made.__cause__ = error
         return made
+
+    def _lasted(self, item: int) -> float:
+        """Return the seconds since the first attempt at an item was started."""
+        *_, started, _, _, _, _ = self._policy.attempts_of(item)[0]
+        return (self.now() - started) / 1e9
 
     def _break(self, error: BaseException) -> None:
         if not self._is_closed:

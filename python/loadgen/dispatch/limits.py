@@ -29,6 +29,14 @@ class Limits(NamedTuple):
         """Return the limits of a policy's configuration."""
         return cls(policy["attempt_timeout_s"], policy["call_timeout_s"], policy["stall_timeout_s"])
 
+    def is_over(self, lasted_s: float) -> bool:
+        """Return whether a call has had all the time that it may have.
+
+        Args:
+            lasted_s: From the start of its first attempt, in seconds.
+        """
+        return self.call_s is not None and lasted_s >= self.call_s - _ROUNDING_S
+
     def exceeded(self, attempts: int, lasted_s: float) -> CallTimeoutError:
         """Return the error of a call whose time was up.
 
@@ -37,7 +45,7 @@ class Limits(NamedTuple):
             lasted_s: From the start of its first attempt to its end, in seconds.
         """
         many = f"{attempts} attempts" if attempts != 1 else "1 attempt"
-        if self.call_s is not None and lasted_s >= self.call_s - _ROUNDING_S:
+        if self.is_over(lasted_s):
             return CallTimeoutError(f"the call had no answer within its call_timeout of {self.call_s:g} s, in {many}")
         within = "in time" if self.attempt_s is None else f"within the attempt_timeout of {self.attempt_s:g} s"
         return CallTimeoutError(f"the call had no answer {within}, in {many}")

@@ -99,8 +99,11 @@ async def _run(options: Options, service: Service, work: BatchItems) -> Batch[An
         wall_s = run.now() / 1e9
     except GeneratorExit:
         raise  # the loop is gone: nothing can be awaited any more
-    except BaseException:
+    except BaseException as error:
+        wall_s = run.now() / 1e9
         await _abort(run, watching)
+        if isinstance(error, DispatchError):
+            error.batch = work.so_far(error, columns, wall_s=wall_s)
         raise
     try:
         columns.policy = await run.end()

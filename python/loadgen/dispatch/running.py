@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import warnings
@@ -76,10 +77,18 @@ async def journalled(
     opened, restored = await _read(wanted, config, items, codec)
     try:
         batch = await run(opened, restored)
+    except GeneratorExit:
+        with opened:
+            raise  # the loop is gone: nothing can be awaited any more
     except BaseException:
-        with opened:  # what is on its way says why the batch ended; a disk that refused is told by it
-            raise
-    await whole(on_own_thread(opened.close))
+        with contextlib.suppress(JournalError):  # what is on its way says why the batch ended
+            await whole(on_own_thread(opened.close))
+        raise
+    try:
+        await whole(on_own_thread(opened.close))
+    except JournalError as error:
+        error.batch = batch
+        raise
     return batch
 
 
@@ -132,11 +141,14 @@ async def _run(options: Options, work: BatchWork, opened: OpenJournal | None) ->
         wall_s = driver.now() / 1e9
     except GeneratorExit:
         raise  # the loop is gone: nothing can be awaited any more
-    except BaseException:
+    except BaseException as error:
+        wall_s = driver.now() / 1e9
         try:
             await driver.leave()
         finally:
             watching.abort()
+        if isinstance(error, DispatchError):
+            error.batch = work.so_far(error, columns, wall_s=wall_s)
         raise
     try:
         abandoned = await driver.leave()

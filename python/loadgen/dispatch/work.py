@@ -96,6 +96,19 @@ class BatchItems:
             abandoned=abandoned,
         )
 
+    def so_far(self, error: BaseException, columns: Columns, *, wall_s: float) -> Batch[Any]:
+        """Return the batch as far as it came.
+
+        Args:
+            error: What ended it; the error of all that wasn't settled.
+            columns: Its statistics.
+            wall_s: How long it took.
+        """
+        for position, value in enumerate(self.values):
+            if value is UNSET and position not in self.errors:
+                self.errors[position] = error
+        return self.batch(columns, wall_s=wall_s)
+
     def settle(self, item: int, value: Any, error: BaseException | None) -> None:
         """Take an item's value, or why it has none."""
         position = self.called[item]
