@@ -775,8 +775,8 @@ class Segment:
         """Look into the segment in a file.
 
         Raises:
-            OSError: If it can't be opened; ``PermissionError`` if it isn't a file that this user alone may open.
-            ValueError: If it is no segment, one of another version or byte order, cut or damaged.
+            OSError: If it can't be opened, or is no segment, one of another version or byte order, cut or damaged;
+                ``PermissionError`` if it isn't a file that this user alone may open.
         """
 
     @staticmethod
@@ -882,7 +882,7 @@ class SegmentReader:
         """As ``Segment.snapshot``. Raises as ``Segment.attach``, if the file was cut or damaged since."""
 
     def hdr(self, name: str, phase: int | None = None) -> bytes:
-        """As ``Segment.hdr``."""
+        """As ``Segment.hdr``. Raises as ``Segment.attach``, too, if the file was cut or damaged since."""
 
 @final
 class Counter:

@@ -226,7 +226,7 @@ pub(super) fn live_json(live: &LiveCopy, seconds: f64) -> String {
         "ttft_ms": quantiles(&live.ttft, 1e6),
         "gap_ms": quantiles(&live.gap, 1e6),
         "latency_ms": quantiles(&live.latency, 1e6),
-        "send_late_us": quantiles(&live.late, 1e3),
+        "send_late_us": quantiles(&live.send_late, 1e3),
     })
     .to_string()
 }
