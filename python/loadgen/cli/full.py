@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from loadgen.cli.progress import View
+from loadgen.cli.view import View
 from loadgen.session.phase import PhasePlan
 from loadgen.tui import screen
 from loadgen.tui.terminal import Terminal

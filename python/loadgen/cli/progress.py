@@ -8,11 +8,11 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
+from loadgen.cli.view import View
 from loadgen.report import figures
 from loadgen.session.phase import PhasePlan
 from loadgen.shown import bar
@@ -25,35 +25,6 @@ _FULL_COLUMNS, _FULL_ROWS = 80, 24
 _REDRAW_S, _LINE_S = 0.25, 10.0
 _SPARKS = "▁▂▃▄▅▆▇█"
 _NAME = 12
-
-
-class View:
-    """Shows nothing. The other views fill in what is drawn."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leave the screen as a report expects it."""
-
-    def note(self, text: str) -> None:
-        """Have something said the next time that the view is drawn; callable from a signal's handler.
-
-        Args:
-            text: One line.
-        """
-
-    def begun(self, phase: PhasePlan, directory: Path) -> None:
-        """A phase has begun."""
-
-    def going(self, phase: PhasePlan, engine: Core) -> None:
-        """A phase is going on."""
-
-    def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:
-        """A phase has ended."""
 
 
 def view(ui: str, out: TextIO | None = None) -> View:
