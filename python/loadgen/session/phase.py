@@ -13,8 +13,8 @@ from loadgen.config import OPTIONS, Config, PhaseOptions
 from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
 from loadgen.session import scoring
-from loadgen.session import strategy as strategies
 from loadgen.session.order import SampleOrder, name_of
+from loadgen.session.pattern import strategy_of, warmup_of
 from loadgen.session.settings import PhaseSettings, differing, request_of, stored_settings
 from loadgen.session.strategy import AdaptiveStrategy, LoadStrategy, PlannedStrategy, is_planned
 
@@ -343,12 +343,12 @@ def phases_of(config: Config) -> list[PhaseConfig]:
     """
     if config.phases:
         return [_listed(phase) for phase in config.phases]
-    measured = strategies.of(config)
+    measured = strategy_of(config)
     phases = []
     if config.warmup is not None:
         requests = config.warmup if isinstance(config.warmup, int) else None
         limits = Limits(requests, None if requests is not None else config.warmup)
-        phases.append(_phase(config, PhaseType.WARMUP, strategies.warmup_of(measured, requests), limits))
+        phases.append(_phase(config, PhaseType.WARMUP, warmup_of(measured, requests), limits))
     phases.append(_phase(config, PhaseType.PERFORMANCE, measured, Limits(config.requests, config.duration)))
     return phases
 
@@ -373,7 +373,7 @@ def _listed(phase: PhaseOptions) -> PhaseConfig:
     return _phase(
         options,
         PhaseType(phase.type),
-        strategies.of(options),
+        strategy_of(options),
         limits,
         name=phase.name,
         settings=msgspec.structs.replace(PhaseSettings.of(options), target_field=phase.target_field),
