@@ -14,7 +14,7 @@ import msgspec
 
 from loadgen.cli.view import View
 from loadgen.report import figures
-from loadgen.session.phase import PhasePlan
+from loadgen.session.phase_plan import PhasePlan
 from loadgen.shown import bar
 
 if TYPE_CHECKING:
@@ -217,21 +217,14 @@ def _times(live: dict[str, Any]) -> list[str]:
 def _so_far(phase: PhasePlan, live: dict[str, Any]) -> str:
     if phase.duration_s is not None and phase.requests is None:
         return f"{figures.clock(int(live['t_s']))} / {figures.clock(phase.duration_s)}"
-    total = _requests(phase)
+    total = phase.most_requests
     if total is not None:
         return f"{figures.whole(live['issued'])} / {figures.whole(total)} requests"
     return figures.clock(int(live["t_s"]))
 
 
-def _requests(phase: PhasePlan) -> int | None:
-    return int(phase.load["n"]) if phase.load["kind"] == "burst" else phase.requests
-
-
 def _share_done(phase: PhasePlan, live: dict[str, Any], done: int) -> float | None:
-    seconds = phase.duration_s
-    if seconds is None and phase.load["kind"] == "stages":
-        seconds = sum(stage["seconds"] for stage in phase.load["stages"])
-    total = _requests(phase)
+    seconds, total = phase.longest_s, phase.most_requests
     shares = [live["t_s"] / seconds] if seconds else []
     shares += [done / total] if total else []
     return min(1.0, max(shares)) if shares else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from loadgen.session.phase import PhasePlan
+from loadgen.session.phase_plan import PhasePlan
 
 if TYPE_CHECKING:
     from loadgen.session.runner import Core
