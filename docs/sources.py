@@ -11,6 +11,7 @@ from typing import Any
 import griffe
 
 _ROLE = re.compile(r":(?P<kind>attr|class|data|exc|func|meth|mod):`(?P<short>~?)(?P<name>[\w.]+)`")
+_TIGHT = re.compile(r"(?<=[^\n])\n(?=(?:Args|Returns|Yields|Raises|Source):\n)")
 _STRUCTS = ("Struct", "msgspec.Struct", "NamedTuple", "TypedDict")
 
 
@@ -27,7 +28,8 @@ class Sources(griffe.Extension):
             if isinstance(obj, griffe.Class) and "__init__" not in obj.members and _is_struct(obj):
                 obj.set_member("__init__", _init(obj))
             if obj.docstring is not None:
-                obj.docstring.value = _ROLE.sub(_linker(obj), obj.docstring.value)
+                spaced = _TIGHT.sub("\n\n", obj.docstring.value)  # griffe wants a blank line above a section
+                obj.docstring.value = _ROLE.sub(_linker(obj), spaced)
 
 
 def _all(obj: griffe.Object) -> Iterator[griffe.Object]:

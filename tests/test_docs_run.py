@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from doc_examples import ROOT, Block, blocks, run_block
+from page_examples import ROOT, Block, blocks, run_block
 
 NOT_RUN = {
     "a transcript of an earlier run": 1,

@@ -15,11 +15,12 @@ from rich.cells import cell_len
 
 import fake_core
 import reports
-from loadgen.cli import ls, progress, show
+from loadgen.cli import ls, progress
 from loadgen.config import resolve
 from loadgen.report import figures, screen
 from loadgen.session.phase import PhasePlan, phases_of, plan_of
 from loadgen.session.result import SessionResult
+from loadgen.shown import plain
 
 GOLDEN = Path(__file__).parent / "screens"
 RUN = Path("loadgen-runs/20261120T211405Z-7f3a")
@@ -106,6 +107,21 @@ CASES: dict[str, dict[str, Any]] = {
         options=CLOSED,
         status="failed",
         reason="no request succeeded",
+    ),
+    "nodes": reports.report(
+        reports.phase(
+            ok=2687,
+            failed=300,
+            goodput=SLO,
+            config={"name": "performance", "balance": {"kind": "weighted", "weights": [5, 3, 2]}},
+            nodes=[
+                reports.node(0, 1494, 0, 2987, 41.8),
+                reports.node(1, 896, 0, 2987, 92.1),
+                reports.node(2, 297, 300, 2987, 241.0),
+            ],
+        ),
+        options={**OPEN, "balance": "weighted", "weights": "5,3,2"},
+        url=["http://10.0.0.5:8000", "http://10.0.0.6:8000", "http://a-name-that-is-much-too-long.example.org:8000/v1"],
     ),
     "two_phases": reports.report(reports.phase("low"), reports.phase("high", failed=1), options=OPEN),
     "phases": reports.report(
@@ -548,4 +564,4 @@ def test_spans_and_sizes_are_in_whole_units() -> None:
 
 
 def test_text_of_others_is_escaped_where_it_is_said() -> None:
-    assert show.plain(HOSTILE) == "\\x1b[2Jevil[bold red]\\x07\\u202egnp.exe <script>"
+    assert plain(HOSTILE) == "\\x1b[2Jevil[bold red]\\x07\\u202egnp.exe <script>"

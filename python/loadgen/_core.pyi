@@ -60,9 +60,12 @@ class Bodies:
     Args:
         bodies: Each one JSON object without ``stream`` and ``stream_options``.
         holes: For each body, the byte offset within its prompt where a unique marker may be put.
+        sessions: For each body, the number of its session, of 64 bits: those with the same go to the same node.
     """
 
-    def __new__(cls, bodies: Sequence[bytes], holes: Sequence[int] | None = None) -> Bodies: ...
+    def __new__(
+        cls, bodies: Sequence[bytes], holes: Sequence[int] | None = None, sessions: Sequence[int] | None = None
+    ) -> Bodies: ...
     def __len__(self) -> int: ...
 
 _Completion: TypeAlias = tuple[
@@ -769,8 +772,8 @@ class Segment:
         """Look into the segment in a file.
 
         Raises:
-            OSError: If it can't be opened; ``PermissionError`` if it isn't a file that this user alone may open.
-            ValueError: If it is no segment, one of another version or byte order, cut or damaged.
+            OSError: If it can't be opened, or is no segment, one of another version or byte order, cut or damaged;
+                ``PermissionError`` if it isn't a file that this user alone may open.
         """
 
     @staticmethod
@@ -876,7 +879,7 @@ class SegmentReader:
         """As ``Segment.snapshot``. Raises as ``Segment.attach``, if the file was cut or damaged since."""
 
     def hdr(self, name: str, phase: int | None = None) -> bytes:
-        """As ``Segment.hdr``."""
+        """As ``Segment.hdr``. Raises as ``Segment.attach``, too, if the file was cut or damaged since."""
 
 @final
 class Counter:

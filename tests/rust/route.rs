@@ -164,8 +164,7 @@ fn all_nodes_down_is_an_end_and_what_finished_is_kept() {
 }
 
 #[test]
-fn a_poison_item_fails_alone() {
-    // One item, no node that does it: nothing hangs.
+fn an_item_that_comes_while_every_node_is_down_is_done_when_they_are_back() {
     let mut nodes = steady(&[0.1, 0.1], 0.0);
     nodes.iter_mut().for_each(|node| node.down = vec![(0.0, 0.05)]);
     let seen = batch(&nodes, 1, Spread::Auto, false, 1);

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loadgen.config import Config
     from loadgen.session import SessionResult
 
-_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Stopped(BaseException):
@@ -35,9 +35,11 @@ class _StoppedEarly(_Stopped):
     """It came before anything was sent."""
 
 
-def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: bool, dry_run: bool, **given: Any) -> int:
+def _run(
+    urls: tuple[str, ...], config: str | None, ui: str, as_json: bool, quiet: bool, dry_run: bool, **given: Any
+) -> int:
     given = {name: value for name, value in given.items() if value not in (None, ())}
-    options = configs.resolve(url, given, config_file=config, speech="flags")
+    options = configs.resolve(urls or None, given, config_file=config, speech="flags")
     for header in options.header if "header" in given else ():
         if header.is_secret_in_the_open:
             show.warning(
@@ -55,10 +57,10 @@ def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: boo
             result = going.execute()
     except _StoppedEarly as stopped:
         show.error("stopped before anything was sent")
-        return _STATUS[signal.Signals(stopped.number)]
+        return 128 + stopped.number
     except _Stopped as stopped:
         show.error("stopped while the report was made", "the run's log is on disk: loadgen report")
-        return _STATUS[signal.Signals(stopped.number)]
+        return 128 + stopped.number
     if going.notes and not quiet:
         show.warning("; ".join(going.notes))
     return _tell(result, options, as_json, quiet, seen)
@@ -83,7 +85,7 @@ def _signals(going: Run, options: Config, view: progress.View) -> Iterator[list[
         elif len(seen) > 2:
             raise _Stopped(seen[0])  # who asks a third time doesn't want to wait for the report; the run log is on disk
 
-    before = {number: signal.signal(number, stop) for number in _STATUS}
+    before = {number: signal.signal(number, stop) for number in _STOPS}
     try:
         yield seen
     finally:
@@ -106,7 +108,7 @@ def _tell(result: SessionResult, options: Config, as_json: bool, quiet: bool, se
     elif not quiet and worth_showing:
         screen.show(result)
     if seen:
-        return _STATUS[signal.Signals(seen[0])]
+        return 128 + seen[0]
     if result.status == "failed":
         from loadgen.cli import early as early_stop
 
@@ -121,10 +123,10 @@ command = GroupedCommand(
     callback=_run,
     help="Drive a server with a load, and report what a client saw.\n\n"
     "URL is a base such as http://127.0.0.1:8000 (the API's path is appended), unix:PATH, or mock: for a server within "
-    "this process.",
+    "this process. With several of them, requests are spread over all as --balance says.",
     epilog="Exit status: 0 good, 1 it began and failed, 2 nothing was sent, 130 SIGINT, 143 SIGTERM.",
     params=[
-        click.Argument(["url"], required=False, metavar="URL"),
+        click.Argument(["urls"], required=False, nargs=-1, metavar="URL..."),
         *flags(),
         GroupedOption(
             ["--config"],

@@ -26,9 +26,13 @@ pub(super) struct Bodies(pub(super) Arc<engine::Bodies>);
 #[pymethods]
 impl Bodies {
     #[new]
-    #[pyo3(signature = (bodies, holes=None))]
-    fn new(bodies: Vec<Bound<'_, PyBytes>>, holes: Option<Vec<u32>>) -> PyResult<Self> {
+    #[pyo3(signature = (bodies, holes=None, sessions=None))]
+    fn new(bodies: Vec<Bound<'_, PyBytes>>, holes: Option<Vec<u32>>, sessions: Option<Vec<u64>>) -> PyResult<Self> {
         let all = engine::Bodies::new(bodies.iter().map(|b| b.as_bytes()), holes.unwrap_or_default());
+        let all = match sessions {
+            Some(sessions) => all.and_then(|all| all.with_sessions(sessions)),
+            None => all,
+        };
         all.map(|all| Self(Arc::new(all))).map_err(|e| PyValueError::new_err(e.to_string()))
     }
 
@@ -226,7 +230,7 @@ pub(super) fn live_json(live: &LiveCopy, seconds: f64) -> String {
         "ttft_ms": quantiles(&live.ttft, 1e6),
         "gap_ms": quantiles(&live.gap, 1e6),
         "latency_ms": quantiles(&live.latency, 1e6),
-        "send_late_us": quantiles(&live.late, 1e3),
+        "send_late_us": quantiles(&live.send_late, 1e3),
     })
     .to_string()
 }

@@ -16,6 +16,7 @@ import msgspec
 
 from loadgen import config as configs
 from loadgen.cli import show
+from loadgen.cli.answers import Replaced, to_stdout
 from loadgen.cli.dispatch import asked, output
 from loadgen.cli.dispatch.output import Written
 from loadgen.cli.dispatch.stopping import Stopping
@@ -116,7 +117,7 @@ def _call(
     write: Callable[[Source, Sequence[Written]], None],
 ) -> BatchSummary:
     """Make the calls and write their answers; those that were there are written also when it breaks off."""
-    with prepare.target(options) as sent_to:
+    with prepare.targets(options) as (sent_to,):
         model = prepare.model_of(options) if source.needs_model else options.model
         bodies = asked.bodies(source, options, model)
         try:
@@ -221,13 +222,13 @@ def _journal(files: _Files, source: Source, options: Config) -> Journal | None:
 @contextmanager
 def _outputs(files: _Files, as_json: bool) -> Iterator[Callable[[Source, Sequence[Written]], None]]:
     """Open what is written to before anything is sent; without a file, answers go to standard output."""
-    with output.Replaced(files.out, "--out") as out, output.Replaced(files.matrix, "--matrix") as matrix:
+    with Replaced(files.out, "--out") as out, Replaced(files.matrix, "--matrix") as matrix:
 
         def write(source: Source, answers: Sequence[Written]) -> None:
             if files.out is not None:
                 out.put(output.lines(answers))
             elif files.matrix is None and not as_json:
-                output.to_stdout(output.lines(answers))
+                to_stdout(output.lines(answers))
             if files.matrix is not None:
                 matrix.put([output.matrix(source, {one.index: output.cell(one) for one in answers})])
 
@@ -343,7 +344,7 @@ command = GroupedCommand(
         _dispatch_flag("tpm", "N", "Tokens a minute that the service allows.", "learned"),
         _file("remember", "FILE", "Strategy", "Keep what auto learns of the endpoint, for the next batch."),
         _dispatch_flag("seed", "N", "Seed of backoff and hedging.", "0"),
-        *flags(_WIRE),
+        *flags(_WIRE, {"api": ("chat", "completions")}),
         GroupedOption(
             ["--stream/--no-stream", "stream"],
             is_flag=True,

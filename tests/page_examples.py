@@ -19,13 +19,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
-
-from loadgen import _core
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -34,7 +33,7 @@ LIMIT_S = 60
 _BLOCK = re.compile(r"^(?:<!-- ([^\n]*) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ADDRESS = re.compile(r"http://(?:127\.0\.0\.1:8000|10\.[\d.]+:\d+)")
 _PORT = "--metrics-port 9464"
-_MOCK = '{"any_model": true, "models": ["nomic-embed-text"], "output_tokens": 8}'
+_MOCK = ["--port", "0", "--any-model", "--model", "nomic-embed-text", "--output-tokens", "8"]
 _GIVEN = {
     "prompts.jsonl": '{"prompt": "What is a pump?"}\n{"prompt": "What is a fan?"}\n',
     "questions.jsonl": '{"prompt": "What is a pump?"}\n{"prompt": "What is a fan?"}\n',
@@ -46,24 +45,6 @@ _GIVEN = {
     "modes.csv": "name\nleak\nbearing wear\n",
 }
 """What a reader has at hand."""
-
-
-class Servers(ExitStack):
-    """Mock servers, one for each address that is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._urls: dict[str, str] = {}
-
-    def addressed(self, text: str) -> str:
-        """Replace each server's address by that of a mock server that lives as long as this does."""
-
-        def own(found: re.Match[str]) -> str:
-            if found[0] not in self._urls:
-                self._urls[found[0]] = self.enter_context(_core.MockServer(_MOCK)).url
-            return self._urls[found[0]]
-
-        return _ADDRESS.sub(own, text)
 
 
 class Block(NamedTuple):
@@ -102,38 +83,72 @@ def commands(text: str) -> list[str]:
     return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
 
 
-def environment() -> dict[str, str]:
-    """This process's, with the tools of its interpreter first."""
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+def environment(python: Path = Path(sys.executable)) -> dict[str, str]:
+    """This process's environment, with the commands beside an interpreter first."""
+    return {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def _furnish(folder: Path, page: Path, started: Servers) -> None:
-    (folder / "examples").symlink_to(ROOT / "examples")
-    for name, text in _GIVEN.items():
-        (folder / name).write_text(text)
-    for block in blocks():
-        if block.page == page and block.mark.startswith("file: "):
-            (folder / block.mark.removeprefix("file: ")).write_text(started.addressed(block.text))
+def run_block(block: Block, folder: Path, python: Path = Path(sys.executable)) -> None:
+    """Run a block as its mark says.
 
-
-def run_block(block: Block, folder: Path) -> None:
-    """Run a block as its mark says, in a folder of its own.
+    Args:
+        block: One that is to be run.
+        folder: Where; empty.
+        python: The interpreter, beside which `loadgen` lies.
 
     Raises:
         AssertionError: If a command doesn't end as it should, with what it said.
     """
-    with Servers() as started:
-        _furnish(folder, block.page, started)
-        text = started.addressed(block.text) if "server" in block.words else block.text
-        if "short" in block.words:
-            text = re.sub(r"--duration \S+", "--duration 1s", text).replace(_PORT, f"--metrics-port {_free_port()}")
-        asked = [[sys.executable, "-c", text]] if block.language == "python" else _shells(text)
+    with Servers(python) as servers:
+        text = _furnish(block, folder, servers)
+        asked = [[str(python), "-c", text]] if block.language == "python" else _shells(text)
         assert asked, f"{block.name}: a block that runs, without a command"
         for command in asked:
             if "serves" in block.words:
-                _serve(command, folder)
+                with _serving([*command[:-1], f"exec {command[-1]}"], folder, python):
+                    pass
             else:
-                _run(command, folder, good={0, 1} if "judges" in block.words else {0})
+                _run(command, folder, python, good={0, 1} if "judges" in block.words else {0})
+
+
+class Servers(ExitStack):
+    """Mock servers, one for each address that is asked for."""
+
+    def __init__(self, python: Path) -> None:
+        super().__init__()
+        self._python = python
+        self._urls: dict[str, str] = {}
+
+    def addressed(self, text: str) -> str:
+        """Replace each server's address by that of a mock server that lives as long as this does."""
+
+        def own(found: re.Match[str]) -> str:
+            if found[0] not in self._urls:
+                command = [str(self._python.parent / "loadgen"), "mock", *_MOCK]
+                self._urls[found[0]] = self.enter_context(_serving(command, Path.cwd(), self._python))
+            return self._urls[found[0]]
+
+        return _ADDRESS.sub(own, text)
+
+
+def _furnish(block: Block, folder: Path, servers: Servers) -> str:
+    """Put into the folder what a block finds there, and return its text as it is run."""
+
+    def own(text: str) -> str:
+        return servers.addressed(text) if "server" in block.words else text
+
+    (folder / "examples").symlink_to(ROOT / "examples")
+    files = {other.mark.removeprefix("file: "): own(other.text) for other in blocks() if _is_file_for(block, other)}
+    for name, text in (_GIVEN | files).items():
+        (folder / name).write_text(text)
+    text = own(block.text)
+    if "short" in block.words:
+        text = re.sub(r"--duration \S+", "--duration 1s", text).replace(_PORT, f"--metrics-port {_free_port()}")
+    return text.replace("--port 8000", "--port 0") if "serves" in block.words else text
+
+
+def _is_file_for(block: Block, other: Block) -> bool:
+    return other.page == block.page and other.mark.startswith("file: ")
 
 
 def _free_port() -> int:
@@ -145,11 +160,11 @@ def _shells(text: str) -> list[list[str]]:
     return [["bash", "-euc", command] for command in commands(text)]
 
 
-def _run(command: list[str], folder: Path, good: set[int]) -> None:
+def _run(command: list[str], folder: Path, python: Path, good: set[int]) -> None:
     done = subprocess.run(
         command,
         cwd=folder,
-        env=environment(),
+        env=environment(python),
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
@@ -161,21 +176,25 @@ def _run(command: list[str], folder: Path, good: set[int]) -> None:
     assert "Traceback" not in done.stderr, said
 
 
-def _serve(command: list[str], folder: Path) -> None:
-    """Start a server at a free port, and end it once it has said where it listens."""
-    command = [*command[:-1], "exec " + command[-1].replace("--port 8000", "--port 0")]
-    with subprocess.Popen(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as server:
+@contextmanager
+def _serving(command: list[str], folder: Path, python: Path) -> Iterator[str]:
+    """Start a server, give the URL that it prints once it listens, and end it."""
+    with (
+        tempfile.TemporaryFile("w+") as problem,
+        subprocess.Popen(
+            command, cwd=folder, env=environment(python), stdout=subprocess.PIPE, stderr=problem, text=True
+        ) as server,
+    ):
         late = threading.Timer(LIMIT_S, server.kill)
         late.start()
         try:
             assert server.stdout is not None
-            assert server.stderr is not None
-            told = server.stdout.readline()
-            server.send_signal(signal.SIGTERM)
-            problem = server.stderr.read()
-        finally:
+            told = server.stdout.readline().strip()
             late.cancel()
-    assert told.startswith("http://127.0.0.1:"), f"{command[-1]}\n{told}\n{problem}"
-    assert server.returncode == 0, f"{command[-1]}\nended with {server.returncode}\n{problem}"
+            if told:
+                yield told
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait()
+            problem.seek(0)
+            assert server.returncode == 0, f"{command}\nended with {server.returncode}\n{problem.read()}"
