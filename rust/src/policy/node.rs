@@ -149,7 +149,7 @@ impl Nodes {
         if let Some(route) = &mut self.route {
             let spent = match says {
                 Says::Well => Spent::Served,
-                Says::Busy | Says::Ill { .. } => Spent::Failed,
+                Says::Busy | Says::Ill { .. } | Says::Silent { .. } => Spent::Failed,
                 Says::Nothing => Spent::Dropped,
             };
             route.ended(now, node, item, spent);
@@ -160,16 +160,23 @@ impl Nodes {
         if probe {
             let alive = match says {
                 Says::Well | Says::Busy => Some(true),
-                Says::Ill { .. } => Some(false),
+                Says::Ill { .. } | Says::Silent { .. } => Some(false),
                 Says::Nothing => None,
             };
             breaker.probed(now, alive);
         }
         match says {
             Says::Well => breaker.ended(now, false),
+            Says::Busy => breaker.lives(now),
             Says::Ill { counted: false } => breaker.ended(now, true),
-            Says::Ill { counted: true } | Says::Busy | Says::Nothing => {}
+            Says::Silent { counted: false } => breaker.silent(now),
+            Says::Ill { counted: true } | Says::Silent { counted: true } | Says::Nothing => {}
         }
+    }
+
+    /// Whether it says anything of a node that a call which began at `since` ran out of time there.
+    pub(super) fn is_telling(&self, node: u16, since: u64) -> bool {
+        self.nodes[usize::from(node)].breaker.as_ref().is_some_and(|breaker| breaker.is_telling(since))
     }
 }
 
@@ -182,6 +189,8 @@ pub(super) enum Says {
     Busy,
     /// It failed; for this item not for the first time, if `counted`: an item that fails everywhere is one failure.
     Ill { counted: bool },
+    /// It gave no answer in time. `counted` as above, or because it answered others meanwhile.
+    Silent { counted: bool },
     /// Nothing: the call was dropped, or was itself at fault.
     Nothing,
 }

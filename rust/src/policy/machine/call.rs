@@ -40,6 +40,8 @@ pub(super) struct Call {
     pub(super) stands: AttemptId,
     /// Nodes, as bits, that were blamed for its failures.
     pub(super) blamed: u64,
+    /// Those to whose breakers one of these failures was told.
+    pub(super) counted: u64,
 }
 
 /// Where a call is.
@@ -78,6 +80,7 @@ impl Call {
             retry_after: None,
             stands: NONE,
             blamed: 0,
+            counted: 0,
         }
     }
 }

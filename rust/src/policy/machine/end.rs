@@ -40,8 +40,9 @@ impl Policy {
     fn settle_late(&mut self, attempt: AttemptId, end: &End) {
         if self.attempts.settle(attempt, end) {
             self.sums.tokens_wasted += u64::from(end.tokens());
-            if let (Some(row), true) = (self.attempts.get(attempt), end.tokens() > 0) {
-                self.buckets.settle(self.now, self.items.row(row.item).tokens, end.tokens());
+            let item = self.attempts.get(attempt).and_then(|row| self.items.get(row.item));
+            if let (Some(item), true) = (item, end.tokens() > 0) {
+                self.buckets.settle(self.now, item.tokens, end.tokens());
             }
         }
     }
@@ -112,10 +113,16 @@ impl Policy {
             _ if !ill => return Says::Nothing,
             _ => {}
         }
-        let blamed = &mut self.calls[flight.call].blamed;
-        let counted = *blamed & bit(flight.node) != 0;
-        *blamed |= bit(flight.node);
-        Says::Ill { counted }
+        let here = bit(flight.node);
+        let silent = matches!(end.outcome, Outcome::TimedOut | Outcome::Stalled);
+        let telling = !silent || self.nodes.is_telling(flight.node, flight.started);
+        let call = &mut self.calls[flight.call];
+        call.blamed |= here;
+        let counted = !telling || call.counted & here != 0;
+        if telling {
+            call.counted |= here;
+        }
+        if silent { Says::Silent { counted } } else { Says::Ill { counted } }
     }
 
     fn learn(&mut self, flight: &Flight, signal: Signal, end: &End, in_flight: u32) {

@@ -96,7 +96,8 @@ impl Policy {
         }
     }
 
-    /// Back to the one line there is, at its end.
+    /// Back to the one line there is: at its end, but for a call that was refused when its turn came, and only once. What is
+    /// refused again may be at fault itself, and the others don't wait for it.
     fn join_line(&mut self, slot: u32, paid: bool) {
         self.left_backing_off(slot);
         let call = &mut self.calls[slot];
@@ -105,13 +106,16 @@ impl Policy {
         call.retry_after = None;
         call.hopeless = false;
         call.chosen = false;
-        let item = call.item;
+        let (item, refused) = (call.item, call.push_backs == 1 && call.failures == 0);
         let held = self.held.at(self.now);
         let waited = self.items.join_line(item, held);
         self.sums.limit_wait_ns -= waited.limit;
         self.sums.rate_wait_ns -= waited.rate;
         self.sums.waiting += 1;
-        self.line.join(item, 1);
+        match refused {
+            true => self.line.rejoin(item),
+            false => self.line.join(item, 1),
+        }
     }
 
     /// The slot of an item's call, if that is in this phase.
