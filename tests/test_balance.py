@@ -118,7 +118,12 @@ def test_targets_take_few_words(urls: Any, said: str) -> None:
         ((A, B), {"session_field": "id"}, "--session-field needs sessions to be balanced by", "--balance session"),
         ((A, B), {"balance": "session", "input_tokens": 5}, "--balance session needs prompts of sessions", "--dataset"),
         ((A, B, A), {}, f"{A} is named twice", "weighted"),
-        ((A, "ftp://b"), {}, "the targets must begin with http://, https://, unix: or mock:", ""),
+        ((A, "http://A:1/v1/"), {}, f"http://A:1/v1/ is named twice, also as {A}", "weighted"),
+        ((A, "ftp://b"), {}, "target 2, ftp://b, must begin with http://, https://, unix: or mock:", ""),
+        ((A, {"mock": None}), {}, "target 2 must be a URL", ""),
+        ((A,), {"weights": "1"}, "--weights shares requests between several URLs, and there is one", "the others"),
+        ((A, B), {"balance": "weighted", "weights": "70000,7001"},
+         "--weights are exact after 77,001 requests, and a round has at most 65,536", "about the same: 1000,100"),
         ((), {}, "the targets must be a URL, or a list of them, and the list is empty", ""),
         (tuple(f"http://h{n}" for n in range(65)), {}, "the targets are 65 URLs; a run has at most 64", ""),
         ((A, "unix:/run/s"), {"proxy": "http://p"}, "--proxy can't lead to unix:", ""),
@@ -128,6 +133,16 @@ def test_what_cannot_be_is_refused_by_what_was_given(urls: Any, given: Any, mess
     error = refusal(*urls, **given)
     assert error.message.startswith(message)
     assert way_out in (error.way_out or "")
+
+
+def test_what_is_not_the_same_server_with_the_same_credentials_is_another() -> None:
+    urls = (A, "https://a:1", "http://a:1/other", "http://a", "http://a:1?key=1", "http://a:1?key=2", "http://me@a:1")
+    assert resolve(urls, GOOD).urls == urls
+
+
+@pytest.mark.parametrize("weights", [[70_000, 7_000], [65_535, 1]])
+def test_weights_that_make_a_round_are_taken(weights: list[int]) -> None:
+    assert resolve([A, B], {**GOOD, "balance": "weighted", "weights": weights}).weights == tuple(weights)
 
 
 def test_a_secret_in_a_list_of_targets_is_not_in_its_refusal() -> None:
@@ -192,6 +207,29 @@ def test_a_balance_beside_a_policy_is_refused(here: Path) -> None:
     )
     with pytest.raises(ConfigError, match="balanced by least_in_flight, and its policy says where each attempt goes"):
         loadgen.BenchmarkSession(loadgen.HttpIssuer(["mock:", "mock:"])).run([phase])
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (None, "phase shares: balance weighted has no weights"),
+        ([3, 1, 1], "phase shares: weights has 3 for 2 URLs (mock:, mock:)"),
+        ([65_537, 65_536], "phase shares: weights are exact after 131,073 requests"),
+    ],
+)
+def test_weights_of_a_phase_made_in_python_are_checked_before_anything_starts(
+    here: Path, weights: list[int] | None, said: str
+) -> None:
+    phase = loadgen.PhaseConfig(
+        name="shares",
+        strategy=loadgen.ConcurrencyStrategy(2),
+        limits=loadgen.Limits(samples=4),
+        settings=loadgen.PhaseSettings(balance="weighted", weights=weights),
+    )
+    with pytest.raises(ConfigError) as caught:
+        loadgen.BenchmarkSession(loadgen.HttpIssuer(["mock:", "mock:"])).run([phase])
+    assert caught.value.message.startswith(said)
+    assert not list(here.iterdir()), "nor is there a directory of it"
 
 
 # --- sessions

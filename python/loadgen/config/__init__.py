@@ -103,20 +103,33 @@ def spoken_as(name: str, speech: Speech) -> str:
 
 
 def _targets(given: Any) -> tuple[str, ...]:
-    several = isinstance(given, (list, tuple)) and len(given) != 1
+    listed = given if isinstance(given, (list, tuple)) else (given,)
     try:
-        found = target.urls(given)
+        target.check_count(listed)
     except ValueError as error:
-        url = given[0] if isinstance(given, (list, tuple)) and not several else given
-        shown = secret.shown_url(url) if isinstance(url, str) and "@" not in url else ""
-        raise ConfigError(f"{shown or ('the targets' if several else 'the target')} {error}") from None
+        raise ConfigError(f"the targets {error}") from None
+    found = tuple(_target(url, number if listed[1:] else None) for number, url in enumerate(listed, start=1))
+    servers = [target.server(url) for url in found]
     # Two servers of `mock:` are two; anything else would be one node that counts as two.
-    twice = next((url for at, url in enumerate(found) if url in found[:at] and not url.startswith("mock:")), None)
-    if twice is not None:
+    twice = [at for at, server in enumerate(servers) if server in servers[:at] and not found[at].startswith("mock:")]
+    if twice:
+        at, before = twice[0], servers.index(servers[twice[0]])
+        also = "" if found[at] == found[before] else f", also as {secret.shown_url(found[before])}"
         raise ConfigError(
-            f"{secret.shown_url(twice)} is named twice", "balance weighted sends one node more than others"
+            f"{secret.shown_url(found[at])} is named twice{also}", "balance weighted sends one node more than others"
         )
     return found
+
+
+def _target(url: Any, number: int | None) -> str:
+    """Read one target; the ``number``-th, where there are several."""
+    try:
+        return target.url(url)
+    except ValueError as error:
+        shown = secret.shown_url(url) if isinstance(url, str) and "@" not in url else ""
+        if number is not None:
+            shown = f"target {number}, {shown}," if shown else f"target {number}"
+        raise ConfigError(f"{shown or 'the target'} {error}") from None
 
 
 def _read(name: str, value: Any, called: Any) -> Any:

@@ -1,6 +1,7 @@
 """Rules of the options that say how requests are spread over several targets."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from math import gcd
 from typing import Any
 
 from loadgen.config import secret
@@ -8,6 +9,12 @@ from loadgen.config.options import Config
 from loadgen.errors import ConfigError
 
 Name = Callable[[str], str]
+
+LONGEST_ROUND = 65_536
+"""Requests of a round of weighted nodes (`LONGEST_ROUND` of rust/src/engine/balance.rs)."""
+
+_LARGEST = 1_000
+_SHOWN = 4
 
 
 def check_balance(config: Config, given: Collection[str], name: Name) -> None:
@@ -26,7 +33,17 @@ def check_balance(config: Config, given: Collection[str], name: Name) -> None:
             f"{name('balance')} {config.balance} spreads requests over several URLs, and there is one",
             "name the others too, or leave it out",
         )
-    _weights(config, name)
+    if not config.more_urls and "weights" in given and config.weights is not None:
+        raise ConfigError(
+            f"{name('weights')} shares requests between several URLs, and there is one",
+            "name the others too, or leave it out",
+        )
+    if config.weights is not None and config.balance != "weighted":
+        raise ConfigError(
+            f"{name('weights')} needs nodes that are weighted, and the balance is {config.balance}",
+            f"add {name('balance')} weighted",
+        )
+    check_weights(config, name)
     if config.session_field is not None and config.balance != "session":
         raise ConfigError(f"{name('session_field')} needs sessions to be balanced by", f"add {name('balance')} session")
     if config.balance == "session" and config.dataset is None and config.input_tokens is not None:
@@ -36,26 +53,42 @@ def check_balance(config: Config, given: Collection[str], name: Name) -> None:
         )
 
 
-def _weights(config: Config, name: Name) -> None:
+def check_weights(config: Config, name: Name) -> None:
+    """Check that weighted targets have their weights, one each, which make a round.
+
+    Args:
+        config: A run's options, or a phase's.
+        name: How the user calls an option.
+
+    Raises:
+        ConfigError: If they don't.
+    """
     weights, nodes = config.weights, len(config.urls)
-    if config.balance == "weighted" and weights is None:
-        shares = ",".join(str(nodes - at) for at in range(min(nodes, 4)))
+    if config.balance != "weighted" or not config.more_urls:
+        return
+    if weights is None:
+        shares = ",".join(str(nodes - at) for at in range(min(nodes, _SHOWN)))
         raise ConfigError(
             f"{name('balance')} weighted has no weights", f"give each URL its own: {name('weights')} {shares}"
         )
-    if weights is None:
-        return
-    if config.balance != "weighted":
-        raise ConfigError(
-            f"{name('weights')} needs nodes that are weighted, and the balance is {config.balance}",
-            f"add {name('balance')} weighted",
-        )
     if len(weights) != nodes:
-        targets = ", ".join(secret.shown_url(url) for url in config.urls[:4])
+        targets = ", ".join(secret.shown_url(url) for url in config.urls[:_SHOWN])
         raise ConfigError(
-            f"{name('weights')} has {len(weights)} for {nodes} URLs ({targets}{', …' if nodes > 4 else ''})",
+            f"{name('weights')} has {len(weights)} for {nodes} URLs ({targets}{', …' if nodes > _SHOWN else ''})",
             "give each URL its own, in their order",
         )
+    requests = sum(weights) // gcd(*weights)
+    if requests > LONGEST_ROUND:
+        raise ConfigError(
+            f"{name('weights')} are exact after {requests:,} requests, and a round has at most {LONGEST_ROUND:,}",
+            f"give smaller ones, about the same: {_smaller(weights)}",
+        )
+
+
+def _smaller(weights: Sequence[int]) -> str:
+    """Return weights of about the same shares, so small that any number of nodes makes a round."""
+    scaled = [str(max(1, round(weight * _LARGEST / max(weights)))) for weight in weights]
+    return ",".join(scaled)
 
 
 def balance_of(config: Config) -> dict[str, Any] | None:

@@ -12,25 +12,34 @@ MOST = 64
 """Nodes of one run (`MOST_NODES` of rust/src/engine/nodes.rs)."""
 
 
-def urls(value: Any) -> tuple[str, ...]:
-    """Read one target, or a list of them.
+def check_count(listed: Sequence[Any]) -> None:
+    """Check how many targets there are.
 
     Args:
-        value: What the user gave.
-
-    Returns:
-        The URLs in order, at least one.
+        listed: What the user gave.
 
     Raises:
-        ValueError: With the rule that was broken; never with credentials in it.
+        ValueError: With the rule that was broken.
     """
-    if not isinstance(value, (list, tuple)):
-        return (url(value),)
-    if not value:
+    if not listed:
         raise ValueError("must be a URL, or a list of them, and the list is empty")
-    if len(value) > MOST:
-        raise ValueError(f"are {len(value)} URLs; a run has at most {MOST}")
-    return tuple(url(one) for one in value)
+    if len(listed) > MOST:
+        raise ValueError(f"are {len(listed)} URLs; a run has at most {MOST}")
+
+
+def server(url: str) -> tuple[str, ...]:
+    """Return what two spellings of one target have in common: ``http://h``, ``http://H:80/`` and ``http://h/v1``.
+
+    Args:
+        url: The target, valid.
+    """
+    if not url.startswith("http"):
+        return (url,)
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return parts.scheme, user, parts.hostname or "", str(port), path, parts.query
 
 
 def words(urls: str | Sequence[str]) -> str:

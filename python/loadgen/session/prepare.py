@@ -14,7 +14,7 @@ import msgspec
 from loadgen import _core, dataset, endpoint
 from loadgen import config as configs
 from loadgen.config import Config, secret
-from loadgen.config.nodes import balance_of
+from loadgen.config.nodes import balance_of, check_weights
 from loadgen.config.options import EMBEDDING
 from loadgen.dataset import Dataset, Sessions
 from loadgen.errors import ConfigError, TargetError
@@ -116,6 +116,11 @@ def _check(phase: PhaseConfig, options: Config, prompts: Dataset) -> None:
             f"phase {phase.name} is balanced by {options.balance}, and its policy says where each attempt goes",
             "leave the balance out",
         )
+    # Phases that Python made were not checked as a list of them is.
+    try:
+        check_weights(options, lambda name: name)
+    except ConfigError as error:
+        raise ConfigError(f"phase {phase.name}: {error.message}", error.way_out) from None
     if balance_of(options) != {"kind": "session"}:
         return
     without = next((number for number, sample in enumerate(prompts) if sample.session is None), None)
