@@ -9,6 +9,7 @@ mod support;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use loadgen::endpoint::Api;
 use loadgen::engine::{Asked, Bodies, Renderings};
@@ -72,6 +73,25 @@ fn a_policy_s_attempts_go_to_its_nodes_and_rows_say_which() {
         assert_eq!(rows.iter().filter(|(row, _)| of_node(row.node)).count(), here);
         assert_eq!(completions.iter().filter(|c| of_node(c.row.node)).count(), here);
     }
+}
+
+#[test]
+fn what_is_cut_short_between_attempts_is_of_the_node_that_failed_it() {
+    let servers = [0, 1].map(|_| Server::new(|_, _| Reply::Keep(answer(500, "text/plain", "oops"))));
+    let run = alike(&servers.each_ref());
+    let retry = json!({"retry": {"base_s": 3600.0, "most_s": 3600.0, "reserve": 1000.0}});
+    run.begin(routed(2, 2, retry));
+    let start = Instant::now();
+    while run.engine.policy_totals(0).unwrap().backing_off < 2 {
+        assert!(start.elapsed() < PATIENCE, "they never backed off");
+        std::thread::yield_now();
+    }
+    run.engine.stop(Duration::ZERO);
+    let end = run.wait();
+    assert_eq!(end["counts"]["cancelled"], 2, "{end}");
+    let mut nodes: Vec<u16> = run.rows().iter().map(|(row, _)| row.node).collect();
+    nodes.sort_unstable();
+    assert_eq!(nodes, [0, 1]);
 }
 
 #[test]
