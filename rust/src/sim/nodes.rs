@@ -5,11 +5,12 @@ use std::collections::BinaryHeap;
 
 use serde::Deserialize;
 
-use super::ServiceError;
 use super::draw::Draws;
+use super::drive::{Start, World, drive};
+use super::{ServiceError, SimError};
 use crate::policy::{
-    Action, AttemptId, Config, ConfigError, End, Event, FixedConfig, LimitConfig, NodeConfig, Outcome, Policy,
-    RouteConfig, Spread, Verdict,
+    AttemptId, Config, ConfigError, End, Event, FixedConfig, LimitConfig, NodeConfig, Outcome, Policy, RouteConfig,
+    Spread, Verdict,
 };
 
 /// A node as it is.
@@ -119,44 +120,34 @@ pub fn policy(nodes: &[NodeService], spread: Spread, known: bool) -> Result<Conf
 /// Run a batch.
 ///
 /// # Errors
-/// A policy that is none.
-pub fn run(config: &Config, nodes: &[NodeService], items: u32, seed: u64) -> Result<Batch, ConfigError> {
-    let mut policy = Policy::new(config, seed)?;
-    let mut world = World { nodes, seed, ends: BinaryHeap::new(), now: 0 };
-    let mut batch = Batch { served: vec![0; nodes.len()], attempts: vec![0; nodes.len()], ..Batch::default() };
-    policy.on_event(0, Event::Queued { count: items, key: 0, tokens: 0 });
-    policy.on_event(0, Event::Closed);
-    loop {
-        while let Some(action) = policy.poll(world.now) {
-            match action {
-                Action::Start { attempt, node, .. } => {
-                    batch.attempts[usize::from(node)] += 1;
-                    world.start(attempt, node);
-                }
-                // What ends after that is news to nobody.
-                Action::Cancel { .. } => {}
-                Action::Resolve { winner, verdict, .. } => {
-                    batch.makespan_s = world.now as f64 / 1e9;
-                    let node = winner.and_then(|attempt| policy.attempts().get(attempt)).map(|row| row.node);
-                    match (verdict, node) {
-                        (Verdict::Ok, Some(node)) => batch.served[usize::from(node)] += 1,
-                        _ => batch.failed += 1,
-                    }
-                }
-            }
-        }
-        if policy.is_done() {
-            break;
-        }
-        let Some(end) = world.next(policy.next_deadline()) else { break };
-        if let Some((attempt, good)) = end {
-            let outcome = if good { Outcome::Ok } else { Outcome::Failed };
-            policy.on_event(world.now, Event::Ended { attempt, end: End { outcome, ..End::default() } });
+/// A policy that is none, or a node that can't be.
+pub fn run(config: &Config, nodes: &[NodeService], items: u32, seed: u64) -> Result<Batch, SimError> {
+    nodes.iter().try_for_each(NodeService::check)?;
+    let policy = Policy::new(config, seed)?;
+    let driven = drive(policy, Pool { nodes, seed, ends: BinaryHeap::new() }, items)?;
+    Ok(counted(&driven.policy, driven.wall_ns, nodes.len()))
+}
+
+fn counted(policy: &Policy, wall_ns: u64, nodes: usize) -> Batch {
+    let (mut served, mut attempts) = (vec![0; nodes], vec![0; nodes]);
+    for attempt in (0..policy.attempts().len()).filter_map(|attempt| policy.attempts().get(attempt)) {
+        attempts[usize::from(attempt.node)] += 1;
+    }
+    let done = (0..policy.items().len()).filter_map(|item| policy.items().get(item));
+    for winner in done.filter(|item| item.verdict == Some(Verdict::Ok)).filter_map(|item| item.winner) {
+        if let Some(row) = policy.attempts().get(winner) {
+            served[usize::from(row.node)] += 1;
         }
     }
-    batch.copies = policy.totals().hedges;
-    batch.ok = batch.served.iter().sum();
-    Ok(batch)
+    let ok = served.iter().sum();
+    Batch {
+        makespan_s: wall_ns as f64 / 1e9,
+        copies: policy.totals().hedges,
+        ok,
+        failed: u64::from(policy.items().len()) - ok,
+        served,
+        attempts,
+    }
 }
 
 /// The least seconds in which so many whole items can be done, if each takes its node's mean time.
@@ -173,35 +164,30 @@ pub fn optimum_s(nodes: &[NodeService], items: u32) -> f64 {
     last
 }
 
-struct World<'a> {
+/// The nodes at work. What was cancelled goes on to its end there, which is news to nobody.
+struct Pool<'a> {
     nodes: &'a [NodeService],
     seed: u64,
     /// When which attempt ends, and whether well.
     ends: BinaryHeap<Reverse<(u64, AttemptId, bool)>>,
-    now: u64,
 }
 
-impl World<'_> {
-    fn start(&mut self, attempt: AttemptId, node: u16) {
-        let draws = Draws::new(self.seed, attempt, u32::from(node));
-        let (ends_s, good) = self.nodes[usize::from(node)].serve(self.now as f64 / 1e9, draws);
-        self.ends.push(Reverse(((ends_s * 1e9).round() as u64, attempt, good)));
+impl World for Pool<'_> {
+    fn start(&mut self, now: u64, start: Start) {
+        let draws = Draws::new(self.seed, start.attempt, u32::from(start.node));
+        let (ends_s, good) = self.nodes[usize::from(start.node)].serve(now as f64 / 1e9, draws);
+        self.ends.push(Reverse(((ends_s * 1e9).round() as u64, start.attempt, good)));
     }
 
-    /// Go on to the next end, or to the deadline if that is sooner. None: nothing will ever happen.
-    fn next(&mut self, deadline: Option<u64>) -> Option<Option<(AttemptId, bool)>> {
-        let end = self.ends.peek().map(|Reverse((at, ..))| *at);
-        match (end, deadline) {
-            (None, None) => None,
-            (end, Some(deadline)) if end.is_none_or(|end| deadline < end) => {
-                self.now = self.now.max(deadline);
-                Some(None)
-            }
-            _ => {
-                let Reverse((at, attempt, good)) = self.ends.pop()?;
-                self.now = self.now.max(at);
-                Some(Some((attempt, good)))
-            }
-        }
+    fn cancel(&mut self, _: u64, _: AttemptId) {}
+
+    fn next(&mut self) -> Option<u64> {
+        self.ends.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    fn take(&mut self) -> Option<Event> {
+        let Reverse((_, attempt, good)) = self.ends.pop()?;
+        let outcome = if good { Outcome::Ok } else { Outcome::Failed };
+        Some(Event::Ended { attempt, end: End { outcome, ..End::default() } })
     }
 }
