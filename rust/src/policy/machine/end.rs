@@ -112,9 +112,23 @@ impl Policy {
             _ if !ill => return Says::Nothing,
             _ => {}
         }
-        let blamed = &mut self.calls[flight.call].blamed;
-        let counted = *blamed & bit(flight.node) != 0;
-        *blamed |= bit(flight.node);
+        let now = self.now;
+        let call = &mut self.calls[flight.call];
+        let elsewhere = call.blamed & !bit(flight.node);
+        let counted = call.blamed & bit(flight.node) != 0;
+        if call.blamed == 0 {
+            call.first_failed = now;
+        }
+        call.blamed |= bit(flight.node);
+        if call.is_at_fault {
+            return Says::OfItem;
+        }
+        // Another node has failed it, and this one has done others since: it is the item.
+        if elsewhere != 0 && self.nodes.has_answered(flight.node, call.first_failed) {
+            call.is_at_fault = true;
+            self.nodes.excuse(now, elsewhere);
+            return Says::OfItem;
+        }
         Says::Ill { counted }
     }
 
@@ -267,6 +281,8 @@ impl Policy {
             Class::PushBack => call.push_backs += 1,
             Class::Overload | Class::Failure => call.failures += 1,
         }
+        // One that is at fault itself has had each node's word, and one more in case of bad luck.
+        call.hopeless |= call.is_at_fault && call.failures > self.nodes.count();
         let verdict = match end.outcome {
             Outcome::Cancelled if call.hopeless => Some(Verdict::Cancelled),
             _ if call.hopeless => Some(Verdict::Failed),

@@ -178,6 +178,7 @@ impl Policy {
             Event::Ended { attempt, end } => self.ended(attempt, &end),
             Event::Cancel { item } => self.cancelled(item),
             Event::Told { hint } => self.buckets.told(self.now, &hint),
+            Event::Room { node, slots } => self.nodes.set_room(node, slots),
             Event::Tick => {}
         }
     }

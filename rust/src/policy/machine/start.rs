@@ -45,19 +45,45 @@ impl Policy {
                 Admission::Rate(until) => return self.hold(first, By::Rate, Some(until)),
             }
         }
-        let Some(item) = first else { return self.copy_on_a_free_node() };
+        match first {
+            Some(item) => self.start_first_in_line(item),
+            None => self.copy_on_a_free_node(),
+        }
+    }
+
+    fn start_first_in_line(&mut self, item: ItemId) -> Option<Action> {
         // Another node may do what some couldn't.
         let failed = self.items.call(item).map_or(0, |slot| self.calls[slot].blamed);
         match self.admit(item, failed, false) {
-            Admission::Go { node, probe } => Some(self.start_item(item, node, probe)),
-            Admission::Limit => self.hold(first, By::Limit, None),
-            Admission::Rate(until) => self.hold(first, By::Rate, Some(until)),
-            Admission::Node(until) => self.hold(first, By::Limit, until),
+            Admission::Go { node, probe: true } => {
+                let item = self.take_probe(item);
+                Some(self.start_item(item, node, true))
+            }
+            Admission::Go { node, probe: false } => {
+                self.line.leave();
+                Some(self.start_item(item, node, false))
+            }
+            Admission::Limit => self.hold(Some(item), By::Limit, None),
+            Admission::Rate(until) => self.hold(Some(item), By::Rate, Some(until)),
+            Admission::Node(until) => self.hold(Some(item), By::Limit, until),
             Admission::GiveUp => {
                 self.give_up(item);
                 self.out.pop_front()
             }
         }
+    }
+
+    /// Take the item that shows whether a node is well out of the line: the last that was never started. One that has failed
+    /// may be at fault itself; and so may its neighbours, which are often alike. Where there is one node, nothing is known of
+    /// who is at fault, and the `first` in line goes.
+    fn take_probe(&mut self, first: ItemId) -> ItemId {
+        let items = &self.items;
+        let is_fresh = |item| items.state(item) == Some(State::Waiting);
+        let last = if self.nodes.count() > 1 { self.line.take_last(is_fresh) } else { None };
+        last.unwrap_or_else(|| {
+            self.line.leave();
+            first
+        })
     }
 
     /// Nothing starts: note what holds the line back, and when that may be over.
@@ -185,9 +211,8 @@ impl Policy {
         nodes
     }
 
-    /// Start the first in line.
+    /// Start an item that stood in line.
     fn start_item(&mut self, item: ItemId, node: u16, probe: bool) -> Action {
-        self.line.leave();
         self.left_line(item);
         let (slot, kind) = match self.items.call(item) {
             Some(slot) => (slot, AttemptKind::Retry),

@@ -96,7 +96,8 @@ impl Policy {
         }
     }
 
-    /// Back to the one line there is, at its end.
+    /// Back to the one line there is: at its end, or before all others where another node may do what one has failed. That
+    /// shows soon whether it is the item that is at fault.
     fn join_line(&mut self, slot: u32, paid: bool) {
         self.left_backing_off(slot);
         let call = &mut self.calls[slot];
@@ -105,13 +106,16 @@ impl Policy {
         call.retry_after = None;
         call.hopeless = false;
         call.chosen = false;
-        let item = call.item;
+        let (item, blamed) = (call.item, call.blamed);
         let held = self.held.at(self.now);
         let waited = self.items.join_line(item, held);
         self.sums.limit_wait_ns -= waited.limit;
         self.sums.rate_wait_ns -= waited.rate;
         self.sums.waiting += 1;
-        self.line.join(item, 1);
+        match blamed != 0 && self.nodes.has_another(self.now, blamed) {
+            true => self.line.join_first(item),
+            false => self.line.join(item, 1),
+        }
     }
 
     /// The slot of an item's call, if that is in this phase.
