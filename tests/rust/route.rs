@@ -198,6 +198,17 @@ fn items_that_no_node_can_do_fail_alone_and_shut_no_node() {
 }
 
 #[test]
+fn an_item_that_waits_for_the_only_node_that_may_do_it_holds_nobody_up() {
+    let mut nodes = steady(&[0.1, 5.0], 0.0);
+    nodes[0].poison = vec![5];
+    let seen = run(&with_breakers(&nodes, true), &nodes, 100, 1).unwrap();
+    all_done(&seen, 100);
+    // The slow one does one item, and then the one that the other can't; which goes on meanwhile.
+    assert_eq!(seen.served, [98, 2], "{seen:?}");
+    assert!((seen.makespan_s - 10.0).abs() < 0.5, "{seen:?}");
+}
+
+#[test]
 fn a_node_that_comes_back_is_let_in_by_an_item_that_it_can_do() {
     let mut nodes = steady(&[0.1, 0.3], 0.1);
     nodes[0].down = vec![(1.0, 5.0)];

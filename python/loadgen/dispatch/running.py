@@ -6,8 +6,8 @@ import asyncio
 import functools
 import json
 import warnings
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 from loadgen import _core
 from loadgen.dispatch import remember
@@ -28,19 +28,26 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-async def run_batch(options: Options, callee: Callee, items: Sequence[Any]) -> Batch[Any]:
+Beside: TypeAlias = "Callable[[Driver], Coroutine[Any, Any, None]]"
+"""What goes on beside a batch: begun before its first call with what drives it, and cancelled at its end."""
+
+
+async def run_batch(options: Options, callee: Callee, items: Sequence[Any], beside: Beside | None = None) -> Batch[Any]:
     """Make the calls of a batch.
 
     Args:
         options: How.
         callee: What is called.
         items: With what.
+        beside: What goes on beside it; if that fails, so does the batch.
 
     Raises:
         ConfigError: If something can't be used; nothing was called.
         DispatchError: If the batch could not be carried on.
     """
-    return await journalled(options.journal, {"call": callee.name}, lambda opened: _run(options, callee, items, opened))
+    return await journalled(
+        options.journal, {"call": callee.name}, lambda opened: _run(options, callee, items, opened, beside)
+    )
 
 
 async def journalled(
@@ -84,7 +91,9 @@ async def _closed(opened: OpenJournal) -> None:
         raise
 
 
-async def _run(options: Options, callee: Callee, items: Sequence[Any], opened: OpenJournal | None) -> Batch[Any]:
+async def _run(
+    options: Options, callee: Callee, items: Sequence[Any], opened: OpenJournal | None, beside: Beside | None
+) -> Batch[Any]:
     loop = asyncio.get_running_loop()
     work = BatchWork(callee, items, options, opened)
     config = options.config(len(work.called), None if options.remember is None else remember.load(options.remember))
@@ -94,6 +103,7 @@ async def _run(options: Options, callee: Callee, items: Sequence[Any], opened: O
     if opened is not None:
         opened.on_failure = functools.partial(_refused, loop, opened, work)
     watching = Watching(options, work, columns, driver)
+    aside = None if beside is None else _aside(loop, beside(driver), work)
     try:
         watching.begin()
         work.queue(driver)
@@ -102,15 +112,31 @@ async def _run(options: Options, callee: Callee, items: Sequence[Any], opened: O
     except GeneratorExit:
         raise  # the loop is gone: nothing can be awaited any more
     except BaseException:
-        await _end(driver, watching)
+        await _end(driver, watching, aside)
         raise
-    abandoned = await _end(driver, watching)
+    abandoned = await _end(driver, watching, aside)
     keep(options, policy)
     return work.batch(columns, wall_s=wall_s, abandoned=abandoned)
 
 
-async def _end(driver: Driver, watching: Watching) -> int:
+def _aside(loop: asyncio.AbstractEventLoop, what: Coroutine[Any, Any, None], work: BatchWork) -> asyncio.Task[None]:
+    """Begin what goes on beside a batch; if it fails, the batch ends with its error."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            work.broken(error)
+
+    task = loop.create_task(what)
+    task.add_done_callback(ended)
+    return task
+
+
+async def _end(driver: Driver, watching: Watching, aside: asyncio.Task[None] | None) -> int:
     try:
+        if aside is not None:
+            aside.cancel()
+            await asyncio.wait([aside])
         return await driver.leave()
     finally:
         watching.end()

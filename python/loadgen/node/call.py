@@ -73,7 +73,7 @@ class Asking:
         self._model = model
         self._output_tokens = output_tokens
         self._extra_body = extra_body
-        self._groups = Groups(self._vectors)
+        self._groups = Groups(self._vectors, lambda most: attempt().room(most))
         # What a journal knows the calls by: with another model or other fields it is another one's.
         self.__qualname__ = f"{kind}({model}, {output_tokens}, {extra_body})"
 
@@ -88,7 +88,7 @@ class Asking:
             RequestError: If it answers something else than what was asked for.
             OSError: If it can't be reached.
         """
-        if self._kind == "embeddings" and node.batch > 1:
+        if self._kind == "embeddings" and node.most_batch > 1:
             value, tokens = await self._groups.ask(node, item)
         else:
             value, tokens = await self._ask(node, self._api(node), lambda api: self._body(api, item))

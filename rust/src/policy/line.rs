@@ -28,11 +28,6 @@ impl Line {
         }
     }
 
-    /// Let an item join before all others.
-    pub(super) fn join_first(&mut self, item: ItemId) {
-        self.runs.push_front(Run { first: item, count: 1 });
-    }
-
     /// Take out the last one of its run that is `wanted`, from the end of the line on.
     pub(super) fn take_last(&mut self, wanted: impl Fn(ItemId) -> bool) -> Option<ItemId> {
         let last = |run: &Run| run.first + (run.count - 1);
@@ -84,16 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn one_may_come_first_and_the_last_wanted_may_be_taken_out() {
+    fn the_last_that_is_wanted_may_be_taken_out() {
         let mut line = Line::default();
         line.join(0, 3);
         line.join(7, 1);
-        line.join_first(9);
-        assert_eq!(line.first(), Some(9));
         assert_eq!(line.take_last(|item| item < 7), Some(2));
         assert_eq!(line.take_last(|item| item == 7), Some(7));
         assert_eq!(line.take_last(|item| item == 5), None);
-        line.leave();
         assert_eq!((line.first(), line.runs.len()), (Some(0), 1));
     }
 }

@@ -96,8 +96,8 @@ impl Policy {
         }
     }
 
-    /// Back to the one line there is: at its end, or before all others where another node may do what one has failed. That
-    /// shows soon whether it is the item that is at fault.
+    /// Back to the one line there is, at its end; or ahead of it where another node may do what one has failed: that shows
+    /// soon whether it is the item that is at fault.
     fn join_line(&mut self, slot: u32, paid: bool) {
         self.left_backing_off(slot);
         let call = &mut self.calls[slot];
@@ -113,7 +113,7 @@ impl Policy {
         self.sums.rate_wait_ns -= waited.rate;
         self.sums.waiting += 1;
         match blamed != 0 && self.nodes.has_another(self.now, blamed) {
-            true => self.line.join_first(item),
+            true => self.urgent.push_back(item),
             false => self.line.join(item, 1),
         }
     }
