@@ -10,10 +10,10 @@ REAL := .venvs/llamacpp
 PROFILE ?= bench-fast
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip --quiet
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
-PY := $(wildcard python tests benches examples)
+PY := $(wildcard python tests benches examples docs)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo build test test-rust test-loom test-python test-real test-arm stress tsan bench bench-micro lint lint-quick docs clean
+.PHONY: demo build test test-rust test-loom test-python test-real test-arm stress tsan bench bench-micro bench-rust bench-peers lint lint-quick docs clean
 
 demo: $(VENV)/.built
 	$(BIN)/loadgen run 'mock:?ttft=lognormal:60ms,0.4&gap=normal:8ms,2ms&error_rate=0.01' --rate 40 --duration 10s \
@@ -53,9 +53,16 @@ test-real: $(VENV)/.built $(REAL)/.ready
 bench: $(VENV)/.built
 	$(BIN)/python benches/run.py
 
-# What single calls cost, beside what they replace.
+# What single calls cost, beside what they replace, and beside the last time. What Python never calls is in bench-rust.
 bench-micro: $(VENV)/.built
-	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,iqr,rounds
+	$(BIN)/python benches/micro.py
+
+bench-rust:
+	cargo bench --locked --quiet --profile $(PROFILE) --bench event --bench policy --bench series --bench sse
+
+# Other clients beside ours: each is installed under .venvs/peers first, where that is possible, which takes a while.
+bench-peers: $(VENV)/.built
+	$(BIN)/python benches/run_peers.py
 
 # What takes seconds; `lint` adds what compiles.
 lint-quick: $(VENV)/.tools
@@ -73,6 +80,7 @@ lint: lint-quick $(VENV)/.built
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@! grep -rhoE '<(script|link|img|iframe)[^>]+(src|href)="https?://[^"]+"' --include='*.html' site || (echo "docs: a page fetches the above"; exit 1)
 	@echo "docs: site/index.html"
 
 clean:

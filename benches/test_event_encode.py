@@ -6,19 +6,21 @@ quickest way that msgspec has; it neither batches by topic nor numbers the recor
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+from harness.micro import CALLS, measure
 from loadgen import _core
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-CALLS = 10_000  # a round: long enough that its own start and end don't matter
-ROUNDS = 200
 RECV_FIRST = 17
+
+pytestmark = pytest.mark.benchmark(group="event recorded")
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -43,28 +45,33 @@ def _record(batch: _core.EventBatch, ns: int) -> None:
             batch.take()
 
 
-def _encode(encoder: msgspec.msgpack.Encoder, buffer: bytearray, ns: int) -> None:
+def _msgspec(encoder: msgspec.msgpack.Encoder, buffer: bytearray, ns: int) -> None:
     encode_into = encoder.encode_into
     for request in range(1_000_000, 1_000_000 + CALLS):
         encode_into(Record(RECV_FIRST, ns, request, None, None, None, None, None, 32_768, request), buffer)
 
 
-@pytest.mark.benchmark(group="one event, 10,000 a round")
+def _json(ns: int) -> None:
+    for request in range(1_000_000, 1_000_000 + CALLS):
+        json.dumps({"type": RECV_FIRST, "ns": ns, "request": request, "source": 32_768, "seq": request}).encode()
+
+
+def _loop() -> None:
+    for _ in range(1_000_000, 1_000_000 + CALLS):
+        pass
+
+
 def test_record(benchmark: BenchmarkFixture) -> None:
-    batch, ns = _core.EventBatch(32_768), _core.now_ns()
-    benchmark.pedantic(_record, (batch, ns), rounds=ROUNDS, warmup_rounds=5)  # type: ignore[no-untyped-call]
+    measure(benchmark, _record, _core.EventBatch(32_768), _core.now_ns())
 
 
-@pytest.mark.benchmark(group="one event, 10,000 a round")
 def test_msgspec(benchmark: BenchmarkFixture) -> None:
-    encoder, buffer, ns = msgspec.msgpack.Encoder(), bytearray(64), _core.now_ns()
-    benchmark.pedantic(_encode, (encoder, buffer, ns), rounds=ROUNDS, warmup_rounds=5)  # type: ignore[no-untyped-call]
+    measure(benchmark, _msgspec, msgspec.msgpack.Encoder(), bytearray(64), _core.now_ns(), role="baseline")
 
 
-@pytest.mark.benchmark(group="one event, 10,000 a round")
+def test_json(benchmark: BenchmarkFixture) -> None:
+    measure(benchmark, _json, _core.now_ns(), role="baseline")
+
+
 def test_the_loop_alone(benchmark: BenchmarkFixture) -> None:
-    def loop() -> None:
-        for _ in range(1_000_000, 1_000_000 + CALLS):
-            pass
-
-    benchmark.pedantic(loop, rounds=ROUNDS, warmup_rounds=5)  # type: ignore[no-untyped-call]
+    measure(benchmark, _loop, role="empty")

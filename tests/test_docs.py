@@ -1,74 +1,30 @@
-"""The documentation's examples run, its options exist, its links lead somewhere."""
+"""What the documentation names exists: flags, commands, targets, metrics, links, reasons for dependencies."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import pytest
 
 import cli_page
-
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-RUNS = re.compile(r"^<!-- runs -->\n```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LIMIT_S = 60
-
-
-class Example(NamedTuple):
-    """A fenced block that its page says is runnable."""
-
-    page: str
-    language: str
-    text: str
-
-
-def examples() -> Iterator[Example]:
-    for page in PAGES:
-        for found in RUNS.finditer(page.read_text()):
-            yield Example(page.name, found[1], found[2])
-
-
-def commands(text: str) -> list[str]:
-    """Take what follows each prompt; a line that ends in a backslash goes on."""
-    joined = text.replace("\\\n", "")
-    return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
+import readme_page
+from page_examples import PAGES, ROOT, environment
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "PATH": tools},
+        env=environment(),
         capture_output=True,
         text=True,
-        timeout=LIMIT_S,
+        timeout=60,
         stdin=subprocess.DEVNULL,
         check=False,
     )
-
-
-@pytest.mark.parametrize("example", list(examples()), ids=lambda e: f"{e.page}: {e.text.splitlines()[0][:40]}")
-def test_an_example_runs_as_it_is_printed(example: Example, tmp_path: Path) -> None:
-    if example.language == "python":
-        asked = [[sys.executable, "-c", example.text]]
-    else:
-        asked = [["bash", "-euc", command] for command in commands(example.text)]
-    assert asked, "a runnable block without a command"
-    for command in asked:
-        done = run(command, tmp_path)
-        assert done.returncode == 0, f"{command[-1]}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-
-
-def test_every_page_that_shows_the_first_step_runs_it() -> None:
-    assert {example.page for example in examples()} >= {"README.md", "index.md", "datasets.md", "mock.md"}
 
 
 def flags() -> dict[str, set[str]]:
@@ -138,7 +94,31 @@ def test_the_metrics_page_defines_each_metric_in_the_reports_own_words(tmp_path:
     assert {"ttft", "failed_latency", "latency", "tpot"} <= told.keys()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_target_a_page_names_exists() -> None:
+    known = set(cli_page.commands())
+    groups = {name.split()[0] for name in known if " " in name}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        text = page.read_text()
+        code = [*re.findall(r"`([^`\n]+)`", text), *re.findall(r"^ *\$ (.*)$", text, re.MULTILINE)]
+        for words in (re.findall(r"[\w-]+", line) for line in code if line.startswith(("loadgen ", "make "))):
+            if words[0] == "make":
+                assert words[1] in targets, (page.name, words)
+            elif words[1] in groups and len(words) > 2:
+                assert f"{words[1]} {words[2]}" in known, (page.name, words)
+            else:
+                assert words[1] in known | groups | {"COMMAND"}, (page.name, words)
+
+
+def test_on_a_package_index_every_link_of_the_readme_is_whole() -> None:
+    page = readme_page.absolute((ROOT / "README.md").read_text(), "https://host/owner/loadgen/", "v1.2.3")
+    targets = re.findall(r"\]\(([^)]+)\)", page)
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    assert "(https://host/owner/loadgen/blob/v1.2.3/docs/metrics.md)" in page
+    assert "(https://host/owner/loadgen/raw/v1.2.3/docs/pictures/report.svg)" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target

@@ -24,6 +24,7 @@ from loadgen.cli import app
 from loadgen.errors import ConfigError
 from loadgen.event import EventRecord
 from loadgen.event import log as event_log
+from loadgen.event.frame import pack, topic_frame
 from loadgen.event.log import EventLog
 from loadgen.event.record import order_of
 from loadgen.report import sentences
@@ -46,14 +47,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Frames:
     """Stands for a log's reader: these frames, from one look to the next."""
 
-    def __init__(self, *looks: list[bytes]) -> None:
+    def __init__(self, *looks: list[bytes], damaged: int = 0) -> None:
         self.looks = list(looks)
+        self.damaged = damaged
         self.offsets: list[int] = []
 
     def __call__(self, directory: Path, topics: object = None, *, offset: int = 0) -> "Frames":
         self.offsets.append(offset)
         self.now = self.looks[min(len(self.offsets), len(self.looks)) - 1]
-        self.offset, self.damaged = offset + len(self.now), 0
+        self.offset = offset + len(self.now)
         return self
 
     def __iter__(self) -> Iterator[bytes]:
@@ -212,6 +214,18 @@ def test_what_is_damaged_is_left_out_and_said(here: Path) -> None:
     assert told.exit_code == 0
     assert "are damaged; what was in them is left out" in told.stderr
     assert all(json.loads(line) for line in told.stdout.splitlines())
+
+
+def test_what_the_file_lost_and_what_no_record_can_be_made_of_are_counted_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    undecodable = pack(topic_frame("sample.issued"), 0, 1, 0, b"\xc1")
+    sound = batches(issued(0, 5))
+    log = EventLog(Path())
+    for read in (log.records, lambda: log.follow(lambda: False, lambda: None)):
+        monkeypatch.setattr(_core, "read_events", Frames([undecodable, *sound], damaged=7))
+        assert [record.ns for record in flat(read())] == [5]
+        assert log.damaged == 7 + len(undecodable)
 
 
 def test_data_that_json_has_no_form_for_is_printed_as_text(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -237,6 +238,20 @@ def test_a_file_that_is_no_segment_is_refused(place: list[Path], content: bytes)
     path.chmod(0o600)
     with pytest.raises(MetricsError, match=r"x\.series"):
         attach(path)
+
+
+def test_a_file_that_is_cut_while_it_is_looked_at_is_told(registry: MetricsRegistry, place: list[Path]) -> None:
+    registry.series("ttft").record(MS)
+    assert registry.path is not None
+    path = place[0] / "copy.series"
+    path.write_bytes(registry.path.read_bytes())
+    path.chmod(0o600)
+    reader = attach(path)
+    assert reader.snapshot().find("ttft").count == 1
+    os.truncate(path, 5000)
+    for look in (reader.snapshot, lambda: reader.hdr("ttft")):
+        with pytest.raises(MetricsError, match=r"(?s)of run run-1: .*5000 bytes.*loadgen report"):
+            look()
 
 
 KILLED = """

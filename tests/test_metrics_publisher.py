@@ -377,7 +377,6 @@ def test_who_knows_what_is_pending_says_so(paused: PausedLoop) -> None:
 
 def test_a_private_file_holds_the_snapshot(tmp_path: Path) -> None:
     path = tmp_path / "kept"
-    (tmp_path / f".kept.{os.getpid()}").write_bytes(b"of a killed process with this number")
     final.store(path, snapshot())
     final.store(path, snapshot(sequence=8))
     assert final.load(path) == snapshot(sequence=8)

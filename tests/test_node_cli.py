@@ -77,6 +77,17 @@ def test_report_and_stats_before_and_after_a_batch(here: Path) -> None:
     assert "health = base × state × answered² × steady × near" in shown
 
 
+def test_a_file_of_answers_is_private_whole_and_sure_before_anything_is_sent(here: Path) -> None:
+    (here / "vectors.jsonl").write_text("what was there, longer than what comes\n" * 100_000)
+    loadgen(here, "run", "texts.jsonl", "--model", "mock", "--out", "vectors.jsonl", "--quiet")
+    assert len((here / "vectors.jsonl").read_text().splitlines()) == 60
+    assert (here / "vectors.jsonl").stat().st_mode & 0o777 == 0o600
+    _, err = loadgen(here, "run", "texts.jsonl", "--model", "mock", "--out", "no/vectors.jsonl", code=2)
+    assert err.startswith("error: can't write --out no/vectors.jsonl: No such file")
+    stats = json.loads(loadgen(here, "stats", "--json")[0])["nodes"]
+    assert sum(node["served"] for node in stats) == 60, "none for the file that can't be"
+
+
 def test_the_published_rules_on_the_command_line(here: Path) -> None:
     loadgen(here, "report", "--probe", "--model", "mock")
     told = json.loads(loadgen(here, "report", "--policy", "thresholds", "--json", "--batch", "10")[0])

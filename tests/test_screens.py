@@ -15,11 +15,12 @@ from rich.cells import cell_len
 
 import fake_core
 import reports
-from loadgen.cli import ls, progress, show
+from loadgen.cli import ls, progress
 from loadgen.config import resolve
 from loadgen.report import figures, screen
 from loadgen.session.phase import PhasePlan, phases_of, plan_of
 from loadgen.session.result import SessionResult
+from loadgen.shown import plain
 
 GOLDEN = Path(__file__).parent / "screens"
 RUN = Path("loadgen-runs/20261120T211405Z-7f3a")
@@ -548,4 +549,4 @@ def test_spans_and_sizes_are_in_whole_units() -> None:
 
 
 def test_text_of_others_is_escaped_where_it_is_said() -> None:
-    assert show.plain(HOSTILE) == "\\x1b[2Jevil[bold red]\\x07\\u202egnp.exe <script>"
+    assert plain(HOSTILE) == "\\x1b[2Jevil[bold red]\\x07\\u202egnp.exe <script>"

@@ -210,11 +210,11 @@ def test_files_that_are_no_segment_are_an_error_that_says_why(directory: Path, s
     with pytest.raises(PermissionError, match="0600"):
         _core.Segment.attach(other)
     other.chmod(0o600)
-    with pytest.raises(ValueError, match="not a loadgen segment"):
+    with pytest.raises(OSError, match="not a loadgen segment"):
         _core.Segment.attach(other)
     assert segment.path is not None
     other.write_bytes(segment.path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match="5000 bytes"):
+    with pytest.raises(OSError, match="5000 bytes"):
         _core.Segment.attach(other)
     with pytest.raises(ValueError, match="can't name a segment"):
         _core.Segment.create("../x", [directory])

@@ -31,6 +31,7 @@ from loadgen.errors import MetricsError
 from loadgen.metrics.snapshot import CounterStat, SeriesStat, SessionState
 from loadgen.session import describe
 from loadgen.session.describe import About, AboutPhase
+from loadgen.shown import bar
 from loadgen.tui import line, screen
 from loadgen.tui.history import History
 from loadgen.tui.look import Look
@@ -156,7 +157,7 @@ def test_a_spread_puts_neighbours_together_where_there_is_little_room() -> None:
 
 @pytest.mark.parametrize(("share", "drawn"), [(-1, "────"), (0, "────"), (0.5, "━━──"), (0.65, "━━╸─"), (9, "━━━━")])
 def test_a_bar_is_as_full_as_its_share(share: float, drawn: str) -> None:
-    assert line.bar(share, 4) == drawn
+    assert bar(share, 4) == drawn
 
 
 def test_what_is_cut_says_so() -> None:

@@ -42,16 +42,21 @@ def wheel(bench: Bench) -> Iterator[Line]:
 
 def dependencies(_: Bench) -> Iterator[Line]:
     """The packages that an install needs at run time."""
-    direct = _needed("loadgen")
-    everything: set[str] = set()
-    rest = list(direct)
-    while rest:
-        name = rest.pop()
-        if name not in everything and _installed(name):
-            everything.add(name)
-            rest.extend(_needed(name))
+    direct, everything = _needed("loadgen"), brought_along()
     note = f"{', '.join(sorted(direct))}; {len(everything)} with theirs"
     yield Line("deps", "run-time dependencies", "", Spread.of([len(direct)]), Mark(6.0), note=note)
+
+
+def brought_along() -> set[str]:
+    """The packages that come with the package: what it requires, and what those do."""
+    found: set[str] = set()
+    rest = list(_needed("loadgen"))
+    while rest:
+        name = rest.pop()
+        if name not in found and _installed(name):
+            found.add(name)
+            rest.extend(_needed(name))
+    return found
 
 
 def _needed(package: str) -> set[str]:

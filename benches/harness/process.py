@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -56,8 +57,10 @@ def run(
     *,
     timeout_s: float,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     watch: Callable[[int], None] | None = None,
     every_s: float = 0.1,
+    tree: bool = False,
 ) -> Finished:
     """Run a command to its end, and measure it.
 
@@ -65,8 +68,10 @@ def run(
         command: An absolute path, and arguments.
         timeout_s: Seconds after which it is killed.
         env: Its environment; `None` for ours.
+        cwd: Where it runs; `None` for where we do.
         watch: Called with its pid now and then while it runs.
         every_s: Seconds between these calls.
+        tree: Count also the CPU of processes that outlive whoever started them, and wait for these; Linux only.
 
     Raises:
         BenchError: If it took longer, or could not be started.
@@ -79,11 +84,12 @@ def run(
     ):
         try:
             child = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_LAUNCH), str(send), *map(str, command)],
+                [sys.executable, "-I", "-S", str(_LAUNCH), str(send), "tree" if tree else "alone", *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 env=env,
+                cwd=cwd,
                 pass_fds=[send],
                 start_new_session=True,
             )
@@ -143,7 +149,23 @@ def _lines(fd: int, deadline: float, watch: Callable[[int], None] | None, every_
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:
-    """Leave nothing behind: the launcher leads a group of its own, so this reaches what it started and nothing else."""
+    """Leave nothing behind: the launcher's group, and what of its tree has left it, is reached and nothing else."""
     if child.poll() is None:
+        left = descendants(child.pid)
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below one, by what Linux tells of them; none where there is no /proc."""
+    found, ahead = [], [pid]
+    while ahead:
+        for children in Path(f"/proc/{ahead.pop()}/task").glob("*/children"):  # of each thread its own
+            with contextlib.suppress(OSError):  # it has ended since
+                below = [int(child) for child in children.read_text().split()]
+                found += below
+                ahead += below
+    return found

@@ -124,8 +124,14 @@ class Engine:
     """
 
     def __new__(cls, config: str) -> Engine: ...
-    def begin(self, phase: str, bodies: Bodies) -> None:
-        """Start a phase (``PhaseConfig`` of ``rust/src/engine/config.rs``) at once."""
+    def begin(self, phase: str, bodies: Bodies, others: dict[str, Bodies] | None = None) -> None:
+        """Start a phase (``PhaseConfig`` of ``rust/src/engine/config.rs``) at once.
+
+        Args:
+            phase: Its configuration, as JSON.
+            bodies: What it sends.
+            others: The same samples in other APIs, by their names, for nodes that speak these.
+        """
 
     def wait(self, timeout: float) -> str | None:
         """Wait up to ``timeout`` seconds for the phase's end; its account, or ``None`` while it goes on."""
@@ -770,8 +776,8 @@ class Segment:
         """Look into the segment in a file.
 
         Raises:
-            OSError: If it can't be opened; ``PermissionError`` if it isn't a file that this user alone may open.
-            ValueError: If it is no segment, one of another version or byte order, cut or damaged.
+            OSError: If it can't be opened, or is no segment, one of another version or byte order, cut or damaged;
+                ``PermissionError`` if it isn't a file that this user alone may open.
         """
 
     @staticmethod
@@ -877,7 +883,7 @@ class SegmentReader:
         """As ``Segment.snapshot``. Raises as ``Segment.attach``, if the file was cut or damaged since."""
 
     def hdr(self, name: str, phase: int | None = None) -> bytes:
-        """As ``Segment.hdr``."""
+        """As ``Segment.hdr``. Raises as ``Segment.attach``, too, if the file was cut or damaged since."""
 
 @final
 class Counter:

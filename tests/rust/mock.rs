@@ -402,6 +402,19 @@ fn a_unix_socket_serves_and_is_removed() {
 }
 
 #[test]
+fn a_server_removes_its_own_socket_and_never_that_of_another_at_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mock.sock");
+    let config = json!({"unix": path}).to_string();
+    let first = server(&config);
+    first.stop().unwrap();
+    let _second = server(&config);
+    first.stop().unwrap();
+    drop(first);
+    assert!(path.exists());
+}
+
+#[test]
 fn stopping_closes_what_is_open_and_may_be_done_twice() {
     let server = server(r#"{"stall_rate": 1}"#);
     let mut client = Client::to(&server);

@@ -173,7 +173,7 @@ fn with_breakers(nodes: &[NodeService], known: bool) -> Config {
 }
 
 #[test]
-fn one_item_that_fails_at_first_is_done_in_the_end() {
+fn an_item_that_comes_while_every_node_is_down_is_done_when_they_are_back() {
     let mut nodes = steady(&[0.1, 0.1], 0.0);
     nodes.iter_mut().for_each(|node| node.down = vec![(0.0, 0.05)]);
     let seen = batch(&nodes, 1, Spread::Auto, false, 1);

@@ -11,7 +11,7 @@ use loadgen::clock::{Anchor, now_ns};
 use loadgen::record::{
     Attempt, AttemptKind, BlockKind, Damage, Detail, Entries, Entry, Failure, Finish, LogError, LogHeader, LogReader,
     LogWriter, MAX_BLOCK, MetaParts, Read, ReadIter, ReadList, Row, RowBlock, Shard, StampSource, Stamps, TextKind,
-    TokenSource, WhichLog,
+    TextReader, TokenSource, WhichLog,
 };
 use loadgen::stats::{Options, summarise};
 use proptest::prelude::*;
@@ -324,6 +324,26 @@ fn texts_and_documents_longer_than_a_block_come_back_whole() {
     assert_eq!(answers.texts, [(2, long), (3, Vec::new())]);
     let start = json!({"event": "run_start", "session": header().session, "meta": {"version": "0.1.0"}});
     assert_eq!(log.metas, [start, event]);
+}
+
+#[test]
+fn an_answer_that_lost_its_end_is_left_out_and_never_part_of_the_reasoning() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = LogWriter::create(dir.path(), &header(), true).unwrap();
+    let mut shard = writer.shard(0);
+    shard.text(1, TextKind::Answer, &[b'a'; 200_000]);
+    shard.flush();
+    shard.text(1, TextKind::Reasoning, b"because");
+    shard.flush();
+    writer.finish().unwrap();
+    let log = dir.path().join("answers.log");
+    let mut bytes = fs::read(&log).unwrap();
+    let ends = block_ends(&bytes);
+    bytes[ends[ends.len() - 3]] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    let mut texts = TextReader::open(dir.path(), WhichLog::Answers).unwrap();
+    assert_eq!(texts.next_text().unwrap(), Some((1, TextKind::Reasoning, b"because".to_vec())));
+    assert_eq!(texts.next_text().unwrap(), None);
 }
 
 #[test]

@@ -90,6 +90,17 @@ fn a_segment_is_private_and_gone_with_its_run() {
 }
 
 #[test]
+fn a_run_removes_its_own_file_and_never_that_of_another_run_of_its_name() {
+    let (_outer, dir) = private();
+    let ended = create(&dir);
+    ended.remove();
+    let next = create(&dir);
+    ended.remove();
+    drop(ended);
+    assert!(next.path().unwrap().exists());
+}
+
+#[test]
 fn what_is_registered_later_is_mapped_by_who_attached_before() {
     let (_outer, dir) = private();
     let segment = create(&dir);

@@ -14,6 +14,7 @@ from loadgen.config import values
 from loadgen.errors import ConfigError, ReportError
 from loadgen.report import figures
 from loadgen.session import run_dir
+from loadgen.shown import plain
 
 
 def _clean(directory: str | None, keep: str | None, older_than: str | None, yes: bool) -> int:
@@ -32,7 +33,7 @@ def _clean(directory: str | None, keep: str | None, older_than: str | None, yes:
         return 0
     sizes = [run_dir.size(path) for path in chosen]
     for path, size in zip(chosen, sizes, strict=True):
-        click.echo(f"{show.plain(str(path))}  {figures.size(size)}")
+        click.echo(f"{plain(str(path))}  {figures.size(size)}")
     many = f"{len(chosen)} run{'' if len(chosen) == 1 else 's'}, {figures.size(sum(sizes))}"
     if not yes and not click.confirm(f"Remove {many}?"):
         return 1

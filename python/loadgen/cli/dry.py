@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 import msgspec
 
-from loadgen.cli.show import plain
 from loadgen.config import Config, api_key, secret
 from loadgen.report import figures
 from loadgen.session import machine
 from loadgen.session.phase import PhasePlan, phases_of
 from loadgen.session.prepare import PlannedPhase, bodies, plan
+from loadgen.shown import plain
 
 _UNKNOWN = "(the one that /v1/models names)"
 _SHOWN = 2000

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from loadgen import config as configs
 from loadgen.config import Config, secret
 from loadgen.errors import TargetError
-from loadgen.report import figures
-from loadgen.report.sentences import failure_words, said
+from loadgen.report import failed, figures
 from loadgen.session import models
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     # What the phase asked for stands in its own options where the run has a list of them.
     config = next((listed.options for listed in config.phases if listed.name == phase.name), config)
     failure, detail = _main_failure(phase)
-    words = said(detail) if detail else ""
+    words = failed.said(detail) if detail else ""
     has = _models(config) if failure == "http_404" else ""
     way_out = {
         "http_401": "check the API key: --api-key-env NAME or --api-key-file FILE",
@@ -36,7 +35,7 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     of = _of(phase, config)
     where_to = f" in phase {phase.name}" if len(result.report["run"]["config"].get("phases", ())) > 1 else ""
     done = f"stopped early{where_to}; {figures.whole(phase.counts.issued)}{of} requests were sent. Report: {result.dir}"
-    head = failure_words(failure).removeprefix("HTTP ")
+    head = failed.words(failure).removeprefix("HTTP ")
     where = "from" if failure.startswith("http_") else "to"
     target = secret.shown_endpoint(config.url, config.api)
     message = f"{head} {where} {target} after {figures.whole(phase.counts.issued)} requests"

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from loadgen.cli.show import plain
 from loadgen.errors import MetricsError, ReportError
 from loadgen.report import figures
 from loadgen.report.again import stored
 from loadgen.session import Metric, SessionResult, describe, run_dir
 from loadgen.session.result import percentile_key
+from loadgen.shown import plain
 
 _HEAD = ("id", "when (UTC)", "target", "load", "ok", "failed", "TTFT p50", "p99", "status")
 _RIGHT = {"ok", "failed", "TTFT p50", "p99"}

@@ -15,6 +15,7 @@ import msgspec
 
 from loadgen.report import figures
 from loadgen.session.phase import PhasePlan
+from loadgen.shown import bar
 
 if TYPE_CHECKING:
     from loadgen.session.runner import Core
@@ -196,8 +197,8 @@ def top_line(phase: PhasePlan, live: dict[str, Any], width: int) -> str:
     rest = _fitted(parts, width - len(name) - 1)
     room = width - len(name) - len(rest) - 4
     share = _share_done(phase, live, done)
-    bar = _bar(share, min(room, 36)) + "  " if share is not None and room >= 8 else ""
-    return f"{name}{bar}{rest}"[: width - 1]
+    filled = bar(share, min(room, 36)) + "  " if share is not None and room >= 8 else ""
+    return f"{name}{filled}{rest}"[: width - 1]
 
 
 def bottom_line(phase: PhasePlan, live: dict[str, Any], history: list[int], width: int) -> str:
@@ -285,13 +286,6 @@ def _fitted(parts: list[tuple[int, str]], room: int) -> str:
     while kept and len("   ".join(text for _, text in kept)) > room:
         kept.remove(max(kept, key=lambda part: part[0]))
     return "   ".join(text for _, text in kept)
-
-
-def _bar(share: float, room: int) -> str:
-    done = share * room
-    full = int(done)
-    half = "╸" if done - full >= 0.5 and full < room else ""
-    return "━" * full + half + "─" * (room - full - len(half))
 
 
 def _spark(history: list[int], room: int) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loadgen.config import Config
     from loadgen.session import SessionResult
 
-_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Stopped(BaseException):
@@ -55,10 +55,10 @@ def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: boo
             result = going.execute()
     except _StoppedEarly as stopped:
         show.error("stopped before anything was sent")
-        return _STATUS[signal.Signals(stopped.number)]
+        return 128 + stopped.number
     except _Stopped as stopped:
         show.error("stopped while the report was made", "the run's log is on disk: loadgen report")
-        return _STATUS[signal.Signals(stopped.number)]
+        return 128 + stopped.number
     if going.notes and not quiet:
         show.warning("; ".join(going.notes))
     return _tell(result, options, as_json, quiet, seen)
@@ -83,7 +83,7 @@ def _signals(going: Run, options: Config, view: progress.View) -> Iterator[list[
         elif len(seen) > 2:
             raise _Stopped(seen[0])  # who asks a third time doesn't want to wait for the report; the run log is on disk
 
-    before = {number: signal.signal(number, stop) for number in _STATUS}
+    before = {number: signal.signal(number, stop) for number in _STOPS}
     try:
         yield seen
     finally:
@@ -106,7 +106,7 @@ def _tell(result: SessionResult, options: Config, as_json: bool, quiet: bool, se
     elif not quiet and worth_showing:
         screen.show(result)
     if seen:
-        return _STATUS[signal.Signals(seen[0])]
+        return 128 + seen[0]
     if result.status == "failed":
         from loadgen.cli import early as early_stop
 

@@ -1,22 +1,12 @@
-"""Saying things to a person: errors and warnings, and text of others made harmless for a terminal."""
+"""Saying things to a person: errors and warnings, and what to do about them."""
 
 from __future__ import annotations
 
 import sys
 
+from loadgen.shown import plain
+
 _INDENT = 7
-
-
-def plain(text: str) -> str:
-    """Return text of somebody else's without anything that a terminal would obey.
-
-    Args:
-        text: A model's name, a server's message, a URL: anything that came from outside.
-
-    Returns:
-        The text with control, direction and other invisible characters written as escapes.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def error(message: str, way_out: str = "") -> None:

@@ -18,6 +18,7 @@ from loadgen import metrics
 from loadgen.cli import show
 from loadgen.errors import MetricsError, ReportError
 from loadgen.session import describe, run_dir
+from loadgen.shown import plain
 from loadgen.tui import screen
 from loadgen.tui.line import text
 from loadgen.tui.terminal import Terminal, size_of
@@ -105,7 +106,7 @@ def _without_metrics(run: str | None, error: MetricsError) -> int:
     result, warning = again.load(str(found), None)
     if warning:
         show.warning(warning)
-    click.echo(f" {show.plain(found.name)} is over. These are its final numbers:")
+    click.echo(f" {plain(found.name)} is over. These are its final numbers:")
     report.show(result)
     return 0
 

@@ -286,7 +286,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunOptions(TypedDict, total=False):
-    """The keywords of :func:`loadgen.run`; what each means stands in :class:`Config`, by the same name."""
+    """The keywords of :func:`loadgen.run`: each means what the flag of its name does, and has its default."""
 
     api: Literal["chat", "completions"]
     model: str | None

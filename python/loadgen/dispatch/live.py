@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TextIO
 import msgspec
 
 from loadgen.dispatch.progress import clock
+from loadgen.shown import plain
 
 _FIXED = 37
 """Columns of a line besides answer, row and column: the times, the kind, and what is between."""
@@ -105,7 +106,7 @@ class Live:
 
     def _head(self, layout: _Layout) -> None:
         if self._title:
-            self._put(f" {_plain(self._title)}")
+            self._put(f" {plain(self._title)}")
         row, column = layout.heads
         names = f"{'answer':<{layout.answer}}  {row:<{layout.row}}  {column:<{layout.column}}"
         self._put(f" {'time':>8}  {names}  {'took':>8}  kind")
@@ -139,8 +140,8 @@ def row_of(call: Call, layout: _Layout = _GRID) -> str:
     column = call.column if call.column is not None else _short(call.item)
     more = f" of {call.attempts}" if call.attempts > 1 else ""
     return (
-        f" {_time(call.at_s):>8}  {_cut(answer, layout.answer)}  {_cut(_plain(row), layout.row)}  "
-        f"{_cut(_plain(column), layout.column)}  {_time(call.seconds):>8}  {call.kind}{more}"
+        f" {_time(call.at_s):>8}  {_cut(answer, layout.answer)}  {_cut(plain(row), layout.row)}  "
+        f"{_cut(plain(column), layout.column)}  {_time(call.seconds):>8}  {call.kind}{more}"
     ).rstrip()
 
 
@@ -152,19 +153,14 @@ def _reason(error: BaseException | str | None) -> str:
     if error is None:
         return "failed"
     if isinstance(error, str):
-        return _plain(error)
-    return _plain(f"{type(error).__name__}: {error}".removesuffix(": "))
+        return plain(error)
+    return plain(f"{type(error).__name__}: {error}".removesuffix(": "))
 
 
 def _short(value: Any) -> str:
     """Return the beginning of what a model or a user wrote, harmless for a terminal and on one line."""
-    return _plain(" ".join(str(value)[: 4 * _GRID.answer].split()))
+    return plain(" ".join(str(value)[: 4 * _GRID.answer].split()))
 
 
 def _cut(text: str, room: int) -> str:
     return text.ljust(room) if len(text) <= room else f"{text[: room - 1]}…"
-
-
-def _plain(text: str) -> str:
-    """Return text of somebody else's without anything that a terminal would obey, as the command line does."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Self, TextIO, TypeAlias
 
 from loadgen.errors import ConfigError
+from loadgen.shown import bar
 
 _REDRAW_S, _LINE_S = 0.25, 10.0
 _BAR, _BAR_LEAST, _NARROW = 28, 8, 40
@@ -174,8 +175,8 @@ def line(name: str, progress: Progress, width: int) -> str:
     while len(facts) > 1 and len("   ".join(text for _, text in facts)) > room:
         facts.remove(max(facts, key=lambda fact: fact[0]))
     rest = "   ".join(text for _, text in facts)
-    bar = f"{_bar(progress.done / progress.total, cells)}  " if progress.total and cells else ""
-    return f" {name}  {bar}{rest}"[: width - 1]
+    filled = f"{bar(progress.done / progress.total, cells)}  " if progress.total and cells else ""
+    return f" {name}  {filled}{rest}"[: width - 1]
 
 
 def _facts(p: Progress) -> list[tuple[int, str]]:
@@ -194,13 +195,6 @@ def _facts(p: Progress) -> list[tuple[int, str]]:
         (2, f"about {clock(eta)} left" if eta is not None and p.done != p.total else ""),
     ]
     return [(rank, text) for rank, text in found if text]
-
-
-def _bar(share: float, room: int) -> str:
-    done = min(1.0, share) * room
-    full = int(done)
-    half = "╸" if done - full >= 0.5 and full < room else ""
-    return "━" * full + half + "─" * (room - full - len(half))
 
 
 def clock(seconds: float) -> str:

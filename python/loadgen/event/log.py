@@ -43,8 +43,13 @@ class EventLog:
         self._topics = topics
         self._codec = EventCodec()
         self._stamps = msgspec.msgpack.Decoder(list[_Stamp])
-        self.damaged = 0
+        self._unread = 0  # bytes that no frame could be made of
+        self._undecoded = 0  # bytes of frames that no record could be made of
+
+    @property
+    def damaged(self) -> int:
         """Bytes passed over so far because no record could be made of them."""
+        return self._unread + self._undecoded
 
     def records(self) -> Iterator[Sequence[EventRecord]]:
         """Yield what is written, exactly in order of (ns, source, seq), in pieces.
@@ -56,6 +61,7 @@ class EventLog:
             OSError: If the log can't be read.
             ValueError: If it isn't a log that this version reads.
         """
+        self._undecoded = 0
         earliest = self._earliest()
         held: list[EventRecord] = []
         room = _LEAST_SORTED
@@ -81,14 +87,14 @@ class EventLog:
             ValueError: As for :meth:`records`.
         """
         held: list[EventRecord] = []
-        offset = damaged = 0
+        offset = self._unread = self._undecoded = 0
         while True:
             goes_on = is_running()  # asked first: what was written before the end is read after it
             reader = _core.read_events(self._directory, self._topics, offset=offset)
             for frame in reader:
                 held += self._decoded(frame)
-            offset, damaged = reader.offset, damaged + reader.damaged
-            self.damaged = damaged
+            offset = reader.offset
+            self._unread += reader.damaged
             yield _cut(held, _core.now_ns() - _HELD_BACK_NS if goes_on else _LATEST + 1)
             if not goes_on:
                 return
@@ -102,7 +108,7 @@ class EventLog:
                 yield frame
                 if n == most:
                     break
-        self.damaged = reader.damaged
+        self._unread = reader.damaged
 
     def _earliest(self) -> Sequence[int]:
         """Return for each frame the earliest stamp in it and all that follow; at the end what is later than any."""
@@ -125,7 +131,7 @@ class EventLog:
             whole = unpack(frame)
             return self._codec.decode_batch(whole.payload, whole.records)
         except (FrameError, msgspec.DecodeError):
-            self.damaged += len(frame)
+            self._undecoded += len(frame)
             return ()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from loadgen import private_file
 from loadgen.errors import MetricsError
 from loadgen.metrics.snapshot import MetricsSnapshot
 
@@ -31,7 +32,7 @@ class FinalPublished(msgspec.Struct, frozen=True):
 
 
 def store(path: Path, snapshot: MetricsSnapshot) -> None:
-    """Store a snapshot: a temporary file, fsync, rename, fsync of the directory.
+    """Store a snapshot, and its name too, on the disk.
 
     Args:
         path: The file; one that is there is replaced.
@@ -40,19 +41,7 @@ def store(path: Path, snapshot: MetricsSnapshot) -> None:
     Raises:
         OSError: If the disk refuses. What was there stays as it was.
     """
-    content = msgspec.msgpack.encode(snapshot)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)  # a killed process of this number left it
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    private_file.write(path, msgspec.msgpack.encode(snapshot))
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)  # the name is safe only with this

@@ -71,7 +71,7 @@ class MetricsReader:
         try:
             said = self._segment.snapshot(percentiles=percentiles, bins=bins, phase=phase)
         except OSError as error:
-            raise MetricsError(f"can't read the live metrics of run {self.run}: {error}") from None
+            raise self._lost(error) from None
         return of_core(said, next(self._sequence))
 
     def hdr(self, name: str, phase: int | None = None) -> bytes:
@@ -83,8 +83,17 @@ class MetricsReader:
 
         Raises:
             LookupError: If there is none.
+            MetricsError: As for :meth:`snapshot`.
         """
-        return self._segment.hdr(name, phase)
+        try:
+            return self._segment.hdr(name, phase)
+        except OSError as error:
+            raise self._lost(error) from None
+
+    def _lost(self, error: OSError) -> MetricsError:
+        return MetricsError(
+            f"can't read the live metrics of run {self.run}: {error}", "its log has the numbers: loadgen report"
+        )
 
 
 def attach(
@@ -104,7 +113,7 @@ def attach(
     path = _found(run, directories)
     try:
         return MetricsReader(_core.Segment.attach(path))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise MetricsError(f"can't look into the live metrics in {path}: {error}") from None
 
 
@@ -136,5 +145,5 @@ def _age(path: Path) -> tuple[bool, int]:
     """Return what orders files: those of living runs first, then by when they were made or written last."""
     try:
         return _core.Segment.attach(path).alive, path.stat().st_mtime_ns
-    except (OSError, ValueError):
+    except OSError:
         return False, 0

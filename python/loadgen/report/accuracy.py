@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadgen.report import figures
-from loadgen.report.sentences import Sentence, failures, many, plain, throughput, tokens
+from loadgen.report.sentences import Sentence, failures, throughput, tokens
+from loadgen.shown import plain
 
 if TYPE_CHECKING:
     from loadgen.session import PhaseResult, SessionResult
@@ -31,7 +32,7 @@ def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
         found.append(Sentence("scores", f"{phase.accuracy.file}: what was taken from each answer, and its score"))
     cut = phase.report["finish"].get("length", 0)
     if cut:
-        most = f"{many(cut, 'answer')} of {figures.whole(phase.counts.ok)} ended at the limit of tokens"
+        most = f"{figures.many(cut, 'answer')} of {figures.whole(phase.counts.ok)} ended at the limit of tokens"
         found.append(Sentence("cut off", f"{most}: what they would have said is unknown (--output-tokens)", "yellow"))
     found.append(Sentence("throughput", throughput(phase)))
     if phase.latency:
@@ -48,9 +49,9 @@ def _scored(phase: PhaseResult) -> str:
     found = phase.accuracy
     if found is None:
         return "not yet: `loadgen report` does it once the run has ended, and says what is missing"
-    parts = [f"{figures.whole(found.scored)} of {many(found.issued, 'request')}, by {plain(found.words)}"]
+    parts = [f"{figures.whole(found.scored)} of {figures.many(found.issued, 'request')}, by {plain(found.words)}"]
     if found.samples < found.scored:
-        parts[0] += f" (several for each of {many(found.samples, 'prompt')}: the mean of all)"
+        parts[0] += f" (several for each of {figures.many(found.samples, 'prompt')}: the mean of all)"
     if found.not_scored:
         reasons = [f"{figures.whole(count)} {plain(reason)}" for reason, count in found.not_scored.items()]
         more = [f"{len(reasons) - _REASONS} more reasons in report.json"] if len(reasons) > _REASONS else []

@@ -13,7 +13,7 @@ import msgspec
 from loadgen.dispatch.progress import clock
 from loadgen.dispatch.rank import percentile
 from loadgen.report import figures
-from loadgen.report.sentences import plain
+from loadgen.shown import plain
 
 if TYPE_CHECKING:
     from rich.console import Console

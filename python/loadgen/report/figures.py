@@ -83,3 +83,8 @@ def decimals(values: Iterable[float | None]) -> int:
     found = [abs(value) for value in values if value is not None and not math.isnan(value) and value != 0]
     smallest = min(found, default=1.0)
     return 1 if smallest >= 10 else min(6, 2 - math.floor(math.log10(smallest)))
+
+
+def many(count: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{whole(count)} {noun}{'' if count == 1 else 's'}"

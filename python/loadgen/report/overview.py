@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from loadgen.report import figures, sentences
 from loadgen.report.table import is_open_loop
 from loadgen.session.result import percentile_key
+from loadgen.shown import plain
 
 if TYPE_CHECKING:
     from loadgen.session import Metric, PhaseResult
@@ -49,8 +50,8 @@ def _cells(phase: PhaseResult, name: str, judged: bool) -> list[str]:
     if is_open_loop(phase) and phase.metric(f"response_{name}"):
         metric = phase.metric(f"response_{name}")
     return [
-        sentences.plain(phase.name),
-        sentences.plain(sentences.load(phase)),
+        plain(phase.name),
+        plain(sentences.load(phase)),
         figures.short(phase.throughput.requests_per_s),
         *([figures.short(phase.goodput)] if judged else []),
         _time(metric, 50),

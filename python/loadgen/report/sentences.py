@@ -7,25 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from loadgen.report import figures
+from loadgen.report import failed, figures
 from loadgen.report.table import is_open_loop
+from loadgen.shown import plain
 
 if TYPE_CHECKING:
     from loadgen.session import PhaseResult, SessionResult
 
-_CLASSES = {
-    "connect": "no connection",
-    "tls": "no secure connection",
-    "timeout": "timed out",
-    "stall": "stalled",
-    "protocol": "broke the protocol",
-    "body": "broken answer",
-}
 _RAMP = 0.02
 _STEADY_REQUESTS = 30
 _ORDER = ("ttfb", "ttft", "ttfo", "tpot", "ntpot", "latency")  # the log keeps no order of its own
-_LONGEST = 300
-_KINDS = 6
 _ON_TIME_US = 0.05
 _WHY = {
     "killed": "the process ended before the run did",
@@ -46,11 +37,6 @@ class Sentence(msgspec.Struct, frozen=True):
     label: str
     text: str
     style: str = ""
-
-
-def plain(text: str) -> str:
-    """Return text of somebody else's with everything escaped that a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def title(result: SessionResult) -> str:
@@ -112,7 +98,7 @@ def _lasted(phase: PhaseResult) -> str:
 
 def _dataset(phase: PhaseResult) -> str:
     prompts = phase.dataset
-    return "" if prompts is None else f"{plain(prompts.name)} ({many(prompts.samples, 'prompt')})"
+    return "" if prompts is None else f"{plain(prompts.name)} ({figures.many(prompts.samples, 'prompt')})"
 
 
 def run_name(result: SessionResult) -> str:
@@ -153,9 +139,11 @@ def _suggestion(phase: PhaseResult) -> str | None:
 def _missing(result: SessionResult) -> str:
     in_flight = sum(phase.counts.in_flight for phase in result.phases)
     cancelled = sum(phase.counts.cancelled for phase in result.phases)
-    parts = [f"{many(in_flight, 'request')} in flight left no record"] if in_flight else []
+    parts = [f"{figures.many(in_flight, 'request')} in flight left no record"] if in_flight else []
     parts += (
-        [f"{many(cancelled, 'request')} in flight {'was' if cancelled == 1 else 'were'} cancelled"] if cancelled else []
+        [f"{figures.many(cancelled, 'request')} in flight {'was' if cancelled == 1 else 'were'} cancelled"]
+        if cancelled
+        else []
     )
     told = f" What completed is reported; {' and '.join(parts)}." if parts else ""
     begun = {phase.name for phase in result.phases}
@@ -207,8 +195,8 @@ def about_run(result: SessionResult) -> list[Sentence]:
     found = [*_warmups(result), Sentence("report", files), Sentence("again", f"loadgen report {_again(result)}")]
     lost = log["lost"]
     if lost["blocks"] or lost["rows"]:
-        places = f"{many(lost['blocks'], 'place')} of the run log can't be read; " if lost["blocks"] else ""
-        rows = f"{many(lost['rows'], 'finished request')} {'is' if lost['rows'] == 1 else 'are'} missing"
+        places = f"{figures.many(lost['blocks'], 'place')} of the run log can't be read; " if lost["blocks"] else ""
+        rows = f"{figures.many(lost['rows'], 'finished request')} {'is' if lost['rows'] == 1 else 'are'} missing"
         found.append(Sentence("lost", f"{places}{rows}", "yellow"))
     return found + _events(result.report["run"].get("events"))
 
@@ -218,11 +206,11 @@ def _warmups(result: SessionResult) -> list[Sentence]:
     found = []
     for phase in result.phases:
         if phase.type == "warmup" and phase.counts.failed:
-            request = _asked(result, phase)
-            kinds = [_failure(detail, request) for detail in phase.report["failure_details"]]
-            more = f"; {many(len(kinds) - 1, 'other kind')}: see report.json" if kinds[1:] else ""
+            asked = _asked(result, phase)
+            kinds = [failed.line(detail, asked) for detail in phase.report["failure_details"]]
+            more = f"; {figures.many(len(kinds) - 1, 'other kind')}: see report.json" if kinds[1:] else ""
             told = f": {kinds[0]}{more}" if kinds else ""
-            requests = f"{figures.whole(phase.counts.failed)} of {many(phase.counts.issued, 'request')}"
+            requests = f"{figures.whole(phase.counts.failed)} of {figures.many(phase.counts.issued, 'request')}"
             found.append(Sentence("warm-up", f"{requests} failed in phase {plain(phase.name)}{told}", "yellow"))
     return found
 
@@ -240,9 +228,13 @@ def _events(events: dict[str, Any] | None) -> list[Sentence]:
     missing, dropped, found = events["missing"], events["dropped"], []
     if missing:
         why = f" ({plain(events['error'])})" if events["error"] else ""
-        found.append(Sentence("lost", f"{many(missing, 'event')} of events.log could not be kept{why}", "yellow"))
+        found.append(
+            Sentence("lost", f"{figures.many(missing, 'event')} of events.log could not be kept{why}", "yellow")
+        )
     if dropped:
-        found.append(Sentence("lost", f"{many(dropped, 'event')} not published: the publisher was too slow", "yellow"))
+        found.append(
+            Sentence("lost", f"{figures.many(dropped, 'event')} not published: the publisher was too slow", "yellow")
+        )
     return found
 
 
@@ -274,11 +266,11 @@ def _dispatch(phase: PhaseResult) -> list[tuple[str, str]]:
         return []
     hedges = f", {figures.whole(found['hedges_won'])} of them won" if found["hedges"] else ""
     parts = [
-        many(found["attempts"], "attempt"),
+        figures.many(found["attempts"], "attempt"),
         f"{figures.whole(found['retries'])} of them again",
-        f"{many(found['hedges'], 'hedge')}{hedges}",
+        f"{figures.many(found['hedges'], 'hedge')}{hedges}",
     ]
-    parts += [f"{many(found['push_backs'], 'push-back')}"] if found["push_backs"] else []
+    parts += [f"{figures.many(found['push_backs'], 'push-back')}"] if found["push_backs"] else []
     least, most = found["limit_least"], found["limit_most"]
     limit = f"{figures.whole(found['limit'])} at once at the end"
     limit += f", {figures.whole(least)} to {figures.whole(most)} meanwhile" if least != most else ""
@@ -304,50 +296,14 @@ def tokens(phase: PhaseResult) -> str:
     without = found.get("rows_without_usage") or 0
     held = found.get("tokens_per_chunk")
     more = f"; {held:.2f} a chunk" if held is not None else ""
-    more += f"; {many(without, 'answer')} without a count" if without else ""
+    more += f"; {figures.many(without, 'answer')} without a count" if without else ""
     return f"{', '.join(parts)} ({source}{more})"
 
 
 def failures(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
     """Return what failed, a line for each kind."""
-    request = _asked(result, phase)
-    details = phase.report["failure_details"]
-    lines = [_failure(detail, request) for detail in details[:_KINDS]]
-    rest = sum(detail["count"] for detail in details[_KINDS:])
-    if rest:
-        lines.append(f"{figures.whole(rest)} more, of {many(len(details) - _KINDS, 'other kind')}: see report.json")
+    lines = failed.lines(phase.report["failure_details"], _asked(result, phase))
     return [Sentence("failures" if index == 0 else "", text) for index, text in enumerate(lines)]
-
-
-def _failure(detail: dict[str, Any], request: dict[str, Any]) -> str:
-    more = plain(str(detail["words"]))
-    if detail["class"] == "stall":
-        more = f"no byte for {figures.clock(request['stall_timeout'])}"
-    elif detail["class"] == "timeout":
-        more = f"after {figures.clock(request['timeout'])}"
-    words = said(detail)
-    text = f"{figures.whole(detail['count'])} × {failure_words(detail['class'])}"
-    text += (f" ({more})" if more else "") + (f": {words}" if words and words != more else "")
-    ids = detail["requests"][:3]
-    if not ids:
-        return text
-    numbers = ", ".join(str(number) for number in ids) + (", …" if detail["count"] > len(ids) else "")
-    return f"{text}   request{'s' if detail['count'] > 1 else ''} {numbers}"
-
-
-def said(detail: dict[str, Any]) -> str:
-    """Return what there is to say of a kind of failure beside its class: the server's words, else the rule broken."""
-    message = plain(str(detail.get("message") or "")).strip()
-    if detail["class"] == "connect" or not message:
-        return plain(str(detail.get("words") or ""))  # the system's words for it say no more, at greater length
-    return message.removeprefix(f"{failure_words(detail['class'])}: ")[:_LONGEST]
-
-
-def failure_words(name: str) -> str:
-    """Return a class of failures in words."""
-    if name.startswith("http_"):
-        return f"HTTP {name.removeprefix('http_')}"
-    return _CLASSES.get(name, plain(name))
 
 
 def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
@@ -360,8 +316,8 @@ def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
     if distinct < known and not unique:
         seen = figures.share((known - distinct) / known)
         found.append(
-            f"{many(distinct, 'distinct prompt')} for {figures.whole(known)} requests: {seen} were seen before by "
-            "the server's prefix cache (--unique-prompts prevents it)"
+            f"{figures.many(distinct, 'distinct prompt')} for {figures.whole(known)} requests: {seen} were seen "
+            "before by the server's prefix cache (--unique-prompts prevents it)"
         )
     before = [] if unique else [plain(other.name) for other in _same_prompts_before(result, phase)]
     if before:
@@ -418,8 +374,3 @@ def _told(sentences: list[str | None], *, first_as_it_is: bool = False) -> str:
             text = text if first_as_it_is and not told else text[:1].upper() + text[1:]
             told.append(text if text.endswith((".", "!", "?")) else f"{text}.")
     return " ".join(told)
-
-
-def many(count: int, noun: str) -> str:
-    """Return a count with its noun."""
-    return f"{figures.whole(count)} {noun}{'' if count == 1 else 's'}"

@@ -73,7 +73,7 @@ def _wanted(phase: PhaseResult) -> list[_Row]:
             continue
         response = phase.metric(f"response_{name}")
         if planned and response:
-            found += [_Row(label, response), _Row("  from sent", metric, style="dim")]
+            found += [_Row(label, response), _Row(" from sent", metric, style="dim")]
         else:
             found.append(_Row(label, metric))
     return found

@@ -1,4 +1,4 @@
-"""Lines of a screen: pieces of text with a style each, never wider than asked, drawn as bars, curves and columns."""
+"""Lines of a screen: pieces of text with a style each, never wider than asked, drawn as curves and columns."""
 
 from __future__ import annotations
 
@@ -76,19 +76,6 @@ def fitted(parts: Sequence[tuple[int, Line]], room: int, gap: str = "   ") -> Li
     for _, part in kept:
         line += [*([(gap, "")] if line else []), *part]
     return line
-
-
-def bar(share: float, room: int) -> str:
-    """Return a bar that is filled so far.
-
-    Args:
-        share: 0 to 1.
-        room: Columns.
-    """
-    done = min(1.0, max(0.0, share)) * room
-    full = int(done)
-    half = "╸" if done - full >= 0.5 and full < room else ""
-    return "━" * full + half + "─" * (room - full - len(half))
 
 
 def curve(values: Sequence[float | None], room: int) -> str:

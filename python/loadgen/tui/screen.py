@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from loadgen.metrics.snapshot import SessionState
 from loadgen.report import figures
+from loadgen.shown import bar
 from loadgen.tui import table
-from loadgen.tui.line import Line, bar, curve, cut, ends, fitted, time, width
+from loadgen.tui.line import Line, curve, cut, ends, fitted, time, width
 from loadgen.tui.look import Look, percentile
 
 

@@ -4,6 +4,7 @@
 //! counts. Values of another type than expected are as good as absent.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
@@ -74,6 +75,9 @@ pub(super) fn parse(json: &str, facts: &mut Facts) -> Result<(), serde_json::Err
     reader.object(json, Reader::top)
 }
 
+/// So many fields are compared with each other; what a server sends has a dozen.
+const FEW_FIELDS: usize = 32;
+
 type Fields<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 type Outcome = Result<(), serde_json::Error>;
 
@@ -87,11 +91,19 @@ impl Reader<'_> {
     /// Read an object's fields one by one, a repeated key's last value only.
     fn object<'a>(&mut self, json: &'a str, field: fn(&mut Self, &str, &'a str) -> Outcome) -> Outcome {
         let Object(fields) = serde_json::from_str(json)?;
-        fields
-            .iter()
-            .enumerate()
-            .filter(|(i, (key, _))| !fields[i + 1..].iter().any(|(later, _)| later == key))
-            .try_for_each(|(_, (key, value))| field(self, key, value.get()))
+        // A server may send any number of keys: among many, the last of a name is looked up.
+        let last: Option<HashMap<&str, usize>> = (fields.len() > FEW_FIELDS)
+            .then(|| fields.iter().enumerate().map(|(place, (key, _))| (key.as_ref(), place)).collect());
+        for (place, (key, value)) in fields.iter().enumerate() {
+            let repeated = match &last {
+                Some(last) => last[key.as_ref()] != place,
+                None => fields[place + 1..].iter().any(|(later, _)| later == key),
+            };
+            if !repeated {
+                field(self, key, value.get())?;
+            }
+        }
+        Ok(())
     }
 
     /// The same, if it is an object at all.
@@ -395,6 +407,14 @@ mod tests {
             assert!(read(json).error, "{json}");
         }
         assert!(!read(r#"{"error":null,"object":"chat.completion.chunk"}"#).error);
+    }
+
+    #[test]
+    fn of_a_repeated_key_among_very_many_the_last_one_counts_and_is_soon_found() {
+        let others: String = (0..500_000).map(|n| format!("\"k{n}\":1,")).collect();
+        let found = read(&format!(r#"{{"error":"x",{others}"error":null,"choices":[{{"text":"a"}}]}}"#));
+        assert!(!found.error);
+        assert_eq!(found.pieces.len(), 1);
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::num::NonZeroU32;
 
 use thiserror::Error;
 
+use crate::endpoint::Api;
+use crate::sync::Arc;
+
 /// Why bodies were refused.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,6 +35,16 @@ pub enum BodiesError {
     TooMany {
         /// How many.
         bodies: usize,
+    },
+    /// One API has more of them than another.
+    #[error("{others} bodies in the API {api:?}, and {bodies} in the phase's own: each sample needs one in each")]
+    Differ {
+        /// The other API.
+        api: Api,
+        /// Bodies in the phase's own.
+        bodies: u32,
+        /// Bodies in the other.
+        others: u32,
     },
     /// As many holes as bodies, or none.
     #[error("{holes} holes for {bodies} bodies")]
@@ -114,6 +127,40 @@ impl Bodies {
     }
 }
 
+/// The bodies of a phase in each API that its nodes speak: the same samples, rendered once for each.
+#[derive(Clone, Debug)]
+pub struct Renderings {
+    first: Arc<Bodies>,
+    others: Vec<(Api, Arc<Bodies>)>,
+}
+
+impl Renderings {
+    /// Bodies in the phase's own API, and the same samples in `others`.
+    pub fn new(first: Arc<Bodies>, others: Vec<(Api, Arc<Bodies>)>) -> Result<Self, BodiesError> {
+        let differs = others.iter().find(|(_, bodies)| bodies.count != first.count);
+        if let Some((api, other)) = differs {
+            return Err(BodiesError::Differ { api: *api, bodies: first.count.get(), others: other.count.get() });
+        }
+        Ok(Self { first, others })
+    }
+
+    /// Those in the phase's own API.
+    pub(super) fn first(&self) -> &Arc<Bodies> {
+        &self.first
+    }
+
+    /// Those in another.
+    pub(super) fn of(&self, api: Api) -> Option<&Arc<Bodies>> {
+        self.others.iter().find(|(other, _)| *other == api).map(|(_, bodies)| bodies)
+    }
+}
+
+impl From<Arc<Bodies>> for Renderings {
+    fn from(first: Arc<Bodies>) -> Self {
+        Self { first, others: Vec::new() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +184,15 @@ mod tests {
         assert_eq!(bodies(&["[1]"], vec![]).unwrap_err(), BodiesError::NotAnObject { index: 0 });
         assert_eq!(bodies(&[r#"{"a":1}"#], vec![9]).unwrap_err(), BodiesError::Hole { index: 0, hole: 9, len: 7 });
         assert_eq!(bodies(&[r#"{"a":1}"#], vec![1, 1]).unwrap_err(), BodiesError::Count { bodies: 1, holes: 2 });
+    }
+
+    #[test]
+    fn every_api_has_a_body_for_each_sample() {
+        let [one, two] =
+            [&[r#"{"a":1}"#][..], &[r#"{"a":1}"#, r#"{"b":2}"#]].map(|all| Arc::new(bodies(all, vec![]).unwrap()));
+        let error = Renderings::new(Arc::clone(&two), vec![(Api::OllamaChat, one)]).unwrap_err();
+        assert_eq!(error, BodiesError::Differ { api: Api::OllamaChat, bodies: 2, others: 1 });
+        let both = Renderings::new(Arc::clone(&two), vec![(Api::OllamaChat, Arc::clone(&two))]).unwrap();
+        assert!(both.of(Api::OllamaChat).is_some() && both.of(Api::Chat).is_none());
     }
 }

@@ -14,8 +14,13 @@ use crate::schedule::{Load, Order};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// Where requests go: `http://`, `https://` or `unix:`; the API's path is appended as the contract says.
+    /// Where requests go: `http://`, `https://` or `unix:`; the API's path is appended as the contract says. Nobody looks
+    /// at it where there are `nodes`.
+    #[serde(default)]
     pub url: String,
+    /// Where they go if to several servers; requests name them by their place here.
+    #[serde(default)]
+    pub nodes: Vec<NodeConfig>,
     /// The API spoken.
     #[serde(default)]
     pub api: Api,
@@ -71,6 +76,23 @@ pub struct RunConfig {
     /// What a later `loadgen report` must know of the run (id, version, redacted configuration, environment):
     /// a JSON object, stored in the log as it is.
     pub meta: serde_json::Value,
+}
+
+/// One of several servers that a run's requests go to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Where it is, as the run's URL.
+    pub url: String,
+    /// The API that it speaks, whatever run and phase do; a phase then has bodies for that one.
+    #[serde(default)]
+    pub api: Option<Api>,
+    /// Request headers of its own, beside the run's or the phase's; of the same name they win.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// Its API key, instead of the run's.
+    #[serde(default)]
+    pub api_key: Option<String>,
 }
 
 /// How a phase ends being a phase: what kind it is.

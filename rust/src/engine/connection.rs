@@ -61,6 +61,11 @@ impl Connection {
         self.written = 0;
     }
 
+    /// The node at its other end.
+    pub(super) fn node(&self) -> u16 {
+        self.reception.node()
+    }
+
     /// Write what the socket takes at once, without a task of its own; the rest follows in [`Self::exchange`].
     pub(super) fn write_now(&mut self, stamps: &mut Stamps) {
         stamps.sent = now_ns();

@@ -60,7 +60,7 @@ impl Finished<'_> {
     /// Hand everything to the log.
     fn keep(&self, worker: &Worker, phase: &PhaseHere) {
         let mut shard = worker.shard.borrow_mut();
-        let secrets = phase.shared.settings.template.secrets();
+        let secrets = phase.shared.settings.secrets();
         let mut keep_text = |kind, bytes: &[u8]| shard.text(self.row.id, kind, &masked(secrets, bytes));
         if !self.error.is_empty() && self.row.failure != Failure::None && phase.keeps_text(TEXTS_KEPT) {
             keep_text(TextKind::Error, self.error.as_bytes());
@@ -84,7 +84,7 @@ impl Finished<'_> {
 
     /// What whoever waits for this request is told.
     fn completion(&self, phase: &PhaseHere) -> Completion {
-        let secrets = phase.shared.settings.template.secrets();
+        let secrets = phase.shared.settings.secrets();
         let words = |bytes: &[u8]| String::from_utf8_lossy(&masked(secrets, bytes)).into_owned().into_boxed_str();
         let mut texts = Texts::default();
         let failed = self.row.failure != Failure::None;

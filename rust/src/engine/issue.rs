@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tokio::sync::Barrier;
 use tokio::task::{spawn_local, yield_now};
 
+use super::connection::Connection;
 use super::dispatch::{Decider, Dispatch};
 use super::flight::guarded;
 use super::manual::{Order, Orders};
@@ -66,7 +67,7 @@ pub(super) fn fill_slots(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
 async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
     let _guard = PanicGuard(Rc::clone(&worker));
     let flight = worker.flights.enter();
-    let mut connection = worker.take_idle();
+    let mut connection: Option<Box<Connection>> = None;
     let mut free = now_ns();
     while !over(&phase, free) {
         let Some(index) = phase.shared.claim() else { break };
@@ -75,8 +76,12 @@ async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
             phase.shared.stop(StopReason::Requests);
         }
         let stamps = Stamps { planned: free, free: UNSET, issued: free, ..Stamps::default() };
-        let ticket = Ticket { index, sample: phase.sample(index), stamps };
+        let ticket = phase.ticket(index, phase.sample(index), stamps);
         worker.note_issued(&phase, 0);
+        if connection.as_ref().is_none_or(|c| c.node() != ticket.node) {
+            connection.take().into_iter().for_each(|c| worker.keep_idle(c));
+            connection = worker.take_idle(ticket.node);
+        }
         free = Request::new(&worker, &phase, &flight, ticket).make(&mut connection).await;
     }
     phase.issued_last(&worker);
@@ -120,7 +125,7 @@ async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReaso
         let free = if cap.is_some() { free.max(planned) } else { UNSET };
         let issued = now_ns();
         let stamps = Stamps { planned, free, issued, ..Stamps::default() };
-        let ticket = Ticket { index, sample: phase.sample(index), stamps };
+        let ticket = phase.ticket(index, phase.sample(index), stamps);
         worker.note_issued(phase, issued - planned.max(free));
         send(worker, phase, ticket);
         if phase.shared.is_last(index) {
@@ -147,7 +152,7 @@ async fn make_orders(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Order
         let sample = sample.unwrap_or_else(|| phase.sample(index));
         let stamps = Stamps { planned, issued, ..Stamps::default() };
         worker.note_issued(&phase, now_ns().saturating_sub(planned));
-        send(&worker, &phase, Ticket { index, sample, stamps });
+        send(&worker, &phase, phase.ticket(index, sample, stamps));
     }
     phase.issued_last(&worker);
     worker.slot_ended(&phase);
@@ -158,7 +163,7 @@ fn send(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, ticket: Ticket) {
     worker.running.set(worker.running.get() + 1);
     let (worker, phase) = (Rc::clone(worker), Rc::clone(phase));
     let flight = worker.flights.enter();
-    let mut connection = worker.take_idle();
+    let mut connection = worker.take_idle(ticket.node);
     let mut request = Request::new(&worker, &phase, &flight, ticket);
     connection.iter_mut().for_each(|c| request.write_now(c));
     spawn_local(async move {
@@ -201,9 +206,24 @@ fn slots(worker: &Worker, phase: &PhaseHere) -> Option<u32> {
 
 /// Open connections before the clock starts, so that the first requests don't measure handshakes.
 async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
-    if worker.run.config.http2 {
-        return worker.multiplexed.connect_ahead(worker).await;
+    let wanted = wanted_ahead(worker, phase).div_ceil(worker.run.nodes.len());
+    for node in worker.nodes() {
+        if worker.run.config.http2 {
+            worker.multiplexed(node).connect_ahead(worker, &worker.node(node).connector).await;
+            continue;
+        }
+        while worker.idle_connections(node) < wanted && !phase.shared.stopped() {
+            let group = AHEAD_AT_ONCE.min(wanted - worker.idle_connections(node));
+            if !connect_group(worker, phase, node, group).await {
+                // The requests themselves will meet the failure, with a row each.
+                break;
+            }
+        }
     }
+}
+
+/// How many connections this worker opens ahead, to all nodes together.
+fn wanted_ahead(worker: &Worker, phase: &PhaseHere) -> usize {
     let config = &phase.shared.config;
     let workers = f64::from(worker.run.config.workers);
     let wanted = match (&config.load, slots(worker, phase)) {
@@ -217,27 +237,20 @@ async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
             cap.map_or(ahead, |cap| ahead.min(cap as usize))
         }
     };
-    let wanted = wanted.min(config.requests.unwrap_or(u64::MAX).try_into().unwrap_or(usize::MAX));
-    while worker.idle_connections() < wanted && !phase.shared.stopped() {
-        let group = AHEAD_AT_ONCE.min(wanted - worker.idle_connections());
-        if !connect_group(worker, phase, group).await {
-            // The requests themselves will meet the failure, with a row each.
-            return;
-        }
-    }
+    wanted.min(config.requests.unwrap_or(u64::MAX).try_into().unwrap_or(usize::MAX))
 }
 
-/// Open `n` connections side by side; false if any failed.
-async fn connect_group(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, n: usize) -> bool {
+/// Open `n` connections to a node side by side; false if any failed.
+async fn connect_group(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, node: u16, n: usize) -> bool {
     let tasks: Vec<_> = (0..n)
         .map(|_| {
             let (worker, phase) = (Rc::clone(worker), Rc::clone(phase));
             spawn_local(async move {
                 let flight = worker.flights.enter();
-                let connected = guarded(&flight, worker.run.connector.connect()).await;
+                let connected = guarded(&flight, worker.node(node).connector.connect()).await;
                 worker.flights.leave(&flight);
                 match connected {
-                    Ok(Ok(stream)) => worker.keep_idle(Worker::connection(stream, &phase.shared)),
+                    Ok(Ok(stream)) => worker.keep_idle(Worker::connection(stream, &phase.shared, node)),
                     Ok(Err(_)) | Err(_) => return false,
                 }
                 true

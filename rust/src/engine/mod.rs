@@ -1,6 +1,7 @@
 //! The engine: workers that share nothing take requests from one plan, make them, and write what happened.
 
 mod account;
+mod balance;
 mod bodies;
 mod completions;
 pub mod config;
@@ -12,6 +13,7 @@ mod flight;
 mod issue;
 mod manual;
 mod multiplexed;
+mod nodes;
 mod phase;
 mod reception;
 mod request;
@@ -23,7 +25,7 @@ mod timer;
 mod usage;
 mod worker;
 
-pub use bodies::{Bodies, BodiesError};
+pub use bodies::{Bodies, BodiesError, Renderings};
 pub use completions::{Completion, Made, Texts};
 pub use phase::StopReason;
 pub use run::{Engine, EngineError};

@@ -28,7 +28,7 @@ impl Deref for Shared {
     }
 }
 
-/// A worker's HTTP/2 connections, and decoders that wait for their next request.
+/// A worker's HTTP/2 connections to one node, and decoders that wait for their next request.
 #[derive(Default)]
 pub(super) struct Multiplexed {
     connections: RefCell<Vec<Rc<Shared>>>,
@@ -52,11 +52,11 @@ impl Multiplexed {
     }
 
     /// Have a connection before the clock starts.
-    pub(super) async fn connect_ahead(&self, worker: &Worker) {
+    pub(super) async fn connect_ahead(&self, worker: &Worker, connector: &Connector) {
         if self.with_room().is_none() {
             let flight = worker.flights.enter();
             // A failure shows again with the first request, which has a row for it.
-            let _ = guarded(&flight, self.connect(&worker.run.connector)).await;
+            let _ = guarded(&flight, self.connect(connector)).await;
             worker.flights.leave(&flight);
         }
     }

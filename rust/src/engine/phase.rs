@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::balance::Balance;
 use super::bodies::Bodies;
 use super::config::PhaseConfig;
 use super::dispatch;
@@ -79,8 +80,8 @@ pub struct Phase {
     pub config: PhaseConfig,
     /// How its requests are made.
     pub settings: Settings,
-    /// What it sends.
-    pub bodies: Arc<Bodies>,
+    /// Which node a request goes to, where no policy decides that.
+    pub(super) balance: Balance,
     /// Session-wide index of its first request.
     pub first_id: u64,
     /// Where requests of a manual load come in; no other load has one.
@@ -107,8 +108,6 @@ pub struct Ways {
     pub config: PhaseConfig,
     /// How its requests are made.
     pub settings: Settings,
-    /// What it sends.
-    pub bodies: Arc<Bodies>,
     /// Where requests of a manual load come in.
     pub gate: Option<Gate>,
 }
@@ -124,12 +123,12 @@ struct Open {
 impl Phase {
     /// A phase that `workers` workers will run.
     pub fn new(index: u16, first_id: u64, ways: Ways, workers: u16) -> Self {
-        let Ways { config, settings, bodies, gate } = ways;
+        let Ways { config, settings, gate } = ways;
         Self {
             index,
             config,
             settings,
-            bodies,
+            balance: Balance,
             first_id,
             gate,
             start_ns: OnceLock::new(),
@@ -216,9 +215,14 @@ impl Phase {
         Ok(passed.map(|index| self.first_id + index))
     }
 
+    /// What it sends, in its own API: of what it speaks to other nodes in, there are as many.
+    pub fn bodies(&self) -> &Bodies {
+        &self.settings.node(0).bodies
+    }
+
     /// Refuse a sample that there isn't.
     pub fn check_sample(&self, sample: Option<u64>) -> Result<(), EngineError> {
-        let count = u64::from(self.bodies.count().get());
+        let count = u64::from(self.bodies().count().get());
         match sample.filter(|&sample| sample >= count) {
             Some(sample) => Err(EngineError::Phase(format!("sample {sample} of {count}: they are counted from 0"))),
             None => Ok(()),
@@ -227,17 +231,18 @@ impl Phase {
 
     /// What makes the prompt of the request with this index in the session unlike every other; empty unless asked for.
     pub fn marker(&self, request: u64) -> String {
-        if self.config.unique_prompts && self.bodies.has_holes() {
+        if self.config.unique_prompts && self.bodies().has_holes() {
             format!("#{:x}.{request} ", self.config.seed)
         } else {
             String::new()
         }
     }
 
-    /// A body: what the engine opens it with, the sample's, and a marker in the sample's hole.
-    pub fn pieces<'a>(&'a self, sample: u64, ask_usage: bool, marker: &'a str) -> [&'a [u8]; 4] {
-        let (before, after) = self.bodies.parts(sample as usize);
-        [self.settings.opening(ask_usage), before, marker.as_bytes(), after]
+    /// A body for a node: what the engine opens it with, the sample's, and a marker in the sample's hole.
+    pub fn pieces<'a>(&'a self, node: u16, sample: u64, ask_usage: bool, marker: &'a str) -> [&'a [u8]; 4] {
+        let settings = self.settings.node(node);
+        let (before, after) = settings.bodies.parts(sample as usize);
+        [settings.opening(ask_usage), before, marker.as_bytes(), after]
     }
 
     /// Whether `index` is the last that can be claimed.
@@ -454,9 +459,8 @@ mod tests {
 
     fn phase(json: &str, workers: u16) -> Phase {
         let config: PhaseConfig = serde_json::from_str(json).unwrap();
-        let bodies = Arc::new(Bodies::new([br#"{"a":1}"#.as_slice()].into_iter(), vec![]).unwrap());
         let settings = settings(json!({}), json!({}));
-        Phase::new(0, 100, Ways { config, settings, bodies, gate: None }, workers)
+        Phase::new(0, 100, Ways { config, settings, gate: None }, workers)
     }
 
     /// A phase that is issued from outside, and its only worker's orders.

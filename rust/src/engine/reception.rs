@@ -77,6 +77,8 @@ pub(super) struct Reception {
     pub(super) answer: Answer,
     /// The phase whose settings the decoder has.
     phase: u16,
+    /// The node whose answers it reads.
+    node: u16,
     /// Bytes received.
     pub(super) bytes_in: u64,
     reads: ReadList,
@@ -85,18 +87,24 @@ pub(super) struct Reception {
 }
 
 impl Reception {
-    /// For answers to requests of `phase`.
-    pub(super) fn new(phase: &Phase) -> Self {
-        Self { answer: phase.settings.answer(), phase: phase.index, bytes_in: 0, reads: ReadList::new(), newest: None }
+    /// For the answers of `node` to requests of `phase`.
+    pub(super) fn new(phase: &Phase, node: u16) -> Self {
+        let (answer, phase) = (phase.settings.answer(node), phase.index);
+        Self { answer, phase, node, bytes_in: 0, reads: ReadList::new(), newest: None }
+    }
+
+    /// The node whose answers it reads.
+    pub(super) fn node(&self) -> u16 {
+        self.node
     }
 
     /// Forget the last answer; the next is to a request of `phase`.
     pub(super) fn reset(&mut self, phase: &Phase) {
         if self.phase != phase.index {
             // Another API, other secrets: nothing that the old decoder has learned is worth a mistake.
-            (self.answer, self.phase) = (phase.settings.answer(), phase.index);
+            (self.answer, self.phase) = (phase.settings.answer(self.node), phase.index);
         }
-        self.answer.reset(phase.settings.stream);
+        self.answer.reset(phase.settings.node(self.node).stream);
         self.bytes_in = 0;
         self.reads.clear();
         self.newest = None;

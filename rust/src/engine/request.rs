@@ -9,9 +9,10 @@ use super::completions::Made;
 use super::connection::{Broken, Connection, Ended};
 use super::finish::{Close, Finished, Said};
 use super::flight::{Flight, Verdict, guarded};
-use super::multiplexed::{self, Shared};
+use super::multiplexed::{self as http2, Shared};
+use super::nodes::Node;
 use super::reception::{Aids, Audience, Chooser, Reception};
-use super::settings::Settings;
+use super::settings::{NodeSettings, Settings};
 use super::worker::{PhaseHere, Worker};
 use crate::clock::now_ns;
 use crate::http::{Fault, Hints, Stream};
@@ -27,6 +28,8 @@ pub(super) struct Ticket {
     pub(super) index: u64,
     /// Index of the sample.
     pub(super) sample: u64,
+    /// The node it goes to, by its place in the run.
+    pub(super) node: u16,
     /// Stamps up to `issued`.
     pub(super) stamps: Stamps,
 }
@@ -52,8 +55,6 @@ pub(super) struct Request {
 pub(super) struct Contender {
     /// What it is for.
     pub(super) kind: AttemptKind,
-    /// Index of the target it goes to.
-    pub(super) node: u16,
     /// Told of its first byte and its first token.
     pub(super) chooser: Box<dyn Chooser>,
     /// Nanoseconds of silence after the first byte that end it.
@@ -168,7 +169,7 @@ impl Request {
         loop {
             if slot.is_none() {
                 match self.connect().await {
-                    Ok(stream) => *slot = Some(Worker::connection(stream, &self.phase.shared)),
+                    Ok(stream) => *slot = Some(Worker::connection(stream, &self.phase.shared, self.ticket.node)),
                     Err(close) => return finish(self, None, close),
                 }
             }
@@ -194,9 +195,11 @@ impl Request {
 
     async fn make_multiplexed<T>(mut self, finish: fn(Self, Option<&mut Reception>, Close) -> T) -> T {
         let worker = Rc::clone(&self.worker);
-        let mut reception = worker.multiplexed.take_reception().unwrap_or_else(|| Reception::new(&self.phase.shared));
+        let node = self.ticket.node;
+        let multiplexed = worker.multiplexed(node);
+        let mut reception = multiplexed.take_reception().unwrap_or_else(|| Reception::new(&self.phase.shared, node));
         let done = loop {
-            let connection = match worker.multiplexed.with_room() {
+            let connection = match multiplexed.with_room() {
                 Some(connection) => connection,
                 None => match self.connect_multiplexed().await {
                     Ok(connection) => connection,
@@ -209,7 +212,7 @@ impl Request {
             reception.reset(&self.phase.shared);
             let request = self.settings().template.h2_request(body.len());
             let aids = aids!(self);
-            let exchange = multiplexed::exchange(&connection, request, body, &mut reception, &aids, &mut self.stamps);
+            let exchange = http2::exchange(&connection, request, body, &mut reception, &aids, &mut self.stamps);
             let ended = match guarded(&self.flight, exchange).await {
                 Ok(Ok(())) => Ok(Ended::Reusable),
                 Ok(Err(fault)) => Err(Broken::Fault(fault)),
@@ -228,7 +231,7 @@ impl Request {
             }
             break finish(self, Some(&mut reception), close);
         };
-        worker.multiplexed.keep_reception(reception);
+        multiplexed.keep_reception(reception);
         done
     }
 
@@ -239,7 +242,7 @@ impl Request {
             return Some(AttemptKind::Reconnect);
         }
         if self.refuses_usage(close, reception) {
-            self.worker.run.usage_refusals.note(self.settings().api);
+            self.node().usage_refusals.note(self.settings().api);
             return Some(AttemptKind::Retry);
         }
         None
@@ -248,7 +251,7 @@ impl Request {
     async fn connect_multiplexed(&mut self) -> Result<Rc<Shared>, Close> {
         let started = now_ns();
         let worker = Rc::clone(&self.worker);
-        let connect = patiently(|| worker.multiplexed.connect(&worker.run.connector));
+        let connect = patiently(|| worker.multiplexed(self.ticket.node).connect(&self.node().connector));
         let connected = guarded(&self.flight, connect).await;
         self.connect_ns += now_ns().saturating_sub(started);
         match connected {
@@ -259,7 +262,7 @@ impl Request {
 
     async fn connect(&mut self) -> Result<Stream, Close> {
         let started = now_ns();
-        let connect = patiently(|| self.worker.run.connector.connect());
+        let connect = patiently(|| self.node().connector.connect());
         let connected = guarded(&self.flight, connect).await;
         self.connect_ns += now_ns().saturating_sub(started);
         match connected {
@@ -273,21 +276,25 @@ impl Request {
         self.phase.shared.first_id + self.ticket.index
     }
 
-    fn settings(&self) -> &Settings {
-        &self.phase.shared.settings
+    fn node(&self) -> &Node {
+        self.worker.node(self.ticket.node)
+    }
+
+    fn settings(&self) -> &NodeSettings {
+        self.phase.shared.settings.node(self.ticket.node)
     }
 
     /// Whether the next attempt asks for usage in the stream.
     fn asks_usage(&self) -> bool {
         let settings = self.settings();
-        settings.wants_usage() && !self.worker.run.usage_refusals.has(settings.api)
+        settings.wants_usage() && !self.node().usage_refusals.has(settings.api)
     }
 
     fn render(&mut self, connection: &mut Connection) {
         connection.reset(&self.phase.shared);
         self.asked_usage = self.asks_usage();
         let marker = self.phase.shared.marker(self.id());
-        let pieces = self.phase.shared.pieces(self.ticket.sample, self.asked_usage, &marker);
+        let pieces = self.phase.shared.pieces(self.ticket.node, self.ticket.sample, self.asked_usage, &marker);
         self.settings().template.render(&pieces, &mut connection.out);
         self.bytes_out += connection.out.len() as u64;
     }
@@ -295,7 +302,7 @@ impl Request {
     fn body(&mut self) -> Bytes {
         self.asked_usage = self.asks_usage();
         let marker = self.phase.shared.marker(self.id());
-        self.phase.shared.pieces(self.ticket.sample, self.asked_usage, &marker).concat().into()
+        self.phase.shared.pieces(self.ticket.node, self.ticket.sample, self.asked_usage, &marker).concat().into()
     }
 
     /// A server that answers 400 or 422 because it does not know `stream_options`: asked again without it.
@@ -317,8 +324,7 @@ impl Request {
     fn attempt(&self, status: u16, outcome: Failure) -> Attempt {
         let Stamps { sent, first_byte, done, .. } = self.stamps;
         let done = if done == UNSET { now_ns() } else { done };
-        let node = self.contender.as_ref().map_or(0, |contender| contender.node);
-        Attempt { kind: self.kind, node, sent, first_byte, done, status, outcome }
+        Attempt { kind: self.kind, node: self.ticket.node, sent, first_byte, done, status, outcome }
     }
 
     /// Write the row; the moment its slot was free.

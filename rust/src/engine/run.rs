@@ -10,17 +10,18 @@ use thiserror::Error;
 use tokio::sync::{Barrier, mpsc};
 
 use super::account::{Account, session_of, tell_end, tell_run_end};
-use super::bodies::Bodies;
+use super::bodies::Renderings;
 use super::completions::{Completion, Taker};
 use super::config::{PhaseConfig, PhaseType, RunConfig};
 use super::dispatch::Decider;
 use super::events::flush_all;
 use super::manual::{Gate, Orders};
+use super::nodes::Node;
 use super::phase::{SharedPhase, StopReason, Ways};
-use super::settings::{Settings, UsageRefusals};
+use super::settings::Settings;
 use super::worker::{Command, Outfit, work};
 use crate::event::{EventQueue, EventsError, RunEvents};
-use crate::http::{ConnectConfigError, Connector, Target, TargetError, TlsOptions};
+use crate::http::{ConnectConfigError, TargetError};
 use crate::policy::{self, Policy, Totals};
 use crate::record::{Backlog, LogError};
 use crate::schedule::Load;
@@ -37,6 +38,9 @@ pub enum EngineError {
     /// A certificate, a key, a proxy.
     #[error(transparent)]
     Connect(#[from] ConnectConfigError),
+    /// The nodes, or what a phase has for them.
+    #[error("{0}")]
+    Nodes(String),
     /// The run log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -66,10 +70,8 @@ pub enum EngineError {
 /// What all workers of a run may look at.
 pub(super) struct RunShared {
     pub(super) config: RunConfig,
-    target: Target,
-    pub(super) connector: Connector,
+    pub(super) nodes: Box<[Node]>,
     pub(super) backlog: Backlog,
-    pub(super) usage_refusals: UsageRefusals,
     failure: Mutex<Option<String>>,
 }
 
@@ -97,25 +99,10 @@ impl Control {
 impl Engine {
     /// Create the run's log and start its workers. Nothing is sent yet.
     pub fn start(config: RunConfig) -> Result<Self, EngineError> {
-        let target = Target::parse(&config.url, config.api.path(), config.http2)?;
-        let tls = TlsOptions {
-            cacert: config.cacert.clone(),
-            cert: config.cert.clone(),
-            key: config.key.clone(),
-            insecure: config.insecure,
-        };
-        let connect_timeout = Duration::from_secs_f64(config.connect_timeout_s);
-        let connector = Connector::new(&target, &tls, config.proxy.as_deref(), connect_timeout)?;
+        let nodes = Node::all(&config)?;
         let mut account = Account::open(&config, config.workers)?;
         let (log, live) = (account.log()?, Arc::clone(account.live()));
-        let run = Arc::new(RunShared {
-            target,
-            connector,
-            backlog: log.backlog(),
-            usage_refusals: UsageRefusals::default(),
-            failure: Mutex::new(None),
-            config,
-        });
+        let run = Arc::new(RunShared { nodes, backlog: log.backlog(), failure: Mutex::new(None), config });
         let (completions, teller) = Taker::new()?;
         let sources: Vec<u16> = (0..run.config.workers).collect();
         let events = run.config.events.as_ref();
@@ -140,10 +127,12 @@ impl Engine {
     }
 
     /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
-    pub fn begin(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(), EngineError> {
+    ///
+    /// `bodies` are what it sends, in each API that is spoken.
+    pub fn begin(&self, config: PhaseConfig, bodies: impl Into<Renderings>) -> Result<(), EngineError> {
         self.check_process()?;
-        let mut decider = policy_of(&config)?.map(Box::new);
-        let (ways, orders) = self.ways(config, bodies)?;
+        let mut decider = policy_of(&config, self.run.nodes.len())?.map(Box::new);
+        let (ways, orders) = self.ways(config, &bodies.into())?;
         let mut control = self.control();
         let (phase, lives) = control.account.begin(ways)?;
         let barrier = Arc::new(Barrier::new(usize::from(self.run.config.workers)));
@@ -220,8 +209,8 @@ impl Engine {
             let workers = self.control().senders();
             events.stop_tracking(phase.index, || flush_all(&workers));
         }
-        let settings = &phase.settings;
-        let usage_refused = settings.wants_usage() && self.run.usage_refusals.has(settings.api);
+        let asked = phase.settings.nodes().iter().zip(&self.run.nodes);
+        let usage_refused = asked.into_iter().any(|(s, node)| s.wants_usage() && node.usage_refusals.has(s.api));
         let mut more = json!({"usage_refused": usage_refused});
         if let Some(account) = phase.policy_account() {
             more["dispatch"] = account;
@@ -298,9 +287,9 @@ impl Engine {
     }
 
     /// What a phase is made of, and each worker's orders where it is a manual one.
-    fn ways(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(Ways, Vec<Orders>), EngineError> {
-        let RunShared { config: run, target, connector, .. } = &*self.run;
-        let settings = Settings::new(run, target, connector, &config)?;
+    fn ways(&self, config: PhaseConfig, bodies: &Renderings) -> Result<(Ways, Vec<Orders>), EngineError> {
+        let RunShared { config: run, nodes, .. } = &*self.run;
+        let settings = Settings::new(run, nodes, &config, bodies)?;
         let (gate, orders) = match config.load {
             Load::Dispatch { .. } if config.max_concurrency.is_some() => {
                 let why = "max_concurrency beside a policy: its limit says how many are in flight";
@@ -316,7 +305,7 @@ impl Engine {
             }
             _ => (None, Vec::new()),
         };
-        Ok((Ways { config, settings, bodies, gate }, orders))
+        Ok((Ways { config, settings, gate }, orders))
     }
 
     fn manual(&self) -> Result<SharedPhase, EngineError> {
@@ -336,11 +325,15 @@ impl Engine {
 }
 
 /// The policy that decides when a phase's requests start, if its load is one.
-fn policy_of(phase: &PhaseConfig) -> Result<Option<Decider>, EngineError> {
+fn policy_of(phase: &PhaseConfig, nodes: usize) -> Result<Option<Decider>, EngineError> {
     let Load::Dispatch { policy, record, .. } = &phase.load else { return Ok(None) };
     let refused = |error: String| EngineError::Phase(format!("the policy: {error}"));
     let config: policy::Config = serde_json::from_value(policy.clone()).map_err(|e| refused(e.to_string()))?;
     let mut policy = Policy::new(&config, phase.seed).map_err(|e| refused(e.to_string()))?;
+    let known = config.route.as_ref().map_or(usize::from(config.nodes), |route| route.nodes.len());
+    if known > nodes {
+        return Err(refused(format!("it knows {known} nodes, and the run has {nodes}")));
+    }
     if *record {
         policy.record();
     }

@@ -17,15 +17,17 @@ use super::flight::{Flights, SWEEP_MS};
 use super::issue;
 use super::manual::Orders;
 use super::multiplexed::Multiplexed;
+use super::nodes::Node;
 use super::phase::{Phase, SharedPhase, StopReason, Tally};
 use super::reception::{Observers, Reception};
+use super::request::Ticket;
 use super::run::RunShared;
 use super::usage::thread_cpu_ns;
 use crate::clock::now_ns;
 use crate::event::Emitter;
 use crate::http::{Limits, ResponseParser, Stream};
 use crate::policy::Policy;
-use crate::record::{Failure, ReadList, Row, Shard};
+use crate::record::{Failure, ReadList, Row, Shard, Stamps};
 use crate::schedule::SampleOrder;
 use crate::series::{LiveShard, LoopTurns};
 use crate::sync::Arc;
@@ -66,13 +68,10 @@ pub(super) struct Worker {
     pub(super) shard: RefCell<Shard>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) flights: Flights,
-    /// HTTP/2: shared connections and idle decoders.
-    pub(super) multiplexed: Multiplexed,
     /// For rows that never had a connection.
     pub(super) no_reads: ReadList,
-    /// Idle connections, the most recently used last.
-    #[expect(clippy::vec_box, reason = "a connection is large and moves between the pool and the tasks")]
-    pool: RefCell<Vec<Box<Connection>>>,
+    /// Of each node of the run.
+    pools: Box<[Pool]>,
     phases: RefCell<Vec<Rc<PhaseHere>>>,
     /// Requests in flight, or slots that make one after the other, of all phases.
     pub(super) running: Cell<u32>,
@@ -81,6 +80,16 @@ pub(super) struct Worker {
     pub(super) slot_free: Notify,
     quitting: Cell<bool>,
     idle: Notify,
+}
+
+/// A worker's connections to one node.
+#[derive(Default)]
+struct Pool {
+    /// Idle ones, the most recently used last.
+    #[expect(clippy::vec_box, reason = "a connection is large and moves between the pool and the tasks")]
+    idle: RefCell<Vec<Box<Connection>>>,
+    /// HTTP/2: shared connections and idle decoders.
+    multiplexed: Multiplexed,
 }
 
 /// A phase as one worker runs it.
@@ -116,6 +125,7 @@ pub(super) fn work(outfit: Outfit, run: Arc<RunShared>, commands: mpsc::Unbounde
 impl Worker {
     fn new(outfit: Outfit, run: Arc<RunShared>) -> Rc<Self> {
         let Outfit { id, shard, completed, turns, emitter } = outfit;
+        let pools = run.nodes.iter().map(|_| Pool::default()).collect();
         Rc::new(Self {
             id,
             run,
@@ -125,9 +135,8 @@ impl Worker {
             shard: RefCell::new(shard),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             flights: Flights::default(),
-            multiplexed: Multiplexed::default(),
             no_reads: ReadList::new(),
-            pool: RefCell::default(),
+            pools,
             phases: RefCell::default(),
             running: Cell::new(0),
             issued: Cell::new(0),
@@ -161,7 +170,7 @@ impl Worker {
         }
         sweeper.abort();
         timer.iter().for_each(|timer| timer.abort());
-        self.pool.borrow_mut().clear();
+        self.pools.iter().for_each(|pool| pool.idle.borrow_mut().clear());
         self.flush();
     }
 
@@ -173,27 +182,48 @@ impl Worker {
         }
     }
 
-    /// Wrap a connected stream; its first request is likely one of `phase`.
-    pub(super) fn connection(stream: Stream, phase: &Phase) -> Box<Connection> {
-        Box::new(Connection::new(stream, ResponseParser::new(Limits::default()), Reception::new(phase)))
+    /// Wrap a stream that is connected to `node`; its first request is likely one of `phase`.
+    pub(super) fn connection(stream: Stream, phase: &Phase, node: u16) -> Box<Connection> {
+        Box::new(Connection::new(stream, ResponseParser::new(Limits::default()), Reception::new(phase, node)))
     }
 
-    /// The most recently used idle connection.
-    pub(super) fn take_idle(&self) -> Option<Box<Connection>> {
-        self.pool.borrow_mut().pop()
+    /// The most recently used idle connection to this node.
+    pub(super) fn take_idle(&self, node: u16) -> Option<Box<Connection>> {
+        self.pool(node).idle.borrow_mut().pop()
     }
 
-    /// Keep a connection for the next request.
+    /// Keep a connection for the next request to its node.
     pub(super) fn keep_idle(&self, mut connection: Box<Connection>) {
         if !self.quitting.get() {
             connection.kept = true;
-            self.pool.borrow_mut().push(connection);
+            self.pool(connection.node()).idle.borrow_mut().push(connection);
         }
     }
 
-    /// How many connections are idle.
-    pub(super) fn idle_connections(&self) -> usize {
-        self.pool.borrow().len()
+    /// How many connections to this node are idle.
+    pub(super) fn idle_connections(&self, node: u16) -> usize {
+        self.pool(node).idle.borrow().len()
+    }
+
+    /// The HTTP/2 connections to this node.
+    pub(super) fn multiplexed(&self, node: u16) -> &Multiplexed {
+        &self.pool(node).multiplexed
+    }
+
+    #[inline]
+    fn pool(&self, node: u16) -> &Pool {
+        &self.pools[usize::from(node)]
+    }
+
+    /// The run's nodes, by their numbers.
+    pub(super) fn nodes(&self) -> std::ops::Range<u16> {
+        0..u16::try_from(self.pools.len()).unwrap_or(u16::MAX)
+    }
+
+    /// One of the run's nodes.
+    #[inline]
+    pub(super) fn node(&self, node: u16) -> &Node {
+        &self.run.nodes[usize::from(node)]
     }
 
     /// Who follows the answer to this request.
@@ -306,7 +336,7 @@ impl Drop for PanicGuard {
 impl PhaseHere {
     fn new(shared: SharedPhase, live: Box<LiveShard>) -> Self {
         let config = &shared.config;
-        let order = RefCell::new(SampleOrder::new(config.order, shared.bodies.count(), config.seed));
+        let order = RefCell::new(SampleOrder::new(config.order, shared.bodies().count(), config.seed));
         Self {
             shared,
             live,
@@ -324,7 +354,7 @@ impl PhaseHere {
     /// Its order from the start, for whoever looks ahead.
     pub(super) fn order_anew(&self) -> SampleOrder {
         let config = &self.shared.config;
-        SampleOrder::new(config.order, self.shared.bodies.count(), config.seed)
+        SampleOrder::new(config.order, self.shared.bodies().count(), config.seed)
     }
 
     /// From now on a policy decides when requests start, and the phase isn't through before that is.
@@ -340,6 +370,11 @@ impl PhaseHere {
 
     fn is_dispatched(&self) -> bool {
         self.dispatch.borrow().is_some()
+    }
+
+    /// The ticket of the request with this index, where no policy decides its node.
+    pub(super) fn ticket(&self, index: u64, sample: u64, stamps: Stamps) -> Ticket {
+        Ticket { index, sample, node: self.shared.balance.choose(index, sample), stamps }
     }
 
     /// The sample of the request with this index.

@@ -147,7 +147,8 @@ impl Shared {
                 let fresh = known.is_empty();
                 let mut tried = if fresh { resolve(name, *port).await? } else { known };
                 let mut connected = first_of(&mut tried, deadline).await;
-                if connected.is_err() && !fresh {
+                let exhausted = connected.as_ref().is_err_and(|fault| fault.detail == Detail::Exhausted);
+                if connected.is_err() && !fresh && !exhausted {
                     // All that were known fail: perhaps the name has moved. An exhausted client is no reason to ask.
                     tried = resolve(name, *port).await?;
                     connected = first_of(&mut tried, deadline).await;

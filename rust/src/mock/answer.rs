@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use super::api::Endpoint;
+use super::json::{put, put_number};
 use super::request::Head;
 use super::stream::Stream;
-use super::voice::{put, put_number};
 use crate::sync::Arc;
 
 /// The most that is rendered for one write.

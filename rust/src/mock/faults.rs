@@ -9,7 +9,7 @@ use super::answer::End;
 use super::config::ConfigError;
 use super::draft::Draft;
 use super::draw::{Draws, Purpose};
-use super::stream::Plan;
+use super::plan::Plan;
 
 /// One fault and what it does, for lists and tests.
 #[derive(Clone, Copy, Debug)]

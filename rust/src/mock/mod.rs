@@ -8,15 +8,19 @@ mod answer;
 mod api;
 mod config;
 mod conn;
+mod documents;
 mod draft;
 mod draw;
 pub mod faults;
 mod gate;
 mod gzip;
+mod json;
 mod ollama;
+mod plan;
 mod poller;
 mod request;
 mod requests;
+mod script;
 mod serve;
 mod shared;
 mod stream;
@@ -77,7 +81,8 @@ pub struct Server {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
     front: Mutex<Option<Front>>,
-    unix: Option<PathBuf>,
+    /// Its socket's path, as long as it isn't removed: another server may have its own there afterwards.
+    unix: Mutex<Option<PathBuf>>,
 }
 
 impl Server {
@@ -108,7 +113,7 @@ impl Server {
             config: Arc::new(config),
             accepted: AtomicU64::new(0),
         });
-        let unix = shared.config.unix.clone();
+        let unix = Mutex::new(shared.config.unix.clone());
         let server = Self { url, unix, shared, threads: Mutex::new(Vec::new()), front: Mutex::new(front) };
         let mut listener = Some(listener);
         for (thread, (inbox, bell)) in ends.into_iter().enumerate() {
@@ -158,8 +163,8 @@ impl Server {
             let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a serving thread panicked")));
             outcome = outcome.and(ended);
         }
-        if let Some(path) = &self.unix {
-            remove_socket(path)?;
+        if let Some(path) = lock(&self.unix).take() {
+            remove_socket(&path)?;
         }
         outcome
     }

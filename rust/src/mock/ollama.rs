@@ -2,9 +2,11 @@
 
 use super::api::{Call, Endpoint};
 use super::config::Config;
+use super::documents::{put_vector, vector};
 use super::draw::Draws;
+use super::json::{put, put_number, quoted};
 use super::serve;
-use super::voice::{Event, Tokens, Voice, put, put_number, put_vector, quoted, vector};
+use super::voice::{Event, Tokens, Voice};
 
 /// Append one line of a stream, without its line feed. A line with tokens holds text, the last one the counts.
 pub(super) fn line(out: &mut Vec<u8>, voice: &Voice, event: Event, usage: Option<Tokens>) {

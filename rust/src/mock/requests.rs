@@ -4,6 +4,7 @@ use super::answer::{Answer, End, Reply};
 use super::api::{self, Endpoint, Route};
 use super::config::Flavour;
 use super::conn::{Conn, Flow, State};
+use super::documents;
 use super::draw::Draws;
 use super::faults::Chosen;
 use super::gate::{Entry, Ticket};
@@ -12,7 +13,6 @@ use super::request::{Parsed, Request};
 use super::serve::{self, Job, Refusal};
 use super::shared::lock;
 use super::truth::Row;
-use super::voice;
 use super::worker::Worker;
 use crate::clock::now_ns;
 use crate::sync::{Arc, Ordering};
@@ -60,7 +60,7 @@ impl Worker {
             Route::Health => reply.json(arrival, 200, &[], b"{\"status\":\"ok\"}"),
             Route::Models => match serve::authorised(&shared.config, request.head.bearer.as_deref()) {
                 Ok(()) => {
-                    voice::models(&mut body, &shared.config, shared.anchor.wall_ns / 1_000_000_000);
+                    documents::models(&mut body, &shared.config, shared.anchor.wall_ns / 1_000_000_000);
                     reply.json(arrival, 200, &[], &body)
                 }
                 Err(refusal) => refusal.answer(flavour, &reply, arrival),

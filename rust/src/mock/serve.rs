@@ -3,14 +3,16 @@
 use super::answer::{Answer, End, Reply};
 use super::api::{Call, Endpoint};
 use super::config::{Config, Flavour, HeadersWhen, RetryAfter, Usage, Words};
+use super::documents;
 use super::draft::{Draft, Times};
 use super::draw::{Draws, Purpose};
 use super::faults::Chosen;
 use super::ollama;
+use super::plan::Plan;
 use super::request::Request;
-use super::stream::{Plan, Stream};
+use super::stream::Stream;
 use super::truth::Row;
-use super::voice::{self, Voice};
+use super::voice::Voice;
 use crate::clock::Anchor;
 use crate::sync::Arc;
 
@@ -49,7 +51,7 @@ impl Refusal {
     /// The answer that says so.
     pub(super) fn answer(&self, flavour: Flavour, reply: &Reply, now: u64) -> Answer {
         let mut body = Vec::new();
-        voice::error(&mut body, flavour, self.status, self.code, &self.message);
+        documents::error(&mut body, flavour, self.status, self.code, &self.message);
         reply.json(now, self.status, &self.headers, &body)
     }
 }
@@ -245,7 +247,7 @@ impl Job {
 
     fn vectors(&self) -> Vec<u8> {
         let mut body = Vec::new();
-        let tell = if self.endpoint.is_ollama() { ollama::embeddings } else { voice::embeddings };
+        let tell = if self.endpoint.is_ollama() { ollama::embeddings } else { documents::embeddings };
         tell(&mut body, &self.model, &self.call, self.draws);
         body
     }

@@ -1,114 +1,9 @@
 //! A stream's script, made event by event: what comes next, when it is due, and its JSON.
 
-use super::api::{Call, Endpoint};
-use super::config::{Config, Flavour, Usage};
+use super::config::{Config, Usage};
 use super::draw::{Count, Delay, Draws, Purpose};
+use super::plan::{Plan, Role};
 use super::voice::{Carries, Event, Tokens, Voice};
-
-/// What a stream will say in all.
-#[derive(Clone, Debug)]
-pub(super) struct Plan {
-    /// Per choice.
-    pub tokens: u32,
-    /// Of them reasoning, at the start.
-    pub reasoning: u32,
-    pub n: u32,
-    pub prompt: u32,
-    pub tool: bool,
-    pub reason: &'static str,
-    pub usage: Usage,
-    pub continuous: bool,
-    pub role: Role,
-    /// The finish reason rides on the last token's event.
-    pub finish_on_token: bool,
-    pub done: bool,
-}
-
-/// When the event with the role comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Never,
-    /// With the request's slot, long before the first token.
-    Early,
-    /// Due with the first token, in a write of its own unless writes are coalesced.
-    Apart,
-    /// In the write of the first token.
-    Joined,
-}
-
-impl Plan {
-    pub(super) fn new(config: &Config, endpoint: Endpoint, call: &Call, draws: Draws) -> Self {
-        if endpoint.is_ollama() {
-            return Self::of_ollama(config, call, draws);
-        }
-        let chat = endpoint == Endpoint::Chat;
-        let tool = config.tool_calls && chat;
-        let (tokens, cut) = length(config, call, draws);
-        let flavour = config.flavour;
-        let role = match flavour {
-            _ if !chat => Role::Never,
-            Flavour::Ollama => Role::Never,
-            Flavour::Transformers => Role::Early,
-            Flavour::Vllm | Flavour::Llamacpp => Role::Joined,
-            Flavour::Openai | Flavour::Litellm => Role::Apart,
-        };
-        Self {
-            tokens,
-            reasoning: if chat { (f64::from(tokens) * config.reasoning).round() as u32 } else { 0 },
-            n: call.n,
-            prompt: call.prompt_tokens,
-            tool,
-            reason: if cut {
-                "length"
-            } else if tool {
-                "tool_calls"
-            } else {
-                "stop"
-            },
-            usage: if call.include_usage { config.usage_where() } else { Usage::None },
-            continuous: call.include_usage && call.continuous_usage,
-            role,
-            finish_on_token: flavour == Flavour::Vllm,
-            done: flavour != Flavour::Transformers,
-        }
-    }
-
-    /// Lines with text, and a last one with the reason and the counts.
-    fn of_ollama(config: &Config, call: &Call, draws: Draws) -> Self {
-        let (tokens, cut) = length(config, call, draws);
-        Self {
-            tokens,
-            reasoning: 0,
-            n: 1,
-            prompt: call.prompt_tokens,
-            tool: false,
-            reason: if cut { "length" } else { "stop" },
-            usage: Usage::Finish,
-            continuous: false,
-            role: Role::Never,
-            finish_on_token: false,
-            done: false,
-        }
-    }
-
-    /// The usage of the whole answer.
-    pub(super) fn total(&self) -> Tokens {
-        Tokens { prompt: self.prompt, completion: self.tokens * self.n, reasoning: self.reasoning * self.n }
-    }
-}
-
-/// The answer's length, and whether the request's bound cut it.
-fn length(config: &Config, call: &Call, draws: Draws) -> (u32, bool) {
-    match (&config.output_tokens, call.max_tokens) {
-        (None, Some(max)) => (max, true),
-        (None, None) => (16, false),
-        (Some(length), max) => {
-            let wanted = length.draw(draws, Purpose::Length, 0);
-            let bound = max.unwrap_or(u32::MAX);
-            (wanted.min(bound), wanted > bound)
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -340,6 +235,7 @@ impl Stream {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::mock::api::{Call, Endpoint};
     use crate::sync::Arc;
     use proptest::prelude::*;
 

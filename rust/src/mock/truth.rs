@@ -317,7 +317,7 @@ fn column(out: &mut String, name: &str, rows: &[&Row], put: impl Fn(&mut String,
 
 fn text(out: &mut String, text: Option<&str>) {
     match text {
-        Some(text) => out.push_str(&super::voice::quoted(text)),
+        Some(text) => out.push_str(&super::json::quoted(text)),
         None => out.push_str("null"),
     }
 }

@@ -1,5 +1,6 @@
 //! `Bodies` and `Engine` for Python.
 
+use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::dispatch::{Policy, totals_dict};
 use super::event::EventQueue;
 use super::series::Segment;
 use crate::engine::config::{PhaseConfig, RunConfig};
-use crate::engine::{self, Completion, EngineError};
+use crate::engine::{self, Completion, EngineError, Renderings};
 use crate::record::UNSET;
 use crate::series::{LiveCopy, Merged};
 use crate::sync::Arc;
@@ -48,9 +49,16 @@ impl Engine {
         py.detach(|| engine::Engine::start(config)).map(Self).map_err(to_python)
     }
 
-    fn begin(&self, py: Python<'_>, phase: &str, bodies: &Bodies) -> PyResult<()> {
+    #[pyo3(signature = (phase, bodies, others=None))]
+    fn begin(
+        &self,
+        py: Python<'_>,
+        phase: &str,
+        bodies: &Bodies,
+        others: Option<HashMap<String, Bound<'_, Bodies>>>,
+    ) -> PyResult<()> {
         let config: PhaseConfig = parse("phase", phase)?;
-        let bodies = Arc::clone(&bodies.0);
+        let bodies = renderings(bodies, others.unwrap_or_default())?;
         py.detach(|| self.0.begin(config, bodies)).map_err(to_python)
     }
 
@@ -135,6 +143,15 @@ impl Engine {
     }
 }
 
+/// The bodies of a phase in each API that its nodes speak.
+fn renderings(first: &Bodies, others: HashMap<String, Bound<'_, Bodies>>) -> PyResult<Renderings> {
+    let others: Result<Vec<_>, PyErr> = others
+        .into_iter()
+        .map(|(api, bodies)| Ok((parse("bodies'", &json!(api).to_string())?, Arc::clone(&bodies.get().0))))
+        .collect();
+    Renderings::new(Arc::clone(&first.0), others?).map_err(|e| PyValueError::new_err(e.to_string()))
+}
+
 /// The fields of one completion in the order that `_core.pyi` declares.
 fn completion_tuple<'py>(py: Python<'py>, completion: &Completion) -> PyResult<Bound<'py, PyTuple>> {
     let Completion { row, made, texts } = completion;
@@ -185,7 +202,9 @@ pub(super) fn duration(seconds: f64) -> PyResult<Duration> {
 pub(super) fn to_python(error: EngineError) -> PyErr {
     let text = error.to_string();
     match error {
-        EngineError::Target(_) | EngineError::Connect(_) | EngineError::Phase(_) => PyValueError::new_err(text),
+        EngineError::Target(_) | EngineError::Connect(_) | EngineError::Nodes(_) | EngineError::Phase(_) => {
+            PyValueError::new_err(text)
+        }
         EngineError::Log(_) | EngineError::Events(_) | EngineError::Thread(_) => PyOSError::new_err(text),
         _ => PyRuntimeError::new_err(text),
     }
@@ -207,7 +226,7 @@ pub(super) fn live_json(live: &LiveCopy, seconds: f64) -> String {
         "ttft_ms": quantiles(&live.ttft, 1e6),
         "gap_ms": quantiles(&live.gap, 1e6),
         "latency_ms": quantiles(&live.latency, 1e6),
-        "send_late_us": quantiles(&live.late, 1e3),
+        "send_late_us": quantiles(&live.send_late, 1e3),
     })
     .to_string()
 }

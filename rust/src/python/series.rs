@@ -261,8 +261,8 @@ fn hdr<'py>(
     Ok(PyBytes::new(py, &bytes))
 }
 
-/// The system's errors are `OSError`s, a foreign file's a `PermissionError`, an unknown name's a `LookupError`, all others
-/// `ValueError`s.
+/// The system's errors are `OSError`s, and so are those of a file that isn't what it should be, a foreign one's a
+/// `PermissionError`; an unknown name's is a `LookupError`; all others are `ValueError`s.
 fn to_python(error: SeriesError) -> PyErr {
     let text = error.to_string();
     match error {
@@ -270,7 +270,12 @@ fn to_python(error: SeriesError) -> PyErr {
             Some(number) => PyOSError::new_err((number, format!("can't {verb}"), path.display().to_string())),
             None => PyOSError::new_err(text),
         },
-        SeriesError::NoPlace(_) => PyOSError::new_err(text),
+        SeriesError::NoPlace(_)
+        | SeriesError::NotASegment { .. }
+        | SeriesError::ByteOrder { .. }
+        | SeriesError::Version { .. }
+        | SeriesError::Truncated { .. }
+        | SeriesError::Damaged { .. } => PyOSError::new_err(text),
         SeriesError::Foreign { .. } => PyPermissionError::new_err(text),
         SeriesError::Unknown { .. } => PyLookupError::new_err(text),
         _ => PyValueError::new_err(text),

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::block::{BlockKind, HEAD, Head, MAX_BLOCK, MAX_PAYLOAD};
 use super::varint;
-use super::writer::{Message, SealedEvents};
+use super::writing::{Message, SealedEvents};
 use crate::clock;
 use crate::sync::{Arc, AtomicU64, Ordering};
 

@@ -20,6 +20,7 @@ mod texts;
 mod token_counts;
 mod varint;
 mod writer;
+mod writing;
 
 pub use arrow::{ArrowArrayStream, ArrowSchema};
 pub use arrow_rows::{arrow_rows, arrow_rows_schema, row_columns};

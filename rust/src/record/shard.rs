@@ -7,7 +7,7 @@ use super::backlog::Backlog;
 use super::block::{BlockKind, HEAD, Head, MAX_BLOCK, MAX_PAYLOAD};
 use super::columns::{ATTEMPT_BOUND, Columns, MAX_ATTEMPTS, ROW_BOUND};
 use super::entries::{ENTRY_BOUND, TextKind, put_spill, put_text};
-use super::writer::{Message, Sealed, Target};
+use super::writing::{Message, Sealed, Target};
 use super::{Attempt, ReadIter, ReadList, Row};
 use crate::clock;
 

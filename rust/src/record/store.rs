@@ -123,6 +123,8 @@ impl LogFile {
                 self.reserved = Some(end);
                 Ok(())
             }
+            // A signal came: asked again with the next block.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(e) => {
                 self.reserved = None;
                 // Any other error means that this file system cannot reserve; writing will tell.
@@ -166,6 +168,8 @@ pub(crate) mod tests {
         pub room: Arc<Mutex<usize>>,
         pub bytes: Arc<Mutex<Vec<u8>>>,
         pub reserves: bool,
+        /// A signal comes while it reserves, once.
+        pub signalled: Arc<Mutex<bool>>,
         pub sync_waits_for: Arc<Mutex<Option<Receiver<()>>>>,
     }
 
@@ -208,6 +212,9 @@ pub(crate) mod tests {
         }
 
         fn reserve(&mut self, end: u64) -> io::Result<()> {
+            if std::mem::take(&mut *self.signalled.lock().unwrap()) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             match (self.reserves, end as usize > *self.room.lock().unwrap()) {
                 (false, _) => Err(io::ErrorKind::Unsupported.into()),
                 (true, true) => Err(full()),
@@ -237,6 +244,14 @@ pub(crate) mod tests {
         log.append(&vec![0; RESERVE as usize + 1]).unwrap();
         assert_eq!(log.keep_room().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
         log.append(&vec![0; RESERVE as usize - 1]).unwrap();
+    }
+
+    #[test]
+    fn a_signal_while_the_disk_reserves_is_no_reason_to_ask_it_no_more() {
+        let disk = SmallDisk { reserves: true, signalled: Arc::new(Mutex::new(true)), ..SmallDisk::with_room(10) };
+        let mut log = LogFile::over(Box::new(disk), Path::new("run.log"));
+        log.keep_room().unwrap();
+        assert_eq!(log.keep_room().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{BlockKind, Entries, Entry, LogError, LogReader, TextKind, WhichLog};
 #[derive(Debug)]
 pub struct TextReader {
     reader: LogReader,
-    unfinished: HashMap<u64, Vec<u8>>,
+    unfinished: HashMap<(u64, TextKind), Vec<u8>>,
     ready: VecDeque<(u64, TextKind, Vec<u8>)>,
 }
 
@@ -31,10 +31,10 @@ impl TextReader {
             let Some(block) = self.reader.next_wanted(|head| head.kind == BlockKind::Text)? else { break };
             for entry in Entries::new(&block).flatten() {
                 let Entry::Text { request, kind, more, bytes } = entry else { continue };
-                let mut text = self.unfinished.remove(&request).unwrap_or_default();
+                let mut text = self.unfinished.remove(&(request, kind)).unwrap_or_default();
                 text.extend_from_slice(bytes);
                 if more {
-                    self.unfinished.insert(request, text);
+                    self.unfinished.insert((request, kind), text);
                 } else {
                     self.ready.push_back((request, kind, text));
                 }

@@ -1,70 +1,16 @@
-//! The run log's writer: the one thread that touches the files. Blocks come over a channel, buffers go back.
+//! The run log's writer, as whoever keeps a log has it: it makes the files, and hands them to the one thread that writes.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::backlog::Backlog;
-use super::block::{BlockKind, FLAG_MORE, FileHeader, HEAD, Head, LogHeader, MAX_PAYLOAD, SESSION_WORKER};
+use super::block::{FileHeader, LogHeader};
 use super::events::EventLogState;
-use super::store::{LogFile, Syncing};
+use super::store::LogFile;
+use super::writing::{Message, Writing};
 use super::{EventCounts, EventShard, LogError, Shard};
-use crate::clock;
-
-/// While less than this waits to be written, buffers go back to their shard; a burst's buffers are freed.
-const KEEP_BUFFERS_BELOW: u64 = 2 << 20;
-/// Most bytes of blocks kept for another try after a failed write.
-const MAX_HELD: usize = 64 << 20;
-/// A failed write is tried again no sooner than this, and at the end.
-const RETRY_NS: u64 = 200_000_000;
-
-/// Which file a block belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    Log,
-    Answers,
-}
-
-/// A full block but for its checksums, which the writer fills in.
-#[derive(Debug)]
-pub(crate) struct Sealed {
-    pub target: Target,
-    pub head: Head,
-    /// Room for the head, then the payload.
-    pub bytes: Vec<u8>,
-    pub handed_over_ns: u64,
-    /// Where the buffer is used again.
-    pub home: Sender<Vec<u8>>,
-}
-
-/// Full blocks of events of one source, but for their checksums.
-#[derive(Debug)]
-pub(crate) struct SealedEvents {
-    /// Where each begins, and its head.
-    pub heads: Vec<(usize, Head)>,
-    /// The blocks, each with room for its head.
-    pub bytes: Vec<u8>,
-    /// Where the buffer is used again.
-    pub home: Sender<Vec<u8>>,
-}
-
-#[derive(Debug)]
-pub(crate) enum Message {
-    Block(Sealed),
-    Events(SealedEvents),
-    Meta(Vec<u8>),
-    /// From here on there is a file for answers.
-    Answers(LogFile),
-    /// From here on there is a file for events.
-    EventFile(LogFile),
-    CountEvents(SyncSender<EventCounts>),
-    Sync(SyncSender<Result<(), String>>),
-    Finish,
-}
 
 /// What a finished log came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,23 +61,7 @@ impl LogWriter {
     fn start(dir: &Path, header: FileHeader, log: LogFile) -> Result<Self, LogError> {
         let (backlog, events) = (Backlog::new(), EventLogState::default());
         let (to_thread, messages) = channel();
-        let writing = Writing {
-            sync: header.sync,
-            dir: dir.to_path_buf(),
-            dir_synced: false,
-            log,
-            answers: None,
-            event_file: None,
-            events: events.clone(),
-            held: VecDeque::new(),
-            held_bytes: 0,
-            retry_ns: 0,
-            meta_seq: 0,
-            stats: LogStats::default(),
-            lost_rows: 0,
-            lost: false,
-            backlog: backlog.clone(),
-        };
+        let writing = Writing::new(dir, header.sync, log, events.clone(), backlog.clone());
         let thread = std::thread::Builder::new()
             .name("loadgen-log".to_owned())
             .spawn(move || writing.run(&messages))
@@ -242,262 +172,6 @@ impl Drop for LogWriter {
     }
 }
 
-/// The thread's own side.
-struct Writing {
-    sync: u64,
-    dir: PathBuf,
-    dir_synced: bool,
-    log: LogFile,
-    answers: Option<LogFile>,
-    /// `None` also once it could not be written: then it has ended.
-    event_file: Option<LogFile>,
-    events: EventLogState,
-    /// Blocks that the disk refused, oldest first.
-    held: VecDeque<(Target, Head, Vec<u8>)>,
-    held_bytes: usize,
-    retry_ns: u64,
-    meta_seq: u32,
-    stats: LogStats,
-    lost_rows: u64,
-    /// Whether any block is gone for good.
-    lost: bool,
-    backlog: Backlog,
-}
-
-impl Writing {
-    fn run(mut self, messages: &Receiver<Message>) -> Result<LogStats, LogError> {
-        self.keep_room();
-        while let Ok(message) = messages.recv() {
-            match message {
-                Message::Block(sealed) => self.take_block(sealed),
-                Message::Events(sealed) => self.take_events(sealed),
-                Message::Meta(json) => self.take_meta(&json),
-                Message::Answers(file) => self.take_answers(file),
-                Message::EventFile(file) => self.event_file = Some(file),
-                Message::Sync(reply) => self.sync_beside(reply),
-                Message::CountEvents(reply) => self.count_events(&reply),
-                Message::Finish => {
-                    // A worker that is still flushing is not forgotten.
-                    for message in messages.try_iter() {
-                        match message {
-                            Message::Block(sealed) => self.take_block(sealed),
-                            Message::Events(sealed) => self.take_events(sealed),
-                            Message::Meta(json) => self.take_meta(&json),
-                            Message::Answers(file) => self.take_answers(file),
-                            Message::EventFile(file) => self.event_file = Some(file),
-                            Message::Sync(_) | Message::CountEvents(_) | Message::Finish => {}
-                        }
-                    }
-                    break;
-                }
-            }
-        }
-        self.end()
-    }
-
-    fn take_answers(&mut self, file: LogFile) {
-        self.answers = Some(file);
-        // A new name in the directory.
-        self.dir_synced = false;
-    }
-
-    fn take_block(&mut self, sealed: Sealed) {
-        let Sealed { target, head, bytes, handed_over_ns, home } = sealed;
-        let size = bytes.len();
-        self.backlog.writing(handed_over_ns);
-        let back = self.put(target, head, bytes);
-        let waiting = self.backlog.written(size);
-        if let Some(buffer) = back
-            && waiting < KEEP_BUFFERS_BELOW
-        {
-            // The shard may be gone; then the buffer is simply freed.
-            let _ = home.send(buffer);
-        }
-        if target == Target::Log {
-            self.keep_room();
-        }
-    }
-
-    /// Events are observers: a file of theirs that can't be written ends, and the run goes on without.
-    fn take_events(&mut self, sealed: SealedEvents) {
-        let SealedEvents { heads, mut bytes, home } = sealed;
-        let mut records = 0;
-        for (at, mut head) in heads {
-            let (room, payload) = bytes[at..][..HEAD + head.length as usize].split_at_mut(HEAD);
-            head.payload_crc = crc32fast::hash(payload);
-            room.copy_from_slice(&head.encode(self.sync));
-            records += head.rows;
-        }
-        let written = match self.event_file.as_mut().map(|file| file.append(&bytes)) {
-            Some(Ok(())) => true,
-            Some(Err(e)) => {
-                self.end_events(&e);
-                false
-            }
-            None => false,
-        };
-        if self.events.settle(records, bytes.len(), written) < KEEP_BUFFERS_BELOW {
-            // The shard may be gone; then the buffer is simply freed.
-            let _ = home.send(bytes);
-        }
-    }
-
-    fn end_events(&mut self, error: &io::Error) {
-        self.events.fail(format!("events.log: {error}"));
-        self.stats.event_bytes = self.event_file.take().map_or(0, |file| file.length());
-    }
-
-    fn count_events(&self, reply: &SyncSender<EventCounts>) {
-        // Whoever asked may be gone.
-        let _ = reply.send(self.events.counts());
-    }
-
-    fn take_meta(&mut self, json: &[u8]) {
-        self.backlog.writing(clock::now_ns());
-        let mut parts = json.chunks(MAX_PAYLOAD).peekable();
-        while let Some(part) = parts.next() {
-            let mut bytes = Vec::with_capacity(HEAD + part.len());
-            bytes.resize(HEAD, 0);
-            bytes.extend_from_slice(part);
-            let head = Head {
-                kind: BlockKind::Meta,
-                flags: if parts.peek().is_some() { FLAG_MORE } else { 0 },
-                worker: SESSION_WORKER,
-                length: part.len() as u32,
-                rows: 0,
-                seq: self.meta_seq,
-                issued: 0,
-                in_flight: 0,
-                payload_crc: 0,
-            };
-            self.meta_seq = self.meta_seq.wrapping_add(1);
-            self.put(Target::Log, head, bytes);
-        }
-        self.backlog.written(json.len());
-    }
-
-    /// Write a block, or hold it for later; the buffer comes back once it is written.
-    fn put(&mut self, target: Target, mut head: Head, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-        head.payload_crc = crc32fast::hash(&bytes[HEAD..]);
-        bytes[..HEAD].copy_from_slice(&head.encode(self.sync));
-        // While some are held, later ones wait behind them: blocks keep their order.
-        if !self.held.is_empty() && clock::now_ns() >= self.retry_ns {
-            self.retry();
-        }
-        if self.held.is_empty() {
-            match self.write(target, &head, &bytes) {
-                Ok(()) => return Some(bytes),
-                Err(e) => self.failed(target, &e),
-            }
-        }
-        if self.held_bytes + bytes.len() > MAX_HELD {
-            self.lose(&head);
-        } else {
-            self.held_bytes += bytes.len();
-            self.held.push_back((target, head, bytes));
-        }
-        None
-    }
-
-    fn write(&mut self, target: Target, head: &Head, bytes: &[u8]) -> io::Result<()> {
-        match (target, &mut self.answers) {
-            (Target::Answers, Some(answers)) => answers.append(bytes)?,
-            (Target::Answers, None) => {}
-            (Target::Log, _) => {
-                self.log.append(bytes)?;
-                self.stats.blocks += 1;
-                self.stats.rows += if head.kind == BlockKind::Rows { u64::from(head.rows) } else { 0 };
-            }
-        }
-        Ok(())
-    }
-
-    fn retry(&mut self) {
-        while let Some((target, head, bytes)) = self.held.pop_front() {
-            if let Err(e) = self.write(target, &head, &bytes) {
-                self.failed(target, &e);
-                self.held.push_front((target, head, bytes));
-                return;
-            }
-            self.held_bytes -= bytes.len();
-        }
-    }
-
-    fn failed(&mut self, target: Target, error: &io::Error) {
-        let file = if target == Target::Log { "run.log" } else { "answers.log" };
-        self.backlog.fail(format!("{file}: {error}"));
-        self.retry_ns = clock::now_ns() + RETRY_NS;
-    }
-
-    fn lose(&mut self, head: &Head) {
-        self.lost = true;
-        self.lost_rows += if head.kind == BlockKind::Rows { u64::from(head.rows) } else { 0 };
-    }
-
-    fn keep_room(&mut self) {
-        if let Err(e) = self.log.keep_room() {
-            self.backlog.fail(format!("run.log: no room is left beyond the next megabytes: {e}"));
-        }
-    }
-
-    /// Sync on a thread of its own, so that rows which come meanwhile are written all the same.
-    fn sync_beside(&mut self, reply: SyncSender<Result<(), String>>) {
-        let syncing = self.syncing();
-        let job = move || {
-            // Whoever asked may have given up waiting; the data is synced all the same.
-            let _ = reply.send(syncing());
-        };
-        let thread = std::thread::Builder::new().name("loadgen-sync".to_owned());
-        if let Err(e) = thread.spawn(job) {
-            // `job` is gone with the failed thread, and its end of the channel tells the caller so.
-            self.backlog.fail(format!("run.log could not be synced: {e}"));
-        }
-    }
-
-    /// What brings everything so far to the disk and says whether all of it is there.
-    fn syncing(&mut self) -> impl FnOnce() -> Result<(), String> + Send + 'static {
-        self.retry();
-        let mut syncs = vec![self.log.syncing()];
-        syncs.extend(self.answers.as_ref().map(LogFile::syncing));
-        if !std::mem::replace(&mut self.dir_synced, true) {
-            // The name of a new file is on the disk only once its directory is.
-            let dir = File::open(&self.dir);
-            syncs.push(dir.map(|dir| Box::new(move || dir.sync_all()) as Syncing));
-        }
-        let (events, sync_events) = (self.events.clone(), self.event_file.as_ref().map(LogFile::syncing));
-        let (backlog, whole) = (self.backlog.clone(), self.held.is_empty() && !self.lost);
-        move || {
-            if let Some(Err(e)) = sync_events.map(|sync| sync?()) {
-                events.fail(format!("events.log: {e}"));
-            }
-            if let Err(e) = syncs.into_iter().try_for_each(|sync| sync?()) {
-                backlog.fail(format!("run.log: {e}"));
-                return Err(e.to_string());
-            }
-            if whole { Ok(()) } else { Err(backlog.error().unwrap_or_else(|| "blocks are missing".to_owned())) }
-        }
-    }
-
-    fn end(mut self) -> Result<LogStats, LogError> {
-        self.retry();
-        let released = self.log.release();
-        let synced = self.syncing()();
-        while let Some((_, head, _)) = self.held.pop_front() {
-            self.lose(&head);
-        }
-        self.stats.bytes = self.log.length();
-        if let Some(file) = &self.event_file {
-            self.stats.event_bytes = file.length();
-        }
-        self.stats.answer_bytes = self.answers.as_ref().map_or(0, LogFile::length);
-        self.stats.writer_cpu_ns = thread_cpu_ns();
-        match released.map_err(|e| e.to_string()).and(synced) {
-            Ok(()) => Ok(self.stats),
-            Err(reason) => Err(LogError::Disk { reason, lost_rows: self.lost_rows }),
-        }
-    }
-}
-
 /// A file of the log with nothing but its header.
 fn new_file(dir: &Path, name: &str, header: &FileHeader) -> Result<LogFile, LogError> {
     let mut file = LogFile::create(&dir.join(name))?;
@@ -505,18 +179,11 @@ fn new_file(dir: &Path, name: &str, header: &FileHeader) -> Result<LogFile, LogE
     Ok(file)
 }
 
-/// CPU time this thread has used.
-fn thread_cpu_ns() -> u64 {
-    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `ts` is a valid, writable timespec; CLOCK_THREAD_CPUTIME_ID exists on Linux and macOS.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut ts) };
-    (ts.tv_sec as u64) * 1_000_000_000 + ts.tv_nsec as u64
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::record::block::HEAD;
     use crate::record::store::tests::SmallDisk;
     use crate::record::{ReadList, Row};
 

@@ -59,7 +59,7 @@ impl Arrivals {
         Some(self.last_ns)
     }
 
-    /// The mean gap at the first stage's start, in nanoseconds; what decides whether spinning pays.
+    /// The mean gap where arrivals are fastest, in nanoseconds; what decides whether spinning pays.
     pub fn mean_gap_ns(&self) -> f64 {
         let fastest = self.stages.iter().map(|s| s.from.max(s.to)).fold(0.0, f64::max);
         if fastest > 0.0 { NS / fastest } else { 0.0 }

@@ -98,6 +98,11 @@ impl Spec {
     }
 }
 
+/// Bytes of all shards of all of them.
+pub(super) fn bytes_of(specs: &[Spec]) -> usize {
+    specs.iter().map(Spec::bytes).sum()
+}
+
 /// Refuse a text that has no room, or would not be read as it was written.
 pub(super) fn fits(what: &'static str, text: &str, least: usize, room: usize) -> Result<(), SeriesError> {
     if (least..=room).contains(&text.len()) && !text.chars().any(char::is_control) {

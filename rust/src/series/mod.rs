@@ -6,6 +6,7 @@
 
 mod bins;
 mod bounds;
+mod counted;
 mod directory;
 mod error;
 mod hdr;
@@ -26,11 +27,12 @@ pub mod stats;
 
 pub use bins::Bins;
 pub use bounds::{Bounds, DIGITS};
+pub use counted::{LiveCopy, LiveShard, RECORDS_NOTHING};
 pub use directory::{ENTRIES, Kind, MAX_SHARDS, Spec};
 pub use error::SeriesError;
 pub use hdr::{Imported, read_hdr};
 pub use header::State;
-pub use live::{Live, LiveCopy, LiveShard, LoopTurns, RECORDS_NOTHING};
+pub use live::{Live, LoopTurns};
 pub use place::{SUFFIX, clean, directories, list};
 pub use reader::Reader;
 pub use segment::{Registered, Segment};

@@ -1,10 +1,11 @@
 //! A segment as the process that writes it has it: made, extended, ended, removed.
 
 use std::fs::{self, File};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::directory::{ENTRIES, ENTRY_WORDS, Entry, FRONT_BYTES, Kind, Spec, entry_at, fits};
+use super::directory::{ENTRIES, ENTRY_WORDS, Entry, FRONT_BYTES, Kind, Spec, bytes_of, entry_at, fits};
 use super::error::SeriesError;
 use super::header::{ABOUT_BYTES, Head, Identity, Owner, State};
 use super::orders::SeqOrders;
@@ -36,6 +37,8 @@ struct Control {
     free: std::ops::Range<u64>,
     /// What had to be done otherwise than wanted, in sentences for the user.
     notes: Vec<String>,
+    /// Whether the file is removed: another run of this name may have its own there by now.
+    removed: bool,
 }
 
 /// An entry and where its cells are.
@@ -140,7 +143,7 @@ impl Segment {
         let identity = Identity { owner: Owner::this(), id: id.to_owned(), anchor: Anchor::now() };
         Head(front.cells()).write(&identity, bytes as u64);
         let free = front.bytes() as u64..bytes as u64;
-        let control = Mutex::new(Control { entries: Vec::new(), shared: 0, free, notes: Vec::new() });
+        let control = Mutex::new(Control { entries: Vec::new(), shared: 0, free, notes: Vec::new(), removed: false });
         Self { front: Arc::new(front), identity, file, control }
     }
 
@@ -181,7 +184,7 @@ impl Segment {
         let mut control = self.control();
         control.check(specs)?;
         let first = control.entries.len();
-        match self.reserve(&mut control, bytes(specs)) {
+        match self.reserve(&mut control, bytes_of(specs)) {
             Ok((region, base)) => self.share(&mut control, specs, &region, base),
             Err(error) if error.is_no_space() => {
                 control
@@ -246,6 +249,7 @@ impl Segment {
     pub fn remove(&self) {
         if let Some((_, path)) = &self.file
             && self.identity.owner.pid == u64::from(std::process::id())
+            && !mem::replace(&mut self.control().removed, true)
         {
             // Gone already, or in a directory that is: either way nothing is left.
             let _ = fs::remove_file(path);
@@ -318,7 +322,7 @@ impl Control {
 
     /// Entries in memory of this process alone.
     fn keep(&mut self, specs: &[Spec]) -> Result<(), SeriesError> {
-        let bytes = specs.len() * ENTRY_WORDS * 8 + bytes(specs);
+        let bytes = specs.len() * ENTRY_WORDS * 8 + bytes_of(specs);
         let region = Region::private(bytes.next_multiple_of(page_bytes()));
         let region = Arc::new(region.map_err(|e| SeriesError::NoPlace(e.to_string()))?);
         let mut start = 0;
@@ -331,10 +335,6 @@ impl Control {
         }
         Ok(())
     }
-}
-
-fn bytes(specs: &[Spec]) -> usize {
-    specs.iter().map(Spec::bytes).sum()
 }
 
 /// Bytes of header and directory, in whole pages.

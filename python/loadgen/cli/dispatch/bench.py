@@ -15,6 +15,7 @@ from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption
 from loadgen.config import values
 from loadgen.errors import ConfigError
+from loadgen.shown import plain
 
 if TYPE_CHECKING:
     from loadgen.dispatch.experiment.runner import Experiment, Progress
@@ -89,7 +90,7 @@ def _tell(progress: Progress) -> None:
     width = len(str(progress.of))
     cell = f"run {record.run}  {record.scenario}  {record.strategy:<16}"
     wall = f"{record.wall_s / record.time_scale:7.1f} s"
-    said = f"{record.calls} calls, {record.sent} sent" if record.ok else f"FAILED: {show.plain(record.error or '')}"
+    said = f"{record.calls} calls, {record.sent} sent" if record.ok else f"FAILED: {plain(record.error or '')}"
     click.echo(f"{progress.done:>{width}}/{progress.of}  {cell}  {wall}   {said}", err=True)
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from loadgen import config as configs
 from loadgen.cli import show
+from loadgen.cli.answers import Replaced, to_stdout
 from loadgen.cli.dispatch import asked, output
 from loadgen.cli.dispatch.output import Written
 from loadgen.cli.dispatch.stopping import Stopping
@@ -221,13 +222,13 @@ def _journal(files: _Files, source: Source, options: Config) -> Journal | None:
 @contextmanager
 def _outputs(files: _Files, as_json: bool) -> Iterator[Callable[[Source, Sequence[Written]], None]]:
     """Open what is written to before anything is sent; without a file, answers go to standard output."""
-    with output.Replaced(files.out, "--out") as out, output.Replaced(files.matrix, "--matrix") as matrix:
+    with Replaced(files.out, "--out") as out, Replaced(files.matrix, "--matrix") as matrix:
 
         def write(source: Source, answers: Sequence[Written]) -> None:
             if files.out is not None:
                 out.put(output.lines(answers))
             elif files.matrix is None and not as_json:
-                output.to_stdout(output.lines(answers))
+                to_stdout(output.lines(answers))
             if files.matrix is not None:
                 matrix.put([output.matrix(source, {one.index: output.cell(one) for one in answers})])
 

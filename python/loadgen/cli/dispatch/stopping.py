@@ -6,8 +6,6 @@ import signal
 from types import FrameType
 from typing import Any, Self
 
-_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
-
 
 class Stopping:
     """Raises ``KeyboardInterrupt`` for signals, as long as it is entered.
@@ -24,7 +22,7 @@ class Stopping:
     @property
     def status(self) -> int:
         """The exit status by the first signal that came; where none did, it was Ctrl-C."""
-        return _STATUS[self._seen or signal.SIGINT]
+        return 128 + (self._seen or signal.SIGINT)
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._stop) for number in self._signals}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import click
 import msgspec
 
+from loadgen.cli.answers import Replaced, to_stdout
 from loadgen.cli.nodes.pool import options, pool_of
-from loadgen.errors import ConfigError, DatasetError, DispatchError
+from loadgen.errors import ConfigError, DatasetError
 
 _FIELDS = ("text", "prompt", "input", "content")
 
@@ -35,11 +35,15 @@ def _run(
     kind = kind or "embeddings"
     texts = list(_texts(items, field))
     batch: Any
-    if kind == "embeddings":
-        batch = pool.embed_batch(model, texts)
-    else:
-        batch = pool.ask_batch(model, texts, kind=kind, output_tokens=output_tokens)
-    _write(out, batch)
+    with Replaced(out, "--out") as file:
+        if kind == "embeddings":
+            batch = pool.embed_batch(model, texts)
+        else:
+            batch = pool.ask_batch(model, texts, kind=kind, output_tokens=output_tokens)
+        if out is None:
+            to_stdout(_lines(batch))
+        else:
+            file.put(_lines(batch))
     if not quiet:
         lines = batch_lines(batch)
         line = compared(pool.report((max(1, len(batch)),), model=model, kind=kind))
@@ -62,22 +66,12 @@ def _texts(items: str, field: str | None) -> Iterator[str]:
             yield text
 
 
-def _write(out: str | None, batch: Any) -> None:
-    """Write a line for each item, in order: its value, or why it has none."""
+def _lines(batch: Any) -> Iterator[bytes]:
+    """Yield a line for each item, in order: its value, or why it has none."""
     encode = msgspec.json.Encoder().encode
-    lines = b"".join(
-        encode({"index": one.index, "value": one.value} if one.ok else {"index": one.index, "error": str(one.error)})
-        + b"\n"
-        for one in batch
-    )
-    if out is None:
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
-        return
-    try:
-        Path(out).write_bytes(lines)
-    except OSError as error:
-        raise DispatchError(f"can't write {out}: {error.strerror or error}", "--out FILE names another") from None
+    for one in batch:
+        told = {"value": one.value} if one.ok else {"error": str(one.error)}
+        yield encode({"index": one.index, **told}) + b"\n"
 
 
 command = click.Command(

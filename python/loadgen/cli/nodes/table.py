@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loadgen.cli.show import plain
 from loadgen.node.report import Report, ReportRow
 from loadgen.node.result import NodeBatch
 from loadgen.node.stats import NodeStats, Stats
+from loadgen.shown import plain
 
 _GIB = 1 << 30
 

@@ -241,7 +241,7 @@ impl Dispatch {
         let Load::Dispatch { keys, tokens, .. } = &self.phase.shared.config.load else { return (0, 0) };
         let of = |marks: &[u32]| marks.get(index as usize).copied();
         let guess = |order: &RefCell<SampleOrder>| {
-            self.phase.shared.bodies.tokens_about(order.borrow_mut().sample(index) as usize)
+            self.phase.shared.bodies().tokens_about(order.borrow_mut().sample(index) as usize)
         };
         let tokens = of(tokens).or_else(|| self.weighed.as_ref().map(guess));
         (of(keys).unwrap_or(0), tokens.unwrap_or(0))
@@ -285,11 +285,10 @@ impl Dispatch {
                 Some(Action::Start { attempt, item, kind, node, .. }) => {
                     let contender = Contender {
                         kind: end::kind_of(kind),
-                        node,
                         chooser: Box::new(Copy { dispatch: Rc::clone(self), attempt }),
                         stall_ns: self.stall_ns,
                     };
-                    self.start(attempt, item, contender, now);
+                    self.start(attempt, (item, node), contender, now);
                 }
                 Some(Action::Cancel { attempt, why }) => self.cancel(attempt, why),
                 Some(Action::Resolve { item, winner, verdict }) => self.resolve(item, winner, verdict, now),
@@ -298,13 +297,13 @@ impl Dispatch {
         }
     }
 
-    /// Start an attempt: its bytes go out now if there is a connection, the rest is a task of its own.
-    fn start(self: &Rc<Self>, attempt: AttemptId, item: ItemId, contender: Contender, now: u64) {
-        let ticket = self.ticket(item, now);
+    /// Start an attempt at an item on a node: its bytes go out now if there is a connection, the rest is a task of its own.
+    fn start(self: &Rc<Self>, attempt: AttemptId, (item, node): (ItemId, u16), contender: Contender, now: u64) {
+        let ticket = Ticket { node, ..self.ticket(item, now) };
         let worker = &self.worker;
         worker.running.set(worker.running.get() + 1);
         let flight = worker.flights.enter();
-        let mut connection = worker.take_idle();
+        let mut connection = worker.take_idle(node);
         let mut request = Request::contend(worker, &self.phase, &flight, ticket, contender);
         connection.iter_mut().for_each(|c| request.write_now(c));
         self.attempts.borrow_mut().insert(attempt, UnderWay { item, flight: Rc::clone(&flight) });
@@ -330,7 +329,8 @@ impl Dispatch {
     fn issue(&self, item: ItemId, now: u64) -> Ticket {
         let index = u64::from(item);
         let stamps = Stamps { planned: now, free: UNSET, issued: now, ..Stamps::default() };
-        let ticket = Ticket { index, sample: self.phase.sample(index), stamps };
+        // Each attempt goes where the policy says.
+        let ticket = Ticket { index, sample: self.phase.sample(index), node: 0, stamps };
         self.in_line.set(self.in_line.get() - 1);
         self.worker.note_issued(&self.phase, 0);
         tell_issued(&self.worker, &self.phase, ticket);

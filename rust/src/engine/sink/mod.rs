@@ -11,15 +11,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::account::{Account, session_of, tell_end, tell_run_end};
-use super::bodies::Bodies;
+use super::bodies::{Bodies, Renderings};
 use super::config::{PhaseConfig, PhaseType, RunConfig};
+use super::nodes::Node;
 use super::phase::Ways;
 use super::run::EngineError;
 use super::settings::Settings;
 use super::usage::thread_cpu_ns;
 use crate::clock::now_ns;
 use crate::event::{EventQueue, RunEvents};
-use crate::http::{Connector, Target, TlsOptions};
 use crate::series::{LiveCopy, LoopTurns, Segment};
 use crate::sync::Arc;
 
@@ -34,7 +34,7 @@ const COARSE_NS: u64 = 2_000_000;
 pub struct Sink {
     run: RunConfig,
     /// Nothing of ours goes there: it lets a phase have its settings, of which body, texts and secrets are used.
-    nowhere: (Target, Connector),
+    nowhere: Box<[Node]>,
     shared: Arc<Shared>,
     process: u32,
     events: Option<RunEvents>,
@@ -52,8 +52,7 @@ struct Shared {
 impl Sink {
     /// Create the run's log. The run's URL is for whoever makes the requests; here it isn't looked at.
     pub fn start(run: RunConfig) -> Result<Self, EngineError> {
-        let target = Target::parse("http://localhost", run.api.path(), false)?;
-        let connector = Connector::new(&target, &TlsOptions::default(), None, Duration::ZERO)?;
+        let nowhere = Node::nowhere(&run)?;
         let mut account = Account::open(&run, 1)?;
         let turns = account.live().turns().to_vec();
         let log = account.log()?;
@@ -69,16 +68,15 @@ impl Sink {
         let thread =
             std::thread::Builder::new().name("loadgen-sweep".into()).spawn(move || sweeping.sweep_forever())?;
         let (account, sweeper) = (Mutex::new(account), Mutex::new(Some(thread)));
-        let (nowhere, process) = ((target, connector), std::process::id());
+        let process = std::process::id();
         Ok(Self { run, nowhere, shared, process, events, account, sweeper })
     }
 
     /// Start a phase. The one before must have stopped issuing; what it has in flight goes on.
     pub fn begin(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(), EngineError> {
         self.check_process()?;
-        let (target, connector) = &self.nowhere;
-        let settings = Settings::new(&self.run, target, connector, &config)?;
-        let (phase, mut lives) = self.account().begin(Ways { config, settings, bodies, gate: None })?;
+        let settings = Settings::new(&self.run, &self.nowhere, &config, &Renderings::from(bodies))?;
+        let (phase, mut lives) = self.account().begin(Ways { config, settings, gate: None })?;
         if let Some(events) = self.events.as_ref().filter(|_| phase.config.kind == PhaseType::Performance) {
             events.start_tracking(phase.index, &phase.config.name, || self.requests().flush_events());
         }

@@ -125,7 +125,8 @@ impl Requests {
     pub(super) fn body(&self, request: u64) -> Option<Vec<u8>> {
         let flight = self.flights.get(&request)?;
         let phase = &self.phases.iter().find(|p| p.shared.index == flight.phase())?.shared;
-        Some(phase.pieces(flight.sample(), phase.settings.wants_usage(), &phase.marker(request)).concat())
+        let asks_usage = phase.settings.node(0).wants_usage();
+        Some(phase.pieces(0, flight.sample(), asks_usage, &phase.marker(request)).concat())
     }
 
     /// The request is about to be sent.
@@ -270,7 +271,7 @@ impl Requests {
         let Some(here) = phases.iter_mut().find(|p| p.shared.index == row.phase) else { return };
         let keeps_error = !end.error.is_empty() && here.keeps_text();
         let settings = &here.shared.settings;
-        let secrets = settings.template.secrets();
+        let secrets = settings.secrets();
         let mut keep = |kind, text: &str| shard.text(row.id, kind, &masked(secrets, text.as_bytes()));
         if keeps_error {
             keep(TextKind::Error, end.error);
@@ -295,7 +296,7 @@ impl Requests {
 impl PhaseHere {
     fn new(shared: SharedPhase, live: LiveShard) -> Self {
         let config = &shared.config;
-        let order = SampleOrder::new(config.order, shared.bodies.count(), config.seed);
+        let order = SampleOrder::new(config.order, shared.bodies().count(), config.seed);
         Self {
             shared,
             live,

@@ -2,8 +2,9 @@
 
 use super::super::answer::End;
 use super::super::config::Usage;
+use super::super::documents;
 use super::super::draft::{Draft, Framing, Item, Kind, Payload, Point};
-use super::super::voice::{self, put};
+use super::super::json::put;
 use super::{Fault, fault, plan};
 
 /// A line of this many bytes.
@@ -288,7 +289,7 @@ fn no_choices(d: &mut Draft) {
 /// The rest of the stream is an error.
 fn error_event(d: &mut Draft, done: bool) {
     let mut json = Vec::new();
-    voice::error(&mut json, d.flavour(), 500, None, "The engine died");
+    documents::error(&mut json, d.flavour(), 500, None, "The engine died");
     if !d.streamed {
         return d.replace(200, "application/json", json);
     }

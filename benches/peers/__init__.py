@@ -1,0 +1,1 @@
+"""Other clients beside ours: installed apart, run in turns against the same server, their whole cost counted."""

@@ -1,0 +1,167 @@
+"""What is asked of a target before a run: which models a server has, and what a ``mock:`` URL tells it to be."""
+
+import http.server
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loadgen
+from loadgen.config import resolve
+from loadgen.errors import ConfigError, TargetError
+from loadgen.session import mock, models
+
+pytest_plugins = ["surface_fixtures"]
+
+
+def test_a_mock_url_tells_the_server_what_to_be() -> None:
+    url = (
+        "mock:?ttft=50&gap=10ms&output-tokens=uniform:8,16&model=a&model=b&fault=crlf&fault=stop_midstream:share=10%25"
+    )
+    assert mock.config_of_url(url) == {
+        "ttft": 50.0,
+        "gap": 10.0,
+        "output_tokens": {"uniform": {"low": 8.0, "high": 16.0}},
+        "models": ["a", "b"],
+        "faults": ["crlf", {"name": "stop_midstream", "share": 0.1}],
+    }
+    assert mock.config_of_url("mock:") == {}
+    assert mock.config_of_url('mock:?ttft={"normal":{"mean":50,"std":5}}') == {
+        "ttft": {"normal": {"mean": 50, "std": 5}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mock:?ttfd=5", "no option ttfd"),
+        ("mock:?ttft", "must look like"),
+        ("mock:?ttft=x", "must be a"),
+        ("mock:?ttft=1&ttft=2", "given twice"),
+        ("mock:?port=80", "is for `loadgen mock`"),
+        ("mock:?ttft={", "is not JSON"),
+        ("mock:?ttft=gauss:1,2", "must be one value, or one of"),
+        ("mock:?fault=crlf:often=1", "must be a fault's name"),
+        ("mock:?rate_limit=0", "must be above 0"),
+    ],
+)
+def test_a_bad_mock_url_names_what_is_bad(url: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        mock.config_of_url(url)
+    assert words in str(caught.value)
+
+
+# --- which models a server has
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    answers: dict[str, tuple[int, bytes]]
+    seen: list[tuple[str, dict[str, str]]]
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+        status, body = self.answers.get(self.path, (404, b"{}"))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+    def address_string(self) -> str:
+        return ""
+
+
+class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@contextmanager
+def serving(answers: dict[str, tuple[int, bytes]], unix: Path | None = None) -> Iterator[tuple[str, list[Any]]]:
+    handler = type("Handler", (_Handler,), {"answers": answers, "seen": []})
+    server: Any
+    if unix is None:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+    else:
+        server = _UnixServer(str(unix), handler)
+        url = f"unix:{unix}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield url, handler.seen  # type: ignore[attr-defined]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def listed(*names: str) -> bytes:
+    return json.dumps({"object": "list", "data": [{"id": name, "object": "model"} for name in names]}).encode()
+
+
+def config_for(url: str, **given: Any) -> Any:
+    return resolve(url, {"concurrency": 1, "requests": 1, **given})
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
+def test_models_are_asked_where_the_base_url_says(tail: str) -> None:
+    with serving({"/v1/models": (200, listed("tiny"))}) as (url, seen):
+        assert models.only(config_for(url + tail), "sk-a") == "tiny"
+    assert seen[0][1]["authorization"] == "Bearer sk-a"
+
+
+def test_models_are_asked_below_a_prefix_and_with_the_users_headers() -> None:
+    with serving({"/gate/v1/models?v=1": (200, listed("tiny"))}) as (url, seen):
+        config = config_for(f"{url}/gate?v=1", header={"Authorization": "Custom x"})
+        assert models.only(config, None) == "tiny"
+    assert seen[0][1]["authorization"] == "Custom x"
+
+
+def test_userinfo_becomes_basic_authorisation() -> None:
+    with serving({"/v1/models": (200, listed("tiny"))}) as (url, seen):
+        models.ask(config_for(url.replace("//", "//user:p%40ss@")), None)
+    assert seen[0][1]["authorization"] == "Basic dXNlcjpwQHNz"
+
+
+def test_models_are_asked_through_a_unix_socket(tmp_path: Path) -> None:
+    with serving({"/v1/models": (200, listed("tiny"))}, tmp_path / "s") as (url, _):
+        assert models.only(config_for(url), None) == "tiny"
+
+
+def test_models_are_asked_through_the_proxy_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with serving({"http://far.example:81/v1/models": (200, listed("tiny"))}) as (proxy, seen):
+        config = config_for("http://far.example:81", proxy=proxy.replace("//", "//u:p@"))
+        assert models.only(config, None) == "tiny"
+    assert seen[0][1]["proxy-authorization"] == "Basic dTpw"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((200, listed("a", "b")), "the server has 2 models: a, b"),
+        ((200, listed()), "lists no model"),
+        ((200, b"<html>"), "did not answer with a list of models"),
+        ((200, b'{"data": [{"name": "x"}]}'), "did not answer with a list of models"),
+        ((401, b"{}"), "answered 401"),
+        ((302, b""), "answered 302"),
+    ],
+)
+def test_without_exactly_one_model_the_user_is_asked_to_name_it(answer: tuple[int, bytes], words: str) -> None:
+    with serving({"/v1/models": answer}) as (url, _), pytest.raises(TargetError) as caught:
+        models.only(config_for(url), None)
+    assert words in caught.value.message
+    assert "--model" in caught.value.way_out
+
+
+def test_an_unreachable_server_is_named_without_its_credentials(here: Path) -> None:
+    with pytest.raises(TargetError) as caught:
+        loadgen.run("http://u:canary@127.0.0.1:9", concurrency=1, requests=1)
+    assert caught.value.message == "can't ask http://127.0.0.1:9/v1/models: connection refused"
+    assert list(here.iterdir()) == []
