@@ -207,7 +207,7 @@ def rows_of(
     while rest:
         number = rest.byte()
         parts[number] = rest.take(rest.varint())
-    column = {number: Column(parts.get(number)) for number in range(1, 32)}
+    column = {number: Column(parts.get(number)) for number in range(1, 33)}
     last = dict.fromkeys((1, 3, 20, 21, 22, 24, 25), 0)
     base = 0
 
@@ -218,6 +218,7 @@ def rows_of(
     for _ in range(count):
         found: dict[str, int | None] = {"id": delta(1), "sample": delta(3), "worker": worker}
         found["phase"] = column[2].run()
+        found["node"] = column[32].run()
         bits = column[4].run()
         at, first = base, None
         for i, name in enumerate(STAMPS):

@@ -89,7 +89,8 @@ def test_an_event_loop_issues_requests_and_learns_of_each_end(server: _core.Mock
         planned, sent, first_token, done = told_one[12:16]
         assert start is not None
         assert start <= planned <= sent <= first_token <= done
-        text, reasoning, error = told_one[16:]
+        text, reasoning, error, node, retry_after_ns = told_one[16:]
+        assert (node, retry_after_ns) == (0, None)
         assert text
         assert (reasoning, error) == (None, None)
     assert run.issue() is None, "a run that has finished takes no more"

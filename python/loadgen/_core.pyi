@@ -85,6 +85,8 @@ _Completion: TypeAlias = tuple[
     str | None,
     str | None,
     str | None,
+    int,
+    int | None,
 ]
 
 @final
@@ -161,18 +163,37 @@ class Engine:
     def start_ns(self, timeout: float = 0.0) -> int | None:
         """Wait up to ``timeout`` seconds for the newest phase's start, when its connections are there; that moment."""
 
-    def issue(self, sample: int | None = None, planned_ns: int | None = None) -> int | None:
+    def issue(
+        self,
+        sample: int | None = None,
+        planned_ns: int | None = None,
+        *,
+        node: int | None = None,
+        body: bytes | None = None,
+    ) -> int | None:
         """Send one request of a phase whose load is ``manual``, now.
 
         Args:
             sample: Index of the sample; ``None`` for the next one of the phase's order.
             planned_ns: When it should have been sent, if that isn't now.
+            node: The node that it goes to, by its place in the run; ``None`` for the one whose turn it is.
+            body: What is sent instead of the sample's body: a JSON object like that.
 
         Returns:
             The request's number in the session, or ``None`` when the phase takes no more.
 
         Raises:
-            ValueError: If there is no such sample.
+            ValueError: If there is no such sample or node, or the body is none.
+            RuntimeError: If the newest phase isn't a manual one.
+        """
+
+    def give_up(self, request: int) -> None:
+        """Cut off a request of a manual phase that nobody waits for any more; one that has ended stays as it is.
+
+        Args:
+            request: Its number in the session.
+
+        Raises:
             RuntimeError: If the newest phase isn't a manual one.
         """
 
@@ -180,6 +201,16 @@ class Engine:
         """Return what the policy of a phase with the load ``dispatch`` counts (``Totals`` of ``rust/src/policy``).
 
         Told some times a second, and exact once the phase has ended; zeros where no policy decides.
+
+        Args:
+            phase: Its index in the session.
+        """
+
+    def policy_nodes(self, phase: int) -> list[tuple[_Node | None, str]]:
+        """Return what the policy of a phase knows of each node, and why the latest attempt that failed there did.
+
+        The first as ``Policy.nodes`` gives it, ``None`` where nothing is spread by speed; the second empty if none
+        failed. As current as ``policy_totals``; without a policy there are no nodes.
 
         Args:
             phase: Its index in the session.
@@ -206,8 +237,9 @@ class Engine:
 
         Each is request, phase, sample, failure (``none`` for a good one), detail, status, finish, tokens in and out;
         what its attempt was for (0 first, 1 retry, 2 hedge), attempts, copies among them; the moments planned, sent,
-        first token, done in monotonic nanoseconds; text, reasoning, error. None is lost,
-        and what a drained phase brought is there before ``wait`` tells its end.
+        first token, done in monotonic nanoseconds; text, reasoning, error; the node that it came from; and the
+        nanoseconds to wait before coming again, where an answer said so and answers are asked for. None is lost, and
+        what a drained phase brought is there before ``wait`` tells its end.
         """
 
     def finish(self, status: str = "complete", reason: str = "") -> None:

@@ -15,7 +15,7 @@ use loadgen::mock;
 use loadgen::policy::{Action, AttemptKind as Kind, Config, replay};
 use loadgen::record::{AttemptKind, Failure, UNSET};
 use serde_json::{Value, json};
-use support::run::{PATIENCE, Run, assert_ordered, closed, documents, read};
+use support::run::{PATIENCE, Run, assert_ordered, bodies, closed, documents, read};
 use support::{Latch, Reply, Server, answer, chat, stream};
 
 /// A dispatch phase of so many requests by a policy of a fixed limit, with more of the policy's keys.
@@ -402,4 +402,21 @@ fn a_policy_that_makes_no_sense_is_refused_before_anything_is_sent() {
     capped["max_concurrency"] = json!(3);
     assert!(begin(capped).contains("max_concurrency beside a policy"));
     assert_eq!(server.seen.connections.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_run_that_nobody_will_read_makes_no_file_and_tells_of_its_answers_all_the_same() {
+    let server = Server::new(|_, _| Reply::Keep(chat()));
+    let run = Run::new(&server.url, json!({"dir": null}));
+    let mut phase = dispatch(2, 5, json!({}));
+    phase["completions"] = json!("answers");
+    let end = run.phase(phase.clone());
+    assert_eq!((&end["counts"]["ok"], run.engine.take_completions().len()), (&json!(5), 5), "{end}");
+    phase["request"] = json!({"save_responses": true});
+    phase["name"] = json!("kept");
+    phase["drain_timeout_s"] = json!(1.0);
+    let refused = run.engine.begin(serde_json::from_value(phase).unwrap(), bodies()).unwrap_err().to_string();
+    assert!(refused.contains("its answers can't be kept"), "{refused}");
+    run.engine.finish("complete", "").unwrap();
+    assert_eq!(std::fs::read_dir(run.dir.path()).unwrap().count(), 0);
 }

@@ -121,12 +121,13 @@ fn any_row() -> impl Strategy<Value = Row> {
     );
     let codes = (0..Failure::ALL.len(), 0..Detail::ALL.len(), 0..Finish::ALL.len(), 0..4usize, any::<(bool, bool)>());
     let tokens = any::<(Option<u32>, Option<u32>)>();
-    let amounts = any::<(u64, u16, u64, u64, u16, u32, u32, u64, u64)>();
+    let amounts = any::<(u64, u16, u64, u64, u16, u32, u32, u64, u64, u16)>();
     (stamps, codes, tokens, amounts).prop_map(|(stamps, codes, (tokens_in, tokens_out), amounts)| Row {
         id: amounts.0,
         phase: amounts.1,
         worker: 3,
         sample: amounts.2,
+        node: amounts.9,
         stamps,
         connect_ns: amounts.3,
         status: amounts.4,

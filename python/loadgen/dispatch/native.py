@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from loadgen import _core
 from loadgen.dispatch import remember
@@ -25,7 +25,6 @@ from loadgen.errors import CallTimeoutError, ConfigError, DispatchError, Request
 
 if TYPE_CHECKING:
     from loadgen.dispatch.journal import OpenJournal
-    from loadgen.dispatch.requests import Service
     from loadgen.dispatch.strategy import Options
 
 _LOOK_S = 0.5
@@ -38,13 +37,44 @@ _SILENCE_S = 1e6
 """Where no stall timeout is given, silence within an answer ends with the attempt's own time limit."""
 
 
-async def run_requests(options: Options, service: Service, items: Sequence[Any]) -> Batch[Answer]:
+class Callee(Protocol):
+    """What native requests go to: an endpoint, or nodes."""
+
+    @property
+    def url(self) -> str:
+        """Where they go; empty where there are nodes."""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """How it is spoken to, in the engine's words (``RunConfig`` of ``rust/src/engine/config.rs``)."""
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What decides the answers, without a secret: a journal of another is refused."""
+
+    def bodies(self, items: Sequence[Any]) -> tuple[_core.Bodies, dict[str, _core.Bodies] | None]:
+        """Render what is asked, and the same in other APIs where nodes speak these."""
+
+    def value(self, ended: tuple[Any, ...]) -> Any:
+        """Return what a good request brought; raises :class:`RequestError` if it isn't what was asked for."""
+
+    def words(self, ended: tuple[Any, ...]) -> str:
+        """Return why a request failed, as a person is told; empty where nobody said."""
+
+    def look(self, nodes: Sequence[tuple[PlainNode | None, str]]) -> None:
+        """Take what the policy knows of each node by now, and why the latest attempt failed there."""
+
+
+async def run_requests(
+    options: Options, service: Callee, items: Sequence[Any], codec: type | None = Answer
+) -> Batch[Any]:
     """Make a batch of requests natively.
 
     Args:
         options: How they are dispatched.
         service: Where they go.
         items: What is asked: prompts, messages or bodies.
+        codec: What a journal reads values as; ``None`` for what JSON makes of them.
 
     Raises:
         ConfigError: If something can't be used; nothing was sent.
@@ -52,8 +82,19 @@ async def run_requests(options: Options, service: Service, items: Sequence[Any])
     """
     _check(options)
     return await journalled(
-        options.journal, service.described, lambda opened: _run(options, service, items, opened), Answer
+        options.journal, service.described, lambda opened: _run(options, service, items, opened), codec
     )
+
+
+def needs_python(options: Options) -> bool:
+    """Return whether something is to be asked of Python within a call: then requests can't be made natively.
+
+    Args:
+        options: How they are dispatched.
+    """
+    rule = options.push_back
+    rules = rule if isinstance(rule, (list, tuple)) else [rule]
+    return rule is not None and not all(isinstance(one, int) for one in rules)
 
 
 def _check(options: Options) -> None:
@@ -62,17 +103,14 @@ def _check(options: Options) -> None:
     Raises:
         ConfigError: If something does.
     """
-    rule = options.push_back
-    if rule is not None and not all(
-        isinstance(one, int) for one in (rule if isinstance(rule, (list, tuple)) else [rule])
-    ):
+    if needs_python(options):
         raise ConfigError(
             "push_back holds a function or an exception, and no Python runs within native requests",
             "give a list of statuses, or make the calls in a function of your own: run(call, items)",
         )
 
 
-async def _run(options: Options, service: Service, items: Sequence[Any], opened: OpenJournal | None) -> Batch[Answer]:
+async def _run(options: Options, service: Callee, items: Sequence[Any], opened: OpenJournal | None) -> Batch[Any]:
     work = BatchItems(items, options, opened)
     if not work.called:
         return work.batch(_NoColumns(), wall_s=0.0)
@@ -81,13 +119,13 @@ async def _run(options: Options, service: Service, items: Sequence[Any], opened:
     if "streaming" not in options.overrides:
         policy["streaming"] = service.told["stream"]
     # Very many take their time to render: the loop goes on meanwhile.
-    bodies = await on_own_thread(lambda: _core.Bodies([service.body(items[position]) for position in work.called]))
+    bodies = await on_own_thread(lambda: service.bodies([items[position] for position in work.called]))
     with _directory() as directory:
         run = await _NativeRun.begin(service, directory, _phase(options, policy, work), bodies)
         columns = _EngineColumns(run, work)
         watching = Watching(options, work, columns, run)
         try:
-            run.listen(lambda ended: _settle(work, columns, ended), work.broken)
+            run.listen(lambda ended: _settle(work, columns, service, ended), work.broken)
             watching.begin()
             await work.done()
             wall_s = run.now() / 1e9
@@ -126,12 +164,14 @@ class _NativeRun:
     """One engine at work on one batch.
 
     Args:
+        service: What the requests go to.
         engine: The engine, with its phase begun.
         start_ns: When that started.
     """
 
-    def __init__(self, engine: _core.Engine, start_ns: int) -> None:
+    def __init__(self, service: Callee, engine: _core.Engine, start_ns: int) -> None:
         self.loop = asyncio.get_running_loop()
+        self.service = service
         self.engine = engine
         self.start_ns = start_ns
         self._is_over = False
@@ -139,7 +179,13 @@ class _NativeRun:
         self._broken: Callable[[BaseException], None] | None = None
 
     @classmethod
-    async def begin(cls, service: Service, directory: Path, phase: dict[str, Any], bodies: _core.Bodies) -> _NativeRun:
+    async def begin(
+        cls,
+        service: Callee,
+        directory: Path,
+        phase: dict[str, Any],
+        bodies: tuple[_core.Bodies, dict[str, _core.Bodies] | None],
+    ) -> _NativeRun:
         """Start an engine and its phase.
 
         Raises:
@@ -158,12 +204,12 @@ class _NativeRun:
 
         def start() -> tuple[_core.Engine, int]:
             engine = _core.Engine(json.dumps(told))
-            engine.begin(json.dumps(phase), bodies)
+            engine.begin(json.dumps(phase), *bodies)
             # It waits for its first connection, or for its failure.
             return engine, engine.start_ns(_END_S) or _core.now_ns()
 
         try:
-            return cls(*await on_own_thread(start))
+            return cls(service, *await on_own_thread(start))
         except ValueError as error:
             raise ConfigError(str(error)) from None
         except (OSError, RuntimeError) as error:
@@ -199,6 +245,7 @@ class _NativeRun:
             assert self._broken is not None
             self._broken(DispatchError(f"the engine broke down: {error}"))
             return
+        self.service.look(self.engine.policy_nodes(0))
         if not self._is_over:
             self._look = self.loop.call_later(_LOOK_S, self._look_again)
 
@@ -223,6 +270,7 @@ class _NativeRun:
             engine.stop(0.0)
             while not self._is_over and time.monotonic() < deadline:
                 self._is_over = engine.wait(1.0) is not None
+            self.service.look(engine.policy_nodes(0))
             policy = engine.take_policy(0)
             engine.finish("complete" if self._is_over else "interrupted", "")
         except (RuntimeError, OSError) as error:
@@ -308,20 +356,24 @@ class _NoColumns:
         return {}
 
 
-def _settle(work: BatchItems, columns: _EngineColumns, ended: tuple[Any, ...]) -> None:
+def _settle(work: BatchItems, columns: _EngineColumns, service: Callee, ended: tuple[Any, ...]) -> None:
     """Take what became of a request: its answer, or its error."""
-    request, _, _, failure, detail, status, finish, tokens_in, tokens_out, *_, text, reasoning, error = ended
+    request, _, _, failure, *_ = ended
     columns.ended(ended)
-    if failure == "none":
-        finish = "" if finish == "unknown" else finish
-        answer = Answer(text or "", reasoning or "", finish, tokens_in, tokens_out, status)
-        work.settle(request, answer, None)
+    if failure != "none":
+        work.settle(request, None, _error(service, ended))
+        return
+    try:
+        value = service.value(ended)
+    except RequestError as error:
+        work.settle(request, None, error)
     else:
-        work.settle(request, None, _error(failure, detail, status, error))
+        work.settle(request, value, None)
 
 
-def _error(failure: str, detail: str, status: int, words: str | None) -> DispatchError:
+def _error(service: Callee, ended: tuple[Any, ...]) -> DispatchError:
+    _, _, _, failure, detail, status, *_ = ended
     if failure == "timeout":
         return CallTimeoutError("no answer came in the time that it was given")
     rule = "" if detail == "none" else f": {detail}"
-    return RequestError(words or f"{failure}{rule}", failure=failure, status=status)
+    return RequestError(service.words(ended) or f"{failure}{rule}", failure=failure, status=status)

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
-from loadgen import endpoint
+from loadgen import _core, endpoint
 from loadgen.config import secret, values
 from loadgen.dataset import Sample
 from loadgen.errors import ConfigError
@@ -63,6 +63,17 @@ class Answer(msgspec.Struct, frozen=True):
         return self.text
 
 
+def answer_of(ended: tuple[Any, ...]) -> Answer:
+    """Return the answer of a good request.
+
+    Args:
+        ended: As the engine tells it (``_core.Engine.take_completions``).
+    """
+    _, _, _, _, _, status, finish, tokens_in, tokens_out, *_ = ended
+    text, reasoning = ended[16:18]
+    return Answer(text or "", reasoning or "", "" if finish == "unknown" else finish, tokens_in, tokens_out, status)
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint and how it is spoken to: checked.
 
@@ -93,6 +104,36 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
             "output_tokens": self.output_tokens,
             "extra_body": self.stored_body,
         }
+
+    def bodies(self, requests: Sequence[Any]) -> tuple[_core.Bodies, None]:
+        """Render all bodies of a batch.
+
+        Args:
+            requests: Prompts, messages or whole bodies.
+
+        Raises:
+            ConfigError: As :meth:`body`.
+        """
+        return _core.Bodies([self.body(request) for request in requests]), None
+
+    def value(self, ended: tuple[Any, ...]) -> Answer:
+        """Return what a good request brought.
+
+        Args:
+            ended: As the engine tells it.
+        """
+        return answer_of(ended)
+
+    def words(self, ended: tuple[Any, ...]) -> str:
+        """Return why a request failed, in the server's words; empty where there are none.
+
+        Args:
+            ended: As the engine tells it.
+        """
+        return ended[18] or ""
+
+    def look(self, nodes: Sequence[Any]) -> None:
+        """Take no notice of what the policy knows of the only node."""
 
     def body(self, request: Any) -> bytes:
         """Render a request's body.

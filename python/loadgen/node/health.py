@@ -96,7 +96,7 @@ async def check_alone(node: Node) -> Health:
 
 
 async def _openai(wire: Wire, node: Node) -> Health:
-    reply = await wire.ask(node, "GET", "/v1/models")
+    reply = await wire.get(node, "/v1/models")
     ping_s, _ = await _timed(wire, node, "/v1/models")
     if reply.status in (404, 405, 501):  # it needn't have a list
         return Health(up=True, ping_s=ping_s)
@@ -109,7 +109,7 @@ async def _openai(wire: Wire, node: Node) -> Health:
 
 
 async def _ollama(wire: Wire, node: Node) -> Health:
-    reply = await wire.ask(node, "GET", "/api/tags")
+    reply = await wire.get(node, "/api/tags")
     tags = _decoded(reply.body, _Tags) if reply.status == 200 else None
     if tags is None:
         reason = f"{_refusal(reply.status, '/api/tags')}: does it speak Ollama's API? If not, say api: openai"
@@ -129,7 +129,7 @@ async def _ollama(wire: Wire, node: Node) -> Health:
 async def _timed(wire: Wire, node: Node, path: str) -> tuple[float, bytes]:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    reply = await wire.ask(node, "GET", path)
+    reply = await wire.get(node, path)
     return loop.time() - began, reply.body
 
 

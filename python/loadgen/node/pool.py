@@ -277,8 +277,7 @@ class NodePool:
         Returns:
             What each said, or why it didn't.
         """
-        async with Wire() as wire:
-            return await self._look(wire)
+        return await self._look()
 
     def check(self) -> dict[Node, Health]:
         """Do what :meth:`acheck` does on an event loop of its own.
@@ -300,9 +299,9 @@ class NodePool:
             ConfigError: If the kind is none.
             NodeError: If no node is up and has the model.
         """
-        async with Wire() as wire:
-            left_out = await self._left_out(wire, model)
-            await self._probe(Asking(wire, kind_of(kind), model), kind, model, text, left_out, self.nodes)
+        left_out = await self._left_out(model)
+        async with Asking(self.nodes, kind_of(kind), model) as asking:
+            await self._probe(asking, kind, model, text, left_out, self.nodes)
 
     def probe(self, model: str, text: str = "probe", *, kind: str = "embeddings") -> None:
         """Do what :meth:`aprobe` does on an event loop of its own.
@@ -346,9 +345,8 @@ class NodePool:
         everything = sequence(items)
         if force_mode is not None:
             choice.mode_of(force_mode, "force_mode")
-        async with Wire() as wire:
-            asking = Asking(wire, kind_of(kind), model, **asked)
-            left_out = await self._left_out(wire, model)
+        async with Asking(self.nodes, kind_of(kind), model, **asked) as asking:
+            left_out = await self._left_out(model)
             if everything and self._needs_speeds(force_mode):
                 await self._probe(asking, kind, model, everything[0], left_out, self._unmeasured(kind, model))
             plan = self._planner.plan(asking, kind, model, everything, force_mode, left_out=left_out, unit=_UNITS[kind])
@@ -386,15 +384,17 @@ class NodePool:
         await asyncio.gather(*map(one, wanted))
         self._check_some_are_left(left_out)
 
-    async def _look(self, wire: Wire) -> dict[Node, Health]:
-        found = dict(zip(self.nodes, await asyncio.gather(*(check(wire, node) for node in self.nodes)), strict=True))
+    async def _look(self) -> dict[Node, Health]:
+        async with Wire() as wire:
+            checks = await asyncio.gather(*(check(wire, node) for node in self.nodes))
+        found = dict(zip(self.nodes, checks, strict=True))
         for seen in self._memory.seen:
             seen.take(found[seen.node])
         return found
 
-    async def _left_out(self, wire: Wire, model: str) -> dict[Node, str]:
+    async def _left_out(self, model: str) -> dict[Node, str]:
         """Return which nodes can't be asked for a model, and why."""
-        found = {node: health.lacks(model) for node, health in (await self._look(wire)).items()}
+        found = {node: health.lacks(model) for node, health in (await self._look()).items()}
         left_out = {node: reason for node, reason in found.items() if reason}
         self._check_some_are_left(left_out)
         return left_out

@@ -11,23 +11,30 @@ import msgspec
 
 from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.current import attempt
+from loadgen.dispatch.native import needs_python, run_requests
 from loadgen.dispatch.result import AttemptStats, Batch, NodeView
 from loadgen.dispatch.running import Beside, run_batch
 from loadgen.dispatch.strategy import Options
 from loadgen.node import choice
 from loadgen.node.again import Absent
+from loadgen.node.call import Asking
 from loadgen.node.health import Health
 from loadgen.node.memory import RECENT, Memory, Seen
 from loadgen.node.node import Node
 from loadgen.node.options import PoolOptions
 from loadgen.node.progress import Watch
 from loadgen.node.result import NodeBatch, NodeWork
+from loadgen.node.service import NodeService
 from loadgen.node.thresholds import Decision, describe
 
 log = logging.getLogger("loadgen.node")
 
 _LOOKED_AT = 20_000
 """Items at a batch's end whose attempts are looked at for the times of responses."""
+
+
+_UNASKED = NodeView(None, in_flight=0, served=0, failed=0, dropped=0, failures_in_a_row=0, state="up", batch=1)
+"""A node of a batch that needed no call: a journal had it all."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,12 +82,18 @@ async def run_plan(plan: Plan, memory: Memory) -> NodeBatch[Any]:
     log.info("%s", plan.decision.detail)
     log.info("%s", describe(plan.decision, [node.shown for node in pool]))
     watch = Watch(plan.options.progress, [node.name for node in order], plan.unit)
-    callee = Callee(_tracked(plan.call, order, seen, watch))
+    options = _options(plan, order, memory, watch)
     try:
-        batch = await run_batch(_options(plan, order, memory, watch), callee, plan.items, _beside(plan, order, seen))
+        beside = _beside(plan, order, seen)
+        if isinstance(plan.call, Asking) and beside is None and _is_native(plan.call, order, options):
+            batch = await run_requests(
+                options, NodeService(plan.call, [seen[node] for node in order], watch), plan.items, None
+            )
+        else:
+            batch = await run_batch(options, Callee(_tracked(plan.call, order, seen, watch)), plan.items, beside)
     finally:
         watch.end()
-    views = batch.nodes
+    views = batch.nodes or (_UNASKED,) * len(order)
     for node, view in zip(order, views, strict=True):
         _learn(seen[node], view, plan, memory)
     _responses(batch, [seen[node] for node in order], plan)
@@ -88,6 +101,11 @@ async def run_plan(plan: Plan, memory: Memory) -> NodeBatch[Any]:
     nodes = tuple(pool[place].shown for place in plan.decision.nodes)
     work = (*_work(plan, order, views, seen), *_idle(plan, order))
     return NodeBatch(batch, plan.decision, nodes, work)
+
+
+def _is_native(asking: Asking, order: Sequence[Node], options: Options) -> bool:
+    """Whether the engine can make a batch by itself: Python has no say in a request, nor in what goes into one."""
+    return not needs_python(options) and not any(asking.groups(node) for node in order)
 
 
 def _in_order(plan: Plan, memory: Memory) -> list[Node]:

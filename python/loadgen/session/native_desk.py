@@ -91,9 +91,8 @@ class NativeDesk(Desk):
 
 
 def _result(ended: tuple[Any, ...]) -> QueryResult:
-    request, _, sample, failure, detail, status, finish, tokens_in, tokens_out, *_, done_ns, text, reasoning, error = (
-        ended
-    )
+    request, _, sample, failure, detail, status, finish, tokens_in, tokens_out, *_ = ended
+    done_ns, text, reasoning, error = ended[15:19]
     words = None if failure == "none" else error or (failure if detail == "none" else f"{failure}: {detail}")
     return QueryResult(
         id=request,

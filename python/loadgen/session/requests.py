@@ -21,6 +21,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         phase: The number of its phase in the session.
         worker: The worker that ran it.
         sample: Index of its sample in the dataset.
+        node: Index of the target that gave the outcome, among those of the run; 0 where there is one.
         planned_ns: When the plan wanted it; in a closed loop, when its slot was free.
         free_ns: Under a cap on a rate, when a slot was free for it.
         issued_ns: When a worker took it from the plan.
@@ -51,6 +52,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     phase: int
     worker: int
     sample: int
+    node: int
     planned_ns: int | None
     free_ns: int | None
     issued_ns: int | None

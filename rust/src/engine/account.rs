@@ -28,7 +28,14 @@ impl Account {
     pub(super) fn open(run: &RunConfig, workers: u16) -> Result<Self, EngineError> {
         let session = session_of(run).to_owned();
         let header = LogHeader { anchor: Anchor::now(), session, meta: run.meta.clone() };
-        let log = Arc::new(LogWriter::create(&run.dir, &header, run.save_responses || run.keep_uncounted)?);
+        let log = match &run.dir {
+            Some(dir) => LogWriter::create(dir, &header, false)?,
+            None => LogWriter::nowhere(&header)?,
+        };
+        if run.save_responses || run.keep_uncounted {
+            log.keep_answers()?;
+        }
+        let log = Arc::new(log);
         let live = Arc::new(Live::start(session_of(run), workers, &series::directories())?);
         Ok(Self { live, log: Some(log), ticker: None, phases: Vec::new(), reported: 0 })
     }

@@ -70,8 +70,7 @@ impl Bodies {
     pub fn new<'a>(bodies: impl Iterator<Item = &'a [u8]>, holes: Vec<u32>) -> Result<Self, BodiesError> {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         for (index, body) in bodies.enumerate() {
-            let is_object = body.first() == Some(&b'{') && body.last() == Some(&b'}') && body.len() > 2;
-            if !is_object {
+            if !Self::is_object(body) {
                 return Err(BodiesError::NotAnObject { index });
             }
             bytes.extend_from_slice(body);
@@ -83,6 +82,11 @@ impl Bodies {
         let all = Self { count, bytes, ends, holes };
         all.check_holes()?;
         Ok(all)
+    }
+
+    /// Whether this may be a body: braces with something between them.
+    pub(super) fn is_object(body: &[u8]) -> bool {
+        body.first() == Some(&b'{') && body.last() == Some(&b'}') && body.len() > 2
     }
 
     /// How many there are.

@@ -18,6 +18,8 @@ pub struct Completion {
     pub made: Made,
     /// What was said.
     pub texts: Texts,
+    /// How long to wait before coming again, if the answer said so and phases like this one are told.
+    pub retry_after_ns: Option<u64>,
 }
 
 /// The attempts of one request, as its policy counts them.

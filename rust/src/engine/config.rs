@@ -62,8 +62,9 @@ pub struct RunConfig {
     pub stall_timeout_s: f64,
     /// Worker threads.
     pub workers: u16,
-    /// Directory of the run; `run.log` is created in it.
-    pub dir: PathBuf,
+    /// Directory of the run; `run.log` is created in it. None where nobody will read the log: then there is none.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
     /// Keep the answers' text in `answers.log`.
     #[serde(default)]
     pub save_responses: bool,

@@ -39,6 +39,8 @@ pub(super) struct Finished<'a> {
     pub(super) reads: &'a ReadList,
     /// `None` where no answer began.
     pub(super) said: Option<Said<'a>>,
+    /// When to come again, if the answer said so.
+    pub(super) retry_after_ns: Option<u64>,
     /// Why it failed, where there is more to say than the class.
     pub(super) error: &'a str,
 }
@@ -95,7 +97,7 @@ impl Finished<'_> {
             texts.text = (!failed || !said.text.is_empty()).then(|| words(said.text));
             texts.reasoning = (!said.reasoning.is_empty()).then(|| words(said.reasoning));
         }
-        Completion { row: self.row.clone(), made: self.made, texts }
+        Completion { row: self.row.clone(), made: self.made, texts, retry_after_ns: self.retry_after_ns }
     }
 }
 

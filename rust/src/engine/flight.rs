@@ -29,6 +29,8 @@ pub(super) enum Verdict {
 pub(super) struct Flight {
     /// Index of the request's phase.
     pub(super) phase: Cell<u16>,
+    /// Index of the request in that phase's plan.
+    pub(super) index: Cell<u64>,
     deadline: Cell<u64>,
     /// Nanoseconds of silence after the first byte that end it.
     stall_ns: Cell<u64>,
@@ -162,6 +164,13 @@ impl Flights {
         self.idle.borrow_mut().push(Rc::clone(flight));
     }
 
+    /// End the one with this index of that phase, if it is among them.
+    pub(super) fn end(&self, phase: u16, index: u64, failure: Failure) {
+        let live = self.live.borrow();
+        let found = live.iter().find(|flight| flight.phase.get() == phase && flight.index.get() == index);
+        found.iter().for_each(|flight| flight.end(failure));
+    }
+
     /// Judge every one; `cancel(phase)` says whether that phase wants its requests gone.
     pub(super) fn sweep(&self, now: u64, cancel: impl Fn(u16) -> bool) {
         for flight in self.live.borrow().iter() {
@@ -242,6 +251,20 @@ mod tests {
     fn cancelling_reaches_only_the_phase_it_names() {
         assert_eq!(judged(|_| (), 1, true), Some(Verdict::Failed(Failure::Cancelled)));
         assert_eq!(judged(|f| f.start(4, 1_000, STALL), 1, true), None);
+    }
+
+    #[test]
+    fn one_that_nobody_waits_for_ends_alone() {
+        let flights = Flights::default();
+        let all: Vec<_> = (0..3).map(|_| flights.enter()).collect();
+        for (index, flight) in all.iter().enumerate() {
+            flight.start(u16::from(index == 2), u64::MAX, STALL);
+            flight.index.set(index as u64 % 2);
+        }
+        flights.end(0, 0, Failure::Cancelled);
+        flights.end(0, 7, Failure::Cancelled);
+        let ended: Vec<bool> = all.iter().map(|f| f.verdict().is_some()).collect();
+        assert_eq!(ended, [true, false, false]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::request::{Request, Ticket};
 use super::timer::IssueTimer;
 use super::worker::{PanicGuard, PhaseHere, Worker};
 use crate::clock::now_ns;
-use crate::record::{Stamps, UNSET};
+use crate::record::{Failure, Stamps, UNSET};
 use crate::schedule::{Arrivals, Load};
 use crate::sync::Arc;
 
@@ -127,7 +127,7 @@ async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReaso
         let stamps = Stamps { planned, free, issued, ..Stamps::default() };
         let ticket = phase.ticket(index, phase.sample(index), stamps);
         worker.note_issued(phase, issued - planned.max(free));
-        send(worker, phase, ticket);
+        send(worker, phase, ticket, None);
         if phase.shared.is_last(index) {
             return StopReason::Requests;
         }
@@ -148,23 +148,32 @@ pub(super) fn obey(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, orders: Orders) {
 
 async fn make_orders(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Orders) {
     let _guard = PanicGuard(Rc::clone(&worker));
-    while let Some(Order { index, sample, planned, issued }) = orders.recv().await {
-        let sample = sample.unwrap_or_else(|| phase.sample(index));
-        let stamps = Stamps { planned, issued, ..Stamps::default() };
-        worker.note_issued(&phase, now_ns().saturating_sub(planned));
-        send(&worker, &phase, phase.ticket(index, sample, stamps));
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Make { index, asked, planned, issued } => {
+                let stamps = Stamps { planned, issued, ..Stamps::default() };
+                let sample = asked.sample.unwrap_or_else(|| phase.sample(index));
+                let ticket = match asked.node {
+                    Some(node) => Ticket { index, sample, node, stamps },
+                    None => phase.ticket(index, sample, stamps),
+                };
+                worker.note_issued(&phase, now_ns().saturating_sub(planned));
+                send(&worker, &phase, ticket, asked.body);
+            }
+            Order::GiveUp(index) => worker.flights.end(phase.shared.index, index, Failure::Cancelled),
+        }
     }
     phase.issued_last(&worker);
     worker.slot_ended(&phase);
 }
 
 /// Start one arrival: its bytes go out now, the rest is a task of its own.
-fn send(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, ticket: Ticket) {
+fn send(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, ticket: Ticket, body: Option<Arc<[u8]>>) {
     worker.running.set(worker.running.get() + 1);
     let (worker, phase) = (Rc::clone(worker), Rc::clone(phase));
     let flight = worker.flights.enter();
     let mut connection = worker.take_idle(ticket.node);
-    let mut request = Request::new(&worker, &phase, &flight, ticket);
+    let mut request = Request::new(&worker, &phase, &flight, ticket).with_body(body);
     connection.iter_mut().for_each(|c| request.write_now(c));
     spawn_local(async move {
         let _guard = PanicGuard(Rc::clone(&worker));
@@ -206,18 +215,27 @@ fn slots(worker: &Worker, phase: &PhaseHere) -> Option<u32> {
 
 /// Open connections before the clock starts, so that the first requests don't measure handshakes.
 async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
-    let wanted = wanted_ahead(worker, phase).div_ceil(worker.run.nodes.len());
-    for node in worker.nodes() {
-        if worker.run.config.http2 {
-            worker.multiplexed(node).connect_ahead(worker, &worker.node(node).connector).await;
-            continue;
-        }
-        while worker.idle_connections(node) < wanted && !phase.shared.stopped() {
-            let group = AHEAD_AT_ONCE.min(wanted - worker.idle_connections(node));
-            if !connect_group(worker, phase, node, group).await {
-                // The requests themselves will meet the failure, with a row each.
-                break;
-            }
+    let nodes = worker.nodes();
+    let wanted = wanted_ahead(worker, phase).div_ceil(nodes.len());
+    let connect = |node| connect_to(Rc::clone(worker), Rc::clone(phase), node, wanted);
+    // Side by side: one that doesn't answer holds nobody else back.
+    let tasks: Vec<_> = nodes.map(|node| spawn_local(connect(node))).collect();
+    for task in tasks {
+        // One that panicked has connected nothing, and the requests will tell.
+        let _ = task.await;
+    }
+}
+
+/// Open up to `wanted` connections to one node.
+async fn connect_to(worker: Rc<Worker>, phase: Rc<PhaseHere>, node: u16, wanted: usize) {
+    if worker.run.config.http2 && wanted > 0 {
+        return worker.multiplexed(node).connect_ahead(&worker, &worker.node(node).connector).await;
+    }
+    while worker.idle_connections(node) < wanted && !phase.shared.stopped() {
+        let group = AHEAD_AT_ONCE.min(wanted - worker.idle_connections(node));
+        if !connect_group(&worker, &phase, node, group).await {
+            // The requests themselves will meet the failure, with a row each.
+            return;
         }
     }
 }
@@ -229,8 +247,9 @@ fn wanted_ahead(worker: &Worker, phase: &PhaseHere) -> usize {
     let wanted = match (&config.load, slots(worker, phase)) {
         (Load::Burst { n }, cap) => cap.map_or(u64::MAX, u64::from).min(n.div_ceil(workers as u64)) as usize,
         (Load::Concurrency { .. }, cap) => cap.unwrap_or(0) as usize,
-        // How many it will want is what its policy finds out; others come as they are needed.
-        (Load::Dispatch { .. }, _) => usize::from(worker.id == 0),
+        // How many it will want is what its policy finds out; others come as they are needed. Of several nodes one may be
+        // gone, which is the policy's to find out too, and nothing to wait for.
+        (Load::Dispatch { .. }, _) => usize::from(worker.id == 0 && worker.run.nodes.len() == 1),
         (_, cap) => {
             let rate = Arrivals::new(&config.load, 0).map_or(0.0, |a| 1e9 / a.mean_gap_ns().max(1.0));
             let ahead = (rate / 10.0 / workers).clamp(1.0, AHEAD_MOST) as usize;

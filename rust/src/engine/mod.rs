@@ -27,6 +27,8 @@ mod worker;
 
 pub use bodies::{Bodies, BodiesError, Renderings};
 pub use completions::{Completion, Made, Texts};
+pub use dispatch::NodeTold;
+pub use manual::Asked;
 pub use phase::StopReason;
 pub use run::{Engine, EngineError};
 pub use sink::{Ending, Issued, Sink};

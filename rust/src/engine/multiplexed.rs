@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::flight::guarded;
 use super::reception::{Aids, Reception};
@@ -33,6 +34,21 @@ impl Deref for Shared {
 pub(super) struct Multiplexed {
     connections: RefCell<Vec<Rc<Shared>>>,
     receptions: RefCell<Vec<Reception>>,
+    /// Somebody opens a connection just now.
+    connecting: Cell<bool>,
+    /// Why that failed, if it did.
+    failed: RefCell<Option<Fault>>,
+    connected: Notify,
+}
+
+/// Held by whoever opens a connection, which may be given up at any moment.
+struct Connecting<'a>(&'a Multiplexed);
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.connecting.set(false);
+        self.0.connected.notify_waiters();
+    }
 }
 
 impl Multiplexed {
@@ -43,12 +59,18 @@ impl Multiplexed {
         connections.iter().find(|c| c.has_room()).cloned()
     }
 
-    /// Open one more connection.
-    pub(super) async fn connect(&self, connector: &Connector) -> Result<Rc<Shared>, Fault> {
-        let connection = connector.connect_http2(Limits::default()).await?;
-        let shared = Rc::new(Shared { connection, used: Cell::new(false) });
-        self.connections.borrow_mut().push(Rc::clone(&shared));
-        Ok(shared)
+    /// Open one more connection; where somebody else does so already, wait for that one: it may have room for both.
+    pub(super) async fn connect(&self, connector: &Connector) -> Result<(), Fault> {
+        if self.connecting.replace(true) {
+            self.connected.notified().await;
+            return self.failed.borrow().clone().map_or(Ok(()), Err);
+        }
+        let _connecting = Connecting(self);
+        self.failed.take();
+        let connected = connector.connect_http2(Limits::default()).await;
+        let connection = connected.inspect_err(|fault| *self.failed.borrow_mut() = Some(fault.clone()))?;
+        self.connections.borrow_mut().push(Rc::new(Shared { connection, used: Cell::new(false) }));
+        Ok(())
     }
 
     /// Have a connection before the clock starts.

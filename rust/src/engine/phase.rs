@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::balance::Balance;
 use super::bodies::Bodies;
 use super::config::PhaseConfig;
-use super::dispatch;
-use super::manual::{Gate, WorkerGone};
+use super::dispatch::{self, NodeTold};
+use super::manual::{Asked, Gate, WorkerGone};
 use super::run::EngineError;
 use super::settings::Settings;
 use crate::policy::{Policy, Totals};
@@ -98,8 +98,7 @@ pub struct Phase {
     fatal_answers: AtomicU64,
     open: Mutex<Open>,
     changed: Condvar,
-    /// What its policy counts, told some times a second; and the policy itself, once it has done its work.
-    dispatched: Mutex<(Totals, Option<Policy>)>,
+    dispatched: Mutex<Dispatched>,
 }
 
 /// What a phase is made of.
@@ -110,6 +109,14 @@ pub struct Ways {
     pub settings: Settings,
     /// Where requests of a manual load come in.
     pub gate: Option<Gate>,
+}
+
+/// What a phase's policy comes to, told some times a second; and the policy itself, once it has done its work.
+#[derive(Default)]
+struct Dispatched {
+    totals: Totals,
+    nodes: Vec<NodeTold>,
+    policy: Option<Policy>,
 }
 
 /// What the end of a phase is decided on; touched once per worker and phase.
@@ -197,11 +204,11 @@ impl Phase {
         self.gate.is_some()
     }
 
-    /// Ask a worker for one request now, of this sample or of the order's next; its index in the session. `None` when the
-    /// phase takes no more, or takes none from outside.
-    pub fn issue(&self, sample: Option<u64>, planned_ns: Option<u64>) -> Result<Option<u64>, WorkerGone> {
+    /// Ask a worker for one request now; its index in the session. `None` when the phase takes no more, or takes none from
+    /// outside.
+    pub fn issue(&self, asked: Asked) -> Result<Option<u64>, WorkerGone> {
         let Some(gate) = &self.gate else { return Ok(None) };
-        let passed = gate.pass(sample, planned_ns, |now| {
+        let passed = gate.pass(asked, |now| {
             if now.saturating_sub(self.start(now)) >= self.duration_ns() {
                 self.end(StopReason::Duration);
                 return None;
@@ -220,12 +227,27 @@ impl Phase {
         &self.settings.node(0).bodies
     }
 
-    /// Refuse a sample that there isn't.
-    pub fn check_sample(&self, sample: Option<u64>) -> Result<(), EngineError> {
-        let count = u64::from(self.bodies().count().get());
-        match sample.filter(|&sample| sample >= count) {
-            Some(sample) => Err(EngineError::Phase(format!("sample {sample} of {count}: they are counted from 0"))),
-            None => Ok(()),
+    /// Refuse a sample or a node that there isn't, and a body that is none.
+    pub fn check(&self, asked: &Asked) -> Result<(), EngineError> {
+        let (samples, nodes) = (u64::from(self.bodies().count().get()), self.settings.nodes().len());
+        if let Some(sample) = asked.sample.filter(|&sample| sample >= samples) {
+            return Err(EngineError::Phase(format!("sample {sample} of {samples}: they are counted from 0")));
+        }
+        if let Some(node) = asked.node.filter(|&node| usize::from(node) >= nodes) {
+            return Err(EngineError::Phase(format!("node {node} of {nodes}: they are counted from 0")));
+        }
+        match &asked.body {
+            Some(body) if !Bodies::is_object(body) => {
+                Err(EngineError::Phase("a body is not a JSON object with at least one key".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nobody waits any more for the request with this index in the session: it is cut off.
+    pub fn give_up(&self, request: u64) {
+        if let (Some(gate), Some(index)) = (&self.gate, request.checked_sub(self.first_id)) {
+            gate.give_up(index);
         }
     }
 
@@ -338,34 +360,39 @@ impl Phase {
         self.issuing.load(Ordering::Acquire) > 0
     }
 
-    /// Its policy counts this by now. Whoever looks at it just then is not waited for.
-    pub(super) fn tell_totals(&self, totals: Totals) {
+    /// Its policy counts this by now, and knows this of each node. Whoever looks at it just then is not waited for.
+    pub(super) fn tell_policy(&self, totals: Totals, nodes: Vec<NodeTold>) {
         if let Ok(mut dispatched) = self.dispatched.try_lock() {
-            dispatched.0 = totals;
+            (dispatched.totals, dispatched.nodes) = (totals, nodes);
         }
     }
 
-    /// Its policy has done its work.
-    pub(super) fn keep_policy(&self, policy: Policy) {
-        *self.dispatched() = (policy.totals(), Some(policy));
+    /// Its policy has done its work, and left each node so.
+    pub(super) fn keep_policy(&self, policy: Policy, nodes: Vec<NodeTold>) {
+        *self.dispatched() = Dispatched { totals: policy.totals(), nodes, policy: Some(policy) };
     }
 
     /// What its policy counts: exact once it has done its work.
     pub fn policy_totals(&self) -> Totals {
-        self.dispatched().0
+        self.dispatched().totals
+    }
+
+    /// What its policy knows of each node, likewise.
+    pub fn policy_nodes(&self) -> Vec<NodeTold> {
+        self.dispatched().nodes.clone()
     }
 
     /// What the log keeps of its policy, once that has done its work.
     pub(super) fn policy_account(&self) -> Option<Value> {
-        self.dispatched().1.as_ref().map(dispatch::account)
+        self.dispatched().policy.as_ref().map(dispatch::account)
     }
 
     /// Its policy, once that has done its work; once.
     pub fn take_policy(&self) -> Option<Policy> {
-        self.dispatched().1.take()
+        self.dispatched().policy.take()
     }
 
-    fn dispatched(&self) -> std::sync::MutexGuard<'_, (Totals, Option<Policy>)> {
+    fn dispatched(&self) -> std::sync::MutexGuard<'_, Dispatched> {
         // A poisoned lock means that a caller panicked while it looked; nothing is half done.
         self.dispatched.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -493,7 +520,11 @@ mod tests {
     fn what_is_issued_from_outside_has_the_sessions_numbers_and_ends_at_the_limit() {
         let (p, mut orders) = manual(r#","requests":2"#);
         assert_eq!(
-            [p.issue(Some(7), None), p.issue(None, None), p.issue(None, None)],
+            [
+                p.issue(Asked { sample: Some(7), ..Asked::default() }),
+                p.issue(Asked::default()),
+                p.issue(Asked::default())
+            ],
             [Ok(Some(100)), Ok(Some(101)), Ok(None)]
         );
         let taken: Vec<_> = std::iter::from_fn(|| orders.try_recv().ok()).map(|o| (o.index, o.sample)).collect();
@@ -505,19 +536,19 @@ mod tests {
     #[test]
     fn nothing_is_issued_from_outside_once_the_phase_has_stopped_or_its_time_is_over() {
         let (p, orders) = manual("");
-        assert_eq!(p.issue(None, None), Ok(Some(100)));
+        assert_eq!(p.issue(Asked::default()), Ok(Some(100)));
         p.stop(StopReason::Stopped);
-        assert_eq!((p.issue(None, None), p.reason()), (Ok(None), Some(StopReason::Stopped)));
+        assert_eq!((p.issue(Asked::default()), p.reason()), (Ok(None), Some(StopReason::Stopped)));
         assert!(!orders.is_empty() && orders.is_closed(), "what was promised is still made");
         let (p, orders) = manual(r#","duration_s":0"#);
-        assert_eq!((p.issue(None, None), p.reason()), (Ok(None), Some(StopReason::Duration)));
+        assert_eq!((p.issue(Asked::default()), p.reason()), (Ok(None), Some(StopReason::Duration)));
         assert!(orders.is_empty() && orders.is_closed());
     }
 
     #[test]
     fn a_phase_with_a_plan_takes_nothing_from_outside() {
         let p = closed(3);
-        assert_eq!((p.issue(None, None), p.stopped()), (Ok(None), false));
+        assert_eq!((p.issue(Asked::default()), p.stopped()), (Ok(None), false));
     }
 
     #[test]

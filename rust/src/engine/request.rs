@@ -9,7 +9,7 @@ use super::completions::Made;
 use super::connection::{Broken, Connection, Ended};
 use super::finish::{Close, Finished, Said};
 use super::flight::{Flight, Verdict, guarded};
-use super::multiplexed::{self as http2, Shared};
+use super::multiplexed as http2;
 use super::nodes::Node;
 use super::reception::{Aids, Audience, Chooser, Reception};
 use super::settings::{NodeSettings, Settings};
@@ -17,6 +17,7 @@ use super::worker::{PhaseHere, Worker};
 use crate::clock::now_ns;
 use crate::http::{Fault, Hints, Stream};
 use crate::record::{Attempt, AttemptKind, Detail, Failure, ReadList, Row, StampSource, Stamps, TokenSource, UNSET};
+use crate::sync::Arc;
 
 /// With no local port or descriptor left, a request waits this long and asks again, until its time-out.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(20);
@@ -47,7 +48,9 @@ pub(super) struct Request {
     asked_usage: bool,
     kind: AttemptKind,
     attempts: Vec<Attempt>,
-    /// Of one of several copies: where they go, and who chooses between them.
+    /// What is sent instead of its sample's body.
+    body: Option<Arc<[u8]>>,
+    /// Of one of several copies: what it is for, and who chooses between them.
     contender: Option<Contender>,
 }
 
@@ -115,7 +118,13 @@ impl Request {
         Self { kind, contender: Some(contender), ..Self::on_its_way(worker, phase, flight, ticket) }
     }
 
+    /// The same, with a body of its own instead of its sample's.
+    pub(super) fn with_body(self, body: Option<Arc<[u8]>>) -> Self {
+        Self { body, ..self }
+    }
+
     fn on_its_way(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, flight: &Rc<Flight>, ticket: Ticket) -> Self {
+        flight.index.set(ticket.index);
         Self {
             worker: Rc::clone(worker),
             phase: Rc::clone(phase),
@@ -127,6 +136,7 @@ impl Request {
             asked_usage: false,
             kind: AttemptKind::First,
             attempts: Vec::new(),
+            body: None,
             contender: None,
         }
     }
@@ -202,7 +212,8 @@ impl Request {
             let connection = match multiplexed.with_room() {
                 Some(connection) => connection,
                 None => match self.connect_multiplexed().await {
-                    Ok(connection) => connection,
+                    // Others may have waited for the same connection, and taken all of its room.
+                    Ok(()) => continue,
                     Err(close) => break finish(self, None, close),
                 },
             };
@@ -248,7 +259,7 @@ impl Request {
         None
     }
 
-    async fn connect_multiplexed(&mut self) -> Result<Rc<Shared>, Close> {
+    async fn connect_multiplexed(&mut self) -> Result<(), Close> {
         let started = now_ns();
         let worker = Rc::clone(&self.worker);
         let connect = patiently(|| worker.multiplexed(self.ticket.node).connect(&self.node().connector));
@@ -294,15 +305,22 @@ impl Request {
         connection.reset(&self.phase.shared);
         self.asked_usage = self.asks_usage();
         let marker = self.phase.shared.marker(self.id());
-        let pieces = self.phase.shared.pieces(self.ticket.node, self.ticket.sample, self.asked_usage, &marker);
-        self.settings().template.render(&pieces, &mut connection.out);
+        self.settings().template.render(&self.pieces(&marker), &mut connection.out);
         self.bytes_out += connection.out.len() as u64;
     }
 
     fn body(&mut self) -> Bytes {
         self.asked_usage = self.asks_usage();
         let marker = self.phase.shared.marker(self.id());
-        self.phase.shared.pieces(self.ticket.node, self.ticket.sample, self.asked_usage, &marker).concat().into()
+        self.pieces(&marker).concat().into()
+    }
+
+    fn pieces<'a>(&'a self, marker: &'a str) -> [&'a [u8]; 4] {
+        let Ticket { node, sample, .. } = self.ticket;
+        match &self.body {
+            Some(body) => [self.settings().opening(self.asked_usage), &body[1..], b"", b""],
+            None => self.phase.shared.pieces(node, sample, self.asked_usage, marker),
+        }
     }
 
     /// A server that answers 400 or 422 because it does not know `stream_options`: asked again without it.
@@ -339,6 +357,7 @@ impl Request {
             made: Made::ONCE,
             reads: reception.as_deref().map_or(&self.worker.no_reads, Reception::reads),
             said: reception.as_deref().map(Said::of),
+            retry_after_ns: reception.as_deref().and_then(|reception| reception.answer.hints().retry_after_ns),
             error: &close.text,
         };
         finished.write_down(&self.worker, &self.phase);
@@ -380,6 +399,7 @@ impl Request {
             phase: self.phase.shared.index,
             worker: self.worker.id,
             sample: self.ticket.sample,
+            node: self.ticket.node,
             stamps: self.stamps,
             connect_ns: self.connect_ns,
             failure: close.failure,

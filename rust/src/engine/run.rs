@@ -13,9 +13,9 @@ use super::account::{Account, session_of, tell_end, tell_run_end};
 use super::bodies::Renderings;
 use super::completions::{Completion, Taker};
 use super::config::{PhaseConfig, PhaseType, RunConfig};
-use super::dispatch::Decider;
+use super::dispatch::{Decider, NodeTold};
 use super::events::flush_all;
-use super::manual::{Gate, Orders};
+use super::manual::{Asked, Gate, Orders};
 use super::nodes::Node;
 use super::phase::{SharedPhase, StopReason, Ways};
 use super::settings::Settings;
@@ -156,12 +156,23 @@ impl Engine {
     /// when the phase takes no more: its limits are reached, or it was stopped. `planned_ns` if the moment it should have
     /// started is not now.
     pub fn issue(&self, sample: Option<u64>, planned_ns: Option<u64>) -> Result<Option<u64>, EngineError> {
+        self.ask(Asked { sample, planned_ns, ..Asked::default() })
+    }
+
+    /// The same, with a say in where the request goes and what it is.
+    pub fn ask(&self, asked: Asked) -> Result<Option<u64>, EngineError> {
         self.check_process()?;
         let phase = self.manual()?;
-        phase.check_sample(sample)?;
-        phase
-            .issue(sample, planned_ns)
-            .map_err(|gone| EngineError::Worker(self.run.failure().unwrap_or_else(|| gone.to_string())))
+        phase.check(&asked)?;
+        phase.issue(asked).map_err(|gone| EngineError::Worker(self.run.failure().unwrap_or_else(|| gone.to_string())))
+    }
+
+    /// Nobody waits any more for this request of the manual phase: its connection is closed, and it ends as cancelled. One
+    /// that has ended stays as it is.
+    pub fn give_up(&self, request: u64) -> Result<(), EngineError> {
+        self.check_process()?;
+        self.manual()?.give_up(request);
+        Ok(())
     }
 
     /// Nothing more will be issued in the manual phase: it drains and ends.
@@ -245,6 +256,11 @@ impl Engine {
     /// where no policy decides.
     pub fn policy_totals(&self, phase: u16) -> Result<Totals, EngineError> {
         Ok(self.control().account.phase(phase)?.policy_totals())
+    }
+
+    /// What the policy of the phase with this index knows of each node, as current as its totals. Empty where no policy decides.
+    pub fn policy_nodes(&self, phase: u16) -> Result<Vec<NodeTold>, EngineError> {
+        Ok(self.control().account.phase(phase)?.policy_nodes())
     }
 
     /// The policy of the phase with this index, once that has ended: what it knows of each item and attempt. `None` before,

@@ -63,7 +63,7 @@ impl Settings {
             save_responses,
             keep_uncounted: run.keep_uncounted,
             keep_text: save_responses || run.keep_uncounted || phase.completions == Completions::Answers,
-            keep_hints: matches!(phase.load, Load::Dispatch { .. }),
+            keep_hints: matches!(phase.load, Load::Dispatch { .. }) || phase.completions == Completions::Answers,
             // What one node was told may turn up in the words of another that stands behind the same proxy.
             secrets: nodes.iter().fold(Secrets::default(), |all, node| all.and(node.template.secrets())),
             nodes,

@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use super::completions::{Completion, Teller};
 use super::connection::{Connection, READ_BYTES};
-use super::dispatch::{Decider, Dispatch};
+use super::dispatch::{Decider, Dispatch, NodeTold};
 use super::events::WorkerEvents;
 use super::flight::{Flights, SWEEP_MS};
 use super::issue;
@@ -362,10 +362,12 @@ impl PhaseHere {
         *self.dispatch.borrow_mut() = Some(dispatch);
     }
 
-    /// The policy has done its work: the session gets it.
-    pub(super) fn dispatched(&self, policy: Option<Policy>) {
+    /// The policy has done its work: the session gets it, with what it left of each node.
+    pub(super) fn dispatched(&self, policy: Option<Policy>, nodes: Vec<NodeTold>) {
         self.dispatch.take();
-        policy.into_iter().for_each(|policy| self.shared.keep_policy(policy));
+        if let Some(policy) = policy {
+            self.shared.keep_policy(policy, nodes);
+        }
     }
 
     fn is_dispatched(&self) -> bool {

@@ -199,13 +199,14 @@ type PlainItem = (u64, u32, u32, Option<u8>, Option<AttemptId>, u64, u64, u64);
 type PlainAttempt = (AttemptId, u8, u16, u8, u16, u64, Option<u64>, Option<u64>, u32, u32);
 
 /// Seconds an item takes, attempts in flight, answered, failed and dropped, failures in a row, state, items of a request.
-type PlainNode = (Option<f64>, u32, u64, u64, u64, u32, u8, u16);
+pub(super) type PlainNode = (Option<f64>, u32, u64, u64, u64, u32, u8, u16);
 
 const UP: u8 = 0;
 const HALF_OPEN: u8 = 1;
 const DOWN: u8 = 2;
 
-fn plain_node(view: NodeView) -> PlainNode {
+/// What is known of a node, as it goes to Python.
+pub(super) fn plain_node(view: NodeView) -> PlainNode {
     let state = match (view.up, view.half_open) {
         (true, _) => UP,
         (false, true) => HALF_OPEN,

@@ -10,11 +10,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PySequenceMethods, PyString, PyTuple};
 use serde_json::json;
 
-use super::dispatch::{Policy, totals_dict};
+use super::dispatch::{PlainNode, Policy, plain_node, totals_dict};
 use super::event::EventQueue;
 use super::series::Segment;
 use crate::engine::config::{PhaseConfig, RunConfig};
-use crate::engine::{self, Completion, EngineError, Renderings};
+use crate::engine::{self, Asked, Completion, EngineError, Renderings};
 use crate::record::UNSET;
 use crate::series::{LiveCopy, Merged};
 use crate::sync::Arc;
@@ -105,9 +105,21 @@ impl Engine {
         Ok(py.detach(|| self.0.start_ns(timeout)))
     }
 
-    #[pyo3(signature = (sample=None, planned_ns=None))]
-    fn issue(&self, py: Python<'_>, sample: Option<u64>, planned_ns: Option<u64>) -> PyResult<Option<u64>> {
-        py.detach(|| self.0.issue(sample, planned_ns)).map_err(to_python)
+    #[pyo3(signature = (sample=None, planned_ns=None, *, node=None, body=None))]
+    fn issue(
+        &self,
+        py: Python<'_>,
+        sample: Option<u64>,
+        planned_ns: Option<u64>,
+        node: Option<u16>,
+        body: Option<&[u8]>,
+    ) -> PyResult<Option<u64>> {
+        let asked = Asked { sample, planned_ns, node, body: body.map(Arc::from) };
+        py.detach(|| self.0.ask(asked)).map_err(to_python)
+    }
+
+    fn give_up(&self, py: Python<'_>, request: u64) -> PyResult<()> {
+        py.detach(|| self.0.give_up(request)).map_err(to_python)
     }
 
     fn issued(&self, py: Python<'_>, phase: u16) -> PyResult<u64> {
@@ -117,6 +129,11 @@ impl Engine {
     fn policy_totals<'py>(&self, py: Python<'py>, phase: u16) -> PyResult<Bound<'py, PyDict>> {
         let totals = py.detach(|| self.0.policy_totals(phase)).map_err(to_python)?;
         totals_dict(py, &totals)
+    }
+
+    fn policy_nodes(&self, py: Python<'_>, phase: u16) -> PyResult<Vec<(Option<PlainNode>, String)>> {
+        let nodes = py.detach(|| self.0.policy_nodes(phase)).map_err(to_python)?;
+        Ok(nodes.into_iter().map(|node| (node.view.map(plain_node), node.failure.into())).collect())
     }
 
     fn take_policy(&self, py: Python<'_>, phase: u16) -> PyResult<Option<Policy>> {
@@ -154,7 +171,7 @@ fn renderings(first: &Bodies, others: HashMap<String, Bound<'_, Bodies>>) -> PyR
 
 /// The fields of one completion in the order that `_core.pyi` declares.
 fn completion_tuple<'py>(py: Python<'py>, completion: &Completion) -> PyResult<Bound<'py, PyTuple>> {
-    let Completion { row, made, texts } = completion;
+    let Completion { row, made, texts, retry_after_ns } = completion;
     let stamp = |ns: u64| (ns != UNSET).then_some(ns);
     let word = |word: &str| PyString::intern(py, word).into_any();
     let first = (
@@ -179,6 +196,8 @@ fn completion_tuple<'py>(py: Python<'py>, completion: &Completion) -> PyResult<B
         texts.text.as_deref(),
         texts.reasoning.as_deref(),
         texts.error.as_deref(),
+        row.node,
+        *retry_after_ns,
     );
     // Tuples of Rust end at twelve.
     let all = first.into_pyobject(py)?.as_sequence().concat(rest.into_pyobject(py)?.as_sequence())?;

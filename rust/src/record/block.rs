@@ -11,7 +11,7 @@ pub(crate) const MAGIC: [u8; 8] = *b"\x89LGLOG\r\n";
 /// The format this code writes; a reader refuses a newer major and skips what a newer minor added.
 pub const FORMAT_MAJOR: u16 = 1;
 /// See [`FORMAT_MAJOR`].
-pub const FORMAT_MINOR: u16 = 1;
+pub const FORMAT_MINOR: u16 = 2;
 /// Reads as itself only in little-endian order, the one order that is written.
 const BYTE_ORDER: u32 = 0x0A0B_0C0D;
 /// Bytes of one copy of the file's header.

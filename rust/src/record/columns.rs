@@ -38,10 +38,11 @@ pub(crate) enum Column {
     AttemptCount = 29,
     Attempts = 30,
     Reads = 31,
+    Node = 32,
 }
 
 /// One more than the highest column number.
-pub(crate) const COLUMNS: usize = 32;
+pub(crate) const COLUMNS: usize = 33;
 /// Stamps in the order of the record; those with `true` move the base of the stamps after them.
 pub(crate) const STAMPS: [(Column, bool); 9] = [
     (Column::Planned, true),
@@ -61,7 +62,7 @@ pub(crate) const SET_TOKENS_OUT: u64 = 1 << 11;
 pub(crate) const SET_STREAMED: u64 = 1 << 12;
 pub(crate) const SET_PYTHON: u64 = 1 << 13;
 /// Columns that hold runs of equal values, as (length, value) pairs.
-pub(crate) const RUNS: [Column; 9] = [
+pub(crate) const RUNS: [Column; 10] = [
     Column::Phase,
     Column::Set,
     Column::Status,
@@ -71,11 +72,12 @@ pub(crate) const RUNS: [Column; 9] = [
     Column::TokenSource,
     Column::Spilled,
     Column::AttemptCount,
+    Column::Node,
 ];
 /// More attempts than this are counted, and only the last ones are kept, so that a row always fits a block.
 pub(crate) const MAX_ATTEMPTS: usize = 256;
-/// Most bytes a row can take beside its reads and attempts: 31 columns of at most 12 bytes.
-pub(crate) const ROW_BOUND: usize = 31 * 12;
+/// Most bytes a row can take beside its reads and attempts: 32 columns of at most 12 bytes.
+pub(crate) const ROW_BOUND: usize = 32 * 12;
 /// Most bytes of one encoded attempt.
 pub(crate) const ATTEMPT_BOUND: usize = 3 * 10 + 3 + 3 + 2;
 /// Bytes that the columns' own heads may take in a payload.
@@ -143,6 +145,7 @@ impl Columns {
         self.delta(Column::Id, row.id, before.id);
         self.delta(Column::Sample, row.sample, before.sample);
         self.run(Column::Phase, u64::from(row.phase));
+        self.run(Column::Node, u64::from(row.node));
         self.push_stamps(row);
         self.push_outcome(row);
         self.push_amounts(row);

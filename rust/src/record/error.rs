@@ -24,6 +24,9 @@ pub enum LogError {
     /// The writer's thread could not be started, or is gone.
     #[error("the log writer's thread is gone: {0}")]
     Thread(String),
+    /// Something is to be kept of a run that has no log.
+    #[error("the run has no log, so that its {0} can't be kept: name a directory")]
+    Nowhere(&'static str),
     /// Rows could not be written; what was written before stays readable.
     #[error("the log could not be written ({reason}); {lost_rows} rows are missing from it")]
     Disk {

@@ -106,6 +106,7 @@ impl<'a> RowBlock<'a> {
         row.sample = self.delta(Column::Sample, self.bases.sample)?;
         (self.bases.id, self.bases.sample) = (row.id, row.sample);
         row.phase = narrow(self.run(Column::Phase)?)?;
+        row.node = narrow(self.run(Column::Node)?)?;
         let set = self.run(Column::Set)?;
         row.stamps = self.take_stamps(set)?;
         row.connect_ns = if set & SET_CONNECT != 0 { self.plain(Column::Connect)? } else { 0 };

@@ -44,14 +44,15 @@ pub struct Shard {
     born_ns: u64,
     log_seq: u32,
     answers_seq: u32,
-    to_writer: Sender<Message>,
+    /// `None` where nothing is kept.
+    to_writer: Option<Sender<Message>>,
     home: Sender<Vec<u8>>,
     returned: Receiver<Vec<u8>>,
     backlog: Backlog,
 }
 
 impl Shard {
-    pub(crate) fn new(worker: u16, to_writer: Sender<Message>, backlog: Backlog) -> Self {
+    pub(crate) fn new(worker: u16, to_writer: Option<Sender<Message>>, backlog: Backlog) -> Self {
         let (home, returned) = channel();
         Self {
             worker,
@@ -75,6 +76,9 @@ impl Shard {
 
     /// Add a finished request. `attempts` is empty unless it had more than one; `row.worker` is the shard's own.
     pub fn push(&mut self, row: &Row, reads: &ReadList, attempts: &[Attempt]) {
+        if self.to_writer.is_none() {
+            return;
+        }
         if reads.bytes().len() > MAX_INLINE_READS {
             self.gather_reads(row.id, row.phase, reads);
             self.push_bounded(row, &ReadList::new(), attempts);
@@ -85,12 +89,17 @@ impl Shard {
 
     /// Send a long stream's reads so far ahead of its row, and clear them.
     pub fn spill(&mut self, request: u64, phase: u16, reads: &mut ReadList) {
-        self.gather_reads(request, phase, reads);
+        if self.to_writer.is_some() {
+            self.gather_reads(request, phase, reads);
+        }
         reads.clear();
     }
 
     /// Keep a text. Those of answers go to `answers.log`; see [`super::LogWriter::keep_answers`].
     pub fn text(&mut self, request: u64, kind: TextKind, bytes: &[u8]) {
+        if self.to_writer.is_none() {
+            return;
+        }
         let target = if kind.is_of_answer() { Target::Answers } else { Target::Log };
         let mut pieces = bytes.chunks(MAX_PAYLOAD / 2).peekable();
         // An empty text is one empty piece.
@@ -113,6 +122,9 @@ impl Shard {
 
     /// Set this worker's running totals, which every block of it carries.
     pub fn counters(&mut self, issued: u64, in_flight: u64) {
+        if self.to_writer.is_none() {
+            return;
+        }
         self.counters = (issued, in_flight);
     }
 
@@ -235,7 +247,8 @@ impl Shard {
         let size = bytes.len();
         self.backlog.queue(size);
         let sealed = Sealed { target, head, bytes, handed_over_ns: clock::now_ns(), home: self.home.clone() };
-        if self.to_writer.send(Message::Block(sealed)).is_err() {
+        let Some(to_writer) = &self.to_writer else { return };
+        if to_writer.send(Message::Block(sealed)).is_err() {
             self.backlog.fail("rows came after the log was closed".to_owned());
         }
     }

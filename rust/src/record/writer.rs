@@ -32,7 +32,8 @@ pub struct LogStats {
 /// Owns `run.log` and the thread that writes it.
 #[derive(Debug)]
 pub struct LogWriter {
-    to_thread: Sender<Message>,
+    /// `None` where nothing is kept.
+    to_thread: Option<Sender<Message>>,
     thread: Option<JoinHandle<Result<LogStats, LogError>>>,
     backlog: Backlog,
     dir: PathBuf,
@@ -58,6 +59,22 @@ impl LogWriter {
         Ok(writer)
     }
 
+    /// A log that nobody will read: no file, no thread, and no disk that could refuse. What is handed to it is dropped.
+    ///
+    /// # Errors
+    /// [`LogError::Session`] for an id too long, as everywhere.
+    pub fn nowhere(header: &LogHeader) -> Result<Self, LogError> {
+        Ok(Self {
+            to_thread: None,
+            thread: None,
+            backlog: Backlog::new(),
+            dir: PathBuf::new(),
+            header: FileHeader::new(header)?,
+            keeps_answers: Mutex::new(false),
+            events: EventLogState::default(),
+        })
+    }
+
     fn start(dir: &Path, header: FileHeader, log: LogFile) -> Result<Self, LogError> {
         let (backlog, events) = (Backlog::new(), EventLogState::default());
         let (to_thread, messages) = channel();
@@ -67,7 +84,15 @@ impl LogWriter {
             .spawn(move || writing.run(&messages))
             .map_err(|e| LogError::Thread(e.to_string()))?;
         let dir = dir.to_path_buf();
-        Ok(Self { to_thread, thread: Some(thread), backlog, dir, header, keeps_answers: Mutex::new(false), events })
+        Ok(Self {
+            to_thread: Some(to_thread),
+            thread: Some(thread),
+            backlog,
+            dir,
+            header,
+            keeps_answers: Mutex::new(false),
+            events,
+        })
     }
 
     /// The shard of one worker; at most one for each worker number.
@@ -78,8 +103,9 @@ impl LogWriter {
     /// Create `answers.log` unless it is there already. Texts of answers that come before are not kept.
     ///
     /// # Errors
-    /// [`LogError::Io`] when the file exists already or can't be made.
+    /// [`LogError::Io`] when the file exists already or can't be made, [`LogError::Nowhere`] where there is no log.
     pub fn keep_answers(&self) -> Result<(), LogError> {
+        self.check_kept("answers")?;
         // A poisoned lock means that another caller panicked; what it has or hasn't made is known all the same.
         let mut keeps = self.keeps_answers.lock().unwrap_or_else(PoisonError::into_inner);
         if !*keeps {
@@ -92,14 +118,17 @@ impl LogWriter {
     /// Create `events.log`. To be called once, before the first event.
     ///
     /// # Errors
-    /// [`LogError::Io`] when the file exists already or can't be made.
+    /// [`LogError::Io`] when the file exists already or can't be made, [`LogError::Nowhere`] where there is no log.
     pub fn keep_events(&self) -> Result<(), LogError> {
+        self.check_kept("events")?;
         self.send(Message::EventFile(new_file(&self.dir, "events.log", &self.header)?))
     }
 
     /// One source's share of `events.log`; at most one for each source. Without that file its events are missing.
     pub fn event_shard(&self, source: u16) -> EventShard {
-        EventShard::new(source, self.to_thread.clone(), self.events.clone())
+        // Without a log, one that is closed already.
+        let to_thread = self.to_thread.clone().unwrap_or_else(|| channel().0);
+        EventShard::new(source, to_thread, self.events.clone())
     }
 
     /// What has become of all events that were handed over so far.
@@ -107,6 +136,9 @@ impl LogWriter {
     /// # Errors
     /// [`LogError::Thread`] when the writer's thread is gone.
     pub fn count_events(&self) -> Result<EventCounts, LogError> {
+        if self.to_thread.is_none() {
+            return Ok(self.events.counts());
+        }
         let (reply, answer) = sync_channel(1);
         self.send(Message::CountEvents(reply))?;
         answer.recv().map_err(|e| LogError::Thread(e.to_string()))
@@ -117,6 +149,9 @@ impl LogWriter {
     /// # Errors
     /// [`LogError::Thread`] when the writer's thread is gone.
     pub fn meta(&self, json: &serde_json::Value) -> Result<(), LogError> {
+        if self.to_thread.is_none() {
+            return Ok(());
+        }
         let bytes = json.to_string().into_bytes();
         self.backlog.queue(bytes.len());
         self.send(Message::Meta(bytes))
@@ -127,6 +162,9 @@ impl LogWriter {
     /// # Errors
     /// [`LogError::Disk`] when something of it is not; what is in the file stays readable.
     pub fn sync(&self) -> Result<(), LogError> {
+        if self.to_thread.is_none() {
+            return Ok(());
+        }
         let (reply, answer) = sync_channel(1);
         self.send(Message::Sync(reply))?;
         match answer.recv() {
@@ -150,8 +188,13 @@ impl LogWriter {
         self.join()
     }
 
+    fn check_kept(&self, what: &'static str) -> Result<(), LogError> {
+        if self.to_thread.is_some() { Ok(()) } else { Err(LogError::Nowhere(what)) }
+    }
+
     fn send(&self, message: Message) -> Result<(), LogError> {
-        self.to_thread.send(message).map_err(|_| LogError::Thread("it ended early".to_owned()))
+        let Some(to_thread) = &self.to_thread else { return Ok(()) };
+        to_thread.send(message).map_err(|_| LogError::Thread("it ended early".to_owned()))
     }
 
     fn join(&mut self) -> Result<LogStats, LogError> {

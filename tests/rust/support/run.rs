@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use loadgen::engine::config::{PhaseConfig, RunConfig};
-use loadgen::engine::{Bodies, Engine};
+use loadgen::engine::config::RunConfig;
+use loadgen::engine::{Bodies, Engine, EngineError, Renderings};
 use loadgen::record::{Attempt, BlockKind, LogReader, MetaParts, Row, RowBlock, UNSET};
 use serde_json::{Value, json};
 
@@ -31,10 +31,13 @@ impl Run {
     }
 
     pub fn begin(&self, phase: Value) {
+        self.begin_with(phase, bodies()).unwrap();
+    }
+
+    pub fn begin_with(&self, phase: Value, bodies: impl Into<Renderings>) -> Result<(), EngineError> {
         let mut config = json!({"name": "main", "drain_timeout_s": 30.0});
         config.as_object_mut().unwrap().extend(phase.as_object().unwrap().clone());
-        let config: PhaseConfig = serde_json::from_value(config).unwrap();
-        self.engine.begin(config, bodies()).unwrap();
+        self.engine.begin(serde_json::from_value(config).unwrap(), bodies)
     }
 
     pub fn wait(&self) -> Value {

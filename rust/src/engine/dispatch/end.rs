@@ -6,12 +6,16 @@ use crate::policy::{self, End, Outcome, Quota, RateHint, Retryable};
 use crate::record::{AttemptKind, Detail, Failure, Row, UNSET};
 
 /// How an attempt ended.
-pub(super) fn end_of(given: &Given) -> End {
+///
+/// With `others`, there are nodes beside this one: what speaks of a node rather than of the item says nothing against them.
+pub(super) fn end_of(given: &Given, others: bool) -> End {
     let row = &given.row;
-    let (outcome, retryable) = judged(row);
+    let of_the_node = others && is_of_the_node(row);
+    let (outcome, retryable) = if of_the_node { (Outcome::Failed, Retryable::Yes) } else { judged(row) };
     End {
         outcome,
-        status: row.status,
+        // A policy would judge the item by it.
+        status: if of_the_node { 0 } else { row.status },
         retry_after_ns: given.hints.retry_after_ns,
         tokens_in: row.tokens_in.unwrap_or(0),
         tokens_out: row.tokens_out.unwrap_or(0),
@@ -31,6 +35,17 @@ fn judged(row: &Row) -> (Outcome, Retryable) {
         Failure::Connect | Failure::Tls => (Outcome::Failed, again),
         Failure::Protocol | Failure::Body if row.stamps.first_token != UNSET => (Outcome::Broken, again),
         Failure::Protocol | Failure::Body => (Outcome::Failed, again),
+    }
+}
+
+/// Whether a failure comes of how the node is set up, so that another may do what this one can't.
+fn is_of_the_node(row: &Row) -> bool {
+    match row.failure {
+        Failure::Http => matches!(row.status, 401 | 403 | 404 | 405 | 501),
+        Failure::Connect | Failure::Tls | Failure::Protocol | Failure::Body => {
+            row.stamps.first_token == UNSET && is_lasting(row.detail)
+        }
+        _ => false,
     }
 }
 
@@ -90,6 +105,14 @@ mod tests {
         assert_eq!(judge(Failure::Body, Detail::EarlyEnd, 0), (Outcome::Failed, Retryable::Yes));
         assert_eq!(judge(Failure::Body, Detail::EarlyEnd, 7), (Outcome::Broken, Retryable::Yes));
         assert_eq!(judge(Failure::Stall, Detail::None, 7), (Outcome::Stalled, Retryable::Yes));
+    }
+
+    #[test]
+    fn what_speaks_of_a_node_says_nothing_against_the_others() {
+        let of = |failure, status, detail| is_of_the_node(&Row { failure, status, detail, ..Row::default() });
+        assert!(of(Failure::Http, 404, Detail::None) && of(Failure::Protocol, 200, Detail::ContentType));
+        assert!(!of(Failure::Http, 400, Detail::None) && !of(Failure::Http, 500, Detail::None));
+        assert!(!of(Failure::Body, 200, Detail::EarlyEnd) && !of(Failure::Timeout, 0, Detail::None));
     }
 
     #[test]

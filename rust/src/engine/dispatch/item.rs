@@ -49,6 +49,7 @@ impl Item {
             made: self.made(standing),
             reads: standing.map_or(&worker.no_reads, |given| &given.reads),
             said: standing.and_then(Given::said),
+            retry_after_ns: standing.and_then(|given| given.hints.retry_after_ns),
             error: standing.map_or("", |given| &given.close.text),
         };
         finished.write_down(worker, phase);
@@ -95,6 +96,7 @@ impl Item {
             phase: phase.shared.index,
             worker: worker.id,
             sample: self.ticket.sample,
+            node: self.ticket.node,
             stamps,
             failure: Close::good().failure,
             ..Row::default()

@@ -7,6 +7,7 @@
 mod account;
 mod end;
 mod item;
+mod nodes;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ use crate::record::{Failure, Stamps, UNSET};
 use crate::schedule::{Load, SampleOrder};
 pub(super) use account::account;
 use item::Item;
+use nodes::DispatchNodes;
+pub use nodes::NodeTold;
 
 /// So many items are handed to the policy at once; of more, the rest as these get under way.
 const AHEAD: u32 = 1 << 16;
@@ -71,6 +74,7 @@ pub(super) struct Dispatch {
     /// What is under way was given up as well.
     given_up: Cell<bool>,
     told_ns: Cell<u64>,
+    nodes: DispatchNodes,
 }
 
 /// An attempt under way.
@@ -99,6 +103,7 @@ impl Dispatch {
             taken_back: Cell::new(false),
             given_up: Cell::new(false),
             told_ns: Cell::new(0),
+            nodes: DispatchNodes::new(worker.run.nodes.len()),
         });
         phase.dispatched_by(Rc::clone(&dispatch));
         worker.running.set(worker.running.get() + 1);
@@ -115,7 +120,7 @@ impl Dispatch {
         if now.saturating_sub(self.told_ns.get()) >= TELL_NS {
             self.told_ns.set(now);
             if let Some(policy) = &*self.policy.borrow() {
-                self.phase.shared.tell_totals(policy.totals());
+                self.phase.shared.tell_policy(policy.totals(), self.nodes.told(policy));
             }
         }
     }
@@ -130,7 +135,9 @@ impl Dispatch {
                 self.phase.shared.stop(StopReason::Stopped);
             }
         }
-        self.phase.dispatched(self.policy.take());
+        let policy = self.policy.take();
+        let nodes = policy.as_ref().map_or_else(Vec::new, |policy| self.nodes.told(policy));
+        self.phase.dispatched(policy, nodes);
         self.phase.issued_last(&self.worker);
         self.worker.slot_ended(&self.phase);
     }
@@ -370,7 +377,8 @@ impl Dispatch {
         if let Some(hint) = end::rates_of(&given.hints) {
             self.tell(now, Event::Told { hint });
         }
-        self.tell(now, Event::Ended { attempt, end: end::end_of(&given) });
+        self.nodes.note(&given, self.phase.shared.settings.secrets());
+        self.tell(now, Event::Ended { attempt, end: end::end_of(&given, self.nodes.are_several()) });
         if let Some(item) = self.items.borrow_mut().get_mut(&item) {
             item.live -= 1;
             item.given.push((attempt, given));

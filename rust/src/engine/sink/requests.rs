@@ -7,6 +7,7 @@ use super::flight::Flight;
 use crate::clock::now_ns;
 use crate::engine::finish::{TEXTS_KEPT, masked};
 use crate::engine::flight::SWEEP_MS;
+use crate::engine::manual::Asked;
 use crate::engine::phase::{SharedPhase, StopReason, Tally};
 use crate::engine::run::EngineError;
 use crate::event::Emitter;
@@ -91,7 +92,7 @@ impl Requests {
     ) -> Result<Option<Issued>, EngineError> {
         let behind = self.backlog.is_behind();
         let here = self.current()?;
-        here.shared.check_sample(sample)?;
+        here.shared.check(&Asked { sample, ..Asked::default() })?;
         let start = here.shared.start(now);
         let planned_ns = planned_ns.unwrap_or(now).clamp(start.min(now), now);
         if behind {
