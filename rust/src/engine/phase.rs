@@ -479,7 +479,7 @@ pub type SharedPhase = Arc<Phase>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::manual::Orders;
+    use crate::engine::manual::{Order, Orders};
     use crate::engine::settings::tests::settings;
     use crate::record::Detail;
     use serde_json::json;
@@ -527,7 +527,12 @@ mod tests {
             ],
             [Ok(Some(100)), Ok(Some(101)), Ok(None)]
         );
-        let taken: Vec<_> = std::iter::from_fn(|| orders.try_recv().ok()).map(|o| (o.index, o.sample)).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| orders.try_recv().ok())
+            .map(|order| match order {
+                Order::Make { index, asked, .. } => (index, asked.sample),
+                Order::GiveUp(index) => panic!("nobody gave {index} up"),
+            })
+            .collect();
         assert_eq!(taken, [(0, Some(7)), (1, None)]);
         assert!(orders.is_closed(), "the last request closes the gate: nobody need say that it was the last");
         assert_eq!((p.reason(), p.claimed(), p.never_issued()), (Some(StopReason::Requests), 2, 0));
