@@ -32,8 +32,11 @@ class Script:
 
 
 class Bodies:
-    def __init__(self, bodies: Sequence[bytes], holes: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, bodies: Sequence[bytes], holes: Sequence[int] | None = None, sessions: Sequence[int] | None = None
+    ) -> None:
         self.bodies = list(bodies)
+        self.sessions = None if sessions is None else list(sessions)
         self.holes = list(holes or [])
 
     def __len__(self) -> int:

@@ -138,6 +138,29 @@ def failure(kind: str, count: int, requests: list[int], words: str = "", message
     return {**found, "message": message, "messages": []}
 
 
+def node(index: int, ok: int, failed: int, of: int, ttft: float, failures: str = "http_429") -> dict[str, Any]:
+    """What the core says of one node of a phase of ``of`` requests."""
+    metrics = {
+        "latency": metric(ok, 10 * ttft, 0.4),
+        "response_latency": metric(ok, 10 * ttft + 0.4, 0.4),
+        "ttft": metric(ok, ttft, 0.42),
+        "response_ttft": metric(ok, ttft + 0.1, 0.42),
+        "tpot": metric(ok, ttft / 8, 0.16),
+    }
+    return {
+        "node": index,
+        "ok": ok,
+        "failed": failed,
+        "cancelled": 0,
+        "share": (ok + failed) / of,
+        "requests_per_s": round(ok / 60.02, 3),
+        "output_tokens_per_s": round(ok * 124.6 / 60.02, 1),
+        "goodput": {**GOODPUT, "requests": ok, "requests_per_s": round(0.9 * ok / 60.02, 3)},
+        "metrics": metrics,
+        "failures": {failures: failed} if failed else {},
+    }
+
+
 def trust(verdict: str = "ok", **changes: Any) -> dict[str, Any]:
     """The core's judgement of a phase."""
     return {
@@ -212,7 +235,7 @@ def report(
     options: dict[str, Any],
     status: str = "complete",
     reason: str | None = None,
-    url: str = "http://10.0.0.5:8000",
+    url: str | list[str] = "http://10.0.0.5:8000",
     model: str = "llama-3-8b",
     lost: dict[str, int] | None = None,
     log_bytes: int = 1_100_000,

@@ -100,7 +100,7 @@ def test_a_refused_key_shows_how_to_give_one(core: ModuleType, here: Path) -> No
         (["mock:", "--ui", "x"], "error: Invalid value for '--ui': 'x' is not one of 'auto', 'full', 'bar', 'none'"),
         (["mock:", "--concurency", "3"], "error: there is no option --concurency"),
         (["mock:", "--rate"], "error: Option '--rate' requires an argument"),
-        (["mock:", "again"], "error: Got unexpected extra argument (again)"),
+        (["mock:", "again"], "error: the targets must be a whole URL; perhaps http://again"),
         (["http://127.0.0.1:9", "--burst", "1"], "error: can't ask http://127.0.0.1:9/v1/models: connection refused"),
     ],
 )  # fmt: skip

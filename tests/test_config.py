@@ -374,7 +374,7 @@ def test_two_ways_to_authorise_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
 def test_options_are_the_same_words_everywhere() -> None:
     flag_names = {param.name for param in flags()}
     assert {*OPTIONS, "phases"} == flag_names | {"phases"} == set(RunOptions.__annotations__)  # no flag holds a list
-    assert set(Config.__struct_fields__) == {"url", "phases", *OPTIONS}
+    assert set(Config.__struct_fields__) == {"url", "more_urls", "phases", *OPTIONS}
     for param in flags():
         assert isinstance(param, click.Option)
         assert "--" + str(param.name).replace("_", "-") in param.opts

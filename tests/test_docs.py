@@ -111,11 +111,20 @@ def test_every_command_and_target_a_page_names_exists() -> None:
 
 
 def test_on_a_package_index_every_link_of_the_readme_is_whole() -> None:
+    # That of a release's source distribution has been rewritten already, and stays as it is.
     page = readme_page.absolute((ROOT / "README.md").read_text(), "https://host/owner/loadgen/", "v1.2.3")
     targets = re.findall(r"\]\(([^)]+)\)", page)
+    assert len(targets) > 20
     assert [target for target in targets if not target.startswith(("https://", "#"))] == []
-    assert "(https://host/owner/loadgen/blob/v1.2.3/docs/metrics.md)" in page
-    assert "(https://host/owner/loadgen/raw/v1.2.3/docs/pictures/report.svg)" in page
+    assert readme_page.absolute(page, "https://other/owner/loadgen", "v2") == page
+
+
+def test_a_link_leads_to_the_release_and_a_picture_to_its_bytes() -> None:
+    page = "[pages](docs/index.md#start) ![a picture](docs/a.svg) [here](#there) [site](https://host/x)"
+    assert readme_page.absolute(page, "https://host/owner/loadgen/", "v1.2.3") == (
+        "[pages](https://host/owner/loadgen/blob/v1.2.3/docs/index.md#start) "
+        "![a picture](https://host/owner/loadgen/raw/v1.2.3/docs/a.svg) [here](#there) [site](https://host/x)"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -103,7 +103,7 @@ def test_any_other_value_is_refused(bad: Any) -> None:
 def test_the_engine_is_told_what_is_kept_and_whether_somebody_takes_it(tmp_path: Path) -> None:
     def told(*, events: Any, publish: bool = False) -> Any:
         options = config.resolve("mock:", {"events": events})
-        return json.loads(prepare.run_config(options, [], 1, "http://x", tmp_path, {}, publish=publish))["events"]
+        return json.loads(prepare.run_config(options, [], 1, ["http://x"], tmp_path, {}, publish=publish))["events"]
 
     assert told(events=None) is None
     assert told(events=True) == {"log": True, "publish": False, "chunks": False}

@@ -118,7 +118,10 @@ def test_the_constraints_pin_every_tool_by_name_and_version_only() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*", line) for line in lines)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    groups = project["dependency-groups"]
+    listed = [wish for group in groups.values() for wish in group]
+    assert all(wish["include-group"] in groups for wish in listed if isinstance(wish, dict))
+    wanted = [*project["project"]["dependencies"], *(wish for wish in listed if isinstance(wish, str))]
     names = {re.split(r"[<>=;\[ ]", wish)[0].lower().replace("_", "-") for wish in wanted}
     assert names <= {line.split("==")[0].lower().replace("_", "-") for line in lines}
 

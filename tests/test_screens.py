@@ -108,6 +108,21 @@ CASES: dict[str, dict[str, Any]] = {
         status="failed",
         reason="no request succeeded",
     ),
+    "nodes": reports.report(
+        reports.phase(
+            ok=2687,
+            failed=300,
+            goodput=SLO,
+            config={"name": "performance", "balance": {"kind": "weighted", "weights": [5, 3, 2]}},
+            nodes=[
+                reports.node(0, 1494, 0, 2987, 41.8),
+                reports.node(1, 896, 0, 2987, 92.1),
+                reports.node(2, 297, 300, 2987, 241.0),
+            ],
+        ),
+        options={**OPEN, "balance": "weighted", "weights": "5,3,2"},
+        url=["http://10.0.0.5:8000", "http://10.0.0.6:8000", "http://a-name-that-is-much-too-long.example.org:8000/v1"],
+    ),
     "two_phases": reports.report(reports.phase("low"), reports.phase("high", failed=1), options=OPEN),
     "phases": reports.report(
         reports.phase("warmup", kind="warmup", trust=limited()),

@@ -60,9 +60,12 @@ class Bodies:
     Args:
         bodies: Each one JSON object without ``stream`` and ``stream_options``.
         holes: For each body, the byte offset within its prompt where a unique marker may be put.
+        sessions: For each body, the number of its session, of 64 bits: those with the same go to the same node.
     """
 
-    def __new__(cls, bodies: Sequence[bytes], holes: Sequence[int] | None = None) -> Bodies: ...
+    def __new__(
+        cls, bodies: Sequence[bytes], holes: Sequence[int] | None = None, sessions: Sequence[int] | None = None
+    ) -> Bodies: ...
     def __len__(self) -> int: ...
 
 _Completion: TypeAlias = tuple[

@@ -51,13 +51,13 @@ def main() -> int:
         return _skipped("this machine has no apt")
     began = time.monotonic()
     try:
-        tools, emulation = _tools()
+        found, emulation = tools()
     except NoToolchainError as error:
         return _skipped(str(error))
-    environment = tools.environment(emulation.runner)
+    environment = found.environment(emulation.runner)
     steps: dict[str, Callable[[], bool]] = {
         "wheel": lambda: _wheel(environment, emulation),
-        "code": lambda: _code(environment, tools),
+        "code": lambda: _code(environment, found),
         "Rust tests": lambda: _rust_tests(environment),
         "a run": lambda: _run(emulation),
         "Python tests": lambda: _python_tests(emulation),
@@ -86,12 +86,12 @@ def _skipped(why: str) -> int:
     return 0
 
 
-def _tools() -> tuple[Toolchain, Emulation]:
+def tools() -> tuple[Toolchain, Emulation]:
     """Fetch what isn't there yet, or was fetched by other sources than these."""
     sources = "".join((HERE / name).read_text() for name in ("apt.py", "toolchain.py", "emulation.py"))
     stamp = PLACE / "fetched"
-    tools = Toolchain(PLACE / "tools")
-    emulation = Emulation(tools, PLACE)
+    unpacked = Toolchain(PLACE / "tools")
+    emulation = Emulation(unpacked, PLACE)
     if not stamp.exists() or stamp.read_text() != sources:
         began = time.monotonic()
         apt = Apt(PLACE / "apt")
@@ -99,11 +99,11 @@ def _tools() -> tuple[Toolchain, Emulation]:
             apt.update()
         except subprocess.CalledProcessError as error:
             raise NoToolchainError("apt can't read its sources") from error
-        toolchain(apt, tools.folder, ROOT / "Cargo.toml")
+        toolchain(apt, unpacked.folder, ROOT / "Cargo.toml")
         emulation.prepare(apt)
         stamp.write_text(sources)
         print(f"aarch64: tools fetched in {time.monotonic() - began:.0f} s", flush=True)
-    return tools, emulation
+    return unpacked, emulation
 
 
 def _wheel(environment: dict[str, str], emulation: Emulation) -> bool:

@@ -43,12 +43,12 @@ class Emulation:
         home = f"home = {self._root}/usr/bin\ninclude-system-site-packages = false\n"
         (self._environment / "pyvenv.cfg").write_text(home)
 
-    def install(self, packages: Iterable[str], constraints: Path) -> None:
+    def install(self, packages: Iterable[str], constraints: Path | None = None) -> None:
         """Replace what the environment holds by these packages and all that they need, as wheels for aarch64.
 
         Args:
             packages: Their names, or paths of wheels.
-            constraints: The versions to take.
+            constraints: The versions to take; the newest without.
         """
         site = self._environment / "lib" / PYTHON / "site-packages"
         shutil.rmtree(site, ignore_errors=True)
@@ -56,6 +56,7 @@ class Emulation:
         platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(int(GLIBC.split(".")[1]), 16, -1)]
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
         command += ["--target", str(site), "--only-binary", ":all:", "--implementation", "cp"]
-        command += ["--python-version", PYTHON.removeprefix("python"), "--constraint", str(constraints)]
+        command += ["--python-version", PYTHON.removeprefix("python")]
+        command += [] if constraints is None else ["--constraint", str(constraints)]
         command += [f"--platform={platform}" for platform in (*platforms, f"manylinux2014_{machine}")]
         subprocess.run([*command, *packages], check=True)

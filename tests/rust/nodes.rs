@@ -67,10 +67,10 @@ fn a_policy_s_attempts_go_to_its_nodes_and_rows_say_which() {
     assert_eq!(by_policy, seen.map(|n| n as u64));
     let completions = run.engine.take_completions();
     let rows = run.rows();
-    for node in 0..3 {
+    for (node, &here) in seen.iter().enumerate() {
         let of_node = |n: u16| usize::from(n) == node;
-        assert_eq!(rows.iter().filter(|(row, _)| of_node(row.node)).count(), seen[node]);
-        assert_eq!(completions.iter().filter(|c| of_node(c.row.node)).count(), seen[node]);
+        assert_eq!(rows.iter().filter(|(row, _)| of_node(row.node)).count(), here);
+        assert_eq!(completions.iter().filter(|c| of_node(c.row.node)).count(), here);
     }
 }
 

@@ -256,6 +256,66 @@ fn check(found: &Value, values: &[u64]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    #[test]
+    fn each_nodes_numbers_are_those_of_its_own_rows_and_add_up_to_the_phases(
+        all in prop::collection::vec((any_told(2), 0u16..4), 1..300),
+        threads in 1usize..3,
+    ) {
+        let mut log = Log::new(2);
+        let config = json!({"name": "performance", "load": {"kind": "rate"}, "request": {"nodes": [{}, {}, {}]}});
+        log.begin(0, config);
+        let told = |(id, (told, node)): (usize, (Told, u16))| {
+            let row = Row { id: id as u64, node, ..told.row };
+            Told { row, ..told }
+        };
+        let all: Vec<Told> = all.into_iter().enumerate().map(told).collect();
+        all.iter().for_each(|told| log.push(told));
+        log.end(0, all.len() as u64);
+        let dir = log.finish();
+        let slo = BTreeMap::from([("ttft".to_owned(), 100.0), ("tpot".to_owned(), 9.0)]);
+        let (summary, phase) = one(dir.path(), Options { threads, slo, ..Options::default() });
+        let nodes = summary.phases[0].nodes.as_ref().unwrap();
+        prop_assert_eq!(nodes.iter().map(|node| node.node).collect::<Vec<_>>(), [0, 1, 2]);
+
+        let source = if phase["tokens"]["source"] == "chunks" { Tokens::Chunks } else { Tokens::Usage };
+        for (index, node) in nodes.iter().enumerate() {
+            let own: Vec<&Row> = all.iter().map(|told| &told.row).filter(|r| usize::from(r.node) == index).collect();
+            for metric in METRICS {
+                let rows = own.iter().filter(|row| metric.over.holds(row));
+                let values: Vec<u64> = rows.filter_map(|row| (metric.value)(row, source.of(row))).collect();
+                check(&phase["nodes"][index]["metrics"][metric.name], &values)?;
+            }
+            let counts = |failure| own.iter().filter(|row| row.failure == failure).count() as u64;
+            prop_assert_eq!((node.ok, node.failed), (counts(Failure::None), counts(Failure::Http)));
+            prop_assert_eq!(node.cancelled, counts(Failure::Cancelled));
+            prop_assert_eq!(node.failures.get("http_429").copied().unwrap_or(0), node.failed);
+            prop_assert_eq!(node.share, Some(own.len() as f64 / all.len() as f64));
+            let good = own.iter().filter(|row| row.failure == Failure::None && meets(row, source)).count() as u64;
+            prop_assert_eq!(node.goodput.as_ref().map(|goodput| goodput.requests), Some(good));
+        }
+        // A node that the phase doesn't know of is in its own numbers, and in no node's.
+        let strange = all.iter().filter(|told| told.row.node == 3).count() as f64;
+        let shares: f64 = nodes.iter().filter_map(|node| node.share).sum();
+        prop_assert!((shares + strange / all.len() as f64 - 1.0).abs() < 1e-9);
+        prop_assert_eq!(summary.phases[0].counts.issued, all.len() as u64);
+    }
+}
+
+#[test]
+fn a_phase_with_one_target_has_no_nodes() {
+    for request in [json!({}), json!({"nodes": [{}]})] {
+        let mut log = Log::new(1);
+        log.begin(0, json!({"name": "performance", "load": {"kind": "rate"}, "request": request}));
+        log.push(&stream(0, 2 * S, 300 * MS, &[]));
+        log.end(0, 1);
+        let dir = log.finish();
+        assert_eq!(one(dir.path(), Options::default()).1["nodes"], Value::Null);
+    }
+}
+
 #[test]
 fn phases_are_never_merged() {
     let mut log = Log::new(1);

@@ -6,6 +6,8 @@ import click
 import msgspec
 
 from loadgen.config import Config, api_key, secret
+from loadgen.config.nodes import balance_words
+from loadgen.config.options import EMBEDDING
 from loadgen.report import figures
 from loadgen.session import machine
 from loadgen.session.phase import PhasePlan, phases_of
@@ -29,13 +31,15 @@ def show_plan(config: Config) -> int:
     phases = phases_of(config)
     several = bool(config.phases)
     made = plan(config, phases, listed=several).phases
-    click.echo(f"target     {plain(secret.shown_url(config.url))}{'' if several else f', {_asked(config)}'}")
+    _show_targets(config, "" if several else f", {_asked(made[-1].options)}")
     if not several:
+        if made[-1].plan.balance is not None:
+            click.echo(f"balance    {balance_words(made[-1].plan.balance)}")
         _show_prompts("prompts", made[-1])
     for phase in made:
         click.echo(f"phase      {_phase(phase.plan, several)}")
         if several:
-            click.echo(f"           {_asked(phase.options)}{_model(phase.options)}")
+            click.echo(f"           {_asked(phase.options)}{_model(phase.options)}{_balance(phase)}")
             _show_prompts("", phase)
             _show_bounds(phase.options, "           ")
             _show_scorer(phase)
@@ -48,6 +52,16 @@ def show_plan(config: Config) -> int:
         click.echo(f"one of the requests{f' of {plain(phase.plan.name)}' if several else ''}:")
         _show_request(phase)
     return 0
+
+
+def _show_targets(config: Config, asked: str) -> None:
+    for number, url in enumerate(config.urls):
+        last = number + 1 == len(config.urls)
+        click.echo(f"{'target' if number == 0 else '':<11}{plain(secret.shown_url(url))}{asked if last else ''}")
+
+
+def _balance(phase: PlannedPhase) -> str:
+    return f", {balance_words(phase.plan.balance)}" if phase.plan.balance is not None else ""
 
 
 def _phase(phase: PhasePlan, several: bool) -> str:
@@ -76,7 +90,7 @@ def _show_bounds(options: Config, indent: str) -> None:
     if options.slo:
         limits = ", ".join(f"{name} ≤ {limit:g} ms" for name, limit in options.slo.items())
         click.echo(f"{indent}objectives {limits}")
-    if options.output_tokens is None:
+    if options.output_tokens is None and options.api not in EMBEDDING:
         way_out = "--output-tokens N bounds them" if not indent else "output_tokens bounds them"
         click.echo(f"{indent}answers    as long as the server makes them ({way_out})")
 
@@ -91,6 +105,15 @@ def _show_scorer(phase: PlannedPhase) -> None:
     click.echo(f"           scored     {text if len(text) <= _LINE else f'{text[:_LINE]}…'}")
 
 
+def _opening(options: Config) -> bytes:
+    """Return what the engine puts in front of every body (``NodeSettings::opening`` of rust/src/engine/settings.rs)."""
+    if options.api in EMBEDDING:
+        return b"{"
+    if options.api in ("ollama_chat", "ollama_generate"):
+        return b'{"stream":true,' if options.stream else b'{"stream":false,'
+    return b'{"stream":true,"stream_options":{"include_usage":true},' if options.stream else b"{"
+
+
 def _show_request(phase: PlannedPhase) -> None:
     options = phase.options
     click.echo(f"POST {plain(secret.shown_endpoint(options.url, options.api))}")
@@ -99,10 +122,7 @@ def _show_request(phase: PlannedPhase) -> None:
     if api_key(options) is not None:
         click.echo(f"Authorization: {secret.HIDDEN}")
     rendered, _ = bodies(phase, options.model or ("mock" if options.url.startswith("mock:") else _UNKNOWN))
-    body = rendered[0]
-    if options.stream:
-        # What the engine puts in front of every body.
-        body = b'{"stream":true,"stream_options":{"include_usage":true},' + body[1:]
+    body = _opening(options) + rendered[0][1:]
     if options.extra_body is not None:
         fields = msgspec.json.decode(body)
         body = msgspec.json.encode({**fields, **options.extra_body.stored})

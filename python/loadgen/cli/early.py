@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadgen import config as configs
 from loadgen.config import Config, secret
+from loadgen.config.target import words as in_words
 from loadgen.errors import TargetError
 from loadgen.report import failed, figures
 from loadgen.session import models
@@ -37,7 +38,7 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     done = f"stopped early{where_to}; {figures.whole(phase.counts.issued)}{of} requests were sent. Report: {result.dir}"
     head = failed.words(failure).removeprefix("HTTP ")
     where = "from" if failure.startswith("http_") else "to"
-    target = secret.shown_endpoint(config.url, config.api)
+    target = in_words([secret.shown_endpoint(url, config.api) for url in config.urls])
     message = f"{head} {where} {target} after {figures.whole(phase.counts.issued)} requests"
     message += f": {words}" if words else ""
     return message + (f" ({has})" if has else ""), f"{way_out}\n{done}" if way_out else done
@@ -65,7 +66,7 @@ def _of(phase: PhaseResult, config: Config) -> str:
 
 
 def _models(config: Config) -> str:
-    if config.url.startswith("mock:"):
+    if config.is_mock or config.more_urls:  # which of several lacks the model, its failures say
         return ""
     try:
         names = models.ask(config, configs.api_key(config))

@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 import msgspec
 
+from loadgen.config.target import words
 from loadgen.errors import MetricsError, ReportError
 from loadgen.report import figures
 from loadgen.report.again import stored
 from loadgen.session import Metric, SessionResult, describe, run_dir
-from loadgen.session.result import percentile_key
+from loadgen.session.metric import percentile_key
 from loadgen.shown import plain
 
 _HEAD = ("id", "when (UTC)", "target", "load", "ok", "failed", "TTFT p50", "p99", "status")
@@ -98,7 +99,7 @@ def line_of_result(result: SessionResult) -> Line:
         dir=str(result.dir),
         status=result.status,
         started_at=result.report["run"]["started_at"],
-        target=result.report["run"]["config"]["url"],
+        target=words(result.report["run"]["config"]["url"]),
         load=_loads([str(phase.load.get("words") or "") for phase in phases]),
         ok=sum(phase.counts.ok for phase in phases),
         failed=sum(phase.counts.failed for phase in phases),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import click
@@ -33,7 +33,8 @@ class GroupedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
+            # The usage line names the arguments; click 8.5.1 has a record of each, which would stand first here.
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 groups.setdefault(getattr(param, "group", "Other"), []).append(record)
         for name, records in groups.items():
@@ -56,16 +57,20 @@ class GroupedOption(click.Option):
         return f"{self.opts[0]}[={self.metavar}]", record[1]
 
 
-def flags(names: Collection[str] = OPTIONS) -> list[click.Parameter]:
+def flags(
+    names: Collection[str] = OPTIONS, choices: Mapping[str, Sequence[str]] | None = None
+) -> list[click.Parameter]:
     """Return the flags of a run, in the table's order; each passes on what was typed, unread.
 
     Args:
         names: Those wanted.
+        choices: Of an option that takes one of a few words: those that this command knows, if not all.
     """
-    return [_flag(name, option) for name, option in OPTIONS.items() if name in names]
+    few = choices or {}
+    return [_flag(name, option, few.get(name)) for name, option in OPTIONS.items() if name in names]
 
 
-def _flag(name: str, option: Option) -> click.Parameter:
+def _flag(name: str, option: Option, few: Sequence[str] | None) -> click.Parameter:
     spelled = "--" + name.replace("_", "-")
     if option.read is flag:
         default = DEFAULTS[name]
@@ -76,7 +81,7 @@ def _flag(name: str, option: Option) -> click.Parameter:
             group=option.group,
             help=f"{option.help}{'  [default: on]' if default else ''}",
         )
-    choices = getattr(option.read, "choices", None)
+    choices = few or getattr(option.read, "choices", None)
     extra: dict[str, Any] = {}
     if choices:
         extra["shell_complete"] = lambda _ctx, _param, start: [

@@ -35,9 +35,11 @@ class _StoppedEarly(_Stopped):
     """It came before anything was sent."""
 
 
-def _run(url: str | None, config: str | None, ui: str, as_json: bool, quiet: bool, dry_run: bool, **given: Any) -> int:
+def _run(
+    urls: tuple[str, ...], config: str | None, ui: str, as_json: bool, quiet: bool, dry_run: bool, **given: Any
+) -> int:
     given = {name: value for name, value in given.items() if value not in (None, ())}
-    options = configs.resolve(url, given, config_file=config, speech="flags")
+    options = configs.resolve(urls or None, given, config_file=config, speech="flags")
     for header in options.header if "header" in given else ():
         if header.is_secret_in_the_open:
             show.warning(
@@ -121,10 +123,10 @@ command = GroupedCommand(
     callback=_run,
     help="Drive a server with a load, and report what a client saw.\n\n"
     "URL is a base such as http://127.0.0.1:8000 (the API's path is appended), unix:PATH, or mock: for a server within "
-    "this process.",
+    "this process. With several of them, requests are spread over all as --balance says.",
     epilog="Exit status: 0 good, 1 it began and failed, 2 nothing was sent, 130 SIGINT, 143 SIGTERM.",
     params=[
-        click.Argument(["url"], required=False, metavar="URL"),
+        click.Argument(["urls"], required=False, nargs=-1, metavar="URL..."),
         *flags(),
         GroupedOption(
             ["--config"],

@@ -1,6 +1,6 @@
 """A run's options: one table of them, read from flags, a file or keywords, checked once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -34,7 +34,7 @@ _FILES = {
 
 
 def resolve(
-    url: str | None,
+    url: str | Sequence[str] | None,
     given: Mapping[str, Any],
     *,
     config_file: str | None = None,
@@ -44,7 +44,7 @@ def resolve(
     """Make a run's options from what a user gave, in full or not at all.
 
     Args:
-        url: The target; ``None`` takes the file's ``url``.
+        url: The target, or several; ``None`` takes the file's ``url``.
         given: Options by name, as typed; what is ``None`` was not given.
         config_file: A YAML or TOML file with further options; ``given`` wins over it, and over its phases.
         speech: Whether errors call an option ``--max-concurrency`` or ``max_concurrency``.
@@ -68,7 +68,7 @@ def resolve(
     def called(name: str) -> str:
         return spoken_as(name, "keywords" if name in sources else speech) + sources.get(name, "")
 
-    url = url if url is not None else raw.pop("url", None)
+    target = raw.pop("url", None) if url is None else url
     raw.pop("url", None)
     listed = raw.pop("phases", None)
     if "phases" in sources and listed is None:  # in YAML, a key with nothing behind it
@@ -76,16 +76,17 @@ def resolve(
     for name in raw:
         if name not in OPTIONS:
             raise _unknown(name, called, speech)
-    if url is None:
+    if target is None:
         raise ConfigError("no target given", "name the server, such as http://127.0.0.1:8000 (or mock: to try loadgen)")
     typed = {name: _read(name, value, called) for name, value in raw.items()}
-    url = _target(url)
-    config = Config(url=url, **typed)
+    first, *others = _targets(target)
+    targets: dict[str, Any] = {"url": first, "more_urls": tuple(others)}
+    config = Config(**targets, **typed)
     if listed is not None:
         # Flags win over a file, its phases included; beside a caller's own list of phases they are defaults.
         wins = {name: typed[name] for name in typed if name not in sources} if "phases" in sources else {}
         defaults = {name: value for name, value in typed.items() if name not in wins}
-        around = phases.Around(url, defaults, wins, _read, sources.get("phases", ""))
+        around = phases.Around(targets, defaults, wins, _read, sources.get("phases", ""))
         config = msgspec.structs.replace(config, phases=phases.phases(listed, around))
     elif needs_load:
         config = check(config, raw.keys(), lambda name: spoken_as(name, speech))
@@ -101,12 +102,21 @@ def spoken_as(name: str, speech: Speech) -> str:
     return "--" + name.replace("_", "-") if speech == "flags" else name
 
 
-def _target(url: Any) -> str:
+def _targets(given: Any) -> tuple[str, ...]:
+    several = isinstance(given, (list, tuple)) and len(given) != 1
     try:
-        return target.url(url)
+        found = target.urls(given)
     except ValueError as error:
-        shown = secret.shown_url(url) if isinstance(url, str) and "@" not in url else "the target"
-        raise ConfigError(f"{shown} {error}" if shown else f"the target {error}") from None
+        url = given[0] if isinstance(given, (list, tuple)) and not several else given
+        shown = secret.shown_url(url) if isinstance(url, str) and "@" not in url else ""
+        raise ConfigError(f"{shown or ('the targets' if several else 'the target')} {error}") from None
+    # Two servers of `mock:` are two; anything else would be one node that counts as two.
+    twice = next((url for at, url in enumerate(found) if url in found[:at] and not url.startswith("mock:")), None)
+    if twice is not None:
+        raise ConfigError(
+            f"{secret.shown_url(twice)} is named twice", "balance weighted sends one node more than others"
+        )
+    return found
 
 
 def _read(name: str, value: Any, called: Any) -> Any:
@@ -154,7 +164,7 @@ def api_key(config: Config, called: Any = None) -> str | None:
             return secret.key_from_file(config.api_key_file)
         if config.api_key_env is not None:
             return secret.key_from_env(config.api_key_env, needed=True)
-        if config.url.startswith("mock:") or any(header.name.lower() == "authorization" for header in config.header):
+        if config.is_mock or any(header.name.lower() == "authorization" for header in config.header):
             return None
         return secret.key_from_env("OPENAI_API_KEY")
     except ValueError as error:
@@ -167,7 +177,8 @@ def redacted(config: Config) -> dict[str, Any]:
     Args:
         config: The options; their list of phases, if any, is left out.
     """
-    shown: dict[str, Any] = {"url": secret.shown_url(config.url)}
+    urls = [secret.shown_url(url) for url in config.urls]
+    shown: dict[str, Any] = {"url": urls if config.more_urls else urls[0]}
     for name in OPTIONS:
         value = getattr(config, name)
         if name == "header":

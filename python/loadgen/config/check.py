@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection
 
-from loadgen.config.options import Config
+from loadgen.config.nodes import check_balance
+from loadgen.config.options import EMBEDDING, Config
 from loadgen.errors import ConfigError
 
 Name = Callable[[str], str]
@@ -34,6 +35,8 @@ def check(config: Config, given: Collection[str], name: Name, *, invent: bool = 
     _arrival(config, given, name)
     _prompts(config, name)
     check_target(config, name)
+    check_balance(config, given, name)
+    _answers(config, given, name)
     _objectives(config, given, name)
     if "metrics_host" in given and config.metrics_port is None:
         raise ConfigError(
@@ -70,7 +73,7 @@ def _load(config: Config, name: Name, invent: bool) -> Config:
         words = "; ".join(f"{name(load)} {_LOADS[load].format(getattr(config, load))}" for load in (first, second))
         cap = f" To cap a rate, use {name('max_concurrency')} {config.concurrency}." if "concurrency" in loads else ""
         raise ConfigError(f"{name(first)} and {name(second)} are two kinds of load", f"{words}.{cap}")
-    if not loads and invent and config.url.startswith("mock:") and config.max_concurrency is None:
+    if not loads and invent and config.is_mock and config.max_concurrency is None:
         config = msgspec.structs.replace(config, concurrency=1)
         if config.requests is None and config.duration is None:
             return msgspec.structs.replace(config, requests=10)
@@ -156,15 +159,36 @@ def check_target(config: Config, name: Name) -> None:
         raise ConfigError(
             f"{name('header')} sets Authorization, and so would the API key", "give one of the two ways to authorise"
         )
-    if config.proxy is not None and config.url.startswith(("unix:", "mock:")):
-        raise ConfigError(f"{name('proxy')} can't lead to {config.url.partition(':')[0]}:", "leave the proxy out")
+    local = next((url for url in config.urls if url.startswith(("unix:", "mock:"))), None)
+    if config.proxy is not None and local is not None:
+        raise ConfigError(f"{name('proxy')} can't lead to {local.partition(':')[0]}:", "leave the proxy out")
+
+
+def _answers(config: Config, given: Collection[str], name: Name) -> None:
+    """Check that nothing is asked of vectors that only texts have."""
+    if config.api not in EMBEDDING:
+        return
+    if "stream" in given and config.stream:
+        raise ConfigError(
+            f"{name('stream')}: {config.api} answers with vectors, which come all at once", "leave it out"
+        )
+    if config.output_tokens is not None:
+        raise ConfigError(
+            f"{name('output_tokens')} bounds answers of tokens, and {config.api} answers with vectors", "leave it out"
+        )
 
 
 def _objectives(config: Config, given: Collection[str], name: Name) -> None:
     if "slo_from" in given and config.slo_from is not None and not config.slo:
         raise ConfigError(f"{name('slo_from')} needs an objective", f"add {name('slo')} ttft:200ms, say")
-    if config.slo and not config.stream:
+    vectors = config.api in EMBEDDING
+    if config.slo and (vectors or not config.stream):
         streamed = [metric for metric in config.slo if metric in ("ttft", "ttfo", "tpot")]
+        streamed += ["ntpot"] if vectors and "ntpot" in config.slo else []
+        if streamed and vectors:
+            raise ConfigError(
+                f"{name('slo')} {streamed[0]} judges tokens, and {config.api} answers with vectors", "judge latency"
+            )
         if streamed:
             raise ConfigError(
                 f"{name('slo')} {streamed[0]} can't be judged without a stream: the tokens' times are not seen",

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from loadgen.config import secret, values
+
+Api: TypeAlias = Literal["chat", "completions", "embeddings", "ollama_chat", "ollama_generate", "ollama_embed"]
+Balance: TypeAlias = Literal["round_robin", "least_in_flight", "session", "weighted"]
+EMBEDDING: Final = ("embeddings", "ollama_embed")
+"""The APIs that answer with vectors: all at once, and without output tokens."""
 
 
 class Option(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,13 +99,13 @@ class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A run's options, validated. Durations are seconds. Made by :func:`loadgen.config.resolve`.
 
-    Each field's annotation holds its :class:`Option`.
+    Each option's annotation holds its :class:`Option`; ``url`` is the first target, ``more_urls`` are the others.
     """
 
     url: str
     api: Annotated[
-        Literal["chat", "completions"],
-        _wire(values.choice("chat", "completions"), "NAME", "API spoken.", per_phase=True),
+        Api,
+        _wire(values.choice(*get_args(Api)), "NAME", "API spoken.", per_phase=True),
     ] = "chat"
     model: Annotated[
         str | None,
@@ -164,6 +169,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         _prompts(values.text, "NAME", "The dataset's field that holds the prompt.", shown="found by its name"),
     ] = None
+    session_field: Annotated[
+        str | None,
+        _prompts(
+            values.text,
+            "NAME",
+            "The field that says which session a prompt is of, for --balance session.",
+            shown="found by its name",
+        ),
+    ] = None
     input_tokens: Annotated[int | None, _prompts(values.count, "N", "Length of synthetic prompts.")] = None
     output_tokens: Annotated[int | None, _prompts(values.count32, "N", "Most tokens of an answer (max_tokens).")] = None
     unique_prompts: Annotated[
@@ -223,6 +237,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             per_phase=True,
         ),
     ] = None
+    balance: Annotated[
+        Balance,
+        _wire(values.choice(*get_args(Balance)), "NAME", "How requests are spread over several URLs.", per_phase=True),
+    ] = "round_robin"
+    weights: Annotated[
+        tuple[int, ...] | None,
+        _wire(
+            values.weights,
+            "LIST",
+            "Shares of the URLs for --balance weighted, in their order, such as 3,1.",
+            per_phase=True,
+        ),
+    ] = None
     workers: Annotated[
         int | None, _wire(values.count, "N", "Worker threads.", shown="half of the cores allowed, 8 at most")
     ] = None
@@ -277,18 +304,30 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str | None, _report(values.path, "DIR", "Directory of the run.", shown="loadgen-runs/<UTC>-<id>")
     ] = None
     phases: tuple[PhaseOptions, ...] = ()
+    more_urls: tuple[str, ...] = ()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All targets, ``url`` first: the run's nodes."""
+        return (self.url, *self.more_urls)
+
+    @property
+    def is_mock(self) -> bool:
+        """Whether every target is a server within this process."""
+        return all(url.startswith("mock:") for url in self.urls)
 
     def __repr__(self) -> str:
         shown = {name: getattr(self, name) for name in self.__struct_fields__}
         for name in ("url", "proxy"):
             shown[name] = shown[name] and secret.shown_url(shown[name])
+        shown["more_urls"] = tuple(secret.shown_url(url) for url in self.more_urls)
         return f"Config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 class RunOptions(TypedDict, total=False):
     """The keywords of :func:`loadgen.run`: each means what the flag of its name does, and has its default."""
 
-    api: Literal["chat", "completions"]
+    api: Api
     model: str | None
     concurrency: int | None
     rate: float | None
@@ -304,6 +343,7 @@ class RunOptions(TypedDict, total=False):
     seed: int
     dataset: str | os.PathLike[str] | None
     prompt_field: str | None
+    session_field: str | None
     input_tokens: int | None
     output_tokens: int | None
     unique_prompts: bool
@@ -322,6 +362,8 @@ class RunOptions(TypedDict, total=False):
     api_key_file: str | os.PathLike[str] | None
     header: dict[str, str] | list[str] | tuple[str, ...] | str
     extra_body: dict[str, Any] | str | None
+    balance: Balance
+    weights: list[int] | tuple[int, ...] | str | None
     workers: int | None
     slo: dict[str, float | str] | list[str] | tuple[str, ...] | str | None
     slo_from: Literal["planned", "sent"] | None

@@ -22,14 +22,14 @@ class Around(msgspec.Struct, frozen=True):
     """What a list of phases is read against.
 
     Args:
-        url: The target.
+        targets: The fields of the options that name the targets.
         defaults: The options beside the list, typed: what a phase leaves out.
         flags: Options that win over the phases' own, typed.
         read: Reads one option: its name, its value, and how the user calls it.
         where: What an error says behind a key, such as `` in load.yaml``.
     """
 
-    url: str
+    targets: Mapping[str, Any]
     defaults: Mapping[str, Any]
     flags: Mapping[str, Any]
     read: Callable[[str, Any, Callable[[str], str]], Any]
@@ -57,7 +57,7 @@ def phases(given: Any, around: Around) -> tuple[PhaseOptions, ...]:
             f"warmup and phases{around.where} both say what comes before a measurement",
             "make the warm-up a phase of its own: {name: warmup, type: warmup, requests: 20}",
         )
-    check_target(Config(url=around.url, **beside), lambda name: name)
+    check_target(Config(**around.targets, **beside), lambda name: name)
     return tuple(_phase(item, number, around) for number, item in enumerate(given, start=1))
 
 
@@ -77,7 +77,7 @@ def _phase(item: Any, number: int, around: Around) -> PhaseOptions:
     if timeout is not None and "drain" not in around.flags:
         chosen["drain"] = timeout
     try:
-        config = check(Config(url=around.url, **chosen), chosen.keys(), lambda name: name, invent=False)
+        config = check(Config(**around.targets, **chosen), chosen.keys(), lambda name: name, invent=False)
     except ConfigError as error:
         raise ConfigError(f"phase {name}{around.where}: {error.message}", error.way_out) from None
     return PhaseOptions(name=name, type=kind, options=config, drains=drains, scorer=scorer, target_field=target_field)
@@ -179,6 +179,9 @@ def _over(lower: Mapping[str, Any], upper: Mapping[str, Any], *, is_default: boo
     if is_default:
         _drop(chosen, upper, ["prompt_field"] if "dataset" not in chosen else [])
         _drop(chosen, upper, ["slo_from"] if not chosen.get("slo") else [])
+    balance = chosen.get("balance", "round_robin")
+    _drop(chosen, upper, ["weights"] if balance != "weighted" else [])
+    _drop(chosen, upper, ["session_field"] if balance != "session" else [])
     return chosen
 
 

@@ -23,7 +23,14 @@ _OURS = frozenset(
 )
 _SECRET_NAME = re.compile(r"authorization|cookie|api-?key|token|secret|password", re.IGNORECASE)
 _MOST = 1 << 20
-_ENDPOINTS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
+_ENDPOINTS = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "ollama_chat": "/api/chat",
+    "ollama_generate": "/api/generate",
+    "ollama_embed": "/api/embed",
+}
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -216,10 +223,9 @@ def shown_endpoint(url: str, api: str) -> str:
 
     Args:
         url: The target as it was given.
-        api: ``chat`` or ``completions``.
+        api: The API spoken.
     """
-    shown = shown_url(url)
-    if not shown.startswith("http") or shown.endswith("completions"):
+    shown, endpoint = shown_url(url), _ENDPOINTS[api]
+    if not shown.startswith("http") or shown.endswith(endpoint.removeprefix("/v1")):
         return shown
-    base, endpoint = shown.rstrip("/"), _ENDPOINTS[api]
-    return base + (endpoint.removeprefix("/v1") if base.endswith("/v1") else endpoint)
+    return shown.rstrip("/").removesuffix("/v1") + endpoint

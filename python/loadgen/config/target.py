@@ -1,8 +1,47 @@
 """Reading the target's URL: what may be asked, and what a mistyped one probably meant."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+_NAMED = 2
+
+
+MOST = 64
+"""Nodes of one run (`MOST_NODES` of rust/src/engine/nodes.rs)."""
+
+
+def urls(value: Any) -> tuple[str, ...]:
+    """Read one target, or a list of them.
+
+    Args:
+        value: What the user gave.
+
+    Returns:
+        The URLs in order, at least one.
+
+    Raises:
+        ValueError: With the rule that was broken; never with credentials in it.
+    """
+    if not isinstance(value, (list, tuple)):
+        return (url(value),)
+    if not value:
+        raise ValueError("must be a URL, or a list of them, and the list is empty")
+    if len(value) > MOST:
+        raise ValueError(f"are {len(value)} URLs; a run has at most {MOST}")
+    return tuple(url(one) for one in value)
+
+
+def words(urls: str | Sequence[str]) -> str:
+    """Return the targets of a run in a few words.
+
+    Args:
+        urls: One, or several, fit to be shown.
+    """
+    if isinstance(urls, str):
+        return urls
+    return ", ".join(urls) if len(urls) <= _NAMED else f"{', '.join(urls[:_NAMED])} and {len(urls) - _NAMED} more"
 
 
 def url(value: Any) -> str:

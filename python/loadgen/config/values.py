@@ -222,6 +222,18 @@ def percentiles(value: Any) -> tuple[float, ...]:
     return tuple(sorted(got))
 
 
+def weights(value: Any) -> tuple[int, ...]:
+    """Read whole numbers of at least 1, separated by commas or as a list."""
+    parts = value.split(",") if isinstance(value, str) else value
+    words = "must be whole numbers of at least 1 separated by commas, such as 3,1"
+    if not isinstance(parts, (list, tuple)) or not parts:
+        raise ValueError(words)
+    try:
+        return tuple(count32(part) for part in parts)
+    except ValueError:
+        raise ValueError(words) from None
+
+
 def slo(value: Any) -> dict[str, float]:
     """Read objectives such as ``ttft:200ms`` (one, several, or a mapping) into metric → milliseconds."""
     if isinstance(value, dict):

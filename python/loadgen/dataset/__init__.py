@@ -2,7 +2,8 @@
 
 from loadgen.dataset.load import load
 from loadgen.dataset.sample import Dataset, Message, Sample
+from loadgen.dataset.session import Sessions
 from loadgen.dataset.target import Targets
 from loadgen.dataset.tokenizer import open_tokenizer
 
-__all__ = ["Dataset", "Message", "Sample", "Targets", "load", "open_tokenizer"]
+__all__ = ["Dataset", "Message", "Sample", "Sessions", "Targets", "load", "open_tokenizer"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from loadgen.dataset.sample import Message, Sample
+from loadgen.dataset.session import SessionMapping
 from loadgen.dataset.target import MISSING, TargetMapping, look_up
 from loadgen.errors import DatasetError
 
@@ -48,6 +49,7 @@ class FieldMapping:
         prompt_field: A field's name, or a path into nested ones (``a.b``, ``turns.0``); None looks for `AUTOMATIC`.
         output_tokens: Tokens to ask for, in place of what a record says; None takes the record's.
         targets: Finds what the answers are compared with; None where they are not scored.
+        sessions: Finds which session each is of; None where that doesn't matter.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class FieldMapping:
         prompt_field: str | None,
         output_tokens: int | None,
         targets: TargetMapping | None = None,
+        sessions: SessionMapping | None = None,
     ) -> None:
         self._name = name
         self._named = prompt_field is not None
         self._field = prompt_field
         self._output_tokens = output_tokens
         self._targets = targets
+        self._sessions = sessions
         self.skipped = 0
         """ShareGPT conversations without a human turn: real collections have some, so they are left out and counted."""
 
@@ -81,12 +85,15 @@ class FieldMapping:
             record: A decoded JSON value, or a row of a table.
             where: The record's place, such as ``line 17``, for errors.
         Raises:
-            DatasetError: If the field is missing, blank or of a type that isn't a prompt.
+            DatasetError: If the field is missing, blank or of a type that isn't a prompt, or a session is wanted and
+                isn't there.
         """
         made = self._sample(record, where)
-        if made is None or self._targets is None:
-            return made
-        return self._targets.fill(made, record, where, self._field or "")
+        if made is None:
+            return None
+        if self._targets is not None:
+            made = self._targets.fill(made, record, where, self._field or "")
+        return made if self._sessions is None else self._sessions.fill(made, record, where)
 
     def _sample(self, record: object, where: str) -> Sample | None:
         if isinstance(record, str):

@@ -9,12 +9,13 @@ from typing import Any
 from loadgen.dataset.field import FieldMapping
 from loadgen.dataset.records import Records
 from loadgen.dataset.sample import Dataset, Sample
+from loadgen.dataset.session import SessionMapping, Sessions
 from loadgen.dataset.synthetic import synthetic
 from loadgen.dataset.target import TargetMapping, Targets
 from loadgen.errors import DatasetError
 
 
-def load(
+def load(  # noqa: PLR0913  what a user says of prompts, each by its name
     path: str | Path | None,
     *,
     prompt_field: str | None = None,
@@ -24,6 +25,7 @@ def load(
     seed: int = 0,
     samples: int | None = None,
     targets: Targets | None = None,
+    sessions: Sessions | None = None,
 ) -> Dataset:
     """Read prompts from a file, or make them.
 
@@ -36,6 +38,7 @@ def load(
         seed: The same seed gives the same synthetic prompts.
         samples: How many to make, or to read at most, at least 1; None reads all, or makes up to 1,000.
         targets: What the answers will be compared with; None where they are not scored.
+        sessions: Where the session of each is said; None where that doesn't matter.
     Raises:
         DatasetError: If the file, the field or a record can't be used, or the arguments don't go together.
     """
@@ -45,6 +48,8 @@ def load(
     if path is None:
         if targets is not None and (targets.is_needed or targets.field is not None):
             raise DatasetError("made prompts have no right answer to compare with", "name a file: --dataset FILE")
+        if sessions is not None:
+            raise DatasetError("made prompts belong to no session", "name a file: --dataset FILE")
         if prompt_field is not None:
             raise DatasetError(f"--prompt-field {prompt_field} needs a dataset", "name a file: --dataset FILE")
         return synthetic(input_tokens, output_tokens=output_tokens, tokenizer=tokenizer, seed=seed, samples=samples)
@@ -58,7 +63,8 @@ def load(
                 f"--prompt-field {prompt_field}: {records.name} is plain text, a prompt a line, without fields"
             )
         finder = None if targets is None else TargetMapping(records.name, targets)
-        mapping = FieldMapping(records.name, prompt_field, output_tokens, finder)
+        by_session = None if sessions is None else SessionMapping(records.name, sessions)
+        mapping = FieldMapping(records.name, prompt_field, output_tokens, finder, by_session)
         found = _take(iter(records), mapping, samples)
         if not found:
             raise DatasetError(f"the dataset {records.name} holds no prompt")

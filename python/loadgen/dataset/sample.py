@@ -23,6 +23,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
         target: What a scorer compares the answer with, as the record has it; the letter of an option where there are
             choices. None where answers are not scored, or the record has none.
         choices: The texts of the options, A first, where the answer is one of them.
+        session: What it has in common with the others of its session; None where nobody asked.
     """
 
     prompt: str | None = None
@@ -31,6 +32,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     reference: str | None = None
     target: Any = None
     choices: list[str] | None = None
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ refuses it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import msgspec
 
+from loadgen.config.options import Api
 from loadgen.dataset import Message, Sample
 from loadgen.errors import ConfigError
-
-Api: TypeAlias = Literal["chat", "completions", "embeddings", "ollama_chat", "ollama_generate", "ollama_embed"]
 
 _TEXTS = {
     "completions": b'"prompt":',

@@ -15,7 +15,7 @@ from loadgen.metrics.final import FILE, load
 from loadgen.metrics.snapshot import MetricsSnapshot, SeriesStat, SessionState
 from loadgen.metrics.subscriber import MetricsSnapshotSubscriber
 from loadgen.session import SessionResult
-from loadgen.session.result import percentile_key
+from loadgen.session.metric import percentile_key
 from loadgen.session.summary import SCHEMA
 
 Via = Literal["pubsub", "disk", "live"]
@@ -171,6 +171,7 @@ def _phase(snapshot: MetricsSnapshot, phase: int | None, index: int) -> dict[str
         ),
         "goodput": None,
         "metrics": {stat.name: _metric(stat) for stat in series},
+        "nodes": None,
         "failures": {},
         "failure_details": [],
         "finish": {},

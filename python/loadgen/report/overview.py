@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loadgen.report import figures, sentences
+from loadgen.report.columns import lines
 from loadgen.report.table import is_open_loop
-from loadgen.session.result import percentile_key
+from loadgen.session.metric import percentile_key
 from loadgen.shown import plain
 
 if TYPE_CHECKING:
     from loadgen.session import Metric, PhaseResult
 
-_GAP = "  "
 _WIDEST = (24, 48)
 # What gives way where the terminal is narrow, in this order: the load, then the name.
 _NARROWEST = ((1, 12), (0, 8), (1, 4))
@@ -36,8 +36,7 @@ def rows(phases: Sequence[PhaseResult], width: int) -> list[str]:
     name = "ttft" if answered and all(phase.ttft for phase in answered) else "latency"
     judged = any(not math.isnan(phase.goodput) for phase in phases)
     cells = [_head(name, judged), *(_cells(phase, name, judged) for phase in phases)]
-    widths = _widths(cells, width - 1)
-    return [_line(row, widths) for row in cells]
+    return lines(cells, width, _WIDEST, _NARROWEST)
 
 
 def _head(name: str, judged: bool) -> list[str]:
@@ -54,42 +53,16 @@ def _cells(phase: PhaseResult, name: str, judged: bool) -> list[str]:
         plain(sentences.load(phase)),
         figures.short(phase.throughput.requests_per_s),
         *([figures.short(phase.goodput)] if judged else []),
-        _time(metric, 50),
-        _time(metric, 99),
-        *([_time(phase.tpot, 50)] if name == "ttft" else []),
+        time_of(metric, 50),
+        time_of(metric, 99),
+        *([time_of(phase.tpot, 50)] if name == "ttft" else []),
         figures.whole(phase.counts.failed),
     ]
 
 
-def _time(metric: Metric, percent: float) -> str:
+def time_of(metric: Metric, percent: float) -> str:
     """Return a percentile, marked as the phase's own table marks it where its values can't bound it."""
     value = metric.percentile(percent)
     if math.isnan(value) or percentile_key(percent) not in metric.unsupported:
         return figures.time_ms(value)
     return "–*" if metric.is_only_extreme(percent) else f"{figures.time_ms(value)}*"
-
-
-def _widths(cells: list[list[str]], room: int) -> list[int]:
-    from rich.cells import cell_len
-
-    natural = [max(cell_len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    widths = [min(natural[0], _WIDEST[0]), min(natural[1], _WIDEST[1]), *natural[2:]]
-    over = sum(widths) + len(_GAP) * (len(widths) - 1) - room
-    for column, least in _NARROWEST:
-        given = min(max(0, over), max(0, widths[column] - least))
-        widths[column] -= given
-        over -= given
-    return widths
-
-
-def _line(row: list[str], widths: list[int]) -> str:
-    from rich.cells import cell_len, set_cell_size
-
-    made = []
-    for column, (text, wide) in enumerate(zip(row, widths, strict=True)):
-        if cell_len(text) > wide:
-            made.append(set_cell_size(set_cell_size(text, wide - 1).rstrip() + "…", wide))
-        else:
-            blank = " " * (wide - cell_len(text))
-            made.append(text + blank if column < 2 else blank + text)
-    return " " + _GAP.join(made).rstrip()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from loadgen.report import accuracy, overview, sentences
+from loadgen.report import accuracy, nodes, overview, sentences
 from loadgen.report.sentences import Sentence
 from loadgen.report.table import rows
 
@@ -102,6 +102,10 @@ def _phase(result: SessionResult, phase: PhaseResult, console: Console, width: i
         for note in notes:
             for number, line in enumerate(_wrapped(note, console, width - 3)):
                 yield Text(f"{' ' if number == 0 else '   '}{line}", style="dim")
+    for number, node in enumerate(nodes.rows(phase, width)):
+        if number == 0:
+            yield Text()
+        yield Text(node, style="dim" if number == 0 else "")
     yield Text()
     for sentence in sentences.about_phase(result, phase):
         yield from _labelled(sentence, console, width)

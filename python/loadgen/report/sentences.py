@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from loadgen.config import target
+from loadgen.config.nodes import balance_words
 from loadgen.report import failed, figures
 from loadgen.report.table import is_open_loop
 from loadgen.shown import plain
@@ -42,8 +44,10 @@ class Sentence(msgspec.Struct, frozen=True):
 def title(result: SessionResult) -> str:
     """Return what was run, in one line; of several phases, what they have in common."""
     run = result.report["run"]
-    parts = [plain(str(run.get("model") or run["config"]["url"]))]
+    parts = [plain(str(run.get("model") or target.words(run["config"]["url"])))]
     phases = measured(result)
+    spread = {_spread(phase) for phase in phases}
+    parts += spread if len(spread) == 1 else []
     spoken = {_spoken(result, phase) for phase in phases} or {_spoken_by(run["config"])}
     parts += spoken if len(spoken) == 1 else []
     if len(phases) == 1:
@@ -62,7 +66,7 @@ def heading(result: SessionResult, phase: PhaseResult) -> str:
     """
     parts = [phase.name, "accuracy" if phase.type == "accuracy" else "", load(phase), _lasted(phase)]
     parts += [str(phase.settings["model"])] if "model" in phase.settings else []
-    for told in (lambda one: _spoken(result, one), _dataset):
+    for told in (_spread, lambda one: _spoken(result, one), _dataset):
         parts += [told(phase)] if len({told(other) for other in measured(result)}) > 1 else []
     return plain(" · ".join(part for part in parts if part))
 
@@ -87,6 +91,14 @@ def _spoken_by(config: dict[str, Any]) -> str:
     if "api" not in config or "stream" not in config:
         return ""  # the log's description of the run is damaged
     return f"{config['api']}, {'streamed' if config['stream'] else 'not streamed'}"
+
+
+def _spread(phase: PhaseResult) -> str:
+    """Return over how many nodes a phase was spread, and how; empty where there was one target."""
+    if not phase.nodes:
+        return ""
+    balance = (phase.report.get("config") or {}).get("balance")
+    return figures.many(len(phase.nodes), "node") + (f", {balance_words(balance)}" if balance else "")
 
 
 def _lasted(phase: PhaseResult) -> str:
@@ -287,7 +299,8 @@ def tokens(phase: PhaseResult) -> str:
     """Return how many tokens there were, and who counted them; empty where nobody did."""
     found = phase.tokens
     if not found.get("source") or found.get("output") is None:
-        return ""
+        # Vectors have no tokens of their own, and the prompts have.
+        return "" if found.get("input") is None else f"{figures.whole(found['input'])} in ({_SOURCES['usage']})"
     parts = [f"{figures.whole(found['input'])} in"] if found.get("input") is not None else []
     parts.append(f"{figures.whole(found['output'])} out")
     source = _SOURCES.get(found["source"], plain(str(found["source"])))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loadgen.report import figures
-from loadgen.session.result import percentile_key
+from loadgen.session.metric import percentile_key
 
 if TYPE_CHECKING:
     from loadgen.session import Metric, PhaseResult

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loadgen import config as configs
 from loadgen.errors import ConfigError
+from loadgen.session.metric import Metric
 from loadgen.session.phase import Drain, Limits, PhaseConfig, PhaseSettings, PhaseType
 from loadgen.session.requests import Request, RequestTable
-from loadgen.session.result import Counts, Metric, PhaseResult, Prompts, SessionResult, Throughput, Trust
+from loadgen.session.result import Counts, NodeResult, PhaseResult, Prompts, SessionResult, Throughput, Trust
 from loadgen.session.runner import Run, Watcher
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ __all__ = [
     "Drain",
     "Limits",
     "Metric",
+    "NodeResult",
     "PhaseConfig",
     "PhaseResult",
     "PhaseSettings",
@@ -40,13 +43,16 @@ __all__ = [
 
 
 def run(
-    url: str | None = None, *, config: str | os.PathLike[str] | None = None, **options: Unpack[RunOptions]
+    url: str | Sequence[str] | None = None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    **options: Unpack[RunOptions],
 ) -> SessionResult:
     """Load-test a server and return what a client saw.
 
     Args:
-        url: The target: ``http://…``, ``https://…``, ``unix:PATH``, or ``mock:`` for a server within this process;
-            ``None`` takes the file's.
+        url: The target: ``http://…``, ``https://…``, ``unix:PATH``, or ``mock:`` for a server within this process; a
+            list of them where requests are spread over several; ``None`` takes the file's.
         config: A YAML or TOML file with further options; the keywords win over it.
         **options: By the names of the command line's flags; durations are seconds or text such as ``"250ms"``.
             ``phases`` makes it a run of several: mappings of these options, or :class:`PhaseConfig` objects.
@@ -65,7 +71,10 @@ def run(
 
 
 async def arun(
-    url: str | None = None, *, config: str | os.PathLike[str] | None = None, **options: Unpack[RunOptions]
+    url: str | Sequence[str] | None = None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    **options: Unpack[RunOptions],
 ) -> SessionResult:
     """Do what :func:`run` does without blocking the event loop; cancelling it stops the run at once.
 
@@ -96,7 +105,7 @@ async def arun(
         raise
 
 
-def _asked(url: str | None, config: str | os.PathLike[str] | None, options: RunOptions) -> Run:
+def _asked(url: str | Sequence[str] | None, config: str | os.PathLike[str] | None, options: RunOptions) -> Run:
     """Return the run that a caller asks for; phases that are objects bring their own loads."""
     file = None if config is None else os.fspath(config)
     phases = options.get("phases") or ()

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from loadgen import _core
+from loadgen.config.target import words
 from loadgen.errors import MetricsError
 from loadgen.metrics import MetricsReader, attach
 from loadgen.session.phase import PhasePlan
@@ -70,7 +71,7 @@ def about(meta: dict[str, Any], phases: Sequence[PhasePlan], workers: int, direc
     """
     return About(
         model=meta.get("model") or "",
-        target=str(meta["config"].get("url", "")),
+        target=words(meta["config"].get("url", "")),
         directory=str(directory.absolute()),
         workers=workers,
         of=len(phases),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,12 +15,12 @@ class HttpIssuer:
     """The native HTTP engine. A session's phases say what is sent and when; this says where, and how it is reached.
 
     Args:
-        url: The target, as for :func:`loadgen.run`.
+        url: The target, or several, as for :func:`loadgen.run`.
         **options: The run's options by their names: connection, workers, directory, results. What the phases say of
             their requests wins over what is said here.
     """
 
-    def __init__(self, url: str, **options: Unpack[RunOptions]) -> None:
+    def __init__(self, url: str | Sequence[str], **options: Unpack[RunOptions]) -> None:
         self.url = url
         self.options = options
 

@@ -73,7 +73,8 @@ def reserve_descriptors(config: Config, phases: Sequence[PhaseConfig], workers: 
     bounds = [(phase, most_in_flight(phase.strategy)) for phase in phases]
     heaviest, bound = max(bounds, key=lambda known: known[1][1] if known[1] else 0)
     option, in_flight = bound or ("", 0)
-    each = 2 if config.url.startswith("mock:") else 1  # the built-in server holds the other end of each connection
+    # A slot keeps a connection to each node; the built-in server holds the other end of its own.
+    each = sum(2 if url.startswith("mock:") else 1 for url in config.urls)
     if config.http2 and in_flight:
         in_flight = min(in_flight, 1024)
     wanted = in_flight * each + _SPARE + 8 * workers

@@ -14,7 +14,8 @@ from loadgen.config import Config
 from loadgen.errors import TargetError
 
 _MOST = 4 << 20
-_ENDPOINTS = ("/chat/completions", "/completions")
+_ENDPOINTS = ("/chat/completions", "/completions", "/embeddings")
+_OLLAMAS = ("/api/chat", "/api/generate", "/api/embed")
 
 
 class _Model(msgspec.Struct):
@@ -35,6 +36,9 @@ def url_of(url: str) -> str:
         return "/v1/models"
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
+    for endpoint in _OLLAMAS:
+        if path.endswith(endpoint):
+            return f"{path.removesuffix(endpoint)}/v1/models"
     for endpoint in _ENDPOINTS:
         if path.endswith(endpoint):
             return f"{path.removesuffix(endpoint)}/models"

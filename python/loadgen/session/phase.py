@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from loadgen.config import OPTIONS, Config, PhaseOptions
+from loadgen.config.nodes import balance_of
 from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError
 from loadgen.session import scoring
@@ -295,6 +296,7 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
         stop_early: Stop when the first answers are all refusals.
         meta: What the report must know of the phase.
         request: How its requests differ from the run's; it may hold secrets.
+        balance: How its requests are spread over several nodes; ``None`` where there is one, or a policy decides.
         completions: What Python is told of each request's end.
         place: Its number and how many there are, where a session was given as a list of phases; not the engine's.
     """
@@ -313,6 +315,7 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
     stop_early: bool
     meta: dict[str, Any]
     request: dict[str, Any] | None = None
+    balance: dict[str, Any] | None = None
     completions: Literal["none", "ids", "answers"] = "none"
     place: tuple[int, int] | None = None
 
@@ -325,8 +328,9 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
         """Return the phase as the engine reads it."""
         told = msgspec.to_builtins(self)
         del told["place"]
-        if self.request is None:
-            del told["request"]
+        for name in ("request", "balance"):
+            if told[name] is None:
+                del told[name]
         if self.completions == "none":
             del told["completions"]
         return msgspec.json.encode(told).decode()
@@ -407,7 +411,10 @@ def plan_of(
         cap, load = (
             None,
             phase.strategy.load_of(
-                stream=settings.stream, timeout_s=settings.timeout, stall_timeout_s=settings.stall_timeout
+                stream=settings.stream,
+                timeout_s=settings.timeout,
+                stall_timeout_s=settings.stall_timeout,
+                nodes=len(settings.urls),
             ),
         )
     needs_ids = occupies or not is_planned(phase.strategy)
@@ -440,6 +447,7 @@ def plan_of(
         stop_early=True,
         meta=meta,
         request=request_of(settings, run),
+        balance=balance_of(settings) if load["kind"] != "dispatch" else None,
         completions="answers" if phase.handler is not None else "ids" if needs_ids else "none",
         place=place,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ import msgspec
 
 from loadgen import _core, dataset, endpoint
 from loadgen import config as configs
-from loadgen.config import Config
-from loadgen.dataset import Dataset
-from loadgen.errors import ConfigError
+from loadgen.config import Config, secret
+from loadgen.config.nodes import balance_of
+from loadgen.config.options import EMBEDDING
+from loadgen.dataset import Dataset, Sessions
+from loadgen.errors import ConfigError, TargetError
 from loadgen.session import machine, mock, scoring
-from loadgen.session.phase import PhaseConfig, PhasePlan, plan_of
+from loadgen.session.phase import PhaseConfig, PhasePlan, PhaseType, load_of, plan_of
 from loadgen.session.phase import stored as stored_phase
 from loadgen.session.strategy import is_planned
 
@@ -86,6 +88,7 @@ def plan(config: Config, phases: Sequence[PhaseConfig], *, listed: bool = False)
     for number, phase in enumerate(phases, start=1):
         options = phase.options(config)
         prompts = _prompts(phase, options, known)
+        _check(phase, options, prompts)
         about = {"name": prompts.name, "sha256": prompts.sha256, "samples": len(prompts), "note": prompts.note}
         place = (number, len(phases)) if listed else None
         own_follows = any(not is_planned(later.strategy) for later in phases[number:])
@@ -94,6 +97,32 @@ def plan(config: Config, phases: Sequence[PhaseConfig], *, listed: bool = False)
     if config.tokenizer is not None and any(phase.dataset is not None for phase in phases):
         dataset.open_tokenizer(config.tokenizer)  # it is needed after the run; what is wrong with it is said before
     return Plan(config, planned)
+
+
+def _check(phase: PhaseConfig, options: Config, prompts: Dataset) -> None:
+    """Check a phase against its prompts and the API that they go to.
+
+    Raises:
+        ConfigError: If requests are to be balanced by sessions that aren't there, or where a policy decides, or vectors
+            to be scored.
+    """
+    if phase.kind is PhaseType.ACCURACY and options.api in EMBEDDING:
+        raise ConfigError(
+            f"phase {phase.name} scores answers, and {options.api} answers with vectors", "ask another API: api: chat"
+        )
+    if load_of(phase.strategy)["kind"] == "dispatch" and options.balance != "round_robin":
+        raise ConfigError(
+            f"phase {phase.name} is balanced by {options.balance}, and its policy says where each attempt goes",
+            "leave the balance out",
+        )
+    if balance_of(options) != {"kind": "session"}:
+        return
+    without = next((number for number, sample in enumerate(prompts) if sample.session is None), None)
+    if without is not None:
+        raise ConfigError(
+            f"phase {phase.name} is balanced by session, and sample {without} of {prompts.name} is of none",
+            "give each sample its session, or balance in another way",
+        )
 
 
 def _prompts(phase: PhaseConfig, options: Config, known: dict[tuple[Any, ...], Dataset]) -> Dataset:
@@ -106,6 +135,7 @@ def _prompts(phase: PhaseConfig, options: Config, known: dict[tuple[Any, ...], D
         "output_tokens": options.output_tokens,
         "tokenizer": options.tokenizer,
         "seed": phase.seed if phase.dataset is None else 0,
+        "sessions": Sessions(options.session_field) if balance_of(options) == {"kind": "session"} else None,
         "targets": None if phase.scorer is None else scoring.targets_of(phase.scorer, phase.settings.target_field),
     }
     path = None if phase.dataset is None else os.fspath(phase.dataset)
@@ -136,7 +166,7 @@ def prepare(plan: Plan) -> list[PreparedPhase]:
         extra = msgspec.json.encode(options.extra_body) if options.extra_body is not None else None
         sent = (id(phase.dataset), options.api, model, options.output_tokens, extra)
         if sent not in shared:
-            shared[sent] = _core.Bodies(*bodies(phase, model))
+            shared[sent] = _core.Bodies(*bodies(phase, model), sessions=_sessions(phase.dataset))
         kept = phase.dataset if phase.config.scorer is not None else None
         ready.append(PreparedPhase(phase.config, options, told, model, shared[sent], kept))
     return ready if only_model(ready) is not None else [_with_its_model(phase) for phase in ready]
@@ -177,21 +207,31 @@ def bodies(phase: PlannedPhase, model: str) -> tuple[list[bytes], list[int]]:
     return rendered, holes
 
 
+def _sessions(prompts: Dataset) -> list[int] | None:
+    """Return a number for each sample's session, the same in every run; ``None`` where they are of none."""
+    if prompts[0].session is None:
+        return None
+    from hashlib import blake2b
+
+    numbers = (blake2b((sample.session or "").encode(), digest_size=8).digest() for sample in prompts)
+    return [int.from_bytes(number, "little") for number in numbers]
+
+
 @contextmanager
-def target(config: Config) -> Iterator[str]:
-    """Give the URL to send to; for ``mock:`` that of a server that lives as long as the run."""
-    if not config.url.startswith("mock:"):
-        yield config.url
-        return
-    told = msgspec.json.encode(mock.config_of_url(config.url)).decode()
+def targets(config: Config) -> Iterator[list[str]]:
+    """Give the URLs to send to, in order; for ``mock:`` those of servers that live as long as the run."""
+    with ExitStack() as servers:
+        yield [_mock(url, servers) if url.startswith("mock:") else url for url in config.urls]
+
+
+def _mock(url: str, servers: ExitStack) -> str:
+    told = msgspec.json.encode(mock.config_of_url(url)).decode()
     try:
         server = _core.MockServer(told)
     except ValueError as error:
-        raise ConfigError(f"{config.url}: {error}") from None
-    try:
-        yield server.url
-    finally:
-        server.stop()
+        raise ConfigError(f"{url}: {error}") from None
+    servers.callback(server.stop)
+    return server.url
 
 
 def model_of(config: Config) -> str:
@@ -201,18 +241,26 @@ def model_of(config: Config) -> str:
         config: The options.
 
     Raises:
-        TargetError: If none was named, and the target doesn't name exactly one.
+        TargetError: If none was named, and a target doesn't name exactly one, or they don't name the same.
     """
     if config.model is not None:
         return config.model
-    if config.url.startswith("python:"):
-        return config.url.removeprefix("python:")  # an issuer of the user's own makes of it what it likes
-    if config.url.startswith("mock:"):
-        names = mock.config_of_url(config.url).get("models") or ["mock"]
+    found = {url: _model_at(url, config) for url in config.urls}
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    listed = ", ".join(f"{secret.shown_url(url)} {model}" for url, model in found.items())
+    raise TargetError(f"the targets serve different models: {listed}", "name one that all of them have: --model NAME")
+
+
+def _model_at(url: str, config: Config) -> str:
+    if url.startswith("python:"):
+        return url.removeprefix("python:")  # an issuer of the user's own makes of it what it likes
+    if url.startswith("mock:"):
+        names = mock.config_of_url(url).get("models") or ["mock"]
         return str(names[0])
     from loadgen.session import models  # brings http.client and ssl, which most runs never need
 
-    return models.only(config, configs.api_key(config))
+    return models.only(msgspec.structs.replace(config, url=url, more_urls=()), configs.api_key(config))
 
 
 def meta(config: Config, run_id: str, phases: Sequence[PreparedPhase]) -> dict[str, Any]:
@@ -240,7 +288,7 @@ def run_config(  # the run's parts, each made by another step
     config: Config,
     phases: Sequence[PreparedPhase],
     workers: int,
-    url: str,
+    urls: Sequence[str],
     directory: Path,
     about: dict[str, Any],
     *,
@@ -252,13 +300,14 @@ def run_config(  # the run's parts, each made by another step
         config: The options.
         phases: The phases.
         workers: Worker threads.
-        url: Where requests really go.
+        urls: Where requests really go.
         directory: The run's directory.
         about: What the log keeps of the run.
         publish: Whether somebody will take the engine's ``event_queue()``.
     """
     told = {
-        "url": url,
+        "url": urls[0],
+        **({"nodes": [{"url": url} for url in urls]} if len(urls) > 1 else {}),
         "api": config.api,
         "stream": config.stream,
         "http2": config.http2,

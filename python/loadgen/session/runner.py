@@ -174,7 +174,7 @@ class Run:
         workers = machine.workers(config, phases)
         machine.reserve_descriptors(config, phases, workers)
         plan = prepare.plan(config, phases, listed=self._listed)
-        with prepare.target(config) as url, served(config) as show:
+        with prepare.targets(config) as urls, served(config) as show:
             ready = prepare.prepare(plan)
             del plan  # the prompts are in the core now; don't hold them twice
             if self._interrupt is not None:
@@ -182,7 +182,7 @@ class Run:
             with run_dir.create(config.out, self._id) as directory:
                 about = prepare.meta(config, directory.id, ready)
                 publish = self._desk is not None and self._desk.publishes
-                told = prepare.run_config(config, ready, workers, url, directory.path, about, publish=publish)
+                told = prepare.run_config(config, ready, workers, urls, directory.path, about, publish=publish)
                 engine = self._start(told, directory)
                 about_run = describe.about(about, [phase.plan for phase in ready], workers, directory.path)
                 engine.segment().describe(describe.written(about_run))

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from loadgen import config as configs
 from loadgen.config import OPTIONS, Config
+from loadgen.config.options import EMBEDDING, Api, Balance
 from loadgen.config.secret import ExtraBody, Header
 from loadgen.errors import ConfigError
 
@@ -28,6 +29,9 @@ _OPTIONS = {
     "stall_timeout": "stall_timeout",
     "unique_prompts": "unique_prompts",
     "prompt_field": "prompt_field",
+    "session_field": "session_field",
+    "balance": "balance",
+    "weights": "weights",
     "save_responses": "save_responses",
     "slo": "slo",
     "slo_from": "slo_from",
@@ -49,6 +53,9 @@ class PhaseSettings(msgspec.Struct, frozen=True, kw_only=True):
         stall_timeout: Longest silence within an answer, likewise.
         unique_prompts: Make each prompt differ, so that no prefix cache helps.
         prompt_field: The dataset's field that holds the prompt.
+        session_field: The field that says which session a prompt is of, to be balanced by.
+        balance: How requests are spread over several targets.
+        weights: Shares of the targets, where they are weighted.
         target_field: The field that holds the right answer, for an accuracy phase; ``None`` finds it.
         save_responses: Keep the answers' text; an accuracy phase always does.
         slo: Objectives for goodput, such as ``{"ttft": "200ms"}``.
@@ -58,7 +65,7 @@ class PhaseSettings(msgspec.Struct, frozen=True, kw_only=True):
         ConfigError: If a value can't be used.
     """
 
-    api: Literal["chat", "completions"] | UnsetType = UNSET
+    api: Api | UnsetType = UNSET
     model: str | UnsetType | None = UNSET
     input_tokens: int | UnsetType | None = UNSET
     output_tokens: int | UnsetType | None = UNSET
@@ -69,6 +76,9 @@ class PhaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     stall_timeout: Duration | UnsetType = UNSET
     unique_prompts: bool | UnsetType = UNSET
     prompt_field: str | UnsetType | None = UNSET
+    session_field: str | UnsetType | None = UNSET
+    balance: Balance | UnsetType = UNSET
+    weights: Sequence[int] | str | UnsetType | None = UNSET
     target_field: str | None = None
     save_responses: bool | UnsetType = UNSET
     slo: Mapping[str, Duration] | Sequence[str] | str | UnsetType | None = UNSET
@@ -107,7 +117,9 @@ class PhaseSettings(msgspec.Struct, frozen=True, kw_only=True):
         given = {option: getattr(self, name) for name, option in _OPTIONS.items()}
         if given["slo"] is not UNSET and given["slo"] is not None:
             given["slo"] = OPTIONS["slo"].read(given["slo"])
-        return msgspec.structs.replace(config, **{name: value for name, value in given.items() if value is not UNSET})
+        found = msgspec.structs.replace(config, **{name: value for name, value in given.items() if value is not UNSET})
+        # Vectors come all at once.
+        return msgspec.structs.replace(found, stream=False) if found.api in EMBEDDING else found
 
 
 def request_of(settings: Config, run: Config) -> dict[str, Any] | None:

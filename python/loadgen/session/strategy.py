@@ -319,16 +319,18 @@ class AdaptiveStrategy(_Planned):
         """Return the load as the engine is told it."""
         return {"kind": "dispatch", "policy": msgspec.json.decode(self._config)}
 
-    def load_of(self, *, stream: bool, timeout_s: float, stall_timeout_s: float) -> dict[str, Any]:
+    def load_of(self, *, stream: bool, timeout_s: float, stall_timeout_s: float, nodes: int = 1) -> dict[str, Any]:
         """Return the load of a phase as the engine is told it.
 
         Args:
             stream: Whether its answers are streamed: then the first token decides between copies.
             timeout_s: Seconds for an attempt, unless the policy says otherwise.
             stall_timeout_s: Seconds of silence within an answer, likewise.
+            nodes: How many targets there are, likewise.
         """
         load, own = self.load(), self.policy or {}
         settings = {"streaming": stream, "attempt_timeout_s": timeout_s, "stall_timeout_s": stall_timeout_s}
+        settings |= {"nodes": nodes} if nodes > 1 else {}
         load["policy"].update({name: value for name, value in settings.items() if name not in own})
         return load
 

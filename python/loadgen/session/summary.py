@@ -114,7 +114,7 @@ def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         summary: The core's summary.
     """
     meta = summary["meta"]
-    phases = [_phase(directory, phase) for phase in summary["phases"]]
+    phases = [_phase(directory, phase, meta.get("config", {}).get("url")) for phase in summary["phases"]]
     status, reason = verdict(summary, meta.get("config", {}).get("max_error_rate", 0.1))
     if status == "interrupted" and reason == "killed" and run_dir.is_running(directory):
         reason = "still running"
@@ -139,11 +139,15 @@ def assemble(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
     return {"schema": SCHEMA, "run": run, "phases": phases}
 
 
-def _phase(directory: Path, phase: dict[str, Any]) -> dict[str, Any]:
+def _phase(directory: Path, phase: dict[str, Any], url: Any) -> dict[str, Any]:
     meta = phase.pop("meta") or {}
     if isinstance(phase["config"], dict):
         phase["config"].pop("meta", None)
     found = {**phase, "load": meta.get("load"), "dataset": meta.get("dataset"), "seed": meta.get("seed")}
+    if phase.get("nodes"):
+        urls = url if isinstance(url, list) else []
+        named = [urls[node["node"]] if node["node"] < len(urls) else None for node in phase["nodes"]]
+        found["nodes"] = [{**node, "url": name} for node, name in zip(phase["nodes"], named, strict=True)]
     if phase["type"] == "accuracy":
         found["scoring"] = meta.get("scoring")
         found["accuracy"] = scoring.accuracy_of(directory, found)

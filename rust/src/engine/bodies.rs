@@ -54,6 +54,14 @@ pub enum BodiesError {
         /// Holes given.
         holes: usize,
     },
+    /// As many sessions as bodies.
+    #[error("{sessions} sessions for {bodies} bodies")]
+    Sessions {
+        /// Bodies given.
+        bodies: usize,
+        /// Sessions given.
+        sessions: usize,
+    },
 }
 
 /// Request bodies, each a JSON object without the keys that the engine adds (`stream`, `stream_options`).
@@ -63,6 +71,7 @@ pub struct Bodies {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     holes: Vec<u32>,
+    sessions: Vec<u64>,
 }
 
 impl Bodies {
@@ -79,7 +88,7 @@ impl Bodies {
         bytes.shrink_to_fit();
         let count = u32::try_from(ends.len()).map_err(|_| BodiesError::TooMany { bodies: ends.len() })?;
         let count = NonZeroU32::new(count).ok_or(BodiesError::Empty)?;
-        let all = Self { count, bytes, ends, holes };
+        let all = Self { count, bytes, ends, holes, sessions: Vec::new() };
         all.check_holes()?;
         Ok(all)
     }
@@ -87,6 +96,19 @@ impl Bodies {
     /// Whether this may be a body: braces with something between them.
     pub(super) fn is_object(body: &[u8]) -> bool {
         body.first() == Some(&b'{') && body.last() == Some(&b'}') && body.len() > 2
+    }
+
+    /// The same bodies, each with the session it belongs to: those with the same number go together.
+    pub fn with_sessions(self, sessions: Vec<u64>) -> Result<Self, BodiesError> {
+        if sessions.len() != self.ends.len() {
+            return Err(BodiesError::Sessions { bodies: self.ends.len(), sessions: sessions.len() });
+        }
+        Ok(Self { sessions, ..self })
+    }
+
+    /// The session of each body; empty where they belong to none.
+    pub fn sessions(&self) -> &[u64] {
+        &self.sessions
     }
 
     /// How many there are.
@@ -188,6 +210,8 @@ mod tests {
         assert_eq!(bodies(&["[1]"], vec![]).unwrap_err(), BodiesError::NotAnObject { index: 0 });
         assert_eq!(bodies(&[r#"{"a":1}"#], vec![9]).unwrap_err(), BodiesError::Hole { index: 0, hole: 9, len: 7 });
         assert_eq!(bodies(&[r#"{"a":1}"#], vec![1, 1]).unwrap_err(), BodiesError::Count { bodies: 1, holes: 2 });
+        let sessions = bodies(&[r#"{"a":1}"#], vec![]).unwrap().with_sessions(vec![1, 2]);
+        assert_eq!(sessions.unwrap_err(), BodiesError::Sessions { bodies: 1, sessions: 2 });
     }
 
     #[test]

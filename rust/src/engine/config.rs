@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::balance::BalanceConfig;
 use crate::endpoint::Api;
 use crate::event::EventsConfig;
 use crate::schedule::{Load, Order};
@@ -176,6 +177,9 @@ pub struct PhaseConfig {
     /// Put a different marker into every prompt, so that no server's prefix cache helps.
     #[serde(default)]
     pub unique_prompts: bool,
+    /// How its requests are spread over several nodes, where no policy decides that; one after the other if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<BalanceConfig>,
     /// How its requests are made. The log has what came of it and the run's, without headers.
     #[serde(default, skip_serializing)]
     pub request: RequestConfig,

@@ -154,7 +154,7 @@ async fn make_orders(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Order
                 let stamps = Stamps { planned, issued, ..Stamps::default() };
                 let sample = asked.sample.unwrap_or_else(|| phase.sample(index));
                 let ticket = match asked.node {
-                    Some(node) => Ticket { index, sample, node, stamps },
+                    Some(node) => Ticket { index, sample, node: phase.shared.balance.named(node), stamps },
                     None => phase.ticket(index, sample, stamps),
                 };
                 worker.note_issued(&phase, now_ns().saturating_sub(planned));

@@ -25,6 +25,7 @@ mod timer;
 mod usage;
 mod worker;
 
+pub use balance::{BalanceConfig, BalanceError};
 pub use bodies::{Bodies, BodiesError, Renderings};
 pub use completions::{Completion, Made, Texts};
 pub use dispatch::NodeTold;

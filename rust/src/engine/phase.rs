@@ -96,6 +96,8 @@ pub struct Phase {
     issuing: AtomicU32,
     answered_well: AtomicBool,
     fatal_answers: AtomicU64,
+    /// Of each node: whether an answer of it was such a one. A node that no request goes to needn't say so.
+    refused: Box<[AtomicBool]>,
     open: Mutex<Open>,
     changed: Condvar,
     dispatched: Mutex<Dispatched>,
@@ -109,6 +111,8 @@ pub struct Ways {
     pub settings: Settings,
     /// Where requests of a manual load come in.
     pub gate: Option<Gate>,
+    /// Which node a request goes to, where no policy decides that.
+    pub(super) balance: Balance,
 }
 
 /// What a phase's policy comes to, told some times a second; and the policy itself, once it has done its work.
@@ -130,12 +134,14 @@ struct Open {
 impl Phase {
     /// A phase that `workers` workers will run.
     pub fn new(index: u16, first_id: u64, ways: Ways, workers: u16) -> Self {
-        let Ways { config, settings, gate } = ways;
+        let Ways { config, settings, gate, balance } = ways;
+        let nodes = 0..settings.nodes().len() as u16;
+        let refused = nodes.map(|node| AtomicBool::new(!balance.reaches(node))).collect();
         Self {
             index,
             config,
             settings,
-            balance: Balance,
+            balance,
             first_id,
             gate,
             start_ns: OnceLock::new(),
@@ -148,6 +154,7 @@ impl Phase {
             issuing: AtomicU32::new(u32::from(workers)),
             answered_well: AtomicBool::new(false),
             fatal_answers: AtomicU64::new(0),
+            refused,
             open: Mutex::new(Open { workers, tally: Tally::default(), end_ns: 0 }),
             changed: Condvar::new(),
             dispatched: Mutex::default(),
@@ -320,7 +327,8 @@ impl Phase {
         now >= self.cancel_at_ns.load(Ordering::Relaxed)
     }
 
-    /// Learn from an answer whether the phase can succeed at all: not where nobody listens, nor where we are not let in.
+    /// Learn from an answer whether the phase can succeed at all: not where nobody listens, nor where we are not let in. Of
+    /// several nodes, all must say so.
     pub fn learn(&self, row: &Row) {
         // Relaxed throughout: this is a heuristic on counts, and a few answers more or less don't matter.
         if !self.config.stop_early || self.answered_well.load(Ordering::Relaxed) {
@@ -330,7 +338,13 @@ impl Phase {
         let forbidden = row.failure == Failure::Http && matches!(row.status, 401 | 403 | 404);
         if !(refused || forbidden) {
             self.answered_well.store(row.failure != Failure::Cancelled, Ordering::Relaxed);
-        } else if self.fatal_answers.fetch_add(1, Ordering::Relaxed) + 1 >= self.fatal_limit() {
+            return;
+        }
+        if let Some(refused) = self.refused.get(usize::from(row.node)) {
+            refused.store(true, Ordering::Relaxed);
+        }
+        let enough = self.fatal_answers.fetch_add(1, Ordering::Relaxed) + 1 >= self.fatal_limit();
+        if enough && self.refused.iter().all(|refused| refused.load(Ordering::Relaxed)) {
             // It outranks the plan's end: whether or not all was sent by now, this is why nothing came of it.
             // Relaxed: pairs with the load in `reason`.
             self.reason.store(StopReason::Early as u32, Ordering::Relaxed);
@@ -487,7 +501,7 @@ mod tests {
     fn phase(json: &str, workers: u16) -> Phase {
         let config: PhaseConfig = serde_json::from_str(json).unwrap();
         let settings = settings(json!({}), json!({}));
-        Phase::new(0, 100, Ways { config, settings, gate: None }, workers)
+        Phase::new(0, 100, Ways { config, settings, gate: None, balance: Balance::elsewhere() }, workers)
     }
 
     /// A phase that is issued from outside, and its only worker's orders.
@@ -593,6 +607,16 @@ mod tests {
         p.learn(&answer(Failure::None, 200, Detail::None));
         (0..50).for_each(|_| p.learn(&fatal));
         assert!(!p.stopped());
+    }
+
+    #[test]
+    fn of_several_nodes_all_must_refuse() {
+        let p = Phase { refused: [false, false].map(AtomicBool::new).into(), ..closed(1000) };
+        let fatal = |node| Row { node, ..answer(Failure::Http, 401, Detail::None) };
+        (0..50).for_each(|_| p.learn(&fatal(0)));
+        assert!(!p.stopped(), "the other may be slow");
+        p.learn(&fatal(1));
+        assert_eq!(p.reason(), Some(StopReason::Early));
     }
 
     #[test]

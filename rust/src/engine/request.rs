@@ -361,6 +361,7 @@ impl Request {
             error: &close.text,
         };
         finished.write_down(&self.worker, &self.phase);
+        self.worker.run.in_flight.leave(row.node);
         // A finished answer whose connection was waited for is done before its slot is free.
         if self.flight.verdict().is_some() { now_ns() } else { row.stamps.done }
     }

@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::sync::{Barrier, mpsc};
 
 use super::account::{Account, session_of, tell_end, tell_run_end};
+use super::balance::{Balance, InFlight};
 use super::bodies::Renderings;
 use super::completions::{Completion, Taker};
 use super::config::{PhaseConfig, PhaseType, RunConfig};
@@ -71,6 +72,8 @@ pub enum EngineError {
 pub(super) struct RunShared {
     pub(super) config: RunConfig,
     pub(super) nodes: Box<[Node]>,
+    /// Of plain loads: what a policy sends it counts itself.
+    pub(super) in_flight: Arc<InFlight>,
     pub(super) backlog: Backlog,
     failure: Mutex<Option<String>>,
 }
@@ -102,7 +105,8 @@ impl Engine {
         let nodes = Node::all(&config)?;
         let mut account = Account::open(&config, config.workers)?;
         let (log, live) = (account.log()?, Arc::clone(account.live()));
-        let run = Arc::new(RunShared { nodes, backlog: log.backlog(), failure: Mutex::new(None), config });
+        let in_flight = Arc::new(InFlight::new(nodes.len() as u16));
+        let run = Arc::new(RunShared { nodes, in_flight, backlog: log.backlog(), failure: Mutex::new(None), config });
         let (completions, teller) = Taker::new()?;
         let sources: Vec<u16> = (0..run.config.workers).collect();
         let events = run.config.events.as_ref();
@@ -304,7 +308,7 @@ impl Engine {
 
     /// What a phase is made of, and each worker's orders where it is a manual one.
     fn ways(&self, config: PhaseConfig, bodies: &Renderings) -> Result<(Ways, Vec<Orders>), EngineError> {
-        let RunShared { config: run, nodes, .. } = &*self.run;
+        let RunShared { config: run, nodes, in_flight, .. } = &*self.run;
         let settings = Settings::new(run, nodes, &config, bodies)?;
         let (gate, orders) = match config.load {
             Load::Dispatch { .. } if config.max_concurrency.is_some() => {
@@ -321,7 +325,19 @@ impl Engine {
             }
             _ => (None, Vec::new()),
         };
-        Ok((Ways { config, settings, gate }, orders))
+        let balance = match (&config.load, &config.balance) {
+            (Load::Dispatch { .. }, Some(_)) => {
+                let why = "balance beside a policy: that says where each attempt goes";
+                return Err(EngineError::Phase(why.to_owned()));
+            }
+            (Load::Dispatch { .. }, None) => Balance::elsewhere(),
+            (_, balance) => {
+                let way = balance.clone().unwrap_or_default();
+                Balance::new(&way, nodes.len() as u16, &settings.node(0).bodies, in_flight)
+                    .map_err(|error| EngineError::Phase(error.to_string()))?
+            }
+        };
+        Ok((Ways { config, settings, gate, balance }, orders))
     }
 
     fn manual(&self) -> Result<SharedPhase, EngineError> {

@@ -101,7 +101,13 @@ impl Target {
     pub fn with_api(&self, from: &str, to: &str) -> Self {
         let (path, query) = self.path.split_at(self.path.find('?').unwrap_or(self.path.len()));
         let base = path.strip_suffix(after_v1(from)).unwrap_or(path);
-        Self { path: format!("{base}{}{query}", after_v1(to)), ..self.clone() }
+        let path = match (from.starts_with("/v1"), to.starts_with("/v1")) {
+            (true, true) => format!("{base}{}{query}", after_v1(to)),
+            // Only OpenAI's paths begin with a version: one of Ollama's takes the place of all of it.
+            (true, false) => format!("{}{to}{query}", base.strip_suffix("/v1").unwrap_or(base)),
+            (false, _) => format!("{base}{to}{query}"),
+        };
+        Self { path, ..self.clone() }
     }
 
     /// Whether the connection is encrypted.
@@ -248,8 +254,9 @@ fn full_path(given: &str, api_path: &str) -> String {
     let after_v1 = after_v1(api_path);
     if path.ends_with(after_v1) {
         format!("{path}{query}")
-    } else if path.ends_with("/v1") {
-        format!("{path}{after_v1}{query}")
+    } else if let Some(base) = path.strip_suffix("/v1") {
+        // What isn't OpenAI's has no version: its path takes that one's place.
+        format!("{base}{api_path}{query}")
     } else {
         format!("{path}{api_path}{query}")
     }
@@ -317,6 +324,21 @@ mod tests {
         ] {
             assert_eq!(parse(url).path(), path, "{url}");
         }
+    }
+
+    #[test]
+    fn one_base_leads_to_every_api() {
+        const OLLAMA: &str = "/api/chat";
+        for base in ["http://h/x", "http://h/x/v1"] {
+            assert_eq!(Target::parse(base, OLLAMA, false).unwrap().path(), "/x/api/chat", "{base}");
+            let [openai, ollama] = [CHAT, OLLAMA].map(|api| Target::parse(base, api, false).unwrap());
+            assert_eq!(openai.with_api(CHAT, OLLAMA).path(), "/x/api/chat", "{base}");
+            assert_eq!(openai.with_api(CHAT, "/v1/embeddings").path(), "/x/v1/embeddings", "{base}");
+            assert_eq!(ollama.with_api(OLLAMA, CHAT).path(), "/x/v1/chat/completions", "{base}");
+            assert_eq!(ollama.with_api(OLLAMA, "/api/embed").path(), "/x/api/embed", "{base}");
+        }
+        let own = parse("http://h/x/chat/completions?key=1");
+        assert_eq!(own.with_api(CHAT, "/v1/completions").path(), "/x/completions?key=1");
     }
 
     #[test]

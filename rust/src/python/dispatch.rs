@@ -151,7 +151,9 @@ impl Policy {
     }
 
     fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        totals_dict(py, &self.lock().totals())
+        // Python's objects are made when the lock is free again: making one may run Python, or wait for all other threads.
+        let totals = self.lock().totals();
+        totals_dict(py, &totals)
     }
 
     fn trace(&self) -> PlainTrace {

@@ -26,9 +26,13 @@ pub(super) struct Bodies(pub(super) Arc<engine::Bodies>);
 #[pymethods]
 impl Bodies {
     #[new]
-    #[pyo3(signature = (bodies, holes=None))]
-    fn new(bodies: Vec<Bound<'_, PyBytes>>, holes: Option<Vec<u32>>) -> PyResult<Self> {
+    #[pyo3(signature = (bodies, holes=None, sessions=None))]
+    fn new(bodies: Vec<Bound<'_, PyBytes>>, holes: Option<Vec<u32>>, sessions: Option<Vec<u64>>) -> PyResult<Self> {
         let all = engine::Bodies::new(bodies.iter().map(|b| b.as_bytes()), holes.unwrap_or_default());
+        let all = match sessions {
+            Some(sessions) => all.and_then(|all| all.with_sessions(sessions)),
+            None => all,
+        };
         all.map(|all| Self(Arc::new(all))).map_err(|e| PyValueError::new_err(e.to_string()))
     }
 

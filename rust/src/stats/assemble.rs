@@ -10,8 +10,10 @@ use super::occupancy::{Bin, Curve, steady};
 use super::options::{Options, SloFrom, percentile_key};
 use super::outline::{Outline, PhaseOutline};
 use super::pick::{PhasePick, Series as Found};
+use super::split::Split;
 use super::summary::{
-    Bytes, Counts, FailureDetail, Goodput, MetricSummary, Phase, Series, SteadySummary, Throughput, TokenSummary,
+    Bytes, Counts, FailureDetail, Goodput, MetricSummary, NodeResult, Phase, Series, SteadySummary, Throughput,
+    TokenSummary,
 };
 use super::tally::Tally;
 use super::timeline::ms;
@@ -35,14 +37,15 @@ pub(super) struct Around<'a> {
 }
 
 /// One phase's summary.
-pub(super) fn phase(around: &Around<'_>, mut tally: Tally, pick: &PhasePick) -> Phase {
+pub(super) fn phase(around: &Around<'_>, tallies: Split<Tally>, picks: &Split<PhasePick>) -> Phase {
+    let Split { whole: mut tally, nodes } = tallies;
+    let pick = &picks.whole;
     let config = &around.phase.config;
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let end = around.phase.end.as_ref();
     let source = pick.tokens.unwrap_or_default() as usize;
     let counts = counts(around, &tally);
     let duration_s = seconds(tally.issued.first, tally.done.last);
-    let judged = counts.ok + counts.failed;
     let evidence = Evidence {
         tally: &tally,
         effort: &around.phase.effort,
@@ -67,14 +70,9 @@ pub(super) fn phase(around: &Around<'_>, mut tally: Tally, pick: &PhasePick) -> 
         dispatch: end.and_then(|end| end.get("dispatch").cloned()),
         duration_s,
         throughput: throughput(around, &tally, pick, duration_s),
-        goodput: (!around.slo.is_empty()).then(|| Goodput {
-            requests_per_s: per(tally.good[source] as f64, duration_s),
-            requests: tally.good[source],
-            share: (judged > 0).then(|| tally.good[source] as f64 / judged as f64),
-            slo: around.slo.clone(),
-            from: around.slo_from,
-        }),
+        goodput: goodput(around, &tally, source, duration_s),
         metrics: metrics(pick, &around.options.percentiles),
+        nodes: (!nodes.is_empty()).then(|| node_results(around, &tally, duration_s, nodes.iter().zip(&picks.nodes))),
         failures: failures(&tally),
         failure_details: failure_details(&tally, &around.outline.texts),
         finish: finishes(&tally),
@@ -87,8 +85,45 @@ pub(super) fn phase(around: &Around<'_>, mut tally: Tally, pick: &PhasePick) -> 
     }
 }
 
+/// What each node did, over the phase's `duration_s`.
+fn node_results<'a>(
+    around: &Around<'_>,
+    whole: &Tally,
+    duration_s: Option<f64>,
+    nodes: impl Iterator<Item = (&'a Tally, &'a PhasePick)>,
+) -> Vec<NodeResult> {
+    let result = |(node, (tally, pick)): (usize, (&Tally, &PhasePick))| {
+        let output = pick.tokens.map(|source| tally.tokens_out[source as usize].total as f64);
+        let source = pick.tokens.unwrap_or_default() as usize;
+        NodeResult {
+            node: node as u16,
+            ok: tally.ok,
+            failed: tally.failed(),
+            cancelled: tally.cancelled,
+            share: (whole.rows > 0).then(|| tally.rows as f64 / whole.rows as f64),
+            requests_per_s: per(tally.ok as f64, duration_s),
+            output_tokens_per_s: output.and_then(|tokens| per(tokens, duration_s)),
+            goodput: goodput(around, tally, source, duration_s),
+            metrics: metrics(pick, &around.options.percentiles),
+            failures: failures(tally),
+        }
+    };
+    nodes.enumerate().map(result).collect()
+}
+
+fn goodput(around: &Around<'_>, tally: &Tally, source: usize, duration_s: Option<f64>) -> Option<Goodput> {
+    let (good, judged) = (tally.good[source], tally.ok + tally.failed());
+    (!around.slo.is_empty()).then(|| Goodput {
+        requests_per_s: per(good as f64, duration_s),
+        requests: good,
+        share: (judged > 0).then(|| good as f64 / judged as f64),
+        slo: around.slo.clone(),
+        from: around.slo_from,
+    })
+}
+
 fn counts(around: &Around<'_>, tally: &Tally) -> Counts {
-    let failed = tally.failures.values().map(|failed| failed.count).sum();
+    let failed = tally.failed();
     let Tally { rows, ok, cancelled, reconnects, .. } = *tally;
     let issued = around.issued.max(rows);
     Counts { issued, ok, failed, cancelled, in_flight: issued - rows, reconnects }

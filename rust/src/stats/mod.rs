@@ -16,6 +16,7 @@ mod outline;
 mod pick;
 mod scan;
 mod select;
+mod split;
 mod summary;
 mod tally;
 mod timeline;
@@ -28,13 +29,14 @@ use options::SloFrom as From;
 use outline::{Outline, PhaseOutline};
 use pick::PhasePick;
 use scan::{Met, Source, scan};
+use split::Split;
 use tally::{Objective, Tally};
 
 pub use metric::{METRICS, Metric, Over, POOLED, SLO_METRICS, Tokens};
 pub use options::{DEFAULT_PERCENTILES, Objectives, Options, SloFrom, StatsError};
 pub use summary::{
-    Anchor, Bytes, Counts, FailureDetail, Goodput, Lost, MetricSummary, Phase, Place, Series, SteadySummary, Summary,
-    Throughput, TokenSummary,
+    Anchor, Bytes, Counts, FailureDetail, Goodput, Lost, MetricSummary, NodeResult, Phase, Place, Series,
+    SteadySummary, Summary, Throughput, TokenSummary,
 };
 pub use trust::{Lateness, Trust, Verdict};
 
@@ -48,8 +50,10 @@ pub fn summarise(dir: &Path, options: &Options) -> Result<Summary, StatsError> {
     let source = Source::new(dir, options, &outline);
     let (mut tallies, mut met) = count(&source, &outline, options)?;
     met.also(outline.damage.iter().cloned());
-    let pick = |tally: &mut Option<Tally>| tally.as_mut().map(|tally| PhasePick::new(tally, &options.percentiles));
-    let mut picks: Vec<Option<PhasePick>> = tallies.iter_mut().map(pick).collect();
+    let mut picks: Vec<Option<Split<PhasePick>>> = tallies
+        .iter_mut()
+        .map(|tallies| tallies.as_mut().map(|tallies| pick::of(tallies, &options.percentiles)))
+        .collect();
     pick::find(&source, &mut picks)?;
     let lost = lost(&outline, &met);
     let issued = issued(&outline, &tallies);
@@ -75,8 +79,11 @@ pub fn summarise(dir: &Path, options: &Options) -> Result<Summary, StatsError> {
     Ok(run_summary(outline, lost, phases))
 }
 
+/// By phase: what its rows come to, and those of each of its nodes.
+type Tallies = Vec<Option<Split<Tally>>>;
+
 /// The first pass: a tally for each phase that the log knows of, by index.
-fn count(source: &Source, outline: &Outline, options: &Options) -> Result<(Vec<Option<Tally>>, Met), StatsError> {
+fn count(source: &Source, outline: &Outline, options: &Options) -> Result<(Tallies, Met), StatsError> {
     let interval = (options.interval * 1e9) as u64;
     let origin = |index: u16| {
         let known = outline.phases.get(&index).and_then(PhaseOutline::origin_ns);
@@ -92,18 +99,22 @@ fn count(source: &Source, outline: &Outline, options: &Options) -> Result<(Vec<O
         };
         options.objectives(phase.name()).0.iter().filter_map(objective).collect::<Vec<_>>()
     };
-    type Share = Vec<Option<(Tally, Vec<Objective>)>>;
-    let new = |index: u16| (Tally::new(origin(index), interval), objectives(index));
+    type Share = Vec<Option<(Split<Tally>, Vec<Objective>)>>;
+    let new = |index: u16| {
+        let nodes = outline.phases.get(&index).map_or(1, PhaseOutline::nodes);
+        (Split::new(nodes, || Tally::new(origin(index), interval)), objectives(index))
+    };
     let (shares, met) = scan(source, Share::new, |share: &mut Share, view, parts| {
         let index = usize::from(view.row.phase);
         if index >= share.len() {
             share.resize_with(index + 1, || None);
         }
-        let (tally, slo) = share[index].get_or_insert_with(|| new(view.row.phase));
-        tally.see(view, parts, slo, outline.texts.contains_key(&view.row.id));
+        let (tallies, slo) = share[index].get_or_insert_with(|| new(view.row.phase));
+        let has_text = outline.texts.contains_key(&view.row.id);
+        tallies.of(view.row.node).for_each(|tally| tally.see(view, parts, slo, has_text));
     })?;
     let known = outline.phases.keys().next_back().map_or(0, |last| usize::from(*last) + 1);
-    let mut tallies: Vec<Option<Tally>> = Vec::new();
+    let mut tallies: Tallies = Vec::new();
     tallies.resize_with(shares.iter().map(Vec::len).chain([known]).max().unwrap_or(0), || None);
     for index in outline.phases.keys() {
         tallies[usize::from(*index)] = Some(new(*index).0);
@@ -111,7 +122,7 @@ fn count(source: &Source, outline: &Outline, options: &Options) -> Result<(Vec<O
     for (index, share) in shares.into_iter().flat_map(|share| share.into_iter().enumerate()) {
         let Some((theirs, _)) = share else { continue };
         match &mut tallies[index] {
-            Some(tally) => tally.merge(theirs),
+            Some(mine) => mine.zip(theirs).for_each(|(tally, theirs)| tally.merge(theirs)),
             empty => *empty = Some(theirs),
         }
     }
@@ -142,10 +153,10 @@ fn lost(outline: &Outline, met: &Met) -> Lost {
 
 /// Requests issued in each phase: as its end tells. A phase that was handed over with some in flight has no such end;
 /// the next one's first id tells. What the workers' counters leave is that of the phase that was on at a kill.
-fn issued(outline: &Outline, tallies: &[Option<Tally>]) -> Vec<u64> {
+fn issued(outline: &Outline, tallies: &[Option<Split<Tally>>]) -> Vec<u64> {
     let phase = |index: usize| outline.phases.get(&u16::try_from(index).ok()?);
     let told = |index: usize| phase(index)?.end.as_ref()?.get("counts")?.get("issued")?.as_u64();
-    let rows = |index: usize| tallies[index].as_ref().map_or(0, |tally| tally.rows);
+    let rows = |index: usize| tallies[index].as_ref().map_or(0, |tallies| tallies.whole.rows);
     let mut issued: Vec<u64> = (0..tallies.len()).map(|i| told(i).unwrap_or_else(|| rows(i))).collect();
     let all: u64 = outline.counters.values().map(|(issued, _)| issued).sum();
     let mut left = all.saturating_sub(issued.iter().sum());

@@ -40,6 +40,12 @@ impl PhaseOutline {
         self.end_field("start_ns").or(self.begun_ns)
     }
 
+    /// How many nodes its requests went to.
+    pub fn nodes(&self) -> u16 {
+        let told = self.config.get("request").and_then(|request| request.get("nodes")?.as_array());
+        told.and_then(|nodes| u16::try_from(nodes.len()).ok()).unwrap_or(1)
+    }
+
     /// A number of the `phase_end` document.
     pub fn end_field(&self, name: &str) -> Option<u64> {
         self.end.as_ref()?.get(name)?.as_u64()

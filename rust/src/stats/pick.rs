@@ -6,6 +6,7 @@ use super::interval::{clustered_ranks, interval_ranks, nearest_rank};
 use super::metric::{METRICS, Tokens};
 use super::scan::{Parts, Source, scan};
 use super::select::{self, Selection};
+use super::split::Split;
 use super::tally::Tally;
 use crate::record::{Failure, LogError, RowView};
 
@@ -61,7 +62,15 @@ impl Series {
     }
 }
 
-/// All series of a phase.
+/// What is looked for in a phase and in each of its nodes, from their tallies, whose histograms move here.
+pub(super) fn of(tallies: &mut Split<Tally>, percentiles: &[f64]) -> Split<PhasePick> {
+    // Whoever counts the phase's tokens counts each node's: else they could not be compared.
+    let tokens = tallies.whole.token_source();
+    let pick = |tally: &mut Tally| PhasePick::new(tally, tokens, percentiles);
+    Split { whole: pick(&mut tallies.whole), nodes: tallies.nodes.iter_mut().map(pick).collect() }
+}
+
+/// All series of a phase, or of one of its nodes.
 #[derive(Clone, Debug)]
 pub(super) struct PhasePick {
     pub tokens: Option<Tokens>,
@@ -75,9 +84,7 @@ pub(super) struct PhasePick {
 }
 
 impl PhasePick {
-    /// What is looked for in a phase, from its tally, whose histograms move here.
-    pub fn new(tally: &mut Tally, percentiles: &[f64]) -> Self {
-        let tokens = tally.token_source();
+    fn new(tally: &mut Tally, tokens: Option<Tokens>, percentiles: &[f64]) -> Self {
         let source = tokens.unwrap_or_default() as usize;
         let mut by_source = std::mem::take(&mut tally.metrics);
         let metrics = METRICS.iter().enumerate().map(|(i, metric)| {
@@ -172,30 +179,35 @@ impl Part {
 }
 
 /// Look up every value that the picks still need, in as many passes as that takes (mostly one).
-pub(super) fn find(source: &Source, picks: &mut [Option<PhasePick>]) -> Result<(), LogError> {
-    while picks.iter_mut().flatten().any(|pick| pick.open_mut().next().is_some()) {
-        select::plan(picks.iter_mut().flatten().flat_map(PhasePick::open_mut), source.threads);
-        let known: &[Option<PhasePick>] = picks;
-        let make = || known.iter().map(|pick| pick.as_ref().map(Part::begin)).collect::<Vec<_>>();
+pub(super) fn find(source: &Source, picks: &mut [Option<Split<PhasePick>>]) -> Result<(), LogError> {
+    while each(picks).any(|pick| pick.open_mut().next().is_some()) {
+        select::plan(each(picks).flat_map(PhasePick::open_mut), source.threads);
+        let known: &[Option<Split<PhasePick>>] = picks;
+        let make = || known.iter().map(|pick| pick.as_ref().map(|pick| pick.map(Part::begin))).collect::<Vec<_>>();
         let (parts, _) = scan(source, make, |parts, view, reads| {
             let phase = usize::from(view.row.phase);
             if let (Some(Some(pick)), Some(Some(part))) = (known.get(phase), parts.get_mut(phase)) {
-                pick.see(part, view, reads);
+                pick.of_both(part, view.row.node).for_each(|(pick, part)| pick.see(part, view, reads));
             }
         })?;
         for all in parts {
             for (pick, part) in picks.iter_mut().zip(all) {
                 if let (Some(pick), Some(part)) = (pick, part) {
-                    pick.absorb(part);
+                    pick.zip(part).for_each(|(pick, part)| pick.absorb(part));
                 }
             }
         }
-        picks.iter_mut().flatten().flat_map(PhasePick::open_mut).for_each(Selection::settle);
+        each(picks).flat_map(PhasePick::open_mut).for_each(Selection::settle);
     }
-    for pick in picks.iter_mut().flatten().filter(|pick| pick.itl_is_icl) {
+    for pick in each(picks).filter(|pick| pick.itl_is_icl) {
         if let Some(itl) = &mut pick.itl {
             itl.selection = pick.icl.selection.clone();
         }
     }
     Ok(())
+}
+
+/// All picks of all phases.
+fn each(picks: &mut [Option<Split<PhasePick>>]) -> impl Iterator<Item = &mut PhasePick> {
+    picks.iter_mut().flatten().flat_map(Split::each_mut)
 }

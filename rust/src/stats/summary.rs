@@ -120,6 +120,8 @@ pub struct Phase {
     pub goodput: Option<Goodput>,
     /// Metrics by name; null where there is no value.
     pub metrics: BTreeMap<&'static str, Option<MetricSummary>>,
+    /// The same of each node; null where there is one.
+    pub nodes: Option<Vec<NodeResult>>,
     /// Failed requests by class.
     pub failures: BTreeMap<String, u64>,
     /// The same by class and rule broken, most frequent first.
@@ -136,6 +138,31 @@ pub struct Phase {
     pub series: Series,
     /// How far to trust all this.
     pub trust: Trust,
+}
+
+/// What one of several nodes did of a phase. What was issued and left no record is nobody's.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeResult {
+    /// Its index in the run.
+    pub node: u16,
+    /// Requests that succeeded.
+    pub ok: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Requests that were cancelled.
+    pub cancelled: u64,
+    /// Of the phase's requests that ended; null where none did.
+    pub share: Option<f64>,
+    /// Successful requests per second of the phase: those of all nodes add up to the phase's.
+    pub requests_per_s: Option<f64>,
+    /// Output tokens of those, likewise.
+    pub output_tokens_per_s: Option<f64>,
+    /// What got through well; null without objectives.
+    pub goodput: Option<Goodput>,
+    /// Metrics by name; null where there is no value.
+    pub metrics: BTreeMap<&'static str, Option<MetricSummary>>,
+    /// Failed requests by class.
+    pub failures: BTreeMap<String, u64>,
 }
 
 /// `issued = ok + failed + cancelled + in_flight`.

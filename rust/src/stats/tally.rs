@@ -208,6 +208,11 @@ impl Tally {
         Tokens::ALL.into_iter().find(holds).filter(|_| all > 0)
     }
 
+    /// How many requests failed, of all kinds.
+    pub fn failed(&self) -> u64 {
+        self.failures.values().map(|failed| failed.count).sum()
+    }
+
     /// How many different samples were sent; `None` when there were too many to tell apart.
     pub fn distinct_samples(&self) -> Option<u64> {
         (!self.samples_overflow).then(|| self.samples.iter().map(|word| u64::from(word.count_ones())).sum())

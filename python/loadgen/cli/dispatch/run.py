@@ -117,7 +117,7 @@ def _call(
     write: Callable[[Source, Sequence[Written]], None],
 ) -> BatchSummary:
     """Make the calls and write their answers; those that were there are written also when it breaks off."""
-    with prepare.target(options) as sent_to:
+    with prepare.targets(options) as (sent_to,):
         model = prepare.model_of(options) if source.needs_model else options.model
         bodies = asked.bodies(source, options, model)
         try:
@@ -344,7 +344,7 @@ command = GroupedCommand(
         _dispatch_flag("tpm", "N", "Tokens a minute that the service allows.", "learned"),
         _file("remember", "FILE", "Strategy", "Keep what auto learns of the endpoint, for the next batch."),
         _dispatch_flag("seed", "N", "Seed of backoff and hedging.", "0"),
-        *flags(_WIRE),
+        *flags(_WIRE, {"api": ("chat", "completions")}),
         GroupedOption(
             ["--stream/--no-stream", "stream"],
             is_flag=True,

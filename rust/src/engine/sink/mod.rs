@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::account::{Account, session_of, tell_end, tell_run_end};
+use super::balance::Balance;
 use super::bodies::{Bodies, Renderings};
 use super::config::{PhaseConfig, PhaseType, RunConfig};
 use super::nodes::Node;
@@ -76,7 +77,8 @@ impl Sink {
     pub fn begin(&self, config: PhaseConfig, bodies: Arc<Bodies>) -> Result<(), EngineError> {
         self.check_process()?;
         let settings = Settings::new(&self.run, &self.nowhere, &config, &Renderings::from(bodies))?;
-        let (phase, mut lives) = self.account().begin(Ways { config, settings, gate: None })?;
+        let (phase, mut lives) =
+            self.account().begin(Ways { config, settings, gate: None, balance: Balance::elsewhere() })?;
         if let Some(events) = self.events.as_ref().filter(|_| phase.config.kind == PhaseType::Performance) {
             events.start_tracking(phase.index, &phase.config.name, || self.requests().flush_events());
         }
