@@ -139,6 +139,7 @@ def test_a_pool_learns_how_many_texts_a_request_carries_and_says_so(start: Start
     assert first < 60, "600 texts, ever more of them in a request: 4, 8, 16, 32, 64, …"
     learned = pool.stats().nodes[0]
     assert (learned.learns_batch, learned.batch >= 16) == (True, True)
+    assert batch.work[0].speed == pytest.approx(learned.speed)
     later = NodePool(nodes, state=tmp_path / "state")
     assert later.stats().nodes[0].batch == learned.batch
     assert later.embed_batch("mock", texts).ok

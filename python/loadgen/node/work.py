@@ -225,6 +225,10 @@ def _responses(batch: Batch[Any], seen: Sequence[Seen], plan: Plan) -> None:
 
 def _work(plan: Plan, order: Sequence[Node], views: Sequence[NodeView], seen: Mapping[Node, Seen]) -> list[NodeWork]:
     answers = sum(view.served for view in views) or 1
+    slots = [
+        view.batch if node.learns_batch else many
+        for node, many, view in zip(order, choice.slots_of(plan.decision, order, plan.kind), views, strict=True)
+    ]
 
     def reason(node: Node, view: NodeView) -> str:
         if view.served or view.failed:
@@ -239,11 +243,12 @@ def _work(plan: Plan, order: Sequence[Node], views: Sequence[NodeView], seen: Ma
             failed=view.failed,
             dropped=view.dropped,
             service_s=view.service_s,
+            speed=None if view.service_s is None else many / view.service_s,
             state=view.state,
             share=view.served / answers,
             reason=reason(node, view),
         )
-        for node, view in zip(order, views, strict=True)
+        for node, many, view in zip(order, slots, views, strict=True)
     ]
 
 

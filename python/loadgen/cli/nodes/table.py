@@ -145,7 +145,7 @@ def batch_lines(batch: NodeBatch[object]) -> list[str]:
         [
             _named(one.name, one.url),
             one.state,
-            _rate(None if one.service_s is None else 1 / one.service_s),
+            _rate(one.speed),
             f"{one.served:,}",
             f"{one.failed:,}",
             f"{100 * one.share:.0f} %",
