@@ -128,11 +128,14 @@ lint: lint-quick $(VENV)/.built
 	cargo clippy --locked --all-targets --quiet -- -D warnings
 	cargo clippy --locked --all-targets --features python --quiet -- -D warnings
 
-# Every set of features by itself: what one needs must not come in with another. And what no set turns on.
+# Every set of features by itself: what one needs must not come in with another. And what no set turns on: no series, and
+# the ABI of a Python without its lock.
 features:
 	cargo check --locked --all-targets --quiet
 	cargo check --locked --all-targets --features python --quiet
 	RUSTFLAGS='--cfg loadgen_bench_no_series' CARGO_TARGET_DIR=target/features cargo check --locked --features python --quiet
+	PYO3_CONFIG_FILE=$(CURDIR)/tests/release/free_threaded.txt CARGO_TARGET_DIR=target/features \
+		cargo check --locked --features python --quiet
 
 # actionlint where Go can install it; zizmor from PyPI; and that the wheels asked for are those that cibuildwheel knows.
 workflows: $(VENV)/.workflows $(WHEELS)/.ready

@@ -132,11 +132,12 @@ class Own:
 
 async def all_of_it(issuer: Issuer) -> int:
     issued = 0
-    while issuer.issue() is not None:
-        issued += 1
+    while True:
         while issuer.in_flight >= 4:
             await issuer.completed()
-    return issued
+        if issuer.issue() is None:
+            return issued
+        issued += 1
 
 
 async def for_ever(issuer: Issuer) -> None:

@@ -1,5 +1,6 @@
 """The journal of a batch: what finished is kept through anything, and isn't called again."""
 
+import asyncio
 import dataclasses
 import errno
 import hashlib
@@ -21,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen import Dispatcher
 from loadgen.dispatch import journal_file
 from loadgen.dispatch.journal import Codec, Entry, Journal, OpenJournal, as_journal
 from loadgen.errors import ConfigError, JournalError
@@ -410,6 +412,73 @@ def test_an_error_in_the_batch_is_not_hidden_by_the_journals(path: Path, monkeyp
         Disk(0, monkeypatch)
         journal.finished("a", 1)
         raise KeyError
+
+
+def test_reading_a_journal_does_not_hold_the_loop_up(path: Path) -> None:
+    turned = threading.Event()
+
+    def key(item: int) -> str:
+        assert turned.wait(60), "the loop stands still while the file is read"
+        return str(item)
+
+    async def call(item: int) -> int:
+        return item * 10
+
+    async def main(items: list[int]) -> Any:
+        turned.clear()
+        asyncio.get_running_loop().call_later(0.01, turned.set)
+        return await Dispatcher("parallel", journal=Journal(path, key=key)).arun(call, items)
+
+    asyncio.run(main([1, 2]))
+    batch = asyncio.run(main([1, 2, 3]))
+    assert batch.values == (10, 20, 30)
+    assert [result.restored for result in batch] == [True, True, False]
+
+
+def test_a_batch_that_is_cancelled_while_its_journal_is_read_gives_the_file_back(path: Path) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def key(item: int) -> str:
+        begun.set()
+        assert go.wait(60)
+        return str(item)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        reading = asyncio.ensure_future(Dispatcher("parallel", journal=Journal(path, key=key)).arun(str, [1]))
+        await loop.run_in_executor(None, begun.wait, 60)
+        reading.cancel()
+        loop.call_later(0.01, go.set)
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        with Journal(path).open({"call": "builtins.str"}):
+            pass  # it is locked no more
+
+    asyncio.run(main())
+
+
+def test_a_batch_whose_items_have_no_key_gives_the_file_back(path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no key for the journal"):
+        Dispatcher("parallel", journal=path).run(str, [object()])
+    with Journal(path).open({"call": "builtins.str"}):
+        pass
+
+
+def test_a_batch_whose_journal_can_not_be_written_gives_back_what_it_has(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(item: int) -> int:
+        if item == 0:
+            Disk(0, monkeypatch)
+        return item + 10
+
+    with pytest.raises(JournalError, match="No space left") as raised:
+        Dispatcher("sequential", journal=path).run(call, range(50))
+    batch = raised.value.batch
+    assert batch[0].value == 10
+    assert len(batch) == 50
+    assert all(one.value == one.index + 10 if one.ok else one.error is raised.value for one in batch)
+    assert len(raised.value.unwritten) == sum(one.ok for one in batch)
 
 
 def test_closing_is_final_and_can_be_repeated(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from loadgen import CallTimeoutError, ConfigError, Dispatcher, DispatchError, RequestError, _core
-from loadgen.dispatch import Answer, Call
+from loadgen.dispatch import Answer, Call, native
 
 QUICK = {"base": 0.001, "most": 0.01}
 
@@ -114,6 +115,7 @@ def test_a_call_that_never_ends_is_a_timeout() -> None:
             ["hello"], url=server.url
         )
     assert isinstance(batch.errors[0], CallTimeoutError)
+    assert str(batch.errors[0]) == "the call had no answer within the attempt_timeout of 0.05 s, in 2 attempts"
     assert [attempt.outcome for attempt in batch[0].stats.attempts] == ["timed_out", "timed_out"]  # type: ignore[union-attr]
 
 
@@ -133,11 +135,104 @@ def test_cancelling_the_caller_cuts_off_every_call() -> None:
     asyncio.run(main())
 
 
-def test_nothing_is_left_behind_in_the_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_is_cancelled_while_it_connects_leaves_no_connection_behind() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(0)
+            # It accepts, and never shakes hands.
+            url = f"https://127.0.0.1:{server.getsockname()[1]}"
+            task = asyncio.create_task(Dispatcher("parallel").arequests(["a"], url=url, connect_timeout=3600))
+            connection, _ = await loop.sock_accept(server)
+            with connection:
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                connection.settimeout(60)
+                while connection.recv(65_536):
+                    pass  # until the client has closed it
+
+    asyncio.run(main())
+
+
+class FakeEngine:
+    """Tells of some completions when it is looked at, and of others when it has been stopped."""
+
+    def __init__(self, now: list[Any], then: list[Any]) -> None:
+        self.waiting, self.then = now, then
+        self.read, self.write = socket.socketpair()
+        self.write.send(b"!")
+
+    def fileno(self) -> int:
+        return self.read.fileno()
+
+    def take_completions(self) -> list[Any]:
+        taken, self.waiting = self.waiting, []
+        return taken
+
+    def wait(self, timeout: float) -> None:
+        return None
+
+    def stop(self, grace: float) -> None:
+        self.waiting, self.then = self.then, []
+
+    def close(self) -> None:
+        self.read.close()
+        self.write.close()
+
+
+def test_an_error_at_one_answer_loses_none_of_the_others_nor_those_that_had_come_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def completion(request: int, failure: str) -> tuple[Any, ...]:
+        return request, None, None, failure
+
+    engine = FakeEngine(
+        [completion(0, "none"), completion(1, "http"), completion(2, "none")],
+        [completion(3, "cancelled"), completion(4, "none")],
+    )
+    monkeypatch.setattr(native._NativeRun, "_end", lambda run: run.engine.stop(0.0))
+    told: list[int] = []
+
+    def ended(one: tuple[Any, ...]) -> None:
+        told.append(one[0])
+        if one[0] == 0:
+            raise ZeroDivisionError("in the trace")
+
+    async def main() -> BaseException:
+        broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        run = native._NativeRun(engine, 0)  # type: ignore[arg-type]
+        run.listen(ended, broken.set_result)
+        error = await broken
+        await run.end()
+        engine.close()
+        return error
+
+    assert isinstance(asyncio.run(main()), ZeroDivisionError)
+    assert told == [0, 1, 2, 4]
+
+
+def test_a_batch_needs_no_room_in_the_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen: list[list[Path]] = []
     with mock(output_tokens=1) as server:
-        assert Dispatcher("parallel").requests(["hello"], url=server.url).ok
-    assert list(tmp_path.iterdir()) == []
+        dispatcher = Dispatcher("parallel", trace=lambda _: seen.append(list(tmp_path.iterdir())))
+        assert dispatcher.requests(["a", "b"], url=server.url).ok
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+        assert dispatcher.requests(["a"], url=server.url).ok
+    # What isn't there while it goes on, no kill can leave behind.
+    assert seen == [[], [], []]
+
+
+def test_values_are_kept_where_the_engine_fails_to_account_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Any) -> None:
+        raise DispatchError("the engine broke down: a worker panicked")
+
+    monkeypatch.setattr(native._NativeRun, "_end", broken)
+    with mock(output_tokens=1) as server, pytest.warns(RuntimeWarning, match="the batch is whole.*a worker panicked"):
+        batch = Dispatcher("parallel").requests(["a", "b"], url=server.url)
+    assert batch.ok
+    assert batch[0].stats is None
 
 
 def test_a_journal_keeps_the_answers_and_what_finished_is_not_asked_again(tmp_path: Path) -> None:

@@ -162,13 +162,20 @@ def _one(strategy: str, wall_s: float, requests: int, failed: int = 0) -> Simula
     return Simulation(strategy, 100, [wall_s] * 2, [requests] * 2, [0, 0], [0, 0], [failed] * 2)
 
 
-def test_the_advice_is_the_cheapest_of_those_about_as_fast_as_the_fastest() -> None:
-    found = [_one("slow", 100, 100), _one("dear", 10, 300), _one("cheap", 10.5, 110), _one("careless", 5, 50, failed=9)]
-    assert best_of(found).strategy == "cheap"
-    said = advise(found)
-    assert said.startswith("use cheap: 10.5 s on the mean, for 1.10 requests an item")
-    assert "slow takes 9.52 times as long" in said
-    assert "dear is 5% faster, for 3.00" in said
+def test_the_advice_weighs_the_time_against_the_requests_and_names_the_fastest_and_the_cheapest() -> None:
+    found = [_one("slow", 100, 100), _one("dear", 8, 260), _one("fair", 10.5, 110), _one("careless", 5, 50, failed=9)]
+    assert best_of(found).strategy == "fair"
+    assert advise(found) == (
+        "use fair: 10.5 s on the mean, for 1.10 requests an item; dear is fastest, by 24%, for 2.60; "
+        "slow is cheapest, by 9%, and takes 9.52 times as long"
+    )
+    assert advise([_one("a", 10, 100), _one("b", 30, 100)]) == (
+        "use a: 10.0 s on the mean, for 1.00 requests an item; b takes 3 times as long"
+    )
+
+
+def test_more_requests_that_buy_as_much_time_are_worth_it() -> None:
+    assert best_of([_one("slow", 300, 100), _one("hedged", 20, 253)]).strategy == "hedged"
 
 
 def test_where_nobody_answers_all_the_advice_says_so() -> None:

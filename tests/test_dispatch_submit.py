@@ -9,7 +9,7 @@ import pytest
 
 import loadgen
 import virtual_loop
-from loadgen.dispatch import attempt, service
+from loadgen.dispatch import attempt, service, work
 
 
 def run(main: Any) -> None:
@@ -182,7 +182,34 @@ def test_an_awaiting_task_that_is_cancelled_cancels_its_call() -> None:
     run(main)
 
 
-def test_an_idle_service_begins_anew_before_its_columns_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_is_never_idle_forgets_the_calls_that_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "KEYS", 100)
+
+    async def main(loop: Any) -> None:
+        async def call(item: int) -> int:
+            await asyncio.sleep(1)
+            return item
+
+        dispatcher = loadgen.Dispatcher("parallel", workers=2, key=lambda item: item)
+        calls = 3 * service.FORGOTTEN_EVERY
+        before = dispatcher.submit(call, 0)
+        for item in range(1, calls):
+            after = dispatcher.submit(call, item)
+            assert await before == item - 1
+            before = after
+        assert await before == calls - 1
+        made = dispatcher._service()
+        with pytest.raises(IndexError):
+            made._policy.item(0)
+        assert made._policy.attempts_of(calls - 1)
+        assert made._policy.attempts_of(0) == []
+        assert len(made._keys) == 100
+        assert dispatcher.totals()["ok"] == calls
+
+    run(main)
+
+
+def test_an_idle_service_begins_anew_before_its_numbers_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "ROTATED_AT", 10)
 
     async def main(loop: Any) -> None:

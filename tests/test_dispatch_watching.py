@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 import loadgen
 import virtual_loop
+from loadgen import _core
 from loadgen.dispatch import Call, Progress
 
 
@@ -112,3 +114,41 @@ def test_a_printed_trace_ends_with_its_totals(capsys: pytest.CaptureFixture[str]
         " 6 calls in 9.0 s: 5 ok, 1 failed",
         " 6 sent, 0 of them hedges; settled by 6 first",
     ]
+
+
+@pytest.mark.parametrize("is_native", [False, True])
+def test_a_function_that_raises_as_a_cancelled_batch_ends_doesnt_take_its_place(is_native: bool) -> None:
+    begun = asyncio.Event()
+    is_over = False
+
+    def shown(_: Progress) -> None:
+        begun.set()
+        if is_over:
+            raise ValueError("the screen is gone")
+
+    async def main() -> None:
+        nonlocal is_over
+        dispatcher = loadgen.Dispatcher("parallel", progress=shown)
+        server = _core.MockServer(json.dumps({"any_model": True, "stall_rate": 1}))
+        made = dispatcher.arequests(["a"], url=server.url) if is_native else dispatcher.arun(three_seconds, [1])
+        batch = asyncio.ensure_future(made)
+        await begun.wait()
+        is_over = True
+        batch.cancel()
+        with pytest.warns(RuntimeWarning, match="the screen is gone"), pytest.raises(asyncio.CancelledError):
+            await batch
+        server.stop()
+
+    asyncio.run(main())
+
+
+def test_a_function_that_raised_is_told_nothing_more() -> None:
+    told: list[Progress] = []
+
+    def shown(how_far: Progress) -> None:
+        told.append(how_far)
+        raise ValueError("no screen")
+
+    with pytest.raises(ValueError, match="no screen"):
+        batch(progress=shown)
+    assert len(told) == 1

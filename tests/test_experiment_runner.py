@@ -98,12 +98,18 @@ def test_each_cell_is_told_when_it_begins_and_when_it_has_ended(tmp_path: Path) 
     told: list[Progress] = []
     plan = Plan(strategies=("auto",), scenarios=("all",), runs=2)
     Experiment(FakeCallee(), tmp_path, small(), plan, told=told.append, fetch=fetch).run()
-    assert [(p.done, p.of, p.cell.run, p.record is None) for p in told] == [
+    assert [(p.done, p.of, p.cell and p.cell.run, p.record is None) for p in told] == [
         (0, 2, 1, True),
         (1, 2, 1, False),
         (1, 2, 2, True),
         (2, 2, 2, False),
     ]
+    # The next time only the run that is new; what needs no running any more is told first.
+    told.clear()
+    Experiment(
+        FakeCallee(), tmp_path, small(), msgspec.structs.replace(plan, runs=3), told=told.append, fetch=fetch
+    ).run()
+    assert [(p.done, p.of, p.cell and p.cell.run) for p in told] == [(2, 3, None), (2, 3, 3), (3, 3, 3)]
 
 
 def test_a_scenario_that_keeps_nothing_is_an_error_before_anything_runs(tmp_path: Path) -> None:

@@ -214,13 +214,27 @@ def all_records() -> list[Record]:
 def test_the_table_shows_ours_beside_what_was_published() -> None:
     text = table.render(summary.summarise(all_records(), SETTINGS, callee="sim"), SETTINGS)
     lines = text.splitlines()
-    heading = "scenario calls sequential publ. parallel publ. adaptive publ. hedged publ. auto"
-    assert lines[1].split() == heading.split()
-    walls = next(line for line in lines if line.startswith("109"))
-    assert "3.0 ± 2.5" in walls
-    assert "566.0" in walls
+    assert lines[1].split() == ["scenario", "calls", "sequential", "parallel", "adaptive", "hedged", "auto"]
+    walls, published = (line.split() for line in lines if line.startswith("109 ") and "(" not in line)
+    assert walls == ["109", "2", "3.0±2.5", "4.0±2.5", "5.0±2.5", "6.0±2.5", "7.0±2.5"]
+    assert published == ["109", "566.0", "218.8", "84.6", "43.0"]
+    assert next(line for line in lines if line.startswith("sent per call")).split()[3:] == ["1.00"] * 5
     assert "claim that hedging keeps p95 at 16 s" in text
     assert "PROBLEM" not in text
+
+
+def test_the_tables_fit_a_terminal_however_large_the_figures_are() -> None:
+    for scale in (1, 123.4, 45_678.9):
+        records = [
+            record(Cell(run, scenario, strategy.name), wall_s=scale * (wall + run * 7 % 5))
+            for run in (1, 2, 3)
+            for scenario in ("106", "109")
+            for wall, strategy in enumerate(SETTINGS.strategies, start=1)
+        ]
+        lines = table.render(summary.summarise(records, SETTINGS, callee="sim"), SETTINGS).splitlines()
+        assert max(map(len, lines)) <= 80
+        # Of what doesn't fit side by side, every part has its own heading.
+        assert sum(line.split()[-1:] == ["auto"] for line in lines) >= 4
 
 
 def test_the_table_says_what_is_wrong_last() -> None:

@@ -168,3 +168,19 @@ def test_the_end_of_a_phase_frees_who_waits_for_what_will_never_come() -> None:
         return await issuer.completed()
 
     assert run(main) is None
+
+
+def test_a_phase_that_hands_over_keeps_no_strategy_waiting_for_what_it_has_in_flight() -> None:
+    async def main(loop: VirtualLoop) -> tuple[float, Server]:
+        server = Server(loop, service_s=600)
+        loop.call_later(1, server.issuer.leave)
+        assert await ConcurrencyStrategy(4).execute(server.issuer) == 4
+        left_s = loop.time()
+        while server.issuer.in_flight >= 4:  # as a strategy of one's own may wait
+            await server.issuer.completed()
+        await asyncio.sleep(700)
+        return left_s, server
+
+    left_s, server = run(main)
+    assert left_s == 1.0
+    assert (server.issuer.in_flight, server.issuer.issued) == (0, 4)

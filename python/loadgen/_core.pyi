@@ -600,6 +600,12 @@ class Policy:
     def is_done(self) -> bool:
         """Return whether no more items come and all are done."""
 
+    def forget(self) -> None:
+        """Forget the oldest items that are done, and the oldest attempts that are over, up to the first that isn't.
+
+        For a policy that never ends, and of whose calls nobody asks what they met. No decision depends on them.
+        """
+
     def item(self, item: int) -> _Item:
         """Return when it was queued, key, tokens, verdict, winner, and its waits.
 

@@ -1,5 +1,7 @@
 """The exceptions of loadgen: each says what was received, which rule it broke, and what to do."""
 
+from typing import Any
+
 
 class LoadgenError(Exception):
     """Base of every error that loadgen raises on purpose.
@@ -48,6 +50,9 @@ class ReportError(LoadgenError, OSError):
 
 class DispatchError(LoadgenError, RuntimeError):
     """A batch that can't be dispatched here, or one that began and could not be carried on; what finished is kept."""
+
+    batch: Any = None
+    """The ``Batch`` as far as it came, where one had begun: calls that weren't settled have this error."""
 
 
 class JournalError(DispatchError):

@@ -270,15 +270,16 @@ fn a_node_that_fails_gets_one_probe_after_its_cooldown_and_then_everybody() {
     assert_eq!(started(&actions).len(), 9);
 }
 
-/// A service that answers after a second, but fails at once with this status while it is down.
-fn survive_outage(strategy: &str, status: u16, down: std::ops::Range<u64>) -> Driver {
-    let (mut driver, actions) = Driver::queued(strategy, 32, "{}", 400);
+/// A service that answers after a second, but while it is down fails at once with this status, or says nothing at all.
+fn survive_outage(strategy: &str, overrides: &str, status: Option<u16>, down: std::ops::Range<u64>) -> Driver {
+    let (mut driver, actions) = Driver::queued(strategy, 32, overrides, 400);
     let mut due: BTreeMap<(u64, AttemptId), End> = BTreeMap::new();
     let mut take = |driver: &mut Driver, actions: Vec<Action>| {
         let now = driver.now;
         for action in actions {
             match action {
                 Action::Start { attempt, .. } if down.contains(&now) => {
+                    let Some(status) = status else { continue };
                     let end = End { outcome: Outcome::Failed, status, ..End::default() };
                     due.insert((now + S / 1_000, attempt), end);
                 }
@@ -308,7 +309,7 @@ fn survive_outage(strategy: &str, status: u16, down: std::ops::Range<u64>) -> Dr
 fn a_service_that_is_down_for_a_minute_costs_no_item_and_few_requests() {
     for strategy in ["parallel", "adaptive_ceiling", "hedged"] {
         for status in [0, 500, 503] {
-            let driver = survive_outage(strategy, status, 3 * S..63 * S);
+            let driver = survive_outage(strategy, "{}", Some(status), 3 * S..63 * S);
             let totals = driver.policy.totals();
             assert_eq!(totals.ok, 400, "{strategy} and {status}: {totals:?}");
             assert!(totals.attempts < 700, "{strategy} and {status}: {totals:?}");
@@ -319,8 +320,50 @@ fn a_service_that_is_down_for_a_minute_costs_no_item_and_few_requests() {
 }
 
 #[test]
+fn a_service_that_is_silent_for_a_minute_costs_few_items_and_few_requests() {
+    for strategy in ["parallel", "adaptive_ceiling", "hedged", "auto"] {
+        let driver = survive_outage(strategy, r#"{"attempt_timeout_s":5}"#, None, 3 * S..63 * S);
+        let totals = driver.policy.totals();
+        assert!(totals.ok >= 360 && totals.attempts < 700, "{strategy}: {totals:?}");
+        assert!(totals.probes > 0 || strategy == "parallel", "{strategy}: {totals:?}");
+        assert!(driver.now < 300 * S, "{strategy}: {} s", driver.now / S);
+    }
+}
+
+#[test]
+fn what_is_refused_for_the_first_time_keeps_its_place_in_the_line() {
+    for strategy in ["parallel", "auto"] {
+        let (mut driver, first) = Driver::queued(strategy, 2, r#"{"retry":{"jitter":"none","base_s":0.1}}"#, 9);
+        assert_eq!(started(&first).len(), 2, "{strategy}");
+        driver.ok(S, 0);
+        let refused = End { outcome: Outcome::Failed, status: 429, ..End::default() };
+        let beside = started(&driver.tell(2 * S, Event::Ended { attempt: 1, end: refused }));
+        let mut next = driver.ok(3 * S, 2);
+        while started(&next).is_empty() {
+            next = driver.wait();
+        }
+        assert_eq!(started(&next)[0].1, 1, "{strategy}: before those who wait for their first turn");
+        // Who is refused again may be at fault itself: the others don't wait for it.
+        let again = started(&next)[0].0;
+        let mut running: Vec<AttemptId> = beside.iter().map(|start| start.0).collect();
+        running.extend(started(&next).iter().skip(1).map(|start| start.0));
+        let mut order: Vec<ItemId> = Vec::new();
+        next = driver.tell(driver.now + S, Event::Ended { attempt: again, end: refused });
+        while driver.policy.totals().ok < 9 {
+            order.extend(started(&next).iter().map(|start| start.1));
+            running.extend(started(&next).iter().map(|start| start.0));
+            next = match running.is_empty() {
+                false => driver.ok(driver.now + S, running.remove(0)),
+                true => driver.wait(),
+            };
+        }
+        assert_eq!(order.last(), Some(&1), "{strategy}: {order:?}");
+    }
+}
+
+#[test]
 fn a_service_that_is_gone_ends_the_batch_in_time() {
-    let driver = survive_outage("parallel", 0, 0..u64::MAX);
+    let driver = survive_outage("parallel", "{}", Some(0), 0..u64::MAX);
     let totals = driver.policy.totals();
     assert_eq!((totals.ok, totals.queued), (0, totals.failed + totals.gave_up));
     assert!(totals.gave_up > 300 && totals.attempts < 100, "{totals:?}");

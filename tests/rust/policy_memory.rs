@@ -116,3 +116,38 @@ fn nothing_is_allocated_while_it_decides_but_rows_by_the_thousand() {
     let chunks = (ITEMS / 2 / 4_096) as usize;
     assert!((chunks..=chunks + 8).contains(&asked), "asked {asked} times");
 }
+
+#[test]
+fn a_policy_that_forgets_what_is_over_stays_as_small_however_long_it_lasts() {
+    let mut batch = Batch::new();
+    let mut most = [0, 0];
+    for most in &mut most {
+        let before = HELD.get();
+        for _ in 0..ITEMS / 64 {
+            batch.policy.on_event(batch.now, Event::Queued { count: 64, key: 0, tokens: 50 });
+            batch.make(64);
+            batch.policy.forget();
+            *most = (*most).max(HELD.get() - before);
+        }
+    }
+    assert_eq!(batch.policy.totals().ok, 2 * u64::from(ITEMS / 64 * 64));
+    // Each holds a chunk of items and one of attempts at most, 4,096 rows of 88 bytes, and another as it is begun.
+    assert!(most[0] < 1_000_000 && most[1] < 400_000, "{most:?}");
+    assert!(batch.policy.items().get(0).is_none() && batch.policy.attempts().get(0).is_none());
+}
+
+#[test]
+fn what_is_forgotten_may_still_be_told_of() {
+    let mut batch = Batch::new();
+    batch.policy.on_event(0, Event::Queued { count: 20_000, key: 0, tokens: 50 });
+    batch.make(20_000);
+    assert!(matches!(batch.policy.poll(batch.now), Some(Action::Resolve { item: 19_999, .. })));
+    batch.policy.forget();
+    for attempt in [0, 4_095, 8_191] {
+        batch.policy.on_event(batch.now, Event::FirstByte { attempt });
+        batch.policy.on_event(batch.now, Event::FirstToken { attempt });
+        batch.policy.on_event(batch.now, Event::Ended { attempt, end: End { tokens_out: 9, ..End::default() } });
+        batch.policy.on_event(batch.now, Event::Cancel { item: attempt });
+    }
+    assert_eq!((batch.policy.poll(batch.now), batch.policy.totals().ok), (None, 20_000));
+}

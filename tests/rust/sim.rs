@@ -122,6 +122,21 @@ fn a_service_that_goes_down_for_a_minute_and_comes_back_answers_every_item() {
 }
 
 #[test]
+fn a_time_limit_near_the_services_own_latency_opens_no_breaker() {
+    let service = Service::of(Latency::Lognormal { median_s: 3.0, sigma: 0.35 });
+    for strategy in STRATEGIES {
+        let with = |breaker| {
+            let over = format!(r#"{{"attempt_timeout_s":3{breaker}}}"#);
+            let config = Config::named(strategy, 64, None, Some(&over)).unwrap();
+            (0..3).map(|seed| run(&config, &service, 200, seed).unwrap()).collect::<Vec<_>>()
+        };
+        let batches = with("");
+        assert!(batches.iter().all(|batch| batch.totals.attempts_timed_out > 50), "{strategy}");
+        assert_eq!(walls(&batches), walls(&with(r#","breaker":null"#)), "{strategy}: somebody waited for it");
+    }
+}
+
+#[test]
 fn without_a_retry_after_the_rate_is_found_too() {
     let r4 = regime("R4").unwrap();
     let rate = r4.service.rate.map(|rate| loadgen::sim::Rate { retry_after: false, ..rate });

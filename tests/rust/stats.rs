@@ -672,6 +672,27 @@ fn each_sign_of_a_limited_client_is_said_in_its_own_words() {
 }
 
 #[test]
+fn only_requests_that_were_sent_can_have_opened_a_connection() {
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "performance", "load": {"kind": "rate"}}));
+    for id in 0..40 {
+        let mut told = stream(id, 2 * S + id * MS, 5 * MS, &[]);
+        told.row.connect_ns = u64::from(id >= 10 && id < 12) * 500;
+        if id >= 20 {
+            let Stamps { planned, issued, done, .. } = told.row.stamps;
+            let stamps = Stamps { planned, issued, done, ..Stamps::default() };
+            let (failure, detail) = (Failure::Connect, Detail::Refused);
+            told.row = Row { id, stamps, failure, detail, connect_ns: 70_000, ..Row::default() };
+            told.reads.clear();
+        }
+        log.push(&told);
+    }
+    log.end(0, 40);
+    let dir = log.finish();
+    assert_eq!(one(dir.path(), Options::default()).0.phases[0].trust.connect_share, Some(0.1));
+}
+
+#[test]
 fn one_stall_is_a_note_and_no_verdict() {
     let mut log = Log::new(1);
     log.begin(0, json!({"name": "a"}));

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from loadgen.errors import CallTimeoutError, PushBack
+from loadgen.errors import PushBack
 
 _BUGS = (TypeError, NameError, AttributeError, ImportError, SyntaxError, NotImplementedError, AssertionError)
 """The callable itself is wrong: calling it again only does it again."""
@@ -166,17 +166,6 @@ def names_of(error: BaseException) -> set[str]:
         names.add(f"{module}.{kind.__qualname__}")
         names.add(f"{module.partition('.')[0]}.{kind.__qualname__}")
     return names
-
-
-def timed_out(attempts: int) -> CallTimeoutError:
-    """Return the error of a call whose time was up.
-
-    Args:
-        attempts: How many were made.
-    """
-    return CallTimeoutError(
-        "the call had no answer in time" if attempts == 1 else f"the call had no answer in time, in {attempts} attempts"
-    )
 
 
 def _is_passing(status: int) -> bool:

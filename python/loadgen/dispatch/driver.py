@@ -13,14 +13,14 @@ import time
 from typing import Any, Protocol
 
 from loadgen import _core
-from loadgen.dispatch import classify
 from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.classify import Classifier, Outcome, limits_in
 from loadgen.dispatch.current import CURRENT, Attempt
+from loadgen.dispatch.limits import Limits
 from loadgen.dispatch.stall import Stalls
 from loadgen.dispatch.threads import Job, Threads
 from loadgen.dispatch.usage import usage_of
-from loadgen.errors import CallTimeoutError, DispatchError
+from loadgen.errors import DispatchError
 
 START, CANCEL, RESOLVE = range(3)
 OK, FAILED, TIMED_OUT, CANCELLED, GAVE_UP = range(5)
@@ -58,17 +58,19 @@ class Driver:
         work: The calls.
         classifier: What exceptions mean.
         threads: At most so many threads for calls that block, abandoned ones included.
-        silence_s: How long an answer that began may be silent, in seconds; ``None`` for ever.
+        limits: How long calls may take; no limit if ``None``. The policy keeps to all but the silence within an answer.
     """
 
     def __init__(
-        self, policy: _core.Policy, work: Work, classifier: Classifier, *, threads: int, silence_s: float | None = None
+        self, policy: _core.Policy, work: Work, classifier: Classifier, *, threads: int, limits: Limits | None = None
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._policy = policy
         self._work = work
         self._classifier = classifier
         self._threads = Threads(self.loop, self._returned, threads)
+        self._limits = Limits() if limits is None else limits
+        silence_s = self._limits.stall_s
         self._stalls = None if silence_s is None else Stalls(self.loop, silence_s, self._stalled)
         self._start_s = self.loop.time()
         self._context = contextvars.copy_context()
@@ -327,8 +329,7 @@ class Driver:
     def _stalled(self, told: Attempt) -> None:
         """End an attempt whose answer began and then fell silent."""
         if told.id in self._live:
-            error = CallTimeoutError("the answer began, and nothing more of it came in time")
-            self._errors.setdefault(told.item, {})[told.id] = error
+            self._errors.setdefault(told.item, {})[told.id] = self._limits.stalled()
             self._cancel(told.id)
             self._policy.ended(self.now(), told.id, Outcome.STALLED)
             self._wake()
@@ -352,7 +353,8 @@ class Driver:
             self._work.settle(item, self._values.pop(winner), None)
             return
         stands = raised.get(winner)
-        if stands is None:  # it was cancelled, or ran out of time: the last error is why there was no answer before
+        is_over = verdict == TIMED_OUT and self._limits.is_over(self._lasted(item))
+        if stands is None or is_over:  # the last error is why there was no answer before its time was up
             stands = self._why(item, verdict, next(reversed(raised.values()), None))
         self._work.settle(item, None, stands)
 
@@ -361,11 +363,16 @@ class Driver:
         if verdict == CANCELLED:
             made = asyncio.CancelledError()
         elif verdict == TIMED_OUT:
-            made = classify.timed_out(len(self._policy.attempts_of(item)))
+            made = self._limits.exceeded(len(self._policy.attempts_of(item)), self._lasted(item))
         else:
             made = DispatchError("the call was given up before it was made")
         made.__cause__ = error
         return made
+
+    def _lasted(self, item: int) -> float:
+        """Return the seconds since the first attempt at an item was started."""
+        *_, started, _, _, _, _ = self._policy.attempts_of(item)[0]
+        return (self.now() - started) / 1e9
 
     def _break(self, error: BaseException) -> None:
         if not self._is_closed:

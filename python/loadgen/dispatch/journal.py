@@ -51,7 +51,8 @@ class Journal:
 
     Args:
         path: The file, one line of JSON a call; made private (0600) where there is none.
-        key: From an item to what names it for good, text or a whole number; None takes a digest of its JSON.
+        key: From an item to what names it for good, text or a whole number; None takes a digest of its JSON. It and the
+            codec are called on a thread of their own while the file is read.
         codec: For values that JSON doesn't give back as they were: a :class:`Codec`, or a type that msgspec can build
             from JSON (a dataclass, say).
         config: What else decides the values (a prompt's version, a temperature): a journal with another is refused.

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import tempfile
+import secrets
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loadgen import _core
 from loadgen.dispatch import remember
 from loadgen.dispatch.columns import PolicyColumns
 from loadgen.dispatch.current import KINDS
+from loadgen.dispatch.limits import Limits
 from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.result import Batch, CallStats, PlainNode, Told
-from loadgen.dispatch.running import journalled, keep
+from loadgen.dispatch.running import journalled, keep, whole
 from loadgen.dispatch.watching import Watching
 from loadgen.dispatch.work import BatchItems
-from loadgen.errors import CallTimeoutError, ConfigError, DispatchError, RequestError
+from loadgen.errors import ConfigError, DispatchError, RequestError
 
 if TYPE_CHECKING:
-    from loadgen.dispatch.journal import OpenJournal
     from loadgen.dispatch.strategy import Options
 
 _LOOK_S = 0.5
 """How often the engine is asked whether it still works."""
+
+_GLANCE_S = 0.05
+"""How long whoever cancels a batch waits at most for an engine that is connecting."""
 
 _END_S = 60.0
 """The longest wait for the engine to hand over what it knows, once every call has ended."""
@@ -82,7 +85,11 @@ async def run_requests(
     """
     _check(options)
     return await journalled(
-        options.journal, service.described, lambda opened: _run(options, service, items, opened), codec
+        options.journal,
+        service.described,
+        items,
+        lambda opened, restored: _run(options, service, BatchItems(items, options, opened, restored)),
+        codec,
     )
 
 
@@ -110,8 +117,7 @@ def _check(options: Options) -> None:
         )
 
 
-async def _run(options: Options, service: Callee, items: Sequence[Any], opened: OpenJournal | None) -> Batch[Any]:
-    work = BatchItems(items, options, opened)
+async def _run(options: Options, service: Callee, work: BatchItems) -> Batch[Any]:
     if not work.called:
         return work.batch(_NoColumns(), wall_s=0.0)
     remembered = None if options.remember is None else remember.load(options.remember)
@@ -119,19 +125,33 @@ async def _run(options: Options, service: Callee, items: Sequence[Any], opened: 
     if "streaming" not in options.overrides:
         policy["streaming"] = service.told["stream"]
     # Very many take their time to render: the loop goes on meanwhile.
-    bodies = await on_own_thread(lambda: service.bodies([items[position] for position in work.called]))
-    with _directory() as directory:
-        run = await _NativeRun.begin(service, directory, _phase(options, policy, work), bodies)
-        columns = _EngineColumns(run, work)
-        watching = Watching(options, work, columns, run)
-        try:
-            run.listen(lambda ended: _settle(work, columns, service, ended), work.broken)
-            watching.begin()
-            await work.done()
-            wall_s = run.now() / 1e9
-        finally:
-            columns.policy = await run.end()
-            watching.end()
+    bodies = await on_own_thread(lambda: service.bodies([work.items[position] for position in work.called]))
+    run = await _NativeRun.begin(service, _phase(options, policy, work), bodies)
+    limits = Limits.of(policy)
+    columns = _EngineColumns(run, work)
+    watching = Watching(options, work, columns, run)
+    try:
+        run.listen(lambda ended: _settle(work, columns, service, limits, ended), work.broken)
+        watching.begin()
+        await work.done()
+        wall_s = run.now() / 1e9
+    except GeneratorExit:
+        raise  # the loop is gone: nothing can be awaited any more
+    except BaseException as error:
+        wall_s = run.now() / 1e9
+        await _abort(run, watching)
+        if isinstance(error, DispatchError):
+            error.batch = work.so_far(error, columns, wall_s=wall_s)
+        raise
+    try:
+        columns.policy = await run.end()
+    except DispatchError as error:
+        # Every call has its value or its error: that they can't be accounted for takes none of them away.
+        warnings.warn(f"the batch is whole, but what its calls met is lost: {error}", RuntimeWarning, stacklevel=2)
+    except BaseException:
+        watching.abort()
+        raise
+    watching.end()
     if columns.policy is not None:
         keep(options, columns.policy)
     return work.batch(columns, wall_s=wall_s)
@@ -153,11 +173,14 @@ def _phase(options: Options, policy: dict[str, Any], work: BatchItems) -> dict[s
     }
 
 
-@contextlib.contextmanager
-def _directory() -> Iterator[Path]:
-    """Give a private directory for the engine's log, which goes with the batch."""
-    with tempfile.TemporaryDirectory(prefix="loadgen-batch-") as name:
-        yield Path(name)
+async def _abort(run: _NativeRun, watching: Watching) -> None:
+    """End what an error ended: its caller gets that one, whatever else goes wrong."""
+    try:
+        await run.end()
+    except DispatchError as error:
+        warnings.warn(f"as the batch ended: {error}", RuntimeWarning, stacklevel=2)
+    finally:
+        watching.abort()
 
 
 class _NativeRun:
@@ -176,15 +199,12 @@ class _NativeRun:
         self.start_ns = start_ns
         self._is_over = False
         self._look: asyncio.TimerHandle | None = None
-        self._broken: Callable[[BaseException], None] | None = None
+        self._broken: Callable[[BaseException], None] = lambda _: None
+        self._ended: Callable[[tuple[Any, ...]], None] = lambda _: None
 
     @classmethod
     async def begin(
-        cls,
-        service: Callee,
-        directory: Path,
-        phase: dict[str, Any],
-        bodies: tuple[_core.Bodies, dict[str, _core.Bodies] | None],
+        cls, service: Callee, phase: dict[str, Any], bodies: tuple[_core.Bodies, dict[str, _core.Bodies] | None]
     ) -> _NativeRun:
         """Start an engine and its phase.
 
@@ -198,18 +218,31 @@ class _NativeRun:
             "timeout_s": phase["load"]["policy"]["attempt_timeout_s"],
             "stall_timeout_s": phase["load"]["policy"]["stall_timeout_s"] or _SILENCE_S,
             "workers": 1,
-            "dir": str(directory),
-            "meta": {"id": directory.name},
+            # No directory: nobody reads a log of it, and no disk can refuse one.
+            "meta": {"id": f"batch-{secrets.token_hex(4)}"},
         }
+
+        is_left = threading.Event()
 
         def start() -> tuple[_core.Engine, int]:
             engine = _core.Engine(json.dumps(told))
             engine.begin(json.dumps(phase), *bodies)
             # It waits for its first connection, or for its failure.
-            return engine, engine.start_ns(_END_S) or _core.now_ns()
+            until = time.monotonic() + _END_S
+            while (started := engine.start_ns(_GLANCE_S)) is None and time.monotonic() < until and not is_left.is_set():
+                pass
+            return engine, started or _core.now_ns()
 
+        starting = on_own_thread(start)
         try:
-            return cls(service, *await on_own_thread(start))
+            return cls(service, *await asyncio.shield(starting))
+        except asyncio.CancelledError:
+            is_left.set()
+            await asyncio.wait([starting])
+            if not starting.cancelled() and starting.exception() is None:
+                engine, _ = starting.result()
+                await whole(on_own_thread(lambda: engine.finish("interrupted", "")))
+            raise
         except ValueError as error:
             raise ConfigError(str(error)) from None
         except (OSError, RuntimeError) as error:
@@ -227,22 +260,24 @@ class _NativeRun:
             broken: Told why nothing more comes.
         """
         self._broken = broken
-
-        def take() -> None:
-            try:
-                for one in self.engine.take_completions():
-                    ended(one)
-            except BaseException as error:  # noqa: BLE001 - a user's function, or the journal: the loop would only log it
-                broken(error)
-
-        self.loop.add_reader(self.engine.fileno(), take)
+        self._ended = ended
+        self.loop.add_reader(self.engine.fileno(), self._take)
         self._look_again()
+
+    def _take(self, *, only_answers: bool = False) -> None:
+        for one in self.engine.take_completions():
+            if only_answers and one[3] != "none":
+                continue
+            try:
+                self._ended(one)
+            except BaseException as error:  # noqa: BLE001 - a user's function, or the journal: the loop would only log it
+                # The others' answers were paid for, and a journal may keep them.
+                self._broken(error)
 
     def _look_again(self) -> None:
         try:
             self._is_over = self._is_over or self.engine.wait(0.0) is not None
         except (RuntimeError, OSError) as error:
-            assert self._broken is not None
             self._broken(DispatchError(f"the engine broke down: {error}"))
             return
         self.service.look(self.engine.policy_nodes(0))
@@ -254,14 +289,10 @@ class _NativeRun:
         if self._look is not None:
             self._look.cancel()
         self.loop.remove_reader(self.engine.fileno())
-        ending = on_own_thread(self._end)
         try:
-            return await asyncio.shield(ending)
-        except asyncio.CancelledError:
-            # The thread owns the engine's log, whose directory goes next.
-            await asyncio.wait([ending])
-            ending.exception()
-            raise
+            return await whole(on_own_thread(self._end))
+        finally:
+            self._take(only_answers=True)  # what had come when it was ended, and nobody had taken
 
     def _end(self) -> _core.Policy | None:
         engine = self.engine
@@ -356,12 +387,12 @@ class _NoColumns:
         return {}
 
 
-def _settle(work: BatchItems, columns: _EngineColumns, service: Callee, ended: tuple[Any, ...]) -> None:
+def _settle(work: BatchItems, columns: _EngineColumns, service: Callee, limits: Limits, ended: tuple[Any, ...]) -> None:
     """Take what became of a request: its answer, or its error."""
     request, _, _, failure, *_ = ended
     columns.ended(ended)
     if failure != "none":
-        work.settle(request, None, _error(service, ended))
+        work.settle(request, None, _error(service, limits, ended))
         return
     try:
         value = service.value(ended)
@@ -371,9 +402,13 @@ def _settle(work: BatchItems, columns: _EngineColumns, service: Callee, ended: t
         work.settle(request, value, None)
 
 
-def _error(service: Callee, ended: tuple[Any, ...]) -> DispatchError:
+def _error(service: Callee, limits: Limits, ended: tuple[Any, ...]) -> DispatchError:
     _, _, _, failure, detail, status, *_ = ended
     if failure == "timeout":
-        return CallTimeoutError("no answer came in the time that it was given")
+        _, attempts, _, planned_ns, _, _, done_ns = ended[9:16]
+        return limits.exceeded(attempts, (done_ns - planned_ns) / 1e9)
+    words = service.words(ended)
+    if failure == "stall" and limits.stall_s is not None:
+        words = words or f"stall: the answer began, and nothing more of it came within {limits.stall_s:g} s"
     rule = "" if detail == "none" else f": {detail}"
-    return RequestError(service.words(ended) or f"{failure}{rule}", failure=failure, status=status)
+    return RequestError(words or f"{failure}{rule}", failure=failure, status=status)

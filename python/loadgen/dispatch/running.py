@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import warnings
@@ -14,6 +15,7 @@ from loadgen.dispatch import remember
 from loadgen.dispatch.classify import Classifier
 from loadgen.dispatch.columns import PolicyColumns
 from loadgen.dispatch.driver import Driver
+from loadgen.dispatch.limits import Limits
 from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.dispatch.result import Batch
 from loadgen.dispatch.watching import Watching
@@ -22,7 +24,7 @@ from loadgen.errors import DispatchError, JournalError
 
 if TYPE_CHECKING:
     from loadgen.dispatch.callee import Callee
-    from loadgen.dispatch.journal import OpenJournal
+    from loadgen.dispatch.journal import Entry, Journal, OpenJournal
     from loadgen.dispatch.strategy import Options
 
 R = TypeVar("R")
@@ -46,56 +48,92 @@ async def run_batch(options: Options, callee: Callee, items: Sequence[Any], besi
         DispatchError: If the batch could not be carried on.
     """
     return await journalled(
-        options.journal, {"call": callee.name}, lambda opened: _run(options, callee, items, opened, beside)
+        options.journal,
+        {"call": callee.name},
+        items,
+        lambda opened, restored: _run(options, BatchWork(callee, items, options, opened, restored), opened, beside),
     )
 
 
 async def journalled(
     journal: Any,
     config: Mapping[str, Any],
-    run: Callable[[OpenJournal | None], Awaitable[Batch[R]]],
+    items: Sequence[Any],
+    run: Callable[[OpenJournal | None, Mapping[int, Entry]], Awaitable[Batch[R]]],
     codec: type | None = None,
 ) -> Batch[R]:
     """Run a batch with its journal open around it, if it has one.
 
+    The file is read, written and closed on threads of its own: a large one takes as long as the disk does.
+
     Args:
         journal: What the user means by it; ``None`` for none.
         config: What decides the values, but for the journal's own.
-        run: Runs the batch.
+        items: The batch's.
+        run: Runs the batch, given the open journal and what it has of the items, by their indices.
         codec: What the values are, where JSON doesn't give them back as they were and the journal has no codec.
     """
     if journal is None:
-        return await run(None)
+        return await run(None, {})
     from loadgen.dispatch.journal import as_journal
 
     wanted = as_journal(journal)
     assert wanted is not None
-    opened = wanted.open(config, codec)
+    opened, restored = await _read(wanted, config, items, codec)
     try:
-        batch = await run(opened)
+        batch = await run(opened, restored)
+    except GeneratorExit:
+        with opened:
+            raise  # the loop is gone: nothing can be awaited any more
     except BaseException:
-        with opened:  # what is on its way says why the batch ended; a disk that refused is told by it
-            raise
-    await _closed(opened)
+        with contextlib.suppress(JournalError):  # what is on its way says why the batch ended
+            await whole(on_own_thread(opened.close))
+        raise
+    try:
+        await whole(on_own_thread(opened.close))
+    except JournalError as error:
+        error.batch = batch
+        raise
     return batch
 
 
-async def _closed(opened: OpenJournal) -> None:
-    """Have the journal on the disk, on a thread: its last sync takes as long as the disk does."""
-    closing = on_own_thread(opened.close)
+async def _read(
+    wanted: Journal, config: Mapping[str, Any], items: Sequence[Any], codec: type | None
+) -> tuple[OpenJournal, dict[int, Entry]]:
+    """Open a journal and look up what finished; it isn't left open where that fails or nobody waits for it any more."""
+
+    def read() -> tuple[OpenJournal, dict[int, Entry]]:
+        opened = wanted.open(config, codec)
+        try:
+            return opened, opened.restore(items)
+        except BaseException:
+            with opened:
+                raise
+
+    reading = on_own_thread(read)
     try:
-        await asyncio.shield(closing)
+        return await whole(reading)
     except asyncio.CancelledError:
-        await asyncio.wait([closing])
-        closing.exception()
+        if not reading.cancelled() and reading.exception() is None:
+            await whole(on_own_thread(reading.result()[0].close))
+        raise
+
+
+async def whole(doing: asyncio.Future[R]) -> R:
+    """Wait for what a thread does; it can't be cancelled, so whoever is waits for its end too."""
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        if not doing.cancelled():
+            doing.exception()  # looked at: the cancellation is what the caller gets
         raise
 
 
 async def _run(
-    options: Options, callee: Callee, items: Sequence[Any], opened: OpenJournal | None, beside: Beside | None
+    options: Options, work: BatchWork, opened: OpenJournal | None, beside: Beside | None
 ) -> Batch[Any]:
     loop = asyncio.get_running_loop()
-    work = BatchWork(callee, items, options, opened)
     config = options.config(len(work.called), None if options.remember is None else remember.load(options.remember))
     policy = _core.Policy(config, options.seed)
     driver = Driver(policy, work, Classifier(options.push_back), **bounds(config))
@@ -111,10 +149,21 @@ async def _run(
         wall_s = driver.now() / 1e9
     except GeneratorExit:
         raise  # the loop is gone: nothing can be awaited any more
-    except BaseException:
-        await _end(driver, watching, aside)
+    except BaseException as error:
+        wall_s = driver.now() / 1e9
+        try:
+            await _end(driver, aside)
+        finally:
+            watching.abort()
+        if isinstance(error, DispatchError):
+            error.batch = work.so_far(error, columns, wall_s=wall_s)
         raise
-    abandoned = await _end(driver, watching, aside)
+    try:
+        abandoned = await _end(driver, aside)
+    except asyncio.CancelledError:
+        watching.abort()
+        raise
+    watching.end()
     keep(options, policy)
     return work.batch(columns, wall_s=wall_s, abandoned=abandoned)
 
@@ -132,14 +181,11 @@ def _aside(loop: asyncio.AbstractEventLoop, what: Coroutine[Any, Any, None], wor
     return task
 
 
-async def _end(driver: Driver, watching: Watching, aside: asyncio.Task[None] | None) -> int:
-    try:
-        if aside is not None:
-            aside.cancel()
-            await asyncio.wait([aside])
-        return await driver.leave()
-    finally:
-        watching.end()
+async def _end(driver: Driver, aside: asyncio.Task[None] | None) -> int:
+    if aside is not None:
+        aside.cancel()
+        await asyncio.wait([aside])
+    return await driver.leave()
 
 
 def _refused(loop: asyncio.AbstractEventLoop, opened: OpenJournal, work: BatchWork) -> None:
@@ -161,11 +207,11 @@ class Bounds(TypedDict):
     """What a driver is bound by."""
 
     threads: int
-    silence_s: float | None
+    limits: Limits
 
 
 def bounds(config: str) -> Bounds:
-    """Return what a policy's driver has to keep to itself: threads, one a call and as many for abandoned ones; silence.
+    """Return what a policy's driver has to keep to itself: threads, one a call and as many for abandoned ones; limits.
 
     Args:
         config: The policy's configuration, as JSON.
@@ -173,7 +219,7 @@ def bounds(config: str) -> Bounds:
     read = json.loads(config)
     limit = read["limit"]
     most = int(limit["n"] if limit["kind"] == "fixed" else limit["ceiling"])
-    return Bounds(threads=most + max(8, most), silence_s=read["stall_timeout_s"])
+    return Bounds(threads=most + max(8, most), limits=Limits.of(read))
 
 
 def keep(options: Options, policy: _core.Policy) -> None:

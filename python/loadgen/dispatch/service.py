@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from loadgen.dispatch.callee import Callee
     from loadgen.dispatch.strategy import Options
 
-ROTATED_AT = 100_000
-"""Calls after which an idle service begins anew, with what it has learned: its policy keeps columns of all of them."""
+FORGOTTEN_EVERY = 4_096
+"""Calls after which the policy forgets those that are over: nobody asks what they met, and they may be endless."""
+
+ROTATED_AT = 1 << 31
+"""Calls after which an idle service begins anew, with what it has learned: its policy numbers them in 32 bits."""
 
 
 class Service:
@@ -92,6 +95,8 @@ class Service:
         flight = Flight(self._queued)
         self._flights[self._queued] = callee, item, contextvars.copy_context(), flight, same
         self._queued += 1
+        if not self._queued % FORGOTTEN_EVERY:
+            self._policy.forget()
         if same is not None:
             self._by_key[same] = flight
         self._driver.queue(1, key, tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,6 +49,7 @@ class Watching:
         elif options.trace:
             self._trace = self._live = live.Live()
         self._timer: asyncio.TimerHandle | None = None
+        self._has_failed = False
 
     def begin(self) -> None:
         """Show that nothing is done yet but what a journal had."""
@@ -67,12 +69,22 @@ class Watching:
         if self._live is not None:
             self._live.total(self._driver.now() / 1e9)
 
+    def abort(self) -> None:
+        """Do what :meth:`end` does where an error ended the batch: its caller gets that one, not what a view raises."""
+        if self._has_failed:
+            return
+        try:
+            self.end()
+        except Exception as problem:  # noqa: BLE001 - a user's function, at the end of a batch that has an error already
+            warnings.warn(f"progress, as the batch ended: {problem!r}", RuntimeWarning, stacklevel=2)
+
     def _tick(self) -> None:
         if self._view.interval_s is None:
             return
         try:
             self._view.show(self._now())
         except BaseException as error:  # noqa: BLE001 - a user's function: the loop would only log it
+            self._has_failed = True
             self._work.broken(error)
             return
         self._timer = self._driver.loop.call_later(self._view.interval_s, self._tick)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loadgen.dispatch.callee import Callee
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from loadgen.dispatch.strategy import Options
 
 
+KEYS = 65_536
+"""Keys whose hedges are judged by themselves, of each policy; those that come later are judged together."""
+
+
 class BatchItems:
     """The items of a batch, and what became of them.
 
@@ -27,14 +31,21 @@ class BatchItems:
     Args:
         items: The items.
         options: How they are called.
-        journal: The batch's journal, open; what it has is given out.
+        journal: The batch's journal, open.
+        restored: What that has of them, by their indices.
     """
 
-    def __init__(self, items: Sequence[Any], options: Options, journal: OpenJournal | None = None) -> None:
+    def __init__(
+        self,
+        items: Sequence[Any],
+        options: Options,
+        journal: OpenJournal | None = None,
+        restored: Mapping[int, Entry] | None = None,
+    ) -> None:
         self.items = items
         self.values: list[Any] = [UNSET] * len(items)
         self.errors: dict[int, BaseException] = {}
-        self.restored: dict[int, Entry] = journal.restore(items) if journal is not None else {}
+        self.restored: Mapping[int, Entry] = {} if restored is None else restored
         self.twins: dict[int, list[int]] = {}
         self.on_settled: Callable[[Sequence[int]], None] | None = None
         """Called with the positions of what was settled just now."""
@@ -84,6 +95,19 @@ class BatchItems:
             restored=self.restored,
             abandoned=abandoned,
         )
+
+    def so_far(self, error: BaseException, columns: Columns, *, wall_s: float) -> Batch[Any]:
+        """Return the batch as far as it came.
+
+        Args:
+            error: What ended it; the error of all that wasn't settled.
+            columns: Its statistics.
+            wall_s: How long it took.
+        """
+        for position, value in enumerate(self.values):
+            if value is UNSET and position not in self.errors:
+                self.errors[position] = error
+        return self.batch(columns, wall_s=wall_s)
 
     def settle(self, item: int, value: Any, error: BaseException | None) -> None:
         """Take an item's value, or why it has none."""
@@ -143,13 +167,19 @@ class BatchWork(BatchItems):
         callee: What is called.
         items: With what.
         options: How.
-        journal: The batch's journal, open; what it has is given out.
+        journal: The batch's journal, open.
+        restored: What that has of them, by their indices.
     """
 
     def __init__(
-        self, callee: Callee, items: Sequence[Any], options: Options, journal: OpenJournal | None = None
+        self,
+        callee: Callee,
+        items: Sequence[Any],
+        options: Options,
+        journal: OpenJournal | None = None,
+        restored: Mapping[int, Entry] | None = None,
     ) -> None:
-        super().__init__(items, options, journal)
+        super().__init__(items, options, journal, restored)
         self._callee = callee
         self._context = contextvars.copy_context()
 
@@ -209,13 +239,16 @@ def mark_of(key: Callable[[Any], Any] | None, keys: dict[Any, int], item: Any) -
 
     Args:
         key: The user's function, if there is one.
-        keys: The numbers so far; a new key gets the next.
+        keys: The numbers so far; a new key gets the next, as long as there are few enough.
         item: The item.
 
     Raises:
         ConfigError: If the key has no hash.
     """
-    return 0 if key is None else keys.setdefault(hashed("key", key(item)), len(keys) + 1)
+    if key is None:
+        return 0
+    made = hashed("key", key(item))
+    return keys.get(made, KEYS + 1) if len(keys) >= KEYS else keys.setdefault(made, len(keys) + 1)
 
 
 def tokens_of(tokens: Callable[[Any], int] | None, item: Any) -> int:

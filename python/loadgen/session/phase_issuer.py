@@ -39,6 +39,7 @@ class PhaseIssuer:
         self._occupied = occupied
         self._clock = clock
         self._stopped = False
+        self._has_left = False
         self._issued = 0
         self._ended = 0
         self._in_a_row = 0
@@ -128,7 +129,8 @@ class PhaseIssuer:
         """Wait for a completion that was not told yet, of this phase or of one that occupies its slots.
 
         Returns:
-            The request's id, or ``None`` where the phase is stopped and none can come.
+            The request's id, or ``None`` where the phase is stopped and none can come: all have ended, or are the next
+            phase's.
         """
         if self._next < len(self._news):
             request = int(self._news[self._next])
@@ -155,6 +157,8 @@ class PhaseIssuer:
             request: Its id.
             occupied: Whether an earlier phase had handed it over.
         """
+        if self._has_left:
+            return  # it is the next phase's
         if occupied:
             self._occupied -= 1
         else:
@@ -168,6 +172,11 @@ class PhaseIssuer:
         for sleeper in self._sleeping:
             _wake(sleeper)
         self._release()
+
+    def leave(self) -> None:
+        """The phase is over and hands over what it has in flight, which counts as none of its own. For the session."""
+        self._has_left = True
+        self.close()
 
     def close(self) -> None:
         """Nothing more will complete: the phase is over. For the session."""

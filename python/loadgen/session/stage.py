@@ -135,7 +135,7 @@ class Stage:
         if self._has_ended or self._issuer is None or self._task is None:
             return
         self._is_over = self._has_ended = True
-        self._issuer.close() if self.drains else self._issuer.stop()
+        self._issuer.close() if self.drains else self._issuer.leave()
         if not await see_out(self._task):
             _LOG.error("the strategy of phase %s goes on after its phase's end, though it was cancelled", self.name)
             self.fail(f"the strategy of phase {self.name}", RunError("it doesn't end when it is cancelled"))

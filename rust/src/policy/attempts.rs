@@ -108,7 +108,7 @@ impl Attempts {
         Self { rows: Rows::new() }
     }
 
-    /// How many there are.
+    /// How many there ever were.
     pub fn len(&self) -> u32 {
         self.rows.len()
     }
@@ -118,7 +118,7 @@ impl Attempts {
         self.len() == 0
     }
 
-    /// What is known of an attempt.
+    /// What is known of an attempt; nothing of one that was forgotten.
     pub fn get(&self, attempt: AttemptId) -> Option<Attempt> {
         let row = self.rows.get(attempt)?;
         let stamp = |us| (us != NONE).then(|| row.started + u64::from(us) * 1_000);
@@ -135,6 +135,11 @@ impl Attempts {
             tokens_in: row.tokens_in,
             tokens_out: row.tokens_out,
         })
+    }
+
+    /// Forget the oldest ones that are over, and whose items are done.
+    pub(super) fn forget(&mut self, is_done: impl Fn(ItemId) -> bool) {
+        self.rows.forget_while(|row| row.fate != Fate::Live && is_done(row.item));
     }
 
     pub(super) fn push(&mut self, item: ItemId, before: u32, kind: AttemptKind, node: u16, started: u64) -> AttemptId {

@@ -1,5 +1,8 @@
 //! A circuit breaker: a node that fails gets no calls for a while, then one, and all again when that one succeeds.
 //! Source: Nygard, "Release It!", 2007.
+//!
+//! A call that ran out of time says less than one that failed: the node may be gone, or the limit too short for it. It
+//! counts only if the node gave no answer since the call began, and until it gives one.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +17,7 @@ pub struct BreakerConfig {
     pub calls: u32,
     /// … and more than this share of them failed …
     pub share: f64,
-    /// … within so many seconds.
+    /// … within so many seconds. Or when so many ran out of time within them, and nothing was answered meanwhile.
     pub window_s: f64,
     /// Or after so many failures in a row.
     pub failures: Option<u32>,
@@ -66,6 +69,10 @@ pub(super) struct Breaker {
     /// The number of the youngest slice.
     youngest: u64,
     in_a_row: u32,
+    /// When the node last gave a sign of life.
+    alive: Option<u64>,
+    /// Whether any slice has silent calls.
+    is_silent: bool,
     state: State,
     failed_probes: u32,
     /// It is probed as soon as it opens: perhaps it was the items that failed, and another one is done.
@@ -76,6 +83,8 @@ pub(super) struct Breaker {
 struct Slice {
     calls: u32,
     failed: u32,
+    /// Calls that ran out of time, none of them before the last sign of life.
+    silent: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +104,8 @@ impl Breaker {
             slice_ns: (ns(config.window_s) / SLICES as u64).max(1),
             youngest: 0,
             in_a_row: 0,
+            alive: None,
+            is_silent: false,
             state: State::Closed,
             failed_probes: 0,
             in_doubt,
@@ -138,8 +149,34 @@ impl Breaker {
         slice.failed += u32::from(failed);
         if !failed {
             self.in_a_row = 0;
+            self.lives(now);
             return;
         }
+        self.failed_again(now);
+    }
+
+    /// The node gave a sign of life: silence until now wasn't its end.
+    #[inline]
+    pub(super) fn lives(&mut self, now: u64) {
+        self.alive = Some(now);
+        if std::mem::take(&mut self.is_silent) {
+            self.slices.iter_mut().for_each(|slice| slice.silent = 0);
+        }
+    }
+
+    /// Whether the silence of a call that began at `since` says anything: the node gave no sign of life meanwhile.
+    pub(super) fn is_telling(&self, since: u64) -> bool {
+        self.alive.is_none_or(|alive| alive < since)
+    }
+
+    /// An item's call ran out of time for the first time while the node gave no sign of life.
+    pub(super) fn silent(&mut self, now: u64) {
+        self.slice(now).silent += 1;
+        self.is_silent = true;
+        self.failed_again(now);
+    }
+
+    fn failed_again(&mut self, now: u64) {
         self.in_a_row += 1;
         let full = self.config.failures.is_some_and(|most| self.in_a_row >= most);
         if matches!(self.state, State::Closed) && (full || self.many_failed()) {
@@ -162,8 +199,10 @@ impl Breaker {
     }
 
     fn many_failed(&self) -> bool {
-        let (calls, failed) = self.slices.iter().fold((0, 0), |sum, s| (sum.0 + s.calls, sum.1 + s.failed));
-        calls >= self.config.calls && f64::from(failed) > self.config.share * f64::from(calls)
+        let sum = |of: fn(&Slice) -> u32| self.slices.iter().map(of).sum::<u32>();
+        let (calls, failed) = (sum(|s| s.calls), sum(|s| s.failed));
+        let failing = calls >= self.config.calls && f64::from(failed) > self.config.share * f64::from(calls);
+        failing || sum(|s| s.silent) >= self.config.calls
     }
 
     fn open(&mut self, now: u64) {
@@ -173,6 +212,7 @@ impl Breaker {
     fn close(&mut self) {
         self.state = State::Closed;
         self.slices = [Slice::default(); SLICES];
+        self.is_silent = false;
         self.in_a_row = 0;
         self.failed_probes = 0;
     }
@@ -251,6 +291,23 @@ mod tests {
         assert_eq!(breaker.gate(0), Gate::Shut(Some(30 * S)));
         breaker.excuse(S);
         assert_eq!(breaker.gate(S), Gate::Probe, "one call shows whether it is ill");
+    }
+
+    #[test]
+    fn silence_counts_only_while_nothing_is_answered() {
+        let mut breaker = breaker();
+        assert!(breaker.is_telling(0));
+        (0..9).for_each(|_| breaker.silent(S));
+        breaker.ended(2 * S, false);
+        assert!(!breaker.is_telling(2 * S) && breaker.is_telling(2 * S + 1));
+        (0..9).for_each(|_| breaker.silent(3 * S));
+        assert_eq!(breaker.gate(3 * S), Gate::Open, "there was an answer between them");
+        breaker.lives(3 * S);
+        (0..9).for_each(|_| breaker.silent(4 * S));
+        breaker.silent(40 * S);
+        assert_eq!(breaker.gate(40 * S), Gate::Open, "those of before have left the window");
+        (0..9).for_each(|_| breaker.silent(40 * S));
+        assert_eq!(breaker.gate(40 * S), Gate::Shut(Some(70 * S)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is kept of each item, for good: 48 bytes.
+//! What is kept of each item, until it is to be forgotten: 48 bytes.
 
 use super::rows::Rows;
 use super::slots::NONE;
@@ -75,7 +75,7 @@ impl Items {
         Self { rows: Rows::new() }
     }
 
-    /// How many there are.
+    /// How many there ever were.
     pub fn len(&self) -> u32 {
         self.rows.len()
     }
@@ -85,7 +85,7 @@ impl Items {
         self.len() == 0
     }
 
-    /// What is known of an item.
+    /// What is known of an item; nothing of one that was forgotten.
     pub fn get(&self, item: ItemId) -> Option<Item> {
         let row = self.rows.get(item)?;
         let verdict = match row.state {
@@ -104,6 +104,11 @@ impl Items {
             rate_ns: waited(row.rate),
             backoff_ns: u64::from(row.backoff_us) * 1_000,
         })
+    }
+
+    /// Forget the oldest ones that are done.
+    pub(super) fn forget(&mut self) {
+        self.rows.forget_while(|row| matches!(row.state, State::Resolved(_)));
     }
 
     /// Add one that is in line.

@@ -1,6 +1,7 @@
 //! The line in which items wait for their next start: one for all, first come, first served.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use super::ItemId;
 
@@ -8,6 +9,8 @@ use super::ItemId;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line {
     runs: VecDeque<Run>,
+    /// Those that had their turn and were sent back for it: before all others, and among themselves as they came.
+    sent_back: BinaryHeap<Reverse<ItemId>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,11 @@ impl Line {
         }
     }
 
+    /// Let an item that had its turn join again where it was.
+    pub(super) fn rejoin(&mut self, item: ItemId) {
+        self.sent_back.push(Reverse(item));
+    }
+
     /// Take out the last one of its run that is `wanted`, from the end of the line on.
     pub(super) fn take_last(&mut self, wanted: impl Fn(ItemId) -> bool) -> Option<ItemId> {
         let last = |run: &Run| run.first + (run.count - 1);
@@ -43,11 +51,15 @@ impl Line {
 
     /// Who is next.
     pub(super) fn first(&self) -> Option<ItemId> {
-        self.runs.front().map(|run| run.first)
+        let sent_back = self.sent_back.peek().map(|&Reverse(item)| item);
+        sent_back.or_else(|| self.runs.front().map(|run| run.first))
     }
 
     /// Let the first one go.
     pub(super) fn leave(&mut self) {
+        if self.sent_back.pop().is_some() {
+            return;
+        }
         let Some(run) = self.runs.front_mut() else { return };
         run.first += 1;
         run.count -= 1;
@@ -87,5 +99,15 @@ mod tests {
         assert_eq!(line.take_last(|item| item == 7), Some(7));
         assert_eq!(line.take_last(|item| item == 5), None);
         assert_eq!((line.first(), line.runs.len()), (Some(0), 1));
+    }
+
+    #[test]
+    fn who_is_sent_back_comes_before_the_others_in_the_order_of_coming() {
+        let mut line = Line::default();
+        line.join(0, 6);
+        (0..4).for_each(|_| line.leave());
+        [3, 1, 2].into_iter().for_each(|item| line.rejoin(item));
+        let left = std::iter::from_fn(|| line.first().inspect(|_| line.leave()));
+        assert_eq!(left.collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     }
 }

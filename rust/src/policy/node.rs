@@ -186,7 +186,7 @@ impl Nodes {
         if let Some(route) = &mut self.route {
             let spent = match says {
                 Says::Well => Spent::Served,
-                Says::Busy | Says::Ill { .. } => Spent::Failed,
+                Says::Busy | Says::Ill { .. } | Says::Silent { .. } => Spent::Failed,
                 Says::OfItem => Spent::Excused,
                 Says::Nothing => Spent::Dropped,
             };
@@ -201,15 +201,17 @@ impl Nodes {
         if probe {
             let alive = match says {
                 Says::Well | Says::Busy => Some(true),
-                Says::Ill { .. } => Some(false),
+                Says::Ill { .. } | Says::Silent { .. } => Some(false),
                 Says::OfItem | Says::Nothing => None,
             };
             breaker.probed(now, alive);
         }
         match says {
             Says::Well => breaker.ended(now, false),
+            Says::Busy => breaker.lives(now),
             Says::Ill { counted: false } if is_new => breaker.ended(now, true),
-            Says::Ill { .. } | Says::Busy | Says::OfItem | Says::Nothing => {}
+            Says::Silent { counted: false } if is_new => breaker.silent(now),
+            Says::Ill { .. } | Says::Silent { .. } | Says::OfItem | Says::Nothing => {}
         }
     }
 
@@ -229,6 +231,11 @@ impl Nodes {
             }
         }
     }
+
+    /// Whether it says anything of a node that a call which began at `since` ran out of time there.
+    pub(super) fn is_telling(&self, node: u16, since: u64) -> bool {
+        self.nodes[usize::from(node)].breaker.as_ref().is_some_and(|breaker| breaker.is_telling(since))
+    }
 }
 
 /// What the end of a call says of its node.
@@ -242,6 +249,8 @@ pub(super) enum Says {
     Ill { counted: bool },
     /// It failed for the item's own sake, which others have failed at that do all else.
     OfItem,
+    /// It gave no answer in time. `counted` as above, or because it answered others meanwhile.
+    Silent { counted: bool },
     /// Nothing: the call was dropped, or was itself at fault.
     Nothing,
 }

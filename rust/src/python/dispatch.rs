@@ -113,6 +113,10 @@ impl Policy {
         self.lock().is_done()
     }
 
+    fn forget(&self) {
+        self.lock().forget();
+    }
+
     fn item(&self, item: ItemId) -> PyResult<PlainItem> {
         let policy = self.lock();
         let row = policy.items().get(item).ok_or_else(|| {

@@ -88,6 +88,7 @@ pub(super) struct Tally {
     /// Rows that waited for a slot under a cap.
     pub capped: bool,
     pub late: u64,
+    /// Requests that were sent, over a connection opened for them.
     pub connected: u64,
     pub by_python: u64,
     pub broken: u64,
@@ -280,7 +281,7 @@ impl Tally {
         self.sent.see(s.sent);
         self.done.see(s.done);
         self.capped |= s.free != UNSET;
-        self.connected += u64::from(row.connect_ns > 0);
+        self.connected += u64::from(row.connect_ns > 0 && s.sent != UNSET);
         self.by_python += u64::from(row.stamp_source == StampSource::Python);
         if s.sent != UNSET {
             let due = s.planned.max(s.free);

@@ -83,8 +83,11 @@ def callee_of(chosen: Settings, given: dict[str, Any], trace: Any = None) -> Any
 
 
 def _tell(progress: Progress) -> None:
-    """Print a line for each cell that has ended, on standard error."""
+    """Print a line for each cell that has ended, on standard error; first of all, what needs no running any more."""
     record = progress.record
+    if progress.cell is None:
+        rest = "nothing is left to run" if progress.done == progress.of else "the rest is run now"
+        click.echo(f"{progress.done} of {progress.of} runs are on record and aren't made again: {rest}", err=True)
     if record is None:
         return
     width = len(str(progress.of))

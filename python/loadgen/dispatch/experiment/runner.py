@@ -28,13 +28,13 @@ class Progress(msgspec.Struct, frozen=True):
     Args:
         done: Cells that have a record.
         of: Cells in all.
-        cell: The cell that begins, or has ended.
+        cell: The cell that begins, or has ended; ``None`` where it is only told what an earlier run has left to do.
         record: What it brought; ``None`` while it begins.
     """
 
     done: int
     of: int
-    cell: Cell
+    cell: Cell | None
     record: Record | None = None
 
 
@@ -62,7 +62,7 @@ class Experiment:
         directory: Where records go; the callee has a directory of its own below it.
         chosen: What is compared on what.
         plan: How much of it.
-        told: Called when a cell begins and when it has ended.
+        told: Called when a cell begins and when it has ended; first of all, if any has a record already.
         fetch: Asks what rows and columns there are; the settings' servers, where it is ``None``.
     """
 
@@ -120,7 +120,10 @@ class Experiment:
 
     async def _all(self, store: Store, grids: dict[str, Grid]) -> None:
         cells = self.cells()
-        left = [cell for cell in cells if cell not in store.done()]
+        known = store.done()
+        left = [cell for cell in cells if cell not in known]
+        if len(left) < len(cells):
+            self._told(Progress(len(cells) - len(left), len(cells), None))
         while left:
             others = []
             for cell in left:

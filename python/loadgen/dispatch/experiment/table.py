@@ -8,6 +8,8 @@ from loadgen.dispatch.experiment.settings import Settings
 from loadgen.dispatch.experiment.summary import CLAIM_S, Row, Stats, Summary
 
 _GAP = "  "
+_WIDTH = 80
+"""Columns of a terminal: what is wider is laid out in parts, one below the other."""
 
 
 def render(summary: Summary, settings: Settings) -> str:
@@ -18,9 +20,10 @@ def render(summary: Summary, settings: Settings) -> str:
         settings: The strategies' labels, and the order of all.
     """
     parts = [
-        ("Wall seconds: mean ± 95 % interval of the runs, and as published", _walls(summary, settings)),
+        ("Wall seconds: mean ± 95 % interval of the runs", _walls(summary, settings)),
+        ("Wall seconds as published", _published(summary, settings)),
         (
-            f"Speed-up over {summary.baseline}, paired by run: mean ± 95 % interval, median",
+            f"Speed-up over {summary.baseline}, paired by run: mean ± 95 % interval (median)",
             _speedups(summary, settings),
         ),
         ("All scenarios", _totals(summary, settings)),
@@ -47,18 +50,21 @@ def _scenarios(summary: Summary) -> list[str]:
 
 def _walls(summary: Summary, settings: Settings) -> list[Sequence[str]]:
     labels, cells = _labels(summary, settings), _by_cell(summary)
-    rows: list[Sequence[str]] = [
-        ("scenario", "calls", *(word for label in labels.values() for word in (label, "publ.")))
-    ]
+    rows: list[Sequence[str]] = [("scenario", "calls", *labels.values())]
     for scenario in _scenarios(summary):
         found = [cells.get((scenario, name)) for name in labels]
         calls = next((row.calls.mean for row in found if row is not None and row.calls is not None), None)
-        shown = (
-            word
-            for row in found
-            for word in (_wall(row), "" if row is None or row.published_s is None else f"{row.published_s:.1f}")
-        )
-        rows.append((scenario, "–" if calls is None else f"{calls:.0f}", *shown))
+        rows.append((scenario, "–" if calls is None else f"{calls:.0f}", *map(_wall, found)))
+    return _without_empty(rows)
+
+
+def _published(summary: Summary, settings: Settings) -> list[Sequence[str]]:
+    labels, cells = _labels(summary, settings), _by_cell(summary)
+    rows: list[Sequence[str]] = [("scenario", *labels.values())]
+    for scenario in _scenarios(summary):
+        told = [None if row is None else row.published_s for row in (cells.get((scenario, name)) for name in labels)]
+        if any(told):
+            rows.append((scenario, *("" if seconds is None else f"{seconds:.1f}" for seconds in told)))
     return _without_empty(rows)
 
 
@@ -66,7 +72,7 @@ def _wall(row: Row | None) -> str:
     if row is None:
         return ""
     failed = f" ({row.runs - row.ok} failed)" if row.ok < row.runs else ""
-    return f"{spread(row.wall)}{failed}"
+    return f"{_spread(row.wall)}{failed}"
 
 
 def _speedups(summary: Summary, settings: Settings) -> list[Sequence[str]]:
@@ -83,7 +89,7 @@ def _speedups(summary: Summary, settings: Settings) -> list[Sequence[str]]:
 def _speedup(row: Row | None) -> str:
     if row is None or row.speedup is None:
         return "–"
-    return f"{spread(row.speedup)} × ({row.speedup.p50:.1f})"
+    return f"{_spread(row.speedup)} ({row.speedup.p50:.1f})"
 
 
 def _totals(summary: Summary, settings: Settings) -> list[Sequence[str]]:
@@ -105,7 +111,7 @@ def _totals(summary: Summary, settings: Settings) -> list[Sequence[str]]:
                 "–" if row.speedup is None else f"{row.speedup.mean:.1f} ×",
             )
         )
-    return rows
+    return _turned(rows)
 
 
 def _calls(summary: Summary, settings: Settings) -> list[Sequence[str]]:
@@ -124,7 +130,7 @@ def _phases(summary: Summary, settings: Settings) -> list[Sequence[str]]:
     for name, row in _totals_of(summary, settings):
         if row.phases is not None:
             rows.append((name, *(f"{getattr(row.phases, phase):,.1f}" for phase in names)))
-    return rows
+    return _turned(rows)
 
 
 def _totals_of(summary: Summary, settings: Settings) -> Iterable[tuple[str, Row]]:
@@ -132,11 +138,11 @@ def _totals_of(summary: Summary, settings: Settings) -> Iterable[tuple[str, Row]
     return ((labels[row.strategy], row) for row in summary.totals)
 
 
-def spread(stats: Stats | None) -> str:
-    """Return a mean with half its 95 % interval: ``15.5 ± 0.8``; a dash for none."""
+def _spread(stats: Stats | None) -> str:
+    """Return a mean with half its 95 % interval: ``15.5±0.8``; a dash for none."""
     if stats is None:
         return "–"
-    half = "" if stats.ci95 is None else f" ± {(stats.ci95[1] - stats.ci95[0]) / 2:.1f}"
+    half = "" if stats.ci95 is None else f"±{(stats.ci95[1] - stats.ci95[0]) / 2:.1f}"
     return f"{stats.mean:.1f}{half}"
 
 
@@ -150,14 +156,26 @@ def _without_empty(rows: list[Sequence[str]]) -> list[Sequence[str]]:
     return [tuple(row[n] for n in kept) for row in rows]
 
 
+def _turned(rows: list[Sequence[str]]) -> list[Sequence[str]]:
+    """Make rows of columns: there are more figures than strategies. Nothing stays where there is but a heading."""
+    return [] if len(rows) < 2 else list(zip(*rows, strict=True))
+
+
 def _lines(rows: Sequence[Sequence[str]]) -> str:
-    """Lay rows out: the first column to the left, numbers to the right."""
+    """Lay rows out: the first column to the left, numbers to the right, in parts that are as wide as a terminal."""
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    parts: list[list[int]] = [[0]]
+    for n in range(1, len(widths)):
+        here = sum(widths[m] + len(_GAP) for m in parts[-1]) + widths[n]
+        if here > _WIDTH and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(n)
+    return "\n\n".join(_part(rows, widths, part) for part in parts)
+
+
+def _part(rows: Sequence[Sequence[str]], widths: Sequence[int], columns: Sequence[int]) -> str:
     laid = [
-        _GAP.join(
-            cell.ljust(width) if n == 0 else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        _GAP.join(row[n].ljust(widths[n]) if n == 0 else row[n].rjust(widths[n]) for n in columns).rstrip()
         for row in rows
     ]
     return "\n".join([laid[0], "-" * max(map(len, laid)), *laid[1:]])

@@ -18,6 +18,7 @@ use std::task::Poll;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
+use super::config::Completions;
 use super::flight::Flight;
 use super::phase::StopReason;
 use super::reception::Chooser;
@@ -211,6 +212,7 @@ impl Dispatch {
         if self.closed.get() || room < self.ahead() / 2 {
             return;
         }
+        self.forget();
         // Those that are alike, in one event.
         let mut alike = (0, 0, 0);
         for _ in 0..room {
@@ -232,6 +234,16 @@ impl Dispatch {
         self.join(now, alike);
         if self.closed.get() {
             self.tell(now, Event::Closed);
+        }
+    }
+
+    /// Let the policy forget what is over, unless whoever waits for the answers will ask what each call met: a load may go on
+    /// for days, and its log has it all.
+    fn forget(&self) {
+        if self.phase.shared.config.completions != Completions::Answers
+            && let Some(policy) = &mut *self.policy.borrow_mut()
+        {
+            policy.forget();
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Call {
     pub(super) is_at_fault: bool,
     /// When a node was first blamed for it.
     pub(super) first_failed: u64,
+    /// Those to whose breakers one of these failures was told.
+    pub(super) counted: u64,
 }
 
 /// Where a call is.
@@ -84,6 +86,7 @@ impl Call {
             blamed: 0,
             is_at_fault: false,
             first_failed: 0,
+            counted: 0,
         }
     }
 }

@@ -40,8 +40,9 @@ impl Policy {
     fn settle_late(&mut self, attempt: AttemptId, end: &End) {
         if self.attempts.settle(attempt, end) {
             self.sums.tokens_wasted += u64::from(end.tokens());
-            if let (Some(row), true) = (self.attempts.get(attempt), end.tokens() > 0) {
-                self.buckets.settle(self.now, self.items.row(row.item).tokens, end.tokens());
+            let item = self.attempts.get(attempt).and_then(|row| self.items.get(row.item));
+            if let (Some(item), true) = (item, end.tokens() > 0) {
+                self.buckets.settle(self.now, item.tokens, end.tokens());
             }
         }
     }
@@ -112,24 +113,29 @@ impl Policy {
             _ if !ill => return Says::Nothing,
             _ => {}
         }
-        let now = self.now;
+        let here = bit(flight.node);
+        let silent = matches!(end.outcome, Outcome::TimedOut | Outcome::Stalled);
+        let telling = !silent || self.nodes.is_telling(flight.node, flight.started);
         let call = &mut self.calls[flight.call];
-        let elsewhere = call.blamed & !bit(flight.node);
-        let counted = call.blamed & bit(flight.node) != 0;
+        let elsewhere = call.blamed & !here;
         if call.blamed == 0 {
-            call.first_failed = now;
+            call.first_failed = self.now;
         }
-        call.blamed |= bit(flight.node);
+        call.blamed |= here;
         if call.is_at_fault {
             return Says::OfItem;
         }
         // Another node has failed it, and this one has done others since: it is the item.
         if elsewhere != 0 && self.nodes.has_answered(flight.node, call.first_failed) {
             call.is_at_fault = true;
-            self.nodes.excuse(now, elsewhere);
+            self.nodes.excuse(self.now, call.counted & elsewhere);
             return Says::OfItem;
         }
-        Says::Ill { counted }
+        let counted = !telling || call.counted & here != 0;
+        if telling {
+            call.counted |= here;
+        }
+        if silent { Says::Silent { counted } } else { Says::Ill { counted } }
     }
 
     fn learn(&mut self, flight: &Flight, signal: Signal, end: &End, in_flight: u32) {

@@ -233,6 +233,14 @@ impl Policy {
         self.nodes.view(self.now, node)
     }
 
+    /// Forget what is known of the oldest items that are done, and of the oldest attempts of such, up to the first that
+    /// isn't: for a policy that never ends, and whose items nobody will look at. No decision depends on them.
+    pub fn forget(&mut self) {
+        let Self { items, attempts, .. } = self;
+        attempts.forget(|item| matches!(items.state(item), None | Some(State::Resolved(_))));
+        items.forget();
+    }
+
     /// How the state changed over time.
     pub fn trace(&self) -> &Trace {
         &self.trace
