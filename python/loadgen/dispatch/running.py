@@ -130,9 +130,7 @@ async def whole(doing: asyncio.Future[R]) -> R:
         raise
 
 
-async def _run(
-    options: Options, work: BatchWork, opened: OpenJournal | None, beside: Beside | None
-) -> Batch[Any]:
+async def _run(options: Options, work: BatchWork, opened: OpenJournal | None, beside: Beside | None) -> Batch[Any]:
     loop = asyncio.get_running_loop()
     config = options.config(len(work.called), None if options.remember is None else remember.load(options.remember))
     policy = _core.Policy(config, options.seed)
