@@ -20,6 +20,7 @@ from pathlib import Path
 from harness import machine, process
 from harness.clients import Loadgen
 from harness.errors import BenchError
+from harness.request import Request
 from peers import costs, start, truth
 from peers.aiperf import AIPerf
 from peers.guidellm import GuideLLM
@@ -78,13 +79,13 @@ def _installed(options: argparse.Namespace, results: Results) -> list[Peer]:
 def _measure(options: argparse.Namespace, peers: list[Peer], results: Results) -> None:
     with tempfile.TemporaryDirectory(prefix="loadgen-peers-") as made:
         work = Path(made)
-        ours = next((peer for peer in peers if peer.name == OURS), None)
-        if ours is None:
+        requests: dict[bool, Request] = {}
+        # Without ours there is nothing to compare, and no request to give the others.
+        with results.guard(OURS, "its request"):
+            requests |= _requests(peers, work / "requests")
+        if not requests:
             return
         words = _tokenizer(peers, options.home, results)
-        (work / "requests").mkdir()
-        loadgen = Loadgen(ours.binary("loadgen"), work / "requests")
-        requests = {False: loadgen.request("--no-stream"), True: loadgen.request()}
         clients = [
             Client(peer, work, words, requests, options.timeout)
             for peer in peers
@@ -96,6 +97,16 @@ def _measure(options: argparse.Namespace, peers: list[Peer], results: Results) -
             truth.measure(clients, options.rates, options.seconds, results, say)
         if "start" in options.tables:
             start.measure(clients, options.rounds, results, say)
+
+
+def _requests(peers: Sequence[Peer], work: Path) -> dict[bool, Request]:
+    """Catch what ours sends, plain and streamed."""
+    ours = next((peer for peer in peers if peer.name == OURS), None)
+    if ours is None:
+        raise BenchError("it isn't installed")
+    work.mkdir()
+    loadgen = Loadgen(ours.binary("loadgen"), work)
+    return {False: loadgen.request("--no-stream"), True: loadgen.request()}
 
 
 def _tokenizer(peers: Sequence[Peer], homes: Path, results: Results) -> Path:

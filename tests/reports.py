@@ -244,7 +244,8 @@ def report(
     """A whole report of a run with these phases, made by the same steps as a real one."""
     from loadgen import config as configs
     from loadgen.session import summary as summaries
-    from loadgen.session.phase import phases_of, plan_of, stored
+    from loadgen.session.phase import phases_of, stored
+    from loadgen.session.phase_plan import plan_of
 
     options = {"requests": 10**6, **options} if not {"duration", "burst", "phases"} & set(options) else options
     config = configs.resolve(url, options)

@@ -303,7 +303,7 @@ def _is_whole(data: bytes, n: int, cut: int) -> bool:
     return len(b"".join(data.splitlines(keepends=True)[: n + 2])) - 1 <= cut
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_a_flipped_bit_loses_its_line_or_the_file_is_refused_but_never_lies(
     tmp_path_factory: pytest.TempPathFactory, at: int, bit: int

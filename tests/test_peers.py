@@ -336,6 +336,17 @@ def test_a_bad_flag_says_what_there_is(flag: list[str], words: str, capsys: pyte
     assert words in " ".join(capsys.readouterr().err.split())
 
 
+def test_without_ours_nothing_is_measured_and_the_status_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    assert run_peers.main(["--only", "wrk", "--home", str(tmp_path / "homes")]) == 1
+    out = capsys.readouterr().out
+    assert "| loadgen | install |" in out
+    assert "run this with the Python that loadgen is installed for" in out
+    assert "| loadgen | its request | it isn't installed |" in out
+
+
 @linux
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_ours_and_wrk_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,14 +30,13 @@ from loadgen.session.phase import (
     Drain,
     Limits,
     PhaseConfig,
-    PhasePlan,
     PhaseSettings,
     PhaseType,
     check,
     phases_of,
-    plan_of,
     stored,
 )
+from loadgen.session.phase_plan import PhasePlan, plan_of
 from loadgen.session.result import SessionResult
 from loadgen.session.scoring import NumericAnswer
 from loadgen.session.strategy import BurstStrategy, ConcurrencyStrategy, TimedIssueStrategy

@@ -18,7 +18,8 @@ import reports
 from loadgen.cli import ls, progress
 from loadgen.config import resolve
 from loadgen.report import figures, screen
-from loadgen.session.phase import PhasePlan, phases_of, plan_of
+from loadgen.session.phase import phases_of
+from loadgen.session.phase_plan import PhasePlan, plan_of
 from loadgen.session.result import SessionResult
 from loadgen.shown import plain
 

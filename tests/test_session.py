@@ -17,7 +17,8 @@ from loadgen.config import resolve
 from loadgen.errors import ConfigError, RunError
 from loadgen.session import Run, summary
 from loadgen.session.metric import Metric
-from loadgen.session.phase import PhasePlan, PhaseType, phases_of, plan_of
+from loadgen.session.phase import PhaseType, phases_of
+from loadgen.session.phase_plan import PhasePlan, plan_of
 from loadgen.session.result import PhaseResult, SessionResult
 
 pytest_plugins = ["surface_fixtures"]

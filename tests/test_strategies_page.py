@@ -12,7 +12,7 @@ import loadgen
 from fake_issuer import FakeIssuer
 from loadgen.session.issuer import Issuer
 from loadgen.session.order import ORDERS
-from loadgen.session.strategy import create_load_strategy
+from loadgen.session.pattern import create_load_strategy
 
 PAGE = (Path(__file__).parents[1] / "docs" / "strategies.md").read_text()
 
@@ -50,7 +50,7 @@ def test_the_pages_own_strategy_does_what_it_says() -> None:
 
 
 def test_the_page_names_every_public_construct() -> None:
-    rooms = ("loadgen.session.strategy", "loadgen.session.delays", "loadgen.session.order", "loadgen.session.plan")
+    rooms = tuple(f"loadgen.session.{name}" for name in ("strategy", "pattern", "delays", "order", "plan"))
     public = {name for name in loadgen.__all__ if getattr(getattr(loadgen, name), "__module__", "") in rooms}
     assert len(public) == 16
     assert {name for name in public if f"`{name}" not in PAGE} == set()

@@ -27,6 +27,7 @@ from loadgen import _core
 from loadgen.cli import progress
 from loadgen.cli import top as cli_top
 from loadgen.cli.full import FullView
+from loadgen.cli.view import View
 from loadgen.errors import MetricsError
 from loadgen.metrics.snapshot import CounterStat, SeriesStat, SessionState
 from loadgen.session import describe
@@ -407,11 +408,11 @@ def test_a_drawing_after_ctrl_z_begins_anew(tty: Screen) -> None:
         ("auto", (80, 23), progress.BarView),
         ("full", (40, 10), FullView),
         ("bar", (200, 60), progress.BarView),
-        ("none", (200, 60), progress.View),
+        ("none", (200, 60), View),
     ],
 )
 def test_a_run_gets_the_view_that_fits_its_terminal(
-    tty: Screen, monkeypatch: pytest.MonkeyPatch, ui: str, size: tuple[int, int], kind: type[progress.View]
+    tty: Screen, monkeypatch: pytest.MonkeyPatch, ui: str, size: tuple[int, int], kind: type[View]
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
     tty.resize(*size)

@@ -10,10 +10,11 @@ from peers.results import Results, Start
 from peers.running import Client, counted
 
 _REQUESTS = 10
+_SECONDS = 3
 
 
 def measure(clients: Sequence[Client], repeats: int, results: Results, say: Callable[[str], None]) -> None:
-    """Let each client make ten requests, one after the other; one that counts by time has a second.
+    """Let each client make ten requests, one after the other; one that counts by time has three seconds.
 
     Args:
         clients: The clients.
@@ -38,7 +39,7 @@ def measure(clients: Sequence[Client], repeats: int, results: Results, say: Call
 
 def _start(client: Client, mock: Mock) -> tuple[float, float, float]:
     """Return the seconds to the first request, from the last answer to the end, and of CPU."""
-    length = 1 if client.peer.by_time else _REQUESTS
+    length = _SECONDS if client.peer.by_time else _REQUESTS
     with client.job(mock.url, streamed=True) as job:
         finished, _ = client.run(job, lambda job: client.peer.closed(job, length, 1))
     counted(mock.settled(), streamed=True)

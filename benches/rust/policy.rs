@@ -5,8 +5,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cpu;
+
 use std::collections::VecDeque;
-use std::fs;
 use std::hint::black_box;
 
 use loadgen::policy::{Action, AttemptId, AttemptKind, Config, End, Event, Outcome, Policy};
@@ -39,7 +40,7 @@ fn round(config: &Config, silent: u32) -> f64 {
     let mut policy = Policy::new(config, 1).unwrap();
     let mut running: VecDeque<(u64, AttemptId)> = VecDeque::with_capacity(2 * IN_FLIGHT as usize);
     let mut now = 0;
-    let before = cpu_ns();
+    let before = cpu::thread_ns();
     for _ in 0..CALLS {
         policy.on_event(now, Event::Queued { count: 1, key: 0, tokens: 200 });
     }
@@ -65,13 +66,7 @@ fn round(config: &Config, silent: u32) -> f64 {
             _ => now = due,
         }
     }
-    let spent = (cpu_ns() - before) as f64;
+    let spent = (cpu::thread_ns() - before) as f64;
     assert_eq!(policy.totals().ok, u64::from(CALLS));
     spent / f64::from(CALLS)
-}
-
-/// Nanoseconds that this thread was on a processor: a busy machine doesn't make it slower than it is.
-fn cpu_ns() -> u64 {
-    let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    schedstat.split_whitespace().next().unwrap().parse().unwrap()
 }

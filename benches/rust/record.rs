@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cpu;
+
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -46,10 +48,10 @@ fn main() {
         let (shard_cpu_ns, stats) = write(dir.path(), shape);
         let chunks = shape.requests * u64::from(shape.reads * shape.chunks_per_read);
         let report = |threads: usize| {
-            let (started, cpu) = (Instant::now(), process_cpu_s());
+            let (started, began) = (Instant::now(), cpu::process_ns());
             let summary = summarise(dir.path(), &Options { threads, ..Options::default() }).unwrap();
             assert_eq!(summary.phases[0].counts.ok, shape.requests);
-            format!("{:.3} ({:.3})", started.elapsed().as_secs_f64(), process_cpu_s() - cpu)
+            format!("{:.3} ({:.3})", started.elapsed().as_secs_f64(), (cpu::process_ns() - began) as f64 / 1e9)
         };
         reset_peak();
         let (one, two) = (report(1), report(2));
@@ -83,7 +85,7 @@ fn write(dir: &Path, shape: &Shape) -> (u64, LogStats) {
                 request(id, start, shape, &mut random)
             })
             .collect();
-        let before = thread_cpu_ns();
+        let before = cpu::thread_ns();
         for (row, all) in &batch {
             reads.clear();
             all.iter().for_each(|read| reads.push(read));
@@ -91,7 +93,7 @@ fn write(dir: &Path, shape: &Shape) -> (u64, LogStats) {
         }
         shard.counters(first + BATCH as u64, 0);
         shard.flush_if_due(now_ns());
-        cpu_ns += thread_cpu_ns() - before;
+        cpu_ns += cpu::thread_ns() - before;
     }
     shard.flush();
     writer.meta(&json!({"event": "run_end", "ns": start, "status": "complete", "reason": ""})).unwrap();
@@ -155,21 +157,6 @@ impl Random {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (z ^ (z >> 31)) % bound
     }
-}
-
-fn thread_cpu_ns() -> u64 {
-    cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID)
-}
-
-fn process_cpu_s() -> f64 {
-    cpu_ns(libc::CLOCK_PROCESS_CPUTIME_ID) as f64 / 1e9
-}
-
-fn cpu_ns(clock: libc::clockid_t) -> u64 {
-    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `ts` is a valid, writable timespec.
-    unsafe { libc::clock_gettime(clock, &mut ts) };
-    ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
 }
 
 /// Linux forgets its peak on request (proc(5), clear_refs).

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cpu;
+
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
@@ -115,17 +117,11 @@ fn parse(stream: &[u8]) {
 fn report(name: &str, events: usize, mut answer: impl FnMut()) {
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| {
-            let before = cpu_ns();
+            let before = cpu::thread_ns();
             (0..ANSWERS).for_each(|_| answer());
-            (cpu_ns() - before) as f64 / (ANSWERS * events) as f64
+            (cpu::thread_ns() - before) as f64 / (ANSWERS * events) as f64
         })
         .collect();
     rounds.sort_by(f64::total_cmp);
     println!("{name:<52} {:>8.1} {:>8.1}", rounds[0], rounds[ROUNDS / 2]);
-}
-
-/// Nanoseconds that this thread was on a processor: a busy machine doesn't make it slower than it is.
-fn cpu_ns() -> u64 {
-    let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    schedstat.split_whitespace().next().unwrap().parse().unwrap()
 }

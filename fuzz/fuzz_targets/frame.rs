@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use loadgen::event::{Batch, BatchLimits, Event, Frame, is_one_value};
+use loadgen::event::{Batch, BatchLimits, Frame, is_one_value};
 
 fuzz_target!(|bytes: &[u8]| {
     is_one_value(bytes);
@@ -11,10 +11,8 @@ fuzz_target!(|bytes: &[u8]| {
     let mut batch = Batch::new(frame.source, limits);
     let Ok(records) = frame.iter().collect::<Result<Vec<_>, _>>() else { return };
     for record in &records {
-        assert!(record.data.is_none_or(is_one_value));
-        let loadgen::event::Record { kind, ns, request, session, conversation, turn, data, finish_reason, .. } =
-            *record;
-        batch.push(&Event { kind, ns, request, session, conversation, turn, data, finish_reason });
+        assert!(record.event.data.is_none_or(is_one_value));
+        batch.push(&record.event);
     }
     // Told again, they say the same but for their numbers.
     batch.flush(|again, count| {

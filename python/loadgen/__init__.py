@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
     from loadgen.session.http_issuer import HttpIssuer
     from loadgen.session.order import SampleOrder, Sequential, Single, WithoutReplacement, WithReplacement
+    from loadgen.session.pattern import create_load_strategy
     from loadgen.session.phase_issuer import PhaseIssuer
     from loadgen.session.plan import Plan
     from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk, Usage
@@ -73,7 +74,6 @@ if TYPE_CHECKING:
         ConcurrencyStrategy,
         LoadStrategy,
         TimedIssueStrategy,
-        create_load_strategy,
     )
 
 __all__ = [
@@ -208,6 +208,7 @@ _ROOMS = {
     "loadgen.session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
     "loadgen.session.http_issuer": ("HttpIssuer",),
     "loadgen.session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
+    "loadgen.session.pattern": ("create_load_strategy",),
     "loadgen.session.phase_issuer": ("PhaseIssuer",),
     "loadgen.session.plan": ("Plan",),
     "loadgen.session.query": ("Query", "QueryResult", "SampleIssuer", "StreamChunk", "Usage"),
@@ -217,7 +218,6 @@ _ROOMS = {
         "ConcurrencyStrategy",
         "LoadStrategy",
         "TimedIssueStrategy",
-        "create_load_strategy",
     ),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}

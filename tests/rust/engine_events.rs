@@ -74,12 +74,12 @@ impl EventRun {
 fn told(frame: &[u8]) -> Vec<Told> {
     let records = Frame::decode(frame).unwrap().iter().map(Result::unwrap);
     let told = records.map(|r| Told {
-        kind: r.kind,
-        ns: r.ns,
+        kind: r.event.kind,
+        ns: r.event.ns,
         source: r.source,
         seq: r.seq,
-        request: r.request,
-        data: r.data.unwrap_or_default().to_vec(),
+        request: r.event.request,
+        data: r.event.data.unwrap_or_default().to_vec(),
     });
     told.collect()
 }

@@ -130,9 +130,9 @@ fn an_error_always_leaves_before_its_complete() {
         let all = through_a_queue(threshold, 30);
         for frame in &all {
             for record in records(frame) {
-                match record.kind {
-                    EventType::ErrorClient => errors.push(record.request),
-                    EventType::SampleComplete => assert!(errors.contains(&record.request), "{record:?}"),
+                match record.event.kind {
+                    EventType::ErrorClient => errors.push(record.event.request),
+                    EventType::SampleComplete => assert!(errors.contains(&record.event.request), "{record:?}"),
                     _ => {}
                 }
             }
@@ -163,7 +163,8 @@ fn what_happens_to_a_request_stands_in_its_events() {
     let told: Vec<_> = frames
         .iter()
         .flat_map(|frame| records(frame))
-        .map(|r| (r.kind.topic(), r.ns, r.request.unwrap(), r.data.unwrap(), r.finish_reason))
+        .map(|record| record.event)
+        .map(|e| (e.kind.topic(), e.ns, e.request.unwrap(), e.data.unwrap(), e.finish_reason))
         .collect();
     let phase_2: &[u8] = b"\x81\xa5phase\x02";
     let expected: [Said<'_>; 10] = [
@@ -255,8 +256,8 @@ fn a_text_of_any_length_and_script_fits_its_event() {
     emitter.session(EventType::StartPerformanceTracking, 1, "run", SessionData::Phase(3, &name));
     let frames = queue.take(9);
     let record = records(&frames[0])[0];
-    assert!(is_one_value(record.data.unwrap()) && record.data.unwrap().len() < 1_100);
-    assert_eq!((record.session, record.source), (Some("run"), SESSION_SOURCE));
+    assert!(is_one_value(record.event.data.unwrap()) && record.event.data.unwrap().len() < 1_100);
+    assert_eq!((record.event.session, record.source), (Some("run"), SESSION_SOURCE));
 }
 
 // --- the queue ---
@@ -268,7 +269,7 @@ fn frame_of(source: u16, kind: EventType, request: u64) -> Vec<u8> {
 }
 
 fn requests(frames: &[Vec<u8>]) -> Vec<(u16, u64)> {
-    frames.iter().flat_map(|frame| records(frame)).map(|r| (r.source, r.request.unwrap())).collect()
+    frames.iter().flat_map(|frame| records(frame)).map(|r| (r.source, r.event.request.unwrap())).collect()
 }
 
 #[test]
@@ -445,11 +446,12 @@ proptest! {
         back.sort_by_key(|record| record.seq);
         prop_assert_eq!(back.len(), told.len());
         for (seq, (record, event)) in back.iter().zip(&told).enumerate() {
-            let texts = [record.session, record.conversation, record.finish_reason].map(|t| t.map(str::to_owned));
             prop_assert_eq!((record.seq, record.source), (seq as u64, source));
-            prop_assert_eq!((record.kind, record.ns, record.request), (event.kind, event.ns, event.request));
-            prop_assert_eq!((&texts, record.turn), (&event.texts, event.turn));
-            prop_assert_eq!(record.data.map(<[u8]>::to_vec), event.data.clone());
+            let back = record.event;
+            let texts = [back.session, back.conversation, back.finish_reason].map(|t| t.map(str::to_owned));
+            prop_assert_eq!((back.kind, back.ns, back.request), (event.kind, event.ns, event.request));
+            prop_assert_eq!((&texts, back.turn), (&event.texts, event.turn));
+            prop_assert_eq!(back.data.map(<[u8]>::to_vec), event.data.clone());
         }
     }
 
@@ -535,7 +537,7 @@ fn read_log(dir: &Path, wanted: &[EventType]) -> (Vec<(EventType, u64)>, u64) {
     let mut reader = EventReader::open(dir, wanted, 0).unwrap();
     let mut found = Vec::new();
     while let Some(frame) = reader.next_frame().unwrap() {
-        found.extend(records(&frame).iter().map(|r| (r.kind, r.request.unwrap())));
+        found.extend(records(&frame).iter().map(|r| (r.event.kind, r.event.request.unwrap())));
     }
     (found, reader.damaged())
 }
@@ -592,7 +594,7 @@ fn a_reader_goes_on_where_another_one_ended() {
     assert_eq!(first.offset(), ends[0]);
     let mut next = EventReader::open(dir.path(), &[], first.offset()).unwrap();
     let frame = next.next_frame().unwrap().unwrap();
-    assert_eq!(records(&frame)[0].request, Some(3));
+    assert_eq!(records(&frame)[0].event.request, Some(3));
     assert_eq!(next.offset(), ends[0], "two more frames of this block are to come");
     while next.next_frame().unwrap().is_some() {}
     assert_eq!((next.offset(), next.damaged()), (ends[2], 0));

@@ -365,7 +365,7 @@ fn its_events_tell_of_the_same_requests_as_its_rows() {
     let frames = queue.take(usize::MAX);
     let kinds: Vec<EventType> = frames
         .iter()
-        .flat_map(|frame| Frame::decode(frame).unwrap().iter().map(|r| r.unwrap().kind).collect::<Vec<_>>())
+        .flat_map(|frame| Frame::decode(frame).unwrap().iter().map(|r| r.unwrap().event.kind).collect::<Vec<_>>())
         .collect();
     let count = |kind| kinds.iter().filter(|k| **k == kind).count();
     assert_eq!((kinds.first(), kinds.last()), (Some(&EventType::SessionStarted), Some(&EventType::SessionEnded)));

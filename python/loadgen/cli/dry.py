@@ -10,7 +10,8 @@ from loadgen.config.nodes import balance_words
 from loadgen.config.options import EMBEDDING
 from loadgen.report import figures
 from loadgen.session import machine
-from loadgen.session.phase import PhasePlan, phases_of
+from loadgen.session.phase import phases_of
+from loadgen.session.phase_plan import PhasePlan
 from loadgen.session.prepare import PlannedPhase, bodies, plan
 from loadgen.shown import plain
 

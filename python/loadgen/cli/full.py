@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from loadgen.cli.progress import View
-from loadgen.session.phase import PhasePlan
+from loadgen.cli.view import View
+from loadgen.session.phase_plan import PhasePlan
 from loadgen.tui import screen
 from loadgen.tui.terminal import Terminal
 from loadgen.tui.watch import REFRESH_S, OwnRun, Watch

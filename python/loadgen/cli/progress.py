@@ -8,13 +8,13 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
+from loadgen.cli.view import View
 from loadgen.report import figures
-from loadgen.session.phase import PhasePlan
+from loadgen.session.phase_plan import PhasePlan
 from loadgen.shown import bar
 
 if TYPE_CHECKING:
@@ -25,35 +25,6 @@ _FULL_COLUMNS, _FULL_ROWS = 80, 24
 _REDRAW_S, _LINE_S = 0.25, 10.0
 _SPARKS = "▁▂▃▄▅▆▇█"
 _NAME = 12
-
-
-class View:
-    """Shows nothing. The other views fill in what is drawn."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leave the screen as a report expects it."""
-
-    def note(self, text: str) -> None:
-        """Have something said the next time that the view is drawn; callable from a signal's handler.
-
-        Args:
-            text: One line.
-        """
-
-    def begun(self, phase: PhasePlan, directory: Path) -> None:
-        """A phase has begun."""
-
-    def going(self, phase: PhasePlan, engine: Core) -> None:
-        """A phase is going on."""
-
-    def ended(self, phase: PhasePlan, end: dict[str, Any]) -> None:
-        """A phase has ended."""
 
 
 def view(ui: str, out: TextIO | None = None) -> View:
@@ -246,21 +217,14 @@ def _times(live: dict[str, Any]) -> list[str]:
 def _so_far(phase: PhasePlan, live: dict[str, Any]) -> str:
     if phase.duration_s is not None and phase.requests is None:
         return f"{figures.clock(int(live['t_s']))} / {figures.clock(phase.duration_s)}"
-    total = _requests(phase)
+    total = phase.most_requests
     if total is not None:
         return f"{figures.whole(live['issued'])} / {figures.whole(total)} requests"
     return figures.clock(int(live["t_s"]))
 
 
-def _requests(phase: PhasePlan) -> int | None:
-    return int(phase.load["n"]) if phase.load["kind"] == "burst" else phase.requests
-
-
 def _share_done(phase: PhasePlan, live: dict[str, Any], done: int) -> float | None:
-    seconds = phase.duration_s
-    if seconds is None and phase.load["kind"] == "stages":
-        seconds = sum(stage["seconds"] for stage in phase.load["stages"])
-    total = _requests(phase)
+    seconds, total = phase.longest_s, phase.most_requests
     shares = [live["t_s"] / seconds] if seconds else []
     shares += [done / total] if total else []
     return min(1.0, max(shares)) if shares else None

@@ -18,6 +18,7 @@ from loadgen.report import figures
 from loadgen.session import Run
 
 if TYPE_CHECKING:
+    from loadgen.cli.view import View
     from loadgen.config import Config
     from loadgen.session import SessionResult
 
@@ -67,7 +68,7 @@ def _run(
 
 
 @contextmanager
-def _signals(going: Run, options: Config, view: progress.View) -> Iterator[list[int]]:
+def _signals(going: Run, options: Config, view: View) -> Iterator[list[int]]:
     """Let the first SIGINT or SIGTERM stop the run with grace, and the second at once."""
     seen: list[int] = []
 

@@ -187,14 +187,16 @@ class _NativeRun:
     """One engine at work on one batch.
 
     Args:
-        service: What the requests go to.
         engine: The engine, with its phase begun.
         start_ns: When that started.
+        look: Told what the policy knows of each node, some times and at the end.
     """
 
-    def __init__(self, service: Callee, engine: _core.Engine, start_ns: int) -> None:
+    def __init__(
+        self, engine: _core.Engine, start_ns: int, look: Callable[[Sequence[Any]], None] | None = None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.service = service
+        self._look_at = look
         self.engine = engine
         self.start_ns = start_ns
         self._is_over = False
@@ -235,7 +237,7 @@ class _NativeRun:
 
         starting = on_own_thread(start)
         try:
-            return cls(service, *await asyncio.shield(starting))
+            return cls(*await asyncio.shield(starting), service.look)
         except asyncio.CancelledError:
             is_left.set()
             await asyncio.wait([starting])
@@ -280,7 +282,8 @@ class _NativeRun:
         except (RuntimeError, OSError) as error:
             self._broken(DispatchError(f"the engine broke down: {error}"))
             return
-        self.service.look(self.engine.policy_nodes(0))
+        if self._look_at is not None:
+            self._look_at(self.engine.policy_nodes(0))
         if not self._is_over:
             self._look = self.loop.call_later(_LOOK_S, self._look_again)
 
@@ -301,7 +304,8 @@ class _NativeRun:
             engine.stop(0.0)
             while not self._is_over and time.monotonic() < deadline:
                 self._is_over = engine.wait(1.0) is not None
-            self.service.look(engine.policy_nodes(0))
+            if self._look_at is not None:
+                self._look_at(engine.policy_nodes(0))
             policy = engine.take_policy(0)
             engine.finish("complete" if self._is_over else "interrupted", "")
         except (RuntimeError, OSError) as error:

@@ -12,7 +12,7 @@ from loadgen import _core
 from loadgen.config.target import words
 from loadgen.errors import MetricsError
 from loadgen.metrics import MetricsReader, attach
-from loadgen.session.phase import PhasePlan
+from loadgen.session.phase_plan import PhasePlan
 
 ROOM = 3896
 """Bytes that a segment's header has for it (`ABOUT_BYTES` of rust/src/series/header.rs)."""
@@ -80,12 +80,8 @@ def about(meta: dict[str, Any], phases: Sequence[PhasePlan], workers: int, direc
 
 
 def _phase(plan: PhasePlan) -> AboutPhase:
-    load = plan.load
-    seconds = plan.duration_s
-    if seconds is None and load["kind"] == "stages":
-        seconds = sum(stage["seconds"] for stage in load["stages"])
-    requests = int(load["n"]) if load["kind"] == "burst" else plan.requests
-    return AboutPhase(plan.name, plan.kind.value, plan.words, requests, seconds, load["kind"] in ("rate", "stages"))
+    is_open = plan.load["kind"] in ("rate", "stages")
+    return AboutPhase(plan.name, plan.kind.value, plan.words, plan.most_requests, plan.longest_s, is_open)
 
 
 def written(told: About) -> str:

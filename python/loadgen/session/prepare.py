@@ -19,8 +19,9 @@ from loadgen.config.options import EMBEDDING
 from loadgen.dataset import Dataset, Sessions
 from loadgen.errors import ConfigError, TargetError
 from loadgen.session import machine, mock, scoring
-from loadgen.session.phase import PhaseConfig, PhasePlan, PhaseType, load_of, plan_of
+from loadgen.session.phase import PhaseConfig, PhaseType, load_of
 from loadgen.session.phase import stored as stored_phase
+from loadgen.session.phase_plan import PhasePlan, plan_of
 from loadgen.session.strategy import is_planned
 
 

@@ -12,7 +12,8 @@ from loadgen import _core, private_file
 from loadgen.config import Config
 from loadgen.errors import ConfigError, RunError
 from loadgen.session import counting, describe, machine, prepare, run_dir, scoring, summary
-from loadgen.session.phase import PhaseConfig, PhasePlan, check, phases_of
+from loadgen.session.phase import PhaseConfig, check, phases_of
+from loadgen.session.phase_plan import PhasePlan
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
 from loadgen.session.served import served

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard
 import msgspec
 
 from loadgen import _core
-from loadgen.config import Config, values
-from loadgen.session.arrival import KINDS, Arrival, Stage, arrival_of, stages_of, valid
+from loadgen.config import values
+from loadgen.session.arrival import Arrival, arrival_of, stages_of, valid
 from loadgen.session.issuer import Issuer
 from loadgen.session.order import SampleOrder, name_of
 from loadgen.session.plan import Plan
@@ -398,91 +398,3 @@ def is_planned(strategy: object) -> TypeGuard[PlannedStrategy]:
         strategy: The strategy.
     """
     return type(strategy) in (ConcurrencyStrategy, TimedIssueStrategy, BurstStrategy, AdaptiveStrategy)
-
-
-_PATTERNS: dict[str, tuple[type[PlannedStrategy], tuple[str, ...]]] = {
-    "concurrency": (ConcurrencyStrategy, ("n",)),
-    "rate": (TimedIssueStrategy, ("rate", "arrival", "burstiness", "max_concurrency")),
-    "stages": (TimedIssueStrategy, ("stages", "arrival", "burstiness", "max_concurrency")),
-    "burst": (BurstStrategy, ("n",)),
-    "adaptive": (AdaptiveStrategy, ("max_concurrency", "strategy", "policy")),
-}
-"""Each pattern's strategy and its fields; the first is needed."""
-
-
-def create_load_strategy(config: Mapping[str, Any] | msgspec.Struct) -> PlannedStrategy:
-    """Make the strategy that a configuration describes; what :meth:`~ConcurrencyStrategy.load` returns is one.
-
-    Args:
-        config: ``pattern`` (or ``kind``) is ``concurrency``, ``rate``, ``stages``, ``burst`` or ``adaptive``; the other
-            fields are the strategy's arguments. A field that is ``None`` counts as left out.
-
-    Raises:
-        ValueError: If the pattern is missing or unknown, or a field is missing, unknown or out of bounds.
-    """
-    given = msgspec.to_builtins(config) if isinstance(config, msgspec.Struct) else dict(config)
-    fields = {name: value for name, value in given.items() if value is not None}
-    pattern, kind = fields.pop("pattern", None), fields.pop("kind", None)
-    if pattern is not None and kind is not None and pattern != kind:
-        raise ValueError(f"a load has one pattern, and this has {pattern!r} and the kind {kind!r}")
-    made, known = _pattern(kind if pattern is None else pattern)
-    for name in fields:
-        if name not in known:
-            raise ValueError(f"a load of this pattern has no {name!r}{_close(name, known)}: it has {', '.join(known)}")
-    if known[0] not in fields:
-        raise ValueError(f"a load of this pattern needs {known[0]!r}: it has {', '.join(known)}")
-    return made(**fields)
-
-
-def of(config: Config) -> PlannedStrategy:
-    """Return the strategy that a run's options ask for; they have been checked to ask for exactly one.
-
-    Args:
-        config: The options.
-    """
-    if config.concurrency is not None:
-        return ConcurrencyStrategy(config.concurrency)
-    if config.burst is not None:
-        return BurstStrategy(config.burst)
-    return TimedIssueStrategy(
-        config.rate,
-        stages=config.stages,
-        arrival=config.arrival,
-        burstiness=config.burstiness,
-        max_concurrency=config.max_concurrency,
-    )
-
-
-def warmup_of(strategy: PlannedStrategy, requests: int | None) -> PlannedStrategy:
-    """Return what warms a server up for a strategy: the same load, but never all at once, and never rising.
-
-    Args:
-        strategy: The measured load.
-        requests: How many requests the warm-up has; ``None`` where its duration ends it.
-    """
-    if isinstance(strategy, BurstStrategy):
-        return ConcurrencyStrategy(max(1, min(strategy.n, requests or strategy.n, 64)))
-    if isinstance(strategy, TimedIssueStrategy) and strategy.stages is not None:
-        first: Stage = next(stage for stage in strategy.stages if stage.start > 0 or stage.end > 0)
-        rate = max(first.start, first.end)
-        return TimedIssueStrategy(rate, arrival=strategy.arrival, max_concurrency=strategy.max_concurrency)
-    return strategy
-
-
-def _pattern(name: Any) -> tuple[type[PlannedStrategy], tuple[str, ...]]:
-    choices = ", ".join(_PATTERNS)
-    if name is None:
-        raise ValueError(f"a load needs a pattern: one of {choices}")
-    word = getattr(name, "value", name)  # an enum's
-    if word in KINDS:
-        raise ValueError(f"{word!r} is how gaps spread: the pattern is rate or stages, with the arrival {word}")
-    if not isinstance(word, str) or word not in _PATTERNS:
-        raise ValueError(f"there is no load pattern {name!r}{_close(word, _PATTERNS)}: take one of {choices}")
-    return _PATTERNS[word]
-
-
-def _close(name: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
-    import difflib
-
-    found = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {found[0]}?)" if found else ""

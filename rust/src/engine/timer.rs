@@ -78,7 +78,7 @@ mod platform {
 
         fn arm(&self, at_ns: u64) {
             let at = libc::timespec {
-                tv_sec: (at_ns / 1_000_000_000) as libc::time_t,
+                tv_sec: (at_ns / 1_000_000_000) as _,
                 tv_nsec: (at_ns % 1_000_000_000) as libc::c_long,
             };
             let once = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };

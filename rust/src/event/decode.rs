@@ -5,7 +5,7 @@ use std::str;
 use thiserror::Error;
 
 use super::EventType;
-use super::encode::{ARRAY, NIL};
+use super::encode::{ARRAY, Event, NIL};
 
 /// Why bytes are no frame, or no record of one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -34,22 +34,8 @@ pub enum FrameFault {
 /// One event as its record tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// What happened.
-    pub kind: EventType,
-    /// When, in monotonic nanoseconds.
-    pub ns: u64,
-    /// The request, by its index in the session.
-    pub request: Option<u64>,
-    /// The session's id.
-    pub session: Option<&'a str>,
-    /// The conversation it belongs to.
-    pub conversation: Option<&'a str>,
-    /// Its turn in that conversation.
-    pub turn: Option<u64>,
-    /// Anything else: one MessagePack value.
-    pub data: Option<&'a [u8]>,
-    /// Why the model stopped.
-    pub finish_reason: Option<&'a str>,
+    /// What it tells of.
+    pub event: Event<'a>,
     /// Who recorded it.
     pub source: u16,
     /// Its number among those of its source.
@@ -64,7 +50,7 @@ impl<'a> Record<'a> {
         }
         let code = uint(bytes)?.ok_or(FrameFault::Field("type"))?;
         let kind = u8::try_from(code).ok().and_then(EventType::from_code).ok_or(FrameFault::Field("type"))?;
-        Ok(Self {
+        let event = Event {
             kind,
             ns: uint(bytes)?.ok_or(FrameFault::Field("moment"))?,
             request: uint_or_nil(bytes, "request")?,
@@ -73,6 +59,9 @@ impl<'a> Record<'a> {
             turn: uint_or_nil(bytes, "turn")?,
             data: value_or_nil(bytes)?,
             finish_reason: str_or_nil(bytes, "finish reason")?,
+        };
+        Ok(Self {
+            event,
             source: uint(bytes)?.and_then(|n| u16::try_from(n).ok()).ok_or(FrameFault::Field("source"))?,
             seq: uint(bytes)?.ok_or(FrameFault::Field("sequence number"))?,
         })

@@ -84,7 +84,7 @@ pub struct Records<'a> {
 impl<'a> Records<'a> {
     fn take(&mut self) -> Result<Record<'a>, FrameFault> {
         let record = Record::take(&mut self.rest)?;
-        if record.kind != self.frame.kind {
+        if record.event.kind != self.frame.kind {
             return Err(FrameFault::Field("type, beside its topic,"));
         }
         if record.source != self.frame.source {
