@@ -31,12 +31,36 @@ def test_a_policy_tells_what_it_knows_of_each_node() -> None:
     for _, attempt, _, _, node, _ in started:
         policy.ended(1_000_000_000, attempt, 0 if node == 0 else 2, 0, None, 0, 0, 1)
     (first, second) = policy.nodes()
-    assert first[1:] == (0, 1, 0, 0, 0, 0)
-    assert second[1:] == (0, 0, 2, 0, 2, 2), "two failures in a row open its breaker: it is down"
-    policy.poll(1_000_000_000)
+    assert first[1:] == (0, 1, 0, 0, 0, 0, 1)
+    assert second[1:] == (0, 0, 2, 0, 2, 1, 1), "two failures in a row open its breaker: one item shows how it is"
+    [probe] = [action for action in policy.poll(1_000_000_000) if action[0] == 0 and action[3] == 3]
+    assert (probe[2], probe[4]) == (4, 1), "the last in line: its neighbours may be at fault themselves"
+    policy.ended(1_000_000_000, probe[1], 2, 0, None, 0, 0, 1)
+    assert policy.nodes()[1][6] == 2, "that failed too: it is down"
     late = 12_000_000_000
     policy.queue(late, 1)
     assert policy.nodes()[1][6] == 1, "its cooldown is over: it is half-open"
+
+
+def test_a_policy_is_told_how_much_room_a_node_has() -> None:
+    policy = _policy()
+    policy.room(0, 1, 0)
+    policy.queue(0, 5)
+    assert [action[4] for action in policy.poll(0)] == [0]
+    assert [node[6] for node in policy.nodes()] == [0, 2]
+    policy.room(5, 1, 1)
+    assert [action[4] for action in policy.poll(5)] == [1], "one at a time from now on"
+    assert [node[6] for node in policy.nodes()] == [0, 0]
+
+
+def test_a_node_learns_in_virtual_time_how_many_items_a_request_carries() -> None:
+    learner = {"batch": 64, "slots": 64, "start": 4}
+    nodes = [{"service_s": 0.001, "request_s": 0.1, **learner}, {"service_s": 0.02, **learner}]
+    _, [(makespan, ok, failed, _, served)] = _core.simulate_nodes(json.dumps(nodes), 2_000, [1])
+    assert (ok, failed) == (2_000, 0)
+    # 64 in 0.164 s and 50 a second are 440 a second; one at a time 60.
+    assert makespan < 1.3 * 2_000 / 440
+    assert served[0] > 4 * served[1]
 
 
 def test_a_policy_without_a_route_knows_no_nodes() -> None:

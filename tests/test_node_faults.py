@@ -7,11 +7,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 import virtual_loop
-from loadgen.errors import DispatchError, NodeError
+from loadgen.dispatch import attempt
+from loadgen.errors import ConfigError, DispatchError, NodeError
 from loadgen.node import Node, NodeBatch, NodePool
+from loadgen.node.health import Health
+from loadgen.node.work import run_plan
 
 A, B, C = "http://a", "http://b", "http://c"
 NODES = [A, B, C]
@@ -35,6 +39,7 @@ class World:
         self.times = times
         self.down = down
         self.fails_in = fails_in
+        self.is_late = False
         self.asked = Counter[str]()
         self.answered = Counter[str]()
 
@@ -180,6 +185,116 @@ def test_an_item_that_no_node_can_do_fails_alone() -> None:
     assert str(batch.errors[7]) == "nobody can"
     assert len({one.node for one in batch[7].stats.attempts}) == 3, "each node has tried"
     assert all(one.state == "up" for one in batch.work), "an item is at fault, no node"
+
+
+def test_many_items_that_no_node_can_do_shut_no_node() -> None:
+    """Twelve of them in a row: four for each node, and the probes that follow."""
+    poison = {*range(30, 42), 90, 91}
+    world = World({A: 0.1, B: 0.1, C: 0.2})
+
+    async def call(node: Node, item: int) -> int:
+        if item in poison:
+            await asyncio.sleep(0.001)
+            raise RuntimeError("nobody can")
+        return await world.call(node, item)
+
+    batch = virtual_loop.run(lambda loop: NodePool(NODES).amap(call, range(120)))
+    assert set(batch.errors) == poison
+    assert batch.values[119] == 119
+    assert all(one.state == "up" for one in batch.work), "items are at fault, no node"
+    # 106 items take 4.3 s; ten more would be a cooldown.
+    assert batch.wall_s < 10.0
+    for item in poison:
+        assert len({one.node for one in batch[item].stats.attempts}) == 3, "each node has tried"
+
+
+def planned(pool: NodePool, call: Callable[[Node, int], Any], items: int, **changes: Any) -> NodeBatch[Any]:
+    """A batch as ``embed_batch`` plans it: with nodes that a health check left out."""
+    left_out = changes.pop("left_out")
+    plan = pool._planner.plan(call, "call", "m", range(items), None, left_out=left_out)
+    batch = virtual_loop.run(lambda loop: run_plan(msgspec.structs.replace(plan, **changes), pool._memory))
+    assert isinstance(batch, NodeBatch)
+    return batch
+
+
+def test_a_node_that_was_left_out_is_looked_at_again_and_works_when_it_is_back() -> None:
+    pool = NodePool(NODES)
+    world = World({A: 0.05, B: 0.2, C: 0.2}, lambda url, at: url == A and at < 8.0)
+    looks: list[float] = []
+
+    async def again(node: Node) -> Health:
+        looks.append(asyncio.get_running_loop().time())
+        assert node.url == A, "the others are there"
+        return Health(up=not world.down(A, looks[-1]), reason="connection refused")
+
+    left_out = {pool.nodes[0]: "connection refused"}
+    batch = planned(pool, world.call, 300, left_out=left_out, again=again)
+    whole(batch, 300)
+    assert looks == pytest.approx([5.0, 10.0]), "and no more once it is back"
+    # 100 items in ten seconds by the two others, and 30 a second from then on.
+    assert batch.wall_s < 18.0
+    assert world.answered[A] > 100
+    work = {one.url: one for one in batch.work}
+    assert (work[A].failed, work[A].state) == (0, "up"), "nothing was sent before"
+    assert pool.stats().nodes[0].state == "up"
+
+
+def test_a_node_that_comes_back_without_the_model_stays_out() -> None:
+    pool = NodePool(NODES)
+    world = World({A: 0.01, B: 0.2, C: 0.2})
+
+    async def again(node: Node) -> Health:
+        return Health(up=True, models=("other",))
+
+    batch = planned(pool, world.call, 100, left_out={pool.nodes[0]: "it has no model m"}, again=again)
+    whole(batch, 100)
+    assert world.asked[A] == 0
+    work = {one.url: one for one in batch.work}
+    assert (work[A].state, work[A].reason) == ("down", "it has no model m")
+
+
+def test_a_look_that_fails_ends_the_batch_with_its_error() -> None:
+    pool = NodePool(NODES)
+
+    async def again(node: Node) -> Health:
+        raise ConfigError("the node has no key", "")
+
+    with pytest.raises(ConfigError, match="no key"):
+        planned(pool, World({A: 1.0, B: 1.0, C: 1.0}).call, 100, left_out={pool.nodes[0]: "down"}, again=again)
+
+
+@pytest.mark.parametrize("how", ["dies", "slows down"])
+def test_a_node_that_was_spared_helps_when_the_chosen_ones_fall_short(how: str) -> None:
+    nodes = [Node(url=A, cost=1.0), Node(url=B, cost=1.0), Node(url=C, cost=9.0)]
+    pool = NodePool(nodes, deadline=20)
+
+    class Failing(World):
+        async def call(self, node: Node, item: int) -> int:
+            attempt().used(900, 100)
+            late = self.is_late and node.url == A and asyncio.get_running_loop().time() >= 1.0
+            if late and how == "slows down":
+                self.asked[A] += 1
+                await asyncio.sleep(2.0)
+                return item
+            return await super().call(node, item)
+
+    world = Failing(
+        {A: 0.1, B: 0.1, C: 0.1}, lambda url, at: world.is_late and how == "dies" and url == A and at >= 1.0
+    )
+    world.is_late = False
+    whole(world.run(pool, 60), 60)
+    spared = world.run(pool, 300)
+    whole(spared, 300)
+    work = {one.url: one for one in spared.work}
+    assert (spared.reason, work[C].served, work[C].reason) == ("cheapest_in_time", 0, "not needed")
+    world.is_late = True
+    world.asked.clear()
+    batch = world.run(pool, 300)
+    whole(batch, 300)
+    assert batch.reason == "cheapest_in_time"
+    # B alone would need 28 s more.
+    assert batch.wall_s < 20.0
+    assert world.asked[C] > 80
 
 
 def test_a_bug_in_the_function_is_not_tried_on_every_node() -> None:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def test_a_request_carries_as_many_texts_as_the_node_takes(start: Start, api: st
     assert tokens[0] == pytest.approx(tokens[1], rel=0.5)
 
 
-def test_a_group_that_is_refused_for_one_texts_sake_is_sent_one_by_one() -> None:
+def test_a_group_that_is_refused_for_one_texts_sake_is_sent_in_halves() -> None:
     sent: list[list[str]] = []
 
     async def send(node: Node, texts: Sequence[str]) -> list[str]:
@@ -70,14 +71,80 @@ def test_a_group_that_is_refused_for_one_texts_sake_is_sent_one_by_one() -> None
         return [text.upper() for text in texts]
 
     async def main() -> list[Any]:
-        groups = Groups(send)
+        groups = Groups(send, bound.append)
         node = Node(url="http://a", batch=8)
-        return await asyncio.gather(*(groups.ask(node, text) for text in ("a", "poison", "b")), return_exceptions=True)
+        return await asyncio.gather(
+            *(groups.ask(node, text) for text in ("a", "poison", "b", "c")), return_exceptions=True
+        )
 
-    first, poison, last = asyncio.run(main())
-    assert (first, last) == ("A", "B")
+    bound: list[int] = []
+    first, poison, *last = asyncio.run(main())
+    assert (first, *last) == ("A", "B", "C")
     assert isinstance(poison, RequestError)
-    assert sent == [["a", "poison", "b"], ["a"], ["poison"], ["b"]]
+    assert sent == [["a", "poison", "b", "c"], ["a", "poison"], ["a"], ["poison"], ["b", "c"]]
+    assert bound == [], "one text was at fault, not their number"
+
+
+@pytest.mark.parametrize(
+    "refusal", [(413, "too large"), (400, "array too long"), (500, "CUDA out of memory"), (503, "failed to allocate")]
+)
+def test_a_group_that_is_refused_for_its_size_shows_how_many_the_node_takes(refusal: tuple[int, str]) -> None:
+    sent: list[int] = []
+    bound: list[int] = []
+
+    async def send(node: Node, texts: Sequence[str]) -> list[str]:
+        sent.append(len(texts))
+        if len(texts) > 3:
+            raise RequestError(refusal[1], failure="http", status=refusal[0])
+        return [text.upper() for text in texts]
+
+    async def main() -> None:
+        groups = Groups(send, bound.append)
+        node = Node(url="http://a", batch=12)
+        texts = [f"text {i}" for i in range(12)]
+        for _ in range(2):
+            assert await asyncio.gather(*(groups.ask(node, text) for text in texts)) == [t.upper() for t in texts]
+
+    asyncio.run(main())
+    assert sent[:7] == [12, 6, 3, 3, 6, 3, 3]
+    assert sent[7:] == [3, 3, 3, 3], "nothing larger is sent again"
+    assert bound == [3]
+
+
+def test_a_node_that_breaks_down_under_a_group_is_not_asked_for_its_halves() -> None:
+    sent: list[int] = []
+
+    async def send(node: Node, texts: Sequence[str]) -> list[str]:
+        sent.append(len(texts))
+        raise RequestError("the model crashed", failure="http", status=500)
+
+    async def main() -> list[Any]:
+        node = Node(url="http://a", batch=8)
+        groups = Groups(send, print)
+        return await asyncio.gather(*(groups.ask(node, text) for text in "abc"), return_exceptions=True)
+
+    assert all(isinstance(error, RequestError) for error in asyncio.run(main()))
+    assert sent == [3]
+
+
+@pytest.mark.parametrize("api", ["openai", "ollama"])
+def test_a_pool_learns_how_many_texts_a_request_carries_and_says_so(start: Start, api: str, tmp_path: Path) -> None:
+    server = start(ttft=20)
+    nodes = [{"url": server.url, "api": api, "batch": "auto"}]
+    texts = [f"text {i}" for i in range(600)]
+    pool = NodePool(nodes, state=tmp_path / "state")
+    batch = pool.embed_batch("mock", texts)
+    assert batch.ok
+    first = requests_of(server)
+    assert first < 60, "600 texts, ever more of them in a request: 4, 8, 16, 32, 64, …"
+    learned = pool.stats().nodes[0]
+    assert (learned.learns_batch, learned.batch >= 16) == (True, True)
+    assert batch.work[0].speed == pytest.approx(learned.speed)
+    later = NodePool(nodes, state=tmp_path / "state")
+    assert later.stats().nodes[0].batch == learned.batch
+    assert later.embed_batch("mock", texts).ok
+    assert requests_of(server) - first < first, "it begins with what was learned"
+    assert later.report().rows[0].times is not None
 
 
 def test_a_group_that_nobody_waits_for_is_cut_off_and_others_go_on() -> None:
@@ -92,7 +159,7 @@ def test_a_group_that_nobody_waits_for_is_cut_off_and_others_go_on() -> None:
         return list(texts)
 
     async def main() -> None:
-        groups = Groups(send)
+        groups = Groups(send, print)
         node = Node(url="http://a", batch=2)
         slow = [asyncio.ensure_future(groups.ask(node, text)) for text in ("slow", "other")]
         waits = asyncio.ensure_future(groups.ask(node, "waits"))

@@ -70,7 +70,7 @@ def test_a_statuses_rule_needs_no_python(start: Start) -> None:
 
 
 def test_why_a_node_failed_is_said_of_the_node(start: Start) -> None:
-    alive = start()
+    alive = start(ttft=5, capacity=1)  # else it may have done everything before the other one has failed
 
     async def main() -> Any:
         # A health check would leave it out; what is mapped has none.

@@ -163,6 +163,7 @@ def test_an_unknown_mode_names_the_choices() -> None:
         ([{"url": "http://a", "slots": 2}], "a node has the unknown key 'slots'"),
         ([{"name": "x"}], "a node has no url"),
         ([{"url": "http://a", "capacity": 0}], "a node's capacity 0 must be 1 or more"),
+        ([{"url": "http://a", "batch": 0}], "a node's batch 0 must be 1 or more, or auto"),
         ([{"url": "http://a", "weight": -1}], "a node's weight -1 must be above 0"),
         ([{"url": "http://a", "api": "openapi"}], "a node's api 'openapi' must be one of openai, ollama"),
         (["ftp://a"], "must begin with http://"),

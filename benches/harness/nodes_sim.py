@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.bench import Bench
@@ -59,13 +59,20 @@ class Seen(NamedTuple):
 def grid(bench: Bench) -> Iterator[Line]:
     """The contract's grid, and the published examples."""
     seeds = 4 if bench.quick else _SEEDS
-    cells = list(_cells())[:: 7 if bench.quick else 1]
+    shaped = list(_cells())
+    # One node, or nodes that are alike, are the same in every shape and at every ratio: each cell counts once.
+    cells = list(dict.fromkeys(cell for _, cell in shaped))[:: 7 if bench.quick else 1]
     bench.say("nodes-sim: speeds known")
     known = [_run(cell, noise=0.0, known=True, seeds=1) for cell in cells]
-    yield from _known(cells, known)
+    others = [_others(cell) for cell in cells]
+    yield from _known(known, others)
     bench.say("nodes-sim: speeds unknown")
     unknown = [_run(cell, noise=_NOISE, known=False, seeds=seeds) for cell in cells]
     yield from _unknown(cells, unknown)
+    found = dict(zip(cells, map(Row, known, unknown, others), strict=True))
+    for shape in _SHAPES:
+        of_shape = dict.fromkeys(cell for name, cell in shaped if name == shape and cell in found)
+        yield _of_shape(shape, {cell: found[cell] for cell in of_shape})
     for times, items, best in EXAMPLES:
         seen = _run(Cell(items, times), noise=0.0, known=False, seeds=1)
         what = f"{items} items, {len(times)} nodes, slowest ÷ fastest {max(times) / min(times):.3g}"
@@ -74,12 +81,22 @@ def grid(bench: Bench) -> Iterator[Line]:
         yield Line("nodes-sim", what, "s", figure, Mark(1.05), baseline, ratio)
 
 
-def _known(cells: Sequence[Cell], seen: Sequence[Seen]) -> Iterator[Line]:
+class Row(NamedTuple):
+    """What came of a cell in each way: by ``auto`` with speeds known and unknown, and by the others in seconds."""
+
+    known: Seen
+    unknown: Seen
+    others: tuple[float, float, float, float]
+
+
+_OTHERS = ("published rules", "even split", "fastest alone", "fastest three")
+
+
+def _known(seen: Sequence[Seen], others: Sequence[tuple[float, ...]]) -> Iterator[Line]:
     ratios = [one.ratio for one in seen]
     yield _line("speeds known, worst of the grid ÷ optimum", max(ratios), Mark(1.02))
     yield _line("speeds known, mean of the grid ÷ optimum", statistics.fmean(ratios), None)
-    others = [_others(cell) for cell in cells]
-    for position, name in enumerate(("published rules", "even split", "fastest alone", "fastest three")):
+    for position, name in enumerate(_OTHERS):
         found = [times[position] / one.best_s for times, one in zip(others, seen, strict=True)]
         note = f"at worst {max(found):.1f}; all by mean times, without noise"
         yield _line(f"{name}, mean of the grid ÷ optimum", statistics.fmean(found), None, note)
@@ -97,6 +114,20 @@ def _unknown(cells: Sequence[Cell], seen: Sequence[Seen]) -> Iterator[Line]:
     rest = [one.ratio for cell, one in zip(cells, seen, strict=True) if not cell.counts]
     note = f"at worst {max(rest):.1f}: fewer than two items a node tell too little of its speed"
     yield _line(f"{what}: mean of the smaller batches", statistics.fmean(rest), None, note)
+
+
+def _of_shape(shape: str, found: Mapping[Cell, Row]) -> Line:
+    """The mean of a shape's cells: by ``auto`` with speeds unknown, and in the note by the other ways."""
+
+    def mean(ratios: Iterable[float]) -> str:
+        return f"{statistics.fmean(ratios):.2f}"
+
+    by_auto = [row.unknown.ratio for cell, row in found.items() if cell.counts]
+    ways = [f"speeds known {mean(row.known.ratio for row in found.values())}"]
+    for position, name in enumerate(_OTHERS):
+        ways.append(f"{name} {mean(row.others[position] / row.known.best_s for row in found.values())}")
+    what = f"{shape}: speeds unknown, noise {_NOISE}, mean of its cells ÷ optimum"
+    return _line(what, statistics.fmean(by_auto), None, "; ".join(ways))
 
 
 def _line(what: str, figure: float, mark: Mark | None, note: str = "") -> Line:
@@ -125,9 +156,10 @@ def _published(cell: Cell, times: Estimate) -> float:
     return {"sequential": times.sequential, "parallel": times.parallel}.get(mode, times.hybrid)
 
 
-def _cells() -> Iterator[Cell]:
+def _cells() -> Iterator[tuple[str, Cell]]:
+    """Each shape's cells."""
     for items, ratio, count, shape in itertools.product(_ITEMS, _RATIOS, _NODES, _SHAPES):
-        yield Cell(items, tuple(_time(shape, node, count, float(ratio)) for node in range(count)))
+        yield shape, Cell(items, tuple(_time(shape, node, count, float(ratio)) for node in range(count)))
 
 
 def _time(shape: str, node: int, count: int, ratio: float) -> float:

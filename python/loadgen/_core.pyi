@@ -219,6 +219,15 @@ class Engine:
             phase: Its index in the session.
         """
 
+    def room(self, phase: int, node: int, slots: int) -> None:
+        """Have a node take so many items of a phase at the same time, where a policy spreads them by speed.
+
+        Args:
+            phase: Its index in the session.
+            node: The node, by its place in the run.
+            slots: How many; 0 for none, while it can't be used.
+        """
+
     def take_policy(self, phase: int) -> Policy | None:
         """Return the policy of a phase that has ended, with what it knows of each item and attempt, once.
 
@@ -507,7 +516,7 @@ class Plan:
 _Action: TypeAlias = tuple[int, int, int, int, int, int]
 _Item: TypeAlias = tuple[int, int, int, int | None, int | None, int, int, int]
 _Attempt: TypeAlias = tuple[int, int, int, int, int, int, int | None, int | None, int, int]
-_Node: TypeAlias = tuple[float | None, int, int, int, int, int, int]
+_Node: TypeAlias = tuple[float | None, int, int, int, int, int, int, int]
 _Trace: TypeAlias = tuple[list[int], list[int], list[float | None], list[int], list[int]]
 _Quota: TypeAlias = tuple[int | None, int | None, int | None]
 
@@ -579,6 +588,12 @@ class Policy:
     def told(self, now: int, *, requests: _Quota | None = None, tokens: _Quota | None = None) -> None:
         """Tell what an answer's headers said: limit a minute, what remains, nanoseconds until all is there again."""
 
+    def room(self, now: int, node: int, slots: int) -> None:
+        """Tell how many items a node takes at the same time from now on: 0 for none, while it is down.
+
+        A node that learns how many items a request carries takes at most so many in one.
+        """
+
     def poll(self, now: int) -> list[_Action]:
         """Return what is to be done now, in this order: to be called after each event and at the next deadline.
 
@@ -618,7 +633,8 @@ class Policy:
         """Return what is known of each node, where the policy has a ``route``; else none.
 
         Each is the seconds that an item takes there (``None`` if nothing was seen), attempts in flight, answered,
-        failed and dropped, failures since the last answer, and its state: 0 up, 1 half-open, 2 down.
+        failed and dropped, failures since the last answer, its state (0 up, 1 half-open, 2 down), and the most items
+        that a request carries.
         """
 
     def totals(self) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use loadgen::policy::{ConfigError, NodeConfig, RouteConfig, Spread};
+use loadgen::policy::{Action, BreakerConfig, Config, ConfigError, Event, NodeConfig, Policy, RouteConfig, Spread};
 use loadgen::sim::nodes::{Batch, NodeService, optimum_s, policy, run};
 
 fn batch(nodes: &[NodeService], items: u32, spread: Spread, known: bool, seed: u64) -> Batch {
@@ -163,12 +163,165 @@ fn all_nodes_down_is_an_end_and_what_finished_is_kept() {
     assert_eq!((seen.ok, seen.failed), (20, 80), "{seen:?}");
 }
 
+/// As a pool of nodes has it: a node that fails five times in a row gets nothing for ten seconds.
+fn with_breakers(nodes: &[NodeService], known: bool) -> Config {
+    let mut config = policy(nodes, Spread::Auto, known).unwrap();
+    config.breaker = Some(BreakerConfig { failures: Some(5), cooldown_s: 10.0, probes: 2, ..BreakerConfig::default() });
+    config.retry.attempts = 3 + nodes.len() as u32;
+    (config.retry.base_s, config.retry.most_s, config.retry.budget) = (0.05, 5.0, 1.0);
+    config
+}
+
 #[test]
 fn an_item_that_comes_while_every_node_is_down_is_done_when_they_are_back() {
     let mut nodes = steady(&[0.1, 0.1], 0.0);
     nodes.iter_mut().for_each(|node| node.down = vec![(0.0, 0.05)]);
     let seen = batch(&nodes, 1, Spread::Auto, false, 1);
     all_done(&seen, 1);
+}
+
+#[test]
+fn items_that_no_node_can_do_fail_alone_and_shut_no_node() {
+    // One in five, ten of them one after the other, which alone would shut every node.
+    let poison: Vec<u32> = (40..50).chain((0..200).filter(|item| item % 5 == 0)).collect();
+    let mut nodes = steady(&[0.1, 0.1, 0.2], 0.1);
+    nodes.iter_mut().for_each(|node| node.poison.clone_from(&poison));
+    for seed in 0..10 {
+        let seen = run(&with_breakers(&nodes, false), &nodes, 200, seed).unwrap();
+        let mut lost = poison.clone();
+        lost.sort_unstable();
+        lost.dedup();
+        assert_eq!(seen.lost, lost, "{seen:?}");
+        // Its 192 tries cost as long as answers would, and so do the 152 answers: 25 a second. Nobody sits out a cooldown.
+        assert!(seen.makespan_s < 15.0, "{seen:?}");
+    }
+}
+
+#[test]
+fn an_item_that_waits_for_the_only_node_that_may_do_it_holds_nobody_up() {
+    let mut nodes = steady(&[0.1, 5.0], 0.0);
+    nodes[0].poison = vec![5];
+    let seen = run(&with_breakers(&nodes, true), &nodes, 100, 1).unwrap();
+    all_done(&seen, 100);
+    // The slow one does one item, and then the one that the other can't; which goes on meanwhile.
+    assert_eq!(seen.served, [98, 2], "{seen:?}");
+    assert!((seen.makespan_s - 10.0).abs() < 0.5, "{seen:?}");
+}
+
+#[test]
+fn a_node_that_comes_back_is_let_in_by_an_item_that_it_can_do() {
+    let mut nodes = steady(&[0.1, 0.3], 0.1);
+    nodes[0].down = vec![(1.0, 5.0)];
+    let poison: Vec<u32> = (0..300).filter(|item| item % 7 == 3).collect();
+    nodes.iter_mut().for_each(|node| node.poison.clone_from(&poison));
+    for seed in 0..10 {
+        let seen = run(&with_breakers(&nodes, false), &nodes, 300, seed).unwrap();
+        assert_eq!(seen.lost, poison);
+        // The slow one alone would take 77 s.
+        assert!(seen.served[0] > 100 && seen.makespan_s < 45.0, "seed {seed}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_request_that_fails_with_all_its_items_is_one_failure() {
+    let mut nodes = steady(&[0.05], 0.0);
+    nodes[0] = NodeService { batch: 8, slots: 8, down: vec![(1.0, 1.05)], ..nodes[0].clone() };
+    let seen = run(&with_breakers(&nodes, false), &nodes, 100, 1).unwrap();
+    all_done(&seen, 100);
+    assert!(seen.makespan_s < 8.0, "it isn't shut: {seen:?}");
+}
+
+/// A node that takes so long for a request and for each item of it, and learns how many one carries.
+fn learner(request_s: f64, item_s: f64, noise: f64) -> NodeService {
+    NodeService { request_s, batch: 64, slots: 64, start: Some(4), ..NodeService::steady(item_s, noise) }
+}
+
+#[test]
+fn requests_grow_where_most_of_the_time_is_theirs_and_stay_small_where_it_is_their_items() {
+    for seed in 0..10 {
+        let seen = batch(&[learner(0.1, 0.001, 0.1)], 2_000, Spread::Auto, false, seed);
+        all_done(&seen, 2_000);
+        assert_eq!(seen.batch, [64], "{seen:?}");
+        // 32 of 64 items take 5.2 s, and one at a time 202.
+        assert!(seen.makespan_s < 1.25 * 5.2, "{seen:?}");
+        let seen = batch(&[learner(0.0, 0.01, 0.1)], 2_000, Spread::Auto, false, seed);
+        assert!(seen.batch[0] <= 4 && seen.makespan_s < 1.1 * 20.0, "{seen:?}");
+    }
+}
+
+#[test]
+fn each_node_finds_its_own_size_and_one_that_refuses_is_taken_at_its_word() {
+    let refusing = NodeService { refuses_above: Some(16), ..learner(0.1, 0.001, 0.1) };
+    let nodes = [refusing, learner(0.1, 0.001, 0.1), learner(0.0, 0.02, 0.1)];
+    for seed in 0..10 {
+        let seen = batch(&nodes, 5_000, Spread::Auto, false, seed);
+        all_done(&seen, 5_000);
+        assert_eq!(seen.batch[..2], [16, 64], "{seen:?}");
+        assert!(seen.batch[2] <= 8, "{seen:?}");
+        // 16 a 0.116 s, 64 a 0.164 s and 50 a second are 578 a second.
+        assert!(seen.makespan_s < 1.25 * 5_000.0 / 578.0, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_learning_node_that_dies_with_a_request_loses_none_of_it() {
+    let mut nodes = [learner(0.1, 0.001, 0.1), learner(0.1, 0.002, 0.1)];
+    nodes[0].down = vec![(1.0, 1e9)];
+    let seen = run(&with_breakers(&nodes, false), &nodes, 2_000, 3).unwrap();
+    all_done(&seen, 2_000);
+    assert!(seen.served[0] > 50 && seen.served[1] > 1_000, "{seen:?}");
+}
+
+#[test]
+fn a_spare_node_works_only_while_the_others_fall_short() {
+    let pool = |change: fn(&mut NodeService)| {
+        let mut nodes = steady(&[0.1, 0.1, 0.1], 0.1);
+        nodes[2].spare = Some(0.6);
+        change(&mut nodes[0]);
+        run(&with_breakers(&nodes, true), &nodes, 200, 1).unwrap()
+    };
+    let spared = pool(|_| {});
+    all_done(&spared, 200);
+    assert_eq!(spared.attempts[2], 0, "it isn't needed: {spared:?}");
+    for change in
+        [(|node| node.down = vec![(2.0, 1e9)]) as fn(&mut NodeService), |node| node.slower = Some((2.0, 10.0))]
+    {
+        let seen = pool(change);
+        all_done(&seen, 200);
+        assert!(seen.served[2] > 40, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_spare_node_of_last_resort_works_while_none_of_the_others_does() {
+    let mut nodes = steady(&[0.1, 0.1, 0.1], 0.1);
+    nodes[2].spare = Some(0.0);
+    nodes[0].down = vec![(1.0, 1e9)];
+    assert_eq!(run(&with_breakers(&nodes, true), &nodes, 200, 1).unwrap().attempts[2], 0);
+    nodes[1].down = vec![(2.0, 1e9)];
+    let seen = run(&with_breakers(&nodes, true), &nodes, 200, 1).unwrap();
+    all_done(&seen, 200);
+    assert!(seen.served[2] > 100, "{seen:?}");
+}
+
+#[test]
+fn a_node_that_was_left_out_works_when_it_is_back() {
+    let nodes = steady(&[0.1, 0.1], 0.0);
+    let mut policy = Policy::new(&policy(&nodes, Spread::Auto, false).unwrap(), 1).unwrap();
+    let started = |policy: &mut Policy, now: u64| -> Vec<u16> {
+        let node = |action| match action {
+            Action::Start { node, .. } => node,
+            other => panic!("{other:?}"),
+        };
+        std::iter::from_fn(|| policy.poll(now)).map(node).collect()
+    };
+    policy.on_event(0, Event::Room { node: 0, slots: 0 });
+    policy.on_event(0, Event::Queued { count: 10, key: 0, tokens: 0 });
+    assert_eq!(started(&mut policy, 0), [1]);
+    assert!(!policy.node(0).unwrap().up);
+    policy.on_event(5, Event::Room { node: 0, slots: 1 });
+    assert_eq!(started(&mut policy, 5), [0]);
+    assert!(policy.node(0).unwrap().up);
 }
 
 #[test]
@@ -224,6 +377,9 @@ fn what_makes_no_sense_is_named() {
         (|route| route.nodes[0].slots = 0, "slots"),
         (|route| route.nodes[0].service_s = Some(0.0), "service_s"),
         (|route| route.nodes[0].weight = f64::NAN, "weight"),
+        (|route| route.nodes[0].batch = 0, "batch"),
+        (|route| route.nodes[0].start = Some(0), "start"),
+        (|route| route.nodes[0].spare = Some(1.5), "spare"),
         (|route| route.spread = Spread::Fastest(0), "fastest"),
         (|route| route.copies = 1.5, "copies"),
         (|route| route.half_life_s = 0.0, "half_life_s"),

@@ -52,6 +52,14 @@ class Attempt:
         """Tell that the first token has come; with ``streaming=True`` it decides between copies."""
         self._tell(self._driver.first_token)
 
+    def room(self, slots: int) -> None:
+        """Tell that its node takes at most so many items at the same time.
+
+        Args:
+            slots: How many, from 1.
+        """
+        self._tell(lambda told: self._driver.room(told.node, slots))
+
     def used(self, tokens_in: int = 0, tokens_out: int = 0) -> None:
         """Tell what the attempt cost; left out, it is read from the value's ``usage``, where it has one.
 

@@ -105,6 +105,16 @@ class Driver:
         self._policy.cancel(self.now(), item)
         self._wake()
 
+    def room(self, node: int, slots: int) -> None:
+        """Have a node take so many items at the same time from now on.
+
+        Args:
+            node: Which, by its index in the policy.
+            slots: How many; 0 for none, while it can't be used.
+        """
+        self._policy.room(self.now(), node, slots)
+        self._wake()
+
     def end_of_items(self) -> None:
         """Say that no more items come."""
         self._policy.close(self.now())

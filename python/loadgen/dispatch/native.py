@@ -69,7 +69,12 @@ class Callee(Protocol):
 
 
 async def run_requests(
-    options: Options, service: Callee, items: Sequence[Any], codec: type | None = Answer
+    options: Options,
+    service: Callee,
+    items: Sequence[Any],
+    codec: type | None = Answer,
+    beside: Beside | None = None,
+    absent: Sequence[int] = (),
 ) -> Batch[Any]:
     """Make a batch of requests natively.
 
@@ -78,6 +83,8 @@ async def run_requests(
         service: Where they go.
         items: What is asked: prompts, messages or bodies.
         codec: What a journal reads values as; ``None`` for what JSON makes of them.
+        beside: What goes on beside it; if that fails, so does the batch.
+        absent: Nodes that take nothing until ``beside`` gives them room, by their numbers.
 
     Raises:
         ConfigError: If something can't be used; nothing was sent.
@@ -88,7 +95,7 @@ async def run_requests(
         options.journal,
         service.described,
         items,
-        lambda opened, restored: _run(options, service, BatchItems(items, options, opened, restored)),
+        lambda opened, restored: _run(options, service, BatchItems(items, options, opened, restored), beside, absent),
         codec,
     )
 
@@ -117,7 +124,9 @@ def _check(options: Options) -> None:
         )
 
 
-async def _run(options: Options, service: Callee, work: BatchItems) -> Batch[Any]:
+async def _run(
+    options: Options, service: Callee, work: BatchItems, beside: Beside | None, absent: Sequence[int]
+) -> Batch[Any]:
     if not work.called:
         return work.batch(_NoColumns(), wall_s=0.0)
     remembered = None if options.remember is None else remember.load(options.remember)
@@ -126,7 +135,7 @@ async def _run(options: Options, service: Callee, work: BatchItems) -> Batch[Any
         policy["streaming"] = service.told["stream"]
     # Very many take their time to render: the loop goes on meanwhile.
     bodies = await on_own_thread(lambda: service.bodies([work.items[position] for position in work.called]))
-    run = await _NativeRun.begin(service, _phase(options, policy, work), bodies)
+    run = await _NativeRun.begin(service, _phase(options, policy, work, absent), bodies)
     limits = Limits.of(policy)
     columns = _EngineColumns(run, work)
     watching = Watching(options, work, columns, run)
@@ -157,9 +166,9 @@ async def _run(options: Options, service: Callee, work: BatchItems) -> Batch[Any
     return work.batch(columns, wall_s=wall_s)
 
 
-def _phase(options: Options, policy: dict[str, Any], work: BatchItems) -> dict[str, Any]:
+def _phase(options: Options, policy: dict[str, Any], work: BatchItems, absent: Sequence[int]) -> dict[str, Any]:
     """Return the batch as a phase in the engine's words (``PhaseConfig`` of ``rust/src/engine/config.rs``)."""
-    load: dict[str, Any] = {"kind": "dispatch", "policy": policy}
+    load: dict[str, Any] = {"kind": "dispatch", "policy": policy, "absent": list(absent)}
     if options.key is not None or options.tokens is not None:
         load["keys"], load["tokens"] = work.marks()
     return {

@@ -69,7 +69,7 @@ class AttemptStats(msgspec.Struct, frozen=True):
     tokens_out: int = 0
 
 
-PlainNode: TypeAlias = tuple[float | None, int, int, int, int, int, int]
+PlainNode: TypeAlias = tuple[float | None, int, int, int, int, int, int, int]
 """A node as ``_core.Policy.nodes()`` gives it."""
 
 NODE_STATES = ("up", "half-open", "down")
@@ -87,6 +87,7 @@ class NodeView(NamedTuple):
         dropped: Attempts that were given up: another copy was first, or nobody wanted them.
         failures_in_a_row: Failures since its last answer.
         state: ``up``, ``half-open`` or ``down``, by its circuit breaker.
+        batch: The most items that a request to it carries.
     """
 
     service_s: float | None
@@ -96,6 +97,7 @@ class NodeView(NamedTuple):
     dropped: int
     failures_in_a_row: int
     state: str
+    batch: int
 
 
 class CallStats(msgspec.Struct, frozen=True):
@@ -258,7 +260,7 @@ class Batch(Sequence[CallResult[R]], Generic[R]):
     @property
     def nodes(self) -> list[NodeView]:
         """What the policy knew of each node at the end; empty where calls weren't spread over nodes by their speed."""
-        return [NodeView(*plain[:-1], NODE_STATES[plain[-1]]) for plain in self._columns.nodes()]
+        return [NodeView(*plain[:6], NODE_STATES[plain[6]], plain[7]) for plain in self._columns.nodes()]
 
     @property
     def trace(self) -> dict[str, list[float]]:

@@ -7,8 +7,8 @@ import contextlib
 import functools
 import json
 import warnings
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 from loadgen import _core
 from loadgen.dispatch import remember
@@ -30,13 +30,18 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-async def run_batch(options: Options, callee: Callee, items: Sequence[Any]) -> Batch[Any]:
+Beside: TypeAlias = "Callable[[Driver], Coroutine[Any, Any, None]]"
+"""What goes on beside a batch: begun before its first call with what drives it, and cancelled at its end."""
+
+
+async def run_batch(options: Options, callee: Callee, items: Sequence[Any], beside: Beside | None = None) -> Batch[Any]:
     """Make the calls of a batch.
 
     Args:
         options: How.
         callee: What is called.
         items: With what.
+        beside: What goes on beside it; if that fails, so does the batch.
 
     Raises:
         ConfigError: If something can't be used; nothing was called.
@@ -46,7 +51,7 @@ async def run_batch(options: Options, callee: Callee, items: Sequence[Any]) -> B
         options.journal,
         {"call": callee.name},
         items,
-        lambda opened, restored: _run(options, BatchWork(callee, items, options, opened, restored), opened),
+        lambda opened, restored: _run(options, BatchWork(callee, items, options, opened, restored), opened, beside),
     )
 
 
@@ -125,7 +130,9 @@ async def whole(doing: asyncio.Future[R]) -> R:
         raise
 
 
-async def _run(options: Options, work: BatchWork, opened: OpenJournal | None) -> Batch[Any]:
+async def _run(
+    options: Options, work: BatchWork, opened: OpenJournal | None, beside: Beside | None
+) -> Batch[Any]:
     loop = asyncio.get_running_loop()
     config = options.config(len(work.called), None if options.remember is None else remember.load(options.remember))
     policy = _core.Policy(config, options.seed)
@@ -134,6 +141,7 @@ async def _run(options: Options, work: BatchWork, opened: OpenJournal | None) ->
     if opened is not None:
         opened.on_failure = functools.partial(_refused, loop, opened, work)
     watching = Watching(options, work, columns, driver)
+    aside = None if beside is None else _aside(loop, beside(driver), work)
     try:
         watching.begin()
         work.queue(driver)
@@ -144,20 +152,40 @@ async def _run(options: Options, work: BatchWork, opened: OpenJournal | None) ->
     except BaseException as error:
         wall_s = driver.now() / 1e9
         try:
-            await driver.leave()
+            await _end(driver, aside)
         finally:
             watching.abort()
         if isinstance(error, DispatchError):
             error.batch = work.so_far(error, columns, wall_s=wall_s)
         raise
     try:
-        abandoned = await driver.leave()
+        abandoned = await _end(driver, aside)
     except asyncio.CancelledError:
         watching.abort()
         raise
     watching.end()
     keep(options, policy)
     return work.batch(columns, wall_s=wall_s, abandoned=abandoned)
+
+
+def _aside(loop: asyncio.AbstractEventLoop, what: Coroutine[Any, Any, None], work: BatchWork) -> asyncio.Task[None]:
+    """Begin what goes on beside a batch; if it fails, the batch ends with its error."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            work.broken(error)
+
+    task = loop.create_task(what)
+    task.add_done_callback(ended)
+    return task
+
+
+async def _end(driver: Driver, aside: asyncio.Task[None] | None) -> int:
+    if aside is not None:
+        aside.cancel()
+        await asyncio.wait([aside])
+    return await driver.leave()
 
 
 def _refused(loop: asyncio.AbstractEventLoop, opened: OpenJournal, work: BatchWork) -> None:

@@ -68,7 +68,7 @@ class Asking:
         self._model = model
         self._output_tokens = output_tokens
         self._extra_body = extra_body
-        self._groups = Groups(self._vectors)
+        self._groups = Groups(self._vectors, lambda most: attempt().room(most))
         self._post = Post(lambda: self.told(nodes), [self.api(node) for node in nodes])
         # What a journal knows the calls by: with another model or other fields it is another one's.
         self.__qualname__ = f"{kind}({model}, {output_tokens}, {extra_body})"
@@ -82,7 +82,7 @@ class Asking:
 
     def groups(self, node: Node) -> bool:
         """Return whether a request to a node carries several items: which of them, is decided as they start."""
-        return self._kind == "embeddings" and node.batch != 1
+        return self._kind == "embeddings" and node.most_batch > 1
 
     async def __call__(self, node: Node, item: Any) -> Any:
         """Ask a node, and return the vector or the :class:`~loadgen.dispatch.Answer` that it gave.

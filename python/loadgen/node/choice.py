@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 from loadgen.config.known import no_choice
@@ -18,6 +19,9 @@ POLICIES = ("auto", "thresholds")
 
 GPU_SPEED, CPU_SPEED = 100.0, 10.0
 """Items a second that a node is taken to do by its label, as published, where nothing was measured."""
+
+_FIRST_BATCH = 4
+"""Texts of the first requests to a node, where it is learned how many do most and nothing is known of it."""
 
 _ATTEMPTS = 3
 _BREAKER = {"failures": 5, "cooldown_s": 10.0, "probes": 2}
@@ -83,9 +87,9 @@ def choose(
     mode: Mode,
     nodes: Sequence[Node],
     measured: Sequence[float | None],
+    slots: Sequence[int],
     batch: int,
     *,
-    kind: str = "",
     is_forced: bool = False,
     thresholds: Thresholds | None = None,
     top_k: int = 3,
@@ -96,8 +100,8 @@ def choose(
         mode: What is wished.
         nodes: The nodes that are up.
         measured: Seconds that each takes for an item, where that was measured.
+        slots: How many items each works on at the same time.
         batch: How many items there are.
-        kind: What is asked.
         is_forced: Whether the mode was asked for this batch alone.
         thresholds: The published rules, which decide where the mode is ``auto``; ``None`` for pulling by free slot.
         top_k: How many nodes ``hybrid`` takes.
@@ -109,7 +113,6 @@ def choose(
     if mode != "auto":
         asked = "for this batch" if is_forced else "for all batches"
         return decision(mode, "forced", f"Mode {mode} was asked for, {asked}", order, batch, top_k=top_k)
-    slots = [node.room(kind) or 1 for node in nodes]
     detail = "Speeds are not known yet - each node shows its own as it pulls"
     if len(nodes) == 1:
         detail = "Only one node - nothing to spread over"
@@ -135,7 +138,14 @@ def slots_of(chosen: Decision, nodes: Sequence[Node], kind: str = "") -> list[in
 
 
 def overrides(
-    chosen: Decision, nodes: Sequence[Node], memory: Memory, kind: str, model: str, *, copies: float
+    chosen: Decision,
+    nodes: Sequence[Node],
+    memory: Memory,
+    kind: str,
+    model: str,
+    *,
+    copies: float,
+    spared: Mapping[Node, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return what makes the policy spread a batch so: limit, route, retries and breakers.
 
@@ -146,16 +156,22 @@ def overrides(
         kind: What is asked.
         model: Of which model.
         copies: Copies at the end of a batch, as a share of the items.
+        spared: Nodes that aren't needed while the others together do more than this share of what is known of them.
     """
     slots = slots_of(chosen, nodes, kind)
-    now = memory.clock()
-    by_node = {seen.node: seen.speed(kind, model) for seen in memory.seen}
+    by_node = {seen.node: seen for seen in memory.seen}
     told = []
     for node, many in zip(nodes, slots, strict=True):
         one: dict[str, Any] = {"slots": many}
-        speed = by_node[node]
+        speed = by_node[node].speed(kind, model)
         if speed is not None:
-            one |= {"service_s": speed.service_s, "weight": speed.weight_at(now, memory.half_life_s)}
+            one |= {"service_s": speed.service_s, "weight": speed.weight_at(memory.clock(), memory.half_life_s)}
+        if kind == "embeddings" and node.most_batch > 1 and chosen.mode != "sequential":
+            one["batch"] = node.most_batch
+            if node.learns_batch:
+                one["start"] = min(_FIRST_BATCH if speed is None else speed.batch or _FIRST_BATCH, node.most_batch)
+        if node in spared:
+            one["spare"] = spared[node]
         told.append(one)
     spread: Any = {"auto": "auto", "parallel": "all"}.get(chosen.mode)
     if spread is None:

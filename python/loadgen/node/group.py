@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -11,8 +12,11 @@ from loadgen.node.node import Node
 
 Send = Callable[[Node, Sequence[str]], Awaitable[list[Any]]]
 
-_OF_A_TEXT = frozenset({400, 413, 422})
-"""Statuses that speak of what was sent: of several texts, perhaps of one alone."""
+_OF_WHAT_WAS_SENT = frozenset({400, 413, 422, 507})
+"""Statuses that speak of what was sent: of how many texts there were, or of one alone."""
+
+_TOO_MUCH = re.compile(r"out of memory|too (?:large|many|long)|batch size|exceed|allocat", re.IGNORECASE)
+"""Words of a server that fails for the same reason."""
 
 
 class _Waiting:
@@ -30,12 +34,16 @@ class Groups:
 
     Args:
         send: Sends some texts in one request, and gives a value for each.
+        bound: Told, within a call to a node, how many texts that takes at most at the same time, once it has refused
+            more.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, bound: Callable[[int], object]) -> None:
         self._send = send
+        self._bound = bound
+        self._most: dict[Node, int] = {}  # where that is less than what was said
         self._waiting: dict[Node, list[_Waiting]] = {}
-        self._under_way: dict[Node, dict[asyncio.Task[None], list[_Waiting]]] = {}
+        self._under_way: dict[Node, dict[asyncio.Task[bool], list[_Waiting]]] = {}
 
     async def ask(self, node: Node, text: str) -> Any:
         """Have a text sent with those that wait for the same node.
@@ -63,29 +71,46 @@ class Groups:
     def _begin(self, node: Node) -> None:
         """Send what waits, in as many requests as the node takes at once."""
         waiting, under_way = self._waiting[node], self._under_way.setdefault(node, {})
-        while waiting and len(under_way) < max(1, (node.capacity or 1) // node.batch):
-            group, waiting[:] = waiting[: node.batch], waiting[node.batch :]
+        most = self._most.get(node, node.most_batch)
+        while waiting and len(under_way) < _at_once(node):
+            group, waiting[:] = waiting[:most], waiting[most:]
             task = asyncio.get_running_loop().create_task(self._carry(node, group))
             under_way[task] = group
             task.add_done_callback(lambda done: self._ended(node, done))
 
-    async def _carry(self, node: Node, group: list[_Waiting]) -> None:
+    async def _carry(self, node: Node, group: list[_Waiting]) -> bool:
+        """Send some texts. What is refused is sent in halves: that shows whether it was their number, or one of them.
+
+        Returns:
+            Whether all got a value.
+        """
+        group = [one for one in group if not one.answer.done()]
         try:
-            values = await self._send(node, [one.text for one in group])
-            for one, value in zip(group, values, strict=True):
-                if not one.answer.done():
-                    one.answer.set_result(value)
+            values = await self._send(node, [one.text for one in group]) if group else []
+            answered = list(zip(group, values, strict=True))
         except Exception as error:  # noqa: BLE001 - the task's edge: whoever waits is told
-            if len(group) > 1 and isinstance(error, RequestError) and error.status in _OF_A_TEXT:
-                for one in group:  # which of them it was, is found out one by one
-                    if not one.answer.done():
-                        await self._carry(node, [one])
-                return
+            if len(group) > 1 and _is_of_what_was_sent(error):
+                half = -(-len(group) // 2)
+                are_whole = [await self._carry(node, part) for part in (group[:half], group[half:])]
+                if all(are_whole):
+                    self._take_no_more(node, half)
+                return all(are_whole)
             for one in group:
                 if not one.answer.done():
                     one.answer.set_exception(error)
+            return False
+        for one, value in answered:
+            if not one.answer.done():
+                one.answer.set_result(value)
+        return True
 
-    def _ended(self, node: Node, task: asyncio.Task[None]) -> None:
+    def _take_no_more(self, node: Node, most: int) -> None:
+        """Send no more texts at once than a node has shown to take."""
+        if most < self._most.get(node, node.most_batch):
+            self._most[node] = most
+            self._bound(most * _at_once(node))
+
+    def _ended(self, node: Node, task: asyncio.Task[bool]) -> None:
         del self._under_way[node][task]
         self._begin(node)
 
@@ -96,3 +121,15 @@ class Groups:
         for task, group in self._under_way.get(node, {}).items():
             if one in group and all(other.answer.done() for other in group):
                 task.cancel()
+
+
+def _at_once(node: Node) -> int:
+    """Return how many requests a node works on at the same time."""
+    return max(1, (node.capacity or 1) // node.most_batch)
+
+
+def _is_of_what_was_sent(error: Exception) -> bool:
+    """Whether a node failed for what it was sent: another one, or less of it, may do."""
+    if not isinstance(error, RequestError):
+        return False
+    return error.status in _OF_WHAT_WAS_SENT or (error.status >= 500 and _TOO_MUCH.search(str(error)) is not None)

@@ -85,6 +85,16 @@ async def check(wire: Wire, node: Node) -> Health:
         return Health(up=False, reason=str(error) or type(error).__name__)
 
 
+async def check_alone(node: Node) -> Health:
+    """Ask one node how it is, on a connection of its own.
+
+    Args:
+        node: Which.
+    """
+    async with Wire() as wire:
+        return await check(wire, node)
+
+
 async def _openai(wire: Wire, node: Node) -> Health:
     reply = await wire.get(node, "/v1/models")
     ping_s, _ = await _timed(wire, node, "/v1/models")

@@ -33,12 +33,14 @@ class Speed(msgspec.Struct):
         weight: How many observations that counts as.
         at: When it was measured, as Unix time in seconds.
         tokens: Tokens of an item, prompt and answer; 0 where nobody told.
+        batch: How many items one request carried, where that is learned; else 0.
     """
 
     service_s: float
     weight: float
     at: float
     tokens: float = 0.0
+    batch: int = 0
 
     def weight_at(self, now: float, half_life_s: float) -> float:
         """Return what it counts as by now: half as much after each half-life, but never less than one observation.
@@ -86,7 +88,41 @@ class Seen:
         """
         return self.speeds.get((kind, model))
 
-    def learn(self, kind: str, model: str, service_s: float, served: int, *, half_life_s: float, now: float) -> None:
+    def batch(self, kind: str, model: str) -> int:
+        """Return the most items that a request carries: as was said, or as was learned; 1 before that.
+
+        Args:
+            kind: What is asked.
+            model: Of which model.
+        """
+        if kind != "embeddings":
+            return 1
+        speed = self.speed(kind, model)
+        learned = 1 if speed is None else max(1, speed.batch)
+        return min(learned, self.node.most_batch) if self.node.learns_batch else self.node.most_batch
+
+    def slots(self, kind: str, model: str) -> int:
+        """Return how many items it works on at the same time, as far as that is known.
+
+        Args:
+            kind: What is asked.
+            model: Of which model.
+        """
+        if kind == "embeddings" and self.node.learns_batch:
+            return self.batch(kind, model)
+        return self.node.room(kind) or 1
+
+    def learn(
+        self,
+        kind: str,
+        model: str,
+        service_s: float,
+        served: int,
+        *,
+        half_life_s: float,
+        now: float,
+        batch: int = 0,
+    ) -> None:
         """Take what a batch measured.
 
         Args:
@@ -96,11 +132,12 @@ class Seen:
             served: How many items that comes from.
             half_life_s: In which what is known loses half of its weight.
             now: Unix time in seconds.
+            batch: How many items a request carried, where that is learned; else 0.
         """
         before = self.speeds.get((kind, model))
         weight = served + (0.0 if before is None else before.weight_at(now, half_life_s))
         tokens = 0.0 if before is None else before.tokens
-        self.speeds[kind, model] = Speed(service_s, min(MOST_WEIGHT, weight), now, tokens)
+        self.speeds[kind, model] = Speed(service_s, min(MOST_WEIGHT, weight), now, tokens, batch)
 
     def take(self, health: Health) -> None:
         """Take what it said of itself."""
@@ -127,6 +164,7 @@ class _SpeedLine(msgspec.Struct, frozen=True):
     weight: float
     at: float
     tokens: float = 0.0
+    batch: int = 0
 
 
 class _NodeLine(msgspec.Struct, frozen=True):
@@ -182,6 +220,15 @@ class Memory:
         """
         speeds = [seen.speed(kind, model) for seen in self.seen]
         return [None if speed is None else speed.service_s for speed in speeds]
+
+    def slots(self, kind: str, model: str) -> list[int]:
+        """Return how many items each node works on at the same time, as far as that is known.
+
+        Args:
+            kind: What is asked.
+            model: Of which model.
+        """
+        return [seen.slots(kind, model) for seen in self.seen]
 
     def tokens(self, kind: str, model: str) -> float:
         """Return the tokens of an item, as the nodes counted them; 0 where none did.
@@ -243,7 +290,7 @@ class Memory:
             seen.served = line.served
             seen.recent.extend(line.recent_s)
             for one in line.speeds:
-                seen.speeds[one.kind, one.model] = Speed(one.service_s, one.weight, one.at, one.tokens)
+                seen.speeds[one.kind, one.model] = Speed(one.service_s, one.weight, one.at, one.tokens, one.batch)
 
 
 def _line(seen: Seen) -> _NodeLine:
@@ -255,7 +302,7 @@ def _line(seen: Seen) -> _NodeLine:
         served=seen.served,
         recent_s=[round(seconds, 6) for seconds in seen.recent],
         speeds=[
-            _SpeedLine(kind, model, speed.service_s, speed.weight, speed.at, speed.tokens)
+            _SpeedLine(kind, model, speed.service_s, speed.weight, speed.at, speed.tokens, speed.batch)
             for (kind, model), speed in seen.speeds.items()
         ],
     )
@@ -263,7 +310,7 @@ def _line(seen: Seen) -> _NodeLine:
 
 def _is_usable(line: _NodeLine) -> bool:
     counts = (line.requests, line.errors, line.dropped, line.served)
-    times = [*line.recent_s, *(number for speed in line.speeds for number in (speed.at, speed.tokens))]
+    times = [*line.recent_s, *(number for speed in line.speeds for number in (speed.at, speed.tokens, speed.batch))]
     above = [number for speed in line.speeds for number in (speed.service_s, speed.weight)]
     return (
         all(count >= 0 for count in counts)

@@ -17,6 +17,9 @@ APIS: tuple[Api, ...] = ("openai", "ollama")
 MOST = 64
 """The most nodes of a pool: a call remembers in a word of bits those that it was sent to."""
 
+MOST_LEARNED = 64
+"""The most texts of a request where it is learned how many, and nobody said how many there may be."""
+
 _OLLAMA_PORT = 11434
 _PORTS = {"http": 80, "https": 443}
 
@@ -30,7 +33,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         api: ``openai`` for what is compatible with OpenAI's, ``ollama`` for Ollama's own. Unless it is said, a server
             on Ollama's port speaks Ollama's.
         capacity: How many items it works on at the same time; ``None`` for one, or for what the mode gives each node.
-        batch: Texts that one request may carry, where vectors are asked for: as many as wait, up to these.
+        batch: Texts that one request may carry, where vectors are asked for: as many as wait, up to these. ``auto``
+            learns how many do most a second there: never more than ``capacity``, or 64 where that isn't said.
         weight: How fast it is taken to be, relative to others of its kind, until that is measured.
         labels: What it is; ``gpu`` and ``cpu`` say how fast it is taken to be until that is measured.
         api_key_env: The environment variable that holds its API key.
@@ -44,7 +48,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     api: Api | None = None
     capacity: int | None = None
-    batch: int = 1
+    batch: int | Literal["auto"] = 1
     weight: float = 1.0
     labels: tuple[str, ...] = ()
     api_key_env: str | None = None
@@ -76,14 +80,24 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         is_ollamas = not self.url.startswith("unix:") and urlsplit(self.url).port == _OLLAMA_PORT
         return "ollama" if is_ollamas else "openai"
 
+    @property
+    def learns_batch(self) -> bool:
+        """Whether it is learned how many texts a request carries."""
+        return self.batch == "auto"
+
+    @property
+    def most_batch(self) -> int:
+        """The most texts that a request may carry."""
+        return self.capacity or MOST_LEARNED if self.batch == "auto" else self.batch
+
     def room(self, kind: str) -> int | None:
         """Return how many items it works on at the same time: what a request carries, at least; ``None`` if unsaid.
 
         Args:
             kind: What is asked.
         """
-        if kind == "embeddings" and self.batch > 1:
-            return max(self.capacity or 1, self.batch)
+        if kind == "embeddings" and self.most_batch > 1:
+            return max(self.capacity or 1, self.most_batch)
         return self.capacity
 
     @property
@@ -173,6 +187,15 @@ def _capacity(value: Any) -> int:
     return slots
 
 
+def _batch(value: Any) -> int | str:
+    if value == "auto":
+        return "auto"
+    try:
+        return _capacity(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
+
+
 def _labels(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [value]
@@ -190,7 +213,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "name": _name,
     "api": values.choice(*APIS),
     "capacity": _capacity,
-    "batch": _capacity,
+    "batch": _batch,
     "weight": values.positive,
     "labels": _labels,
     "api_key_env": values.text,

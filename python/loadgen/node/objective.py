@@ -26,6 +26,14 @@ class Objective(msgspec.Struct, frozen=True):
     budget: float | None = None
 
     @property
+    def spare(self) -> float:
+        """How much of what they promised the chosen nodes do at most, as a share, before the others help.
+
+        For a deadline what is missing is soon too late; a budget is only broken when nobody else is left.
+        """
+        return 0.0 if self.deadline_s is None else 0.7
+
+    @property
     def reason(self) -> str:
         """The word for it, as a decision's reason."""
         return REASONS[self.deadline_s is None]

@@ -63,14 +63,15 @@ class Planner:
         """
         mode = self.mode if force_mode is None else choice.mode_of(force_mode, "force_mode")
         measured = dict(zip(self.nodes, self._memory.times(kind, model), strict=True))
+        slots = dict(zip(self.nodes, self._memory.slots(kind, model), strict=True))
         affordable = self._affordable(mode, up, kind, model, batch)
         used = up if affordable is None else affordable.nodes
         chosen = choice.choose(
             mode,
             used,
             [measured[node] for node in used],
+            [slots[node] for node in used],
             batch,
-            kind=kind,
             is_forced=force_mode is not None,
             thresholds=self._options.thresholds,
             top_k=self._options.top_k,
@@ -90,8 +91,10 @@ class Planner:
         times = [time for node in up if (time := measured[node]) is not None]
         if wished is None or mode != "auto" or self._options.thresholds is not None or len(times) < len(up):
             return None
-        slots = [node.room(kind) or 1 for node in up]
-        return objective.choose(wished, up, times, slots, batch, self._memory.tokens(kind, model))
+        slots = dict(zip(self.nodes, self._memory.slots(kind, model), strict=True))
+        return objective.choose(
+            wished, up, times, [slots[node] for node in up], batch, self._memory.tokens(kind, model)
+        )
 
     def plan(
         self,
@@ -121,7 +124,8 @@ class Planner:
         everything = sequence(items)
         up = [node for node in self.nodes if node not in left_out]
         decision = self.decide(up, kind, model, len(everything), force_mode)
-        is_affordable = decision.reason in objective.REASONS
+        wished = self._options.objective
+        is_affordable = wished is not None and decision.reason in objective.REASONS
         chosen = {self.nodes[place] for place in decision.nodes}
         return Plan(
             call=call,
@@ -131,6 +135,6 @@ class Planner:
             unit=unit,
             decision=decision,
             left_out=left_out,
-            spared=frozenset(node for node in up if node not in chosen) if is_affordable else frozenset(),
+            spared={node: wished.spare for node in up if node not in chosen} if wished and is_affordable else {},
             options=self._options,
         )

@@ -16,7 +16,7 @@ from loadgen.dispatch.work import sequence
 from loadgen.errors import NodeError
 from loadgen.node import choice, options
 from loadgen.node.call import Asking, kind_of
-from loadgen.node.health import check
+from loadgen.node.health import check, check_alone
 from loadgen.node.memory import Memory
 from loadgen.node.node import Node, nodes_of
 from loadgen.node.planner import Planner
@@ -326,9 +326,9 @@ class NodePool:
             kind: As for :meth:`explain`.
         """
         kind, model = self._planner.subject(kind, model)
-        times = self._memory.times(kind, model)
+        times, slots = self._memory.times(kind, model), self._memory.slots(kind, model)
         decide = lambda batch: self._planner.decide(self._up(), kind, model, batch, None)  # noqa: E731
-        return report_of(self.nodes, times, batches, decide, kind=kind, model=model, top_k=self._options.top_k)
+        return report_of(self.nodes, times, slots, batches, decide, kind=kind, model=model, top_k=self._options.top_k)
 
     def stats(self, *, model: str | None = None, kind: str | None = None) -> Stats:
         """Return what is known of the nodes: of this process, and of those before it where there is a state file.
@@ -352,6 +352,7 @@ class NodePool:
             plan = self._planner.plan(asking, kind, model, everything, force_mode, left_out=left_out, unit=_UNITS[kind])
             if kind != "embeddings":
                 plan = msgspec.structs.replace(plan, options=self._options.keeping(Answer))
+            plan = msgspec.structs.replace(plan, again=check_alone)
             return await run_plan(plan, self._memory)
 
     def _needs_speeds(self, force_mode: str | None) -> bool:

@@ -51,6 +51,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def report_of(
     nodes: Sequence[Node],
     times: Sequence[float | None],
+    slots: Sequence[int],
     batches: Sequence[int],
     decide: Callable[[int], Decision],
     *,
@@ -63,6 +64,7 @@ def report_of(
     Args:
         nodes: The nodes.
         times: Seconds that each takes for an item, where that was measured.
+        slots: How many items each works on at the same time.
         batches: The sizes.
         decide: Gives the pool's decision for a size.
         kind: What is asked.
@@ -70,7 +72,6 @@ def report_of(
         top_k: How many nodes ``hybrid`` takes.
     """
     known = [time for time in times if time is not None]
-    slots = [node.room(kind) or 1 for node in nodes]
     rows = []
     for batch in batches:
         if len(known) < len(nodes):

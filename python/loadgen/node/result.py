@@ -25,6 +25,7 @@ class NodeWork(msgspec.Struct, frozen=True):
         failed: Attempts that failed there, were pushed back or timed out.
         dropped: Attempts that were given up there: another copy was first, or nobody wanted them.
         service_s: Seconds that it takes for an item, as the batch knew it at its end; ``None`` where nobody knows.
+        speed: Items a second, of all that it works on at the same time; ``None`` where nobody knows.
         state: ``up``, ``half-open`` or ``down`` at the end.
         share: Its answers, as a share of all.
         reason: Why it got nothing, where it was left out from the start.
@@ -36,6 +37,7 @@ class NodeWork(msgspec.Struct, frozen=True):
     failed: int = 0
     dropped: int = 0
     service_s: float | None = None
+    speed: float | None = None
     state: str = "up"
     share: float = 0.0
     reason: str = ""

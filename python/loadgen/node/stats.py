@@ -39,6 +39,8 @@ class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
         p95_s: Their 95th percentile.
         in_flight: What it works on now, for this process.
         speed: Items a second, of all that it works on at the same time; ``None`` if that wasn't measured.
+        batch: The most texts that a request to it carries: as said, or as learned; 1 where nothing else was said.
+        learns_batch: Whether it is learned how many.
         served: Attempts that it answered.
         share: Those, as a share of all nodes'.
     """
@@ -61,6 +63,8 @@ class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
     p95_s: float | None
     in_flight: int
     speed: float | None
+    batch: int
+    learns_batch: bool
     served: int
     share: float
 
@@ -118,7 +122,9 @@ def stats_of(memory: Memory, mode: Mode, policy: str, kind: str, model: str) -> 
                 mean_s=seen.mean_s,
                 p95_s=seen.p95_s,
                 in_flight=seen.in_flight,
-                speed=None if time is None else (seen.node.room(kind) or 1) / time,
+                speed=None if time is None else seen.slots(kind, model) / time,
+                batch=seen.batch(kind, model),
+                learns_batch=kind == "embeddings" and seen.node.learns_batch,
                 served=seen.served,
                 share=seen.served / served,
             )

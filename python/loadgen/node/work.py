@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,10 +13,12 @@ from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.current import attempt
 from loadgen.dispatch.native import needs_python, run_requests
 from loadgen.dispatch.result import AttemptStats, Batch, NodeView
-from loadgen.dispatch.running import run_batch
+from loadgen.dispatch.running import Beside, run_batch
 from loadgen.dispatch.strategy import Options
 from loadgen.node import choice
+from loadgen.node.again import Absent
 from loadgen.node.call import Asking
+from loadgen.node.health import Health
 from loadgen.node.memory import RECENT, Memory, Seen
 from loadgen.node.node import Node
 from loadgen.node.options import PoolOptions
@@ -31,7 +33,7 @@ _LOOKED_AT = 20_000
 """Items at a batch's end whose attempts are looked at for the times of responses."""
 
 
-_UNASKED = NodeView(None, in_flight=0, served=0, failed=0, dropped=0, failures_in_a_row=0, state="up")
+_UNASKED = NodeView(None, in_flight=0, served=0, failed=0, dropped=0, failures_in_a_row=0, state="up", batch=1)
 """A node of a batch that needed no call: a journal had it all."""
 
 
@@ -46,8 +48,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         unit: What people call them.
         decision: How they are spread; its nodes by their place in the pool.
         left_out: Nodes that can get nothing, and why.
-        spared: Nodes that aren't needed.
+        spared: Nodes that aren't needed while the others together do more than this share of what is known of them.
         options: The pool's.
+        again: Asks a node that was left out how it is by now; ``None`` where those stay out.
     """
 
     call: Callable[[Node, Any], Any]
@@ -57,8 +60,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     decision: Decision
     left_out: Mapping[Node, str]
-    spared: frozenset[Node]
+    spared: Mapping[Node, float]
     options: PoolOptions
+    again: Callable[[Node], Awaitable[Health]] | None = None
 
 
 async def run_plan(plan: Plan, memory: Memory) -> NodeBatch[Any]:
@@ -80,12 +84,13 @@ async def run_plan(plan: Plan, memory: Memory) -> NodeBatch[Any]:
     watch = Watch(plan.options.progress, [node.name for node in order], plan.unit)
     options = _options(plan, order, memory, watch)
     try:
-        if isinstance(plan.call, Asking) and _is_native(plan.call, order, options):
+        beside = _beside(plan, order, seen)
+        if isinstance(plan.call, Asking) and beside is None and _is_native(plan.call, order, options):
             batch = await run_requests(
                 options, NodeService(plan.call, [seen[node] for node in order], watch), plan.items, None
             )
         else:
-            batch = await run_batch(options, Callee(_tracked(plan.call, order, seen, watch)), plan.items)
+            batch = await run_batch(options, Callee(_tracked(plan.call, order, seen, watch)), plan.items, beside)
     finally:
         watch.end()
     views = batch.nodes or (_UNASKED,) * len(order)
@@ -94,7 +99,7 @@ async def run_plan(plan: Plan, memory: Memory) -> NodeBatch[Any]:
     _responses(batch, [seen[node] for node in order], plan)
     memory.save()
     nodes = tuple(pool[place].shown for place in plan.decision.nodes)
-    work = (*_work(order, views, seen), *_idle(plan))
+    work = (*_work(plan, order, views, seen), *_idle(plan, order))
     return NodeBatch(batch, plan.decision, nodes, work)
 
 
@@ -106,17 +111,34 @@ def _is_native(asking: Asking, order: Sequence[Node], options: Options) -> bool:
 def _in_order(plan: Plan, memory: Memory) -> list[Node]:
     """Return the nodes as the policy numbers them: the chosen ones first, the fastest ahead; it breaks ties so."""
     pool = [seen.node for seen in memory.seen]
-    up = [node for node in pool if node not in plan.left_out and node not in plan.spared]
+    up = [node for node in pool if node not in plan.left_out]
     measured = dict(zip(pool, memory.times(plan.kind, plan.model), strict=True))
     times, _ = choice.times_of(up, [measured[node] for node in up])
     chosen = [pool[place] for place in plan.decision.nodes]
     rest = sorted((time, place) for place, time in enumerate(times) if up[place] not in chosen)
-    return chosen + [up[place] for _, place in rest]
+    return chosen + [up[place] for _, place in rest] + _absent(plan, pool)
+
+
+def _absent(plan: Plan, pool: Sequence[Node]) -> list[Node]:
+    """Return the nodes that were left out, and may come back."""
+    return [] if plan.again is None else [node for node in pool if node in plan.left_out]
+
+
+def _beside(plan: Plan, order: Sequence[Node], seen: Mapping[Node, Seen]) -> Beside | None:
+    """Return what looks at those again while the batch runs; ``None`` where there are none."""
+    again = plan.again
+    if again is None or not plan.left_out:
+        return None
+    slots = choice.slots_of(plan.decision, order, plan.kind)
+    absent = {number: seen[node] for number, node in enumerate(order) if node in plan.left_out}
+    return Absent(absent, dict(enumerate(slots)), plan.model, lambda one: again(one.node)).watch
 
 
 def _options(plan: Plan, order: Sequence[Node], memory: Memory, watch: Watch) -> Options:
     said = plan.options.dispatch
-    made = choice.overrides(plan.decision, order, memory, plan.kind, plan.model, copies=plan.options.copies)
+    made = choice.overrides(
+        plan.decision, order, memory, plan.kind, plan.model, copies=plan.options.copies, spared=plan.spared
+    )
     merged = {**made, **said.overrides, "retry": {**made["retry"], **said.overrides.get("retry", {})}}
     return msgspec.structs.replace(
         said, max_concurrency=made["limit"]["n"], overrides=merged, progress=watch.show if watch.is_wanted else False
@@ -175,7 +197,13 @@ def _learn(seen: Seen, view: NodeView, plan: Plan, memory: Memory) -> None:
         seen.reason = ""
     if view.served and view.service_s is not None:
         seen.learn(
-            plan.kind, plan.model, view.service_s, view.served, half_life_s=memory.half_life_s, now=memory.clock()
+            plan.kind,
+            plan.model,
+            view.service_s,
+            view.served,
+            half_life_s=memory.half_life_s,
+            now=memory.clock(),
+            batch=view.batch if seen.node.learns_batch else 0,
         )
 
 
@@ -195,8 +223,18 @@ def _responses(batch: Batch[Any], seen: Sequence[Seen], plan: Plan) -> None:
             speed.tokens = sum(tokens) / len(tokens)
 
 
-def _work(order: Sequence[Node], views: Sequence[NodeView], seen: Mapping[Node, Seen]) -> list[NodeWork]:
+def _work(plan: Plan, order: Sequence[Node], views: Sequence[NodeView], seen: Mapping[Node, Seen]) -> list[NodeWork]:
     answers = sum(view.served for view in views) or 1
+    slots = [
+        view.batch if node.learns_batch else many
+        for node, many, view in zip(order, choice.slots_of(plan.decision, order, plan.kind), views, strict=True)
+    ]
+
+    def reason(node: Node, view: NodeView) -> str:
+        if view.served or view.failed:
+            return seen[node].reason
+        return "not needed" if node in plan.spared else plan.left_out.get(node, seen[node].reason)
+
     return [
         NodeWork(
             name=node.name,
@@ -205,17 +243,15 @@ def _work(order: Sequence[Node], views: Sequence[NodeView], seen: Mapping[Node, 
             failed=view.failed,
             dropped=view.dropped,
             service_s=view.service_s,
+            speed=None if view.service_s is None else many / view.service_s,
             state=view.state,
             share=view.served / answers,
-            reason=seen[node].reason,
+            reason=reason(node, view),
         )
-        for node, view in zip(order, views, strict=True)
+        for node, many, view in zip(order, slots, views, strict=True)
     ]
 
 
-def _idle(plan: Plan) -> list[NodeWork]:
-    down = [NodeWork(node.name, node.shown, state="down", reason=reason) for node, reason in plan.left_out.items()]
-    spared = [
-        NodeWork(node.name, node.shown, reason="not needed") for node in sorted(plan.spared, key=lambda n: n.name)
-    ]
-    return down + spared
+def _idle(plan: Plan, order: Sequence[Node]) -> list[NodeWork]:
+    out = [(node, reason) for node, reason in plan.left_out.items() if node not in order]
+    return [NodeWork(node.name, node.shown, state="down", reason=reason) for node, reason in out]

@@ -53,8 +53,8 @@ pub(super) enum Gate {
     Probe,
     /// It takes none before this; never, if it depends on a probe that is under way.
     Shut(Option<u64>),
-    /// It takes none before this, and too many probes failed to keep anybody waiting.
-    Dead(u64),
+    /// It takes none before this, and too many probes failed to keep anybody waiting; or none until somebody says otherwise.
+    Dead(Option<u64>),
 }
 
 /// Slices of the window: calls leave it slice by slice.
@@ -75,6 +75,8 @@ pub(super) struct Breaker {
     is_silent: bool,
     state: State,
     failed_probes: u32,
+    /// It is probed as soon as it opens: perhaps it was the items that failed, and another one is done.
+    in_doubt: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,7 +95,9 @@ enum State {
 }
 
 impl Breaker {
-    pub(super) fn new(config: &BreakerConfig) -> Self {
+    /// # Arguments
+    /// - `in_doubt`: when it opens it is probed at once, and shut for the cooldown when that fails too.
+    pub(super) fn new(config: &BreakerConfig, in_doubt: bool) -> Self {
         Self {
             config: config.clone(),
             slices: [Slice::default(); SLICES],
@@ -104,6 +108,7 @@ impl Breaker {
             is_silent: false,
             state: State::Closed,
             failed_probes: 0,
+            in_doubt,
         }
     }
 
@@ -114,7 +119,7 @@ impl Breaker {
             State::Closed => Gate::Open,
             State::Probing => Gate::Shut(None),
             State::OpenUntil(until) if now >= until => Gate::Probe,
-            State::OpenUntil(until) if self.failed_probes >= self.config.probes => Gate::Dead(until),
+            State::OpenUntil(until) if self.failed_probes >= self.config.probes => Gate::Dead(Some(until)),
             State::OpenUntil(until) => Gate::Shut(Some(until)),
         }
     }
@@ -176,6 +181,20 @@ impl Breaker {
         let full = self.config.failures.is_some_and(|most| self.in_a_row >= most);
         if matches!(self.state, State::Closed) && (full || self.many_failed()) {
             self.open(now);
+            if self.in_doubt {
+                self.state = State::OpenUntil(now);
+            }
+        }
+    }
+
+    /// A failure that it counted wasn't the node's own. If it is shut, that is in doubt: the next call is a probe.
+    pub(super) fn excuse(&mut self, now: u64) {
+        self.in_a_row = self.in_a_row.saturating_sub(1);
+        if let Some(slice) = self.slices.iter_mut().find(|slice| slice.failed > 0) {
+            slice.failed -= 1;
+        }
+        if let State::OpenUntil(until) = &mut self.state {
+            *until = now.min(*until);
         }
     }
 
@@ -217,7 +236,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     fn breaker() -> Breaker {
-        Breaker::new(&BreakerConfig { probes: 2, ..BreakerConfig::default() })
+        Breaker::new(&BreakerConfig { probes: 2, ..BreakerConfig::default() }, false)
     }
 
     #[test]
@@ -253,12 +272,25 @@ mod tests {
         breaker.probed(100 * S, Some(false));
         assert_eq!(breaker.gate(100 * S), Gate::Shut(Some(130 * S)));
         breaker.probed(130 * S, Some(false));
-        assert_eq!(breaker.gate(131 * S), Gate::Dead(160 * S));
+        assert_eq!(breaker.gate(131 * S), Gate::Dead(Some(160 * S)));
         assert_eq!(breaker.gate(160 * S), Gate::Probe);
         breaker.probed(160 * S, Some(true));
         assert_eq!(breaker.gate(160 * S), Gate::Open);
         breaker.ended(160 * S, true);
         assert_eq!(breaker.gate(160 * S), Gate::Open, "what was before the probe is forgotten");
+    }
+
+    #[test]
+    fn what_wasnt_the_nodes_fault_is_taken_back() {
+        let mut breaker = Breaker::new(&BreakerConfig { failures: Some(3), ..BreakerConfig::default() }, false);
+        (0..2).for_each(|_| breaker.ended(0, true));
+        breaker.excuse(0);
+        breaker.ended(0, true);
+        assert_eq!(breaker.gate(0), Gate::Open, "two of its own");
+        breaker.ended(0, true);
+        assert_eq!(breaker.gate(0), Gate::Shut(Some(30 * S)));
+        breaker.excuse(S);
+        assert_eq!(breaker.gate(S), Gate::Probe, "one call shows whether it is ill");
     }
 
     #[test]
@@ -280,10 +312,24 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_open_it_where_they_are_counted() {
-        let mut breaker = Breaker::new(&BreakerConfig { failures: Some(3), ..BreakerConfig::default() });
+        let mut breaker = Breaker::new(&BreakerConfig { failures: Some(3), ..BreakerConfig::default() }, false);
         [true, true, false, true, true].iter().for_each(|&failed| breaker.ended(0, failed));
         assert_eq!(breaker.gate(0), Gate::Open);
         breaker.ended(0, true);
         assert_eq!(breaker.gate(0), Gate::Shut(Some(30 * S)));
+    }
+
+    #[test]
+    fn in_doubt_it_is_probed_before_it_is_shut() {
+        let mut breaker = Breaker::new(&BreakerConfig { failures: Some(2), ..BreakerConfig::default() }, true);
+        (0..2).for_each(|_| breaker.ended(S, true));
+        assert_eq!(breaker.gate(S), Gate::Probe);
+        breaker.probing();
+        breaker.probed(2 * S, Some(true));
+        assert_eq!(breaker.gate(2 * S), Gate::Open, "it was the items");
+        (0..2).for_each(|_| breaker.ended(3 * S, true));
+        breaker.probing();
+        breaker.probed(4 * S, Some(false));
+        assert_eq!(breaker.gate(4 * S), Gate::Shut(Some(34 * S)));
     }
 }

@@ -49,6 +49,13 @@ pub enum Event {
         /// What it told.
         hint: RateHint,
     },
+    /// A node takes so many items at the same time from now on.
+    Room {
+        /// Which.
+        node: u16,
+        /// How many; none while it is down, or can't do what is asked.
+        slots: u16,
+    },
     /// Time has passed.
     Tick,
 }

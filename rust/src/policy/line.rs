@@ -36,6 +36,19 @@ impl Line {
         self.sent_back.push(Reverse(item));
     }
 
+    /// Take out the last one of its run that is `wanted`, from the end of the line on.
+    pub(super) fn take_last(&mut self, wanted: impl Fn(ItemId) -> bool) -> Option<ItemId> {
+        let last = |run: &Run| run.first + (run.count - 1);
+        let at = self.runs.iter().rposition(|run| wanted(last(run)))?;
+        let run = self.runs.get_mut(at)?;
+        let item = last(run);
+        run.count -= 1;
+        if run.count == 0 {
+            self.runs.remove(at);
+        }
+        Some(item)
+    }
+
     /// Who is next.
     pub(super) fn first(&self) -> Option<ItemId> {
         let sent_back = self.sent_back.peek().map(|&Reverse(item)| item);
@@ -75,6 +88,17 @@ mod tests {
             line.leave();
         }
         assert_eq!(left, [0, 1, 2, 3, 1, 4, 5]);
+    }
+
+    #[test]
+    fn the_last_that_is_wanted_may_be_taken_out() {
+        let mut line = Line::default();
+        line.join(0, 3);
+        line.join(7, 1);
+        assert_eq!(line.take_last(|item| item < 7), Some(2));
+        assert_eq!(line.take_last(|item| item == 7), Some(7));
+        assert_eq!(line.take_last(|item| item == 5), None);
+        assert_eq!((line.first(), line.runs.len()), (Some(0), 1));
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(super) struct Nodes {
 #[derive(Clone, Debug)]
 struct Node {
     in_flight: u32,
+    /// A health check left it out.
+    is_out: bool,
+    /// When it last answered.
+    answered: Option<u64>,
     breaker: Option<Breaker>,
 }
 
@@ -25,6 +29,9 @@ impl Node {
     /// Whether it takes calls.
     #[inline]
     fn gate(&self, now: u64) -> Gate {
+        if self.is_out {
+            return Gate::Dead(None);
+        }
         self.breaker.as_ref().map_or(Gate::Open, |breaker| breaker.gate(now))
     }
 }
@@ -42,9 +49,16 @@ pub(super) enum Choice {
 
 impl Nodes {
     pub(super) fn new(count: u16, breaker: Option<&BreakerConfig>, route: Option<&RouteConfig>) -> Self {
-        let node = Node { in_flight: 0, breaker: breaker.map(Breaker::new) };
         let count = route.map_or(usize::from(count), |route| route.nodes.len());
+        // Where there are others it matters who is at fault: one item more shows it.
+        let breaker = breaker.map(|config| Breaker::new(config, count > 1));
+        let node = Node { in_flight: 0, is_out: false, answered: None, breaker };
         Self { nodes: vec![node; count], route: route.map(Route::new) }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        self.nodes.len() as u32
     }
 
     /// What is known of a node, where speeds matter.
@@ -75,6 +89,15 @@ impl Nodes {
         route.choose_copy(now, may).ok_or_else(|| route.again_at(now))
     }
 
+    /// A node takes so many items at the same time from now on; 0 for none. One that there isn't changes nothing.
+    pub(super) fn set_room(&mut self, node: u16, slots: u16) {
+        let Some(one) = self.nodes.get_mut(usize::from(node)) else { return };
+        one.is_out = slots == 0;
+        if let (Some(route), 1..) = (&mut self.route, slots) {
+            route.set_room(node, slots);
+        }
+    }
+
     /// Choose where the next call goes: the least busy of those that take calls, one outside `avoid` if there is any.
     ///
     /// # Arguments
@@ -102,7 +125,7 @@ impl Nodes {
                     continue;
                 }
                 Gate::Dead(until) => {
-                    wait = wait.into_iter().chain([until]).min();
+                    wait = wait.into_iter().chain(until).min();
                     dead += 1;
                     continue;
                 }
@@ -121,6 +144,15 @@ impl Nodes {
             Some((_, not_probe, _, node)) => Choice::Node { node, probe: !not_probe },
             None if dead == nodes.len() && !copy => Choice::GiveUp,
             None => Choice::Wait(wait),
+        }
+    }
+
+    /// Whether a node may take an item that failed on these, as bits.
+    pub(super) fn has_another(&mut self, now: u64, failed: u64) -> bool {
+        self.look(now);
+        match &mut self.route {
+            Some(route) => route.has_another(now, failed),
+            None => (0..self.nodes.len()).any(|i| failed & bit(i as u16) == 0 && self.nodes[i].gate(now) == Gate::Open),
         }
     }
 
@@ -144,33 +176,59 @@ impl Nodes {
         }
     }
 
-    /// A call on a node is over. `says` whether the node is well, if that can be said.
+    /// A call on a node is over.
+    ///
+    /// # Arguments
+    /// - `now`: nanoseconds.
+    /// - `says`: whether the node is well, if that can be said.
     pub(super) fn over(&mut self, now: u64, node: u16, item: ItemId, probe: bool, says: Says) {
+        let mut is_new = true;
         if let Some(route) = &mut self.route {
             let spent = match says {
                 Says::Well => Spent::Served,
                 Says::Busy | Says::Ill { .. } | Says::Silent { .. } => Spent::Failed,
+                Says::OfItem => Spent::Excused,
                 Says::Nothing => Spent::Dropped,
             };
-            route.ended(now, node, item, spent);
+            is_new = route.ended(now, node, item, spent);
         }
         let node = &mut self.nodes[usize::from(node)];
         node.in_flight -= 1;
+        if says == Says::Well {
+            node.answered = Some(now);
+        }
         let Some(breaker) = &mut node.breaker else { return };
         if probe {
             let alive = match says {
                 Says::Well | Says::Busy => Some(true),
                 Says::Ill { .. } | Says::Silent { .. } => Some(false),
-                Says::Nothing => None,
+                Says::OfItem | Says::Nothing => None,
             };
             breaker.probed(now, alive);
         }
         match says {
             Says::Well => breaker.ended(now, false),
             Says::Busy => breaker.lives(now),
-            Says::Ill { counted: false } => breaker.ended(now, true),
-            Says::Silent { counted: false } => breaker.silent(now),
-            Says::Ill { counted: true } | Says::Silent { counted: true } | Says::Nothing => {}
+            Says::Ill { counted: false } if is_new => breaker.ended(now, true),
+            Says::Silent { counted: false } if is_new => breaker.silent(now),
+            Says::Ill { .. } | Says::Silent { .. } | Says::OfItem | Says::Nothing => {}
+        }
+    }
+
+    /// Whether a node has answered since.
+    pub(super) fn has_answered(&self, node: u16, since: u64) -> bool {
+        self.nodes[usize::from(node)].answered.is_some_and(|at| at >= since)
+    }
+
+    /// An item that failed on these nodes, as bits, was at fault itself: its failures aren't theirs.
+    pub(super) fn excuse(&mut self, now: u64, blamed: u64) {
+        for (i, node) in self.nodes.iter_mut().enumerate().filter(|(i, _)| blamed & bit(*i as u16) != 0) {
+            if let Some(breaker) = &mut node.breaker {
+                breaker.excuse(now);
+            }
+            if let Some(route) = &mut self.route {
+                route.excuse(now, i as u16);
+            }
         }
     }
 
@@ -189,6 +247,8 @@ pub(super) enum Says {
     Busy,
     /// It failed; for this item not for the first time, if `counted`: an item that fails everywhere is one failure.
     Ill { counted: bool },
+    /// It failed for the item's own sake, which others have failed at that do all else.
+    OfItem,
     /// It gave no answer in time. `counted` as above, or because it answered others meanwhile.
     Silent { counted: bool },
     /// Nothing: the call was dropped, or was itself at fault.
@@ -222,24 +282,31 @@ mod tests {
     }
 
     #[test]
-    fn a_shut_node_is_left_out_and_probed_when_its_time_has_come() {
-        let config = BreakerConfig { failures: Some(1), probes: 1, ..BreakerConfig::default() };
+    fn a_node_that_failed_is_probed_at_once_and_then_left_out_until_its_time_has_come() {
+        let config = BreakerConfig { failures: Some(1), probes: 2, ..BreakerConfig::default() };
         let mut nodes = Nodes::new(2, Some(&config), None);
         let ill = Says::Ill { counted: false };
         nodes.started(0, 0, 0, false);
         nodes.over(0, 0, 0, false, ill);
+        let (due, cooldown) = (30_000_000_000, 30_000_000_000);
+        // Perhaps it was the item; another one shows it.
+        assert_eq!(nodes.choose(0, 1, 0, false), Choice::Node { node: 0, probe: true });
+        nodes.started(0, 0, 1, true);
+        nodes.over(0, 0, 1, true, ill);
         assert_eq!(nodes.choose(1, 1, 0, false), Choice::Node { node: 1, probe: false });
-        nodes.started(0, 1, 0, false);
-        nodes.over(5, 1, 0, false, ill);
-        let due = 30_000_000_000;
+        for probe in [false, true] {
+            nodes.started(1, 1, 0, probe);
+            nodes.over(5, 1, 0, probe, ill);
+        }
         assert_eq!(nodes.choose(6, 1, 0, false), Choice::Wait(Some(due)));
         assert_eq!(nodes.choose(due, 1, 0, false), Choice::Node { node: 0, probe: true });
         assert_eq!(nodes.choose(due, 1, 0, true), Choice::Wait(Some(due + 5)), "a copy is no probe");
-        nodes.started(0, 0, 0, true);
-        nodes.over(due, 0, 0, true, ill);
-        nodes.started(0, 1, 0, true);
-        nodes.over(due + 5, 1, 0, true, ill);
+        for (node, at) in [(0, due), (1, due + 5)] {
+            nodes.started(at, node, 0, true);
+            nodes.over(at, node, 0, true, ill);
+        }
         assert_eq!(nodes.choose(due + 6, 1, 0, false), Choice::GiveUp);
+        assert_eq!(nodes.choose(due + cooldown, 1, 0, false), Choice::Node { node: 0, probe: true });
     }
 
     #[test]
@@ -252,5 +319,39 @@ mod tests {
         assert_eq!(nodes.choose(u64::MAX, 1, 0, false), Choice::Wait(None));
         nodes.over(1, 0, 0, true, Says::Busy);
         assert_eq!(nodes.choose(1, 1, 0, false), Choice::Node { node: 0, probe: false });
+    }
+
+    /// Two nodes, the first of which is shut after one failure and due for a probe at the time that is returned.
+    fn one_is_shut() -> (Nodes, u64) {
+        let config = BreakerConfig { failures: Some(1), cooldown_s: 1.0, ..BreakerConfig::default() };
+        let mut nodes = Nodes::new(2, Some(&config), None);
+        nodes.started(0, 0, 0, false);
+        nodes.over(0, 0, 0, false, Says::Ill { counted: false });
+        (nodes, 1_000_000_000)
+    }
+
+    #[test]
+    fn an_item_that_was_at_fault_itself_opens_its_nodes_again() {
+        let (mut nodes, _) = one_is_shut();
+        assert!(!nodes.has_answered(1, 0), "nobody knows yet");
+        nodes.started(1, 1, 7, false);
+        nodes.over(1, 1, 7, false, Says::Well);
+        assert!(nodes.has_answered(1, 1) && !nodes.has_answered(1, 2));
+        nodes.started(2, 1, 0, false);
+        nodes.over(2, 1, 0, false, Says::OfItem);
+        nodes.excuse(2, bit(0));
+        assert_eq!(nodes.choose(2, 1, 0, false), Choice::Node { node: 0, probe: true }, "at once, not after a second");
+    }
+
+    #[test]
+    fn a_node_that_is_left_out_gets_nothing_until_it_is_back() {
+        let mut nodes = Nodes::new(2, None, None);
+        nodes.set_room(0, 0);
+        nodes.set_room(9, 0);
+        assert_eq!(nodes.choose(0, 1, 0, false), Choice::Node { node: 1, probe: false });
+        nodes.set_room(1, 0);
+        assert_eq!(nodes.choose(0, 1, 0, false), Choice::GiveUp, "nobody is left");
+        nodes.set_room(0, 4);
+        assert_eq!(nodes.choose(0, 1, 0, false), Choice::Node { node: 0, probe: false });
     }
 }

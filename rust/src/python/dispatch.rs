@@ -97,6 +97,10 @@ impl Policy {
         self.tell(now, Event::Told { hint });
     }
 
+    fn room(&self, now: u64, node: u16, slots: u16) {
+        self.tell(now, Event::Room { node, slots });
+    }
+
     fn poll(&self, now: u64) -> Vec<PlainAction> {
         polled(&mut self.lock(), now)
     }
@@ -200,8 +204,8 @@ type PlainItem = (u64, u32, u32, Option<u8>, Option<AttemptId>, u64, u64, u64);
 /// Number, kind, node, fate, status, started, first byte, ended, tokens in and out.
 type PlainAttempt = (AttemptId, u8, u16, u8, u16, u64, Option<u64>, Option<u64>, u32, u32);
 
-/// Seconds an item takes, attempts in flight, answered, failed and dropped, failures in a row, state.
-pub(super) type PlainNode = (Option<f64>, u32, u64, u64, u64, u32, u8);
+/// Seconds an item takes, attempts in flight, answered, failed and dropped, failures in a row, state, items of a request.
+pub(super) type PlainNode = (Option<f64>, u32, u64, u64, u64, u32, u8, u16);
 
 const UP: u8 = 0;
 const HALF_OPEN: u8 = 1;
@@ -214,8 +218,8 @@ pub(super) fn plain_node(view: NodeView) -> PlainNode {
         (false, true) => HALF_OPEN,
         (false, false) => DOWN,
     };
-    let NodeView { service_s, in_flight, served, failed, dropped, failures_in_a_row, .. } = view;
-    (service_s, in_flight, served, failed, dropped, failures_in_a_row, state)
+    let NodeView { service_s, in_flight, served, failed, dropped, failures_in_a_row, batch, .. } = view;
+    (service_s, in_flight, served, failed, dropped, failures_in_a_row, state, batch)
 }
 
 /// Times, limits, rates, attempts in flight, copies among them.

@@ -4,6 +4,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::policy::Spread;
+use crate::sim::SimError;
 use crate::sim::nodes::{Batch, NodeService, optimum_s, policy, run};
 
 /// Seconds to the last item's end, items answered, items that weren't, copies, and answers by node.
@@ -23,9 +24,7 @@ pub(super) fn simulate_nodes(
     let wrong = |what: &str, e: serde_json::Error| PyValueError::new_err(format!("{what} can't be read: {e}"));
     let nodes: Vec<NodeService> = serde_json::from_str(nodes).map_err(|e| wrong("the nodes", e))?;
     let spread: Spread = serde_json::from_str(spread).map_err(|e| wrong("the spread", e))?;
-    for node in &nodes {
-        node.check().map_err(|e| PyValueError::new_err(e.to_string()))?;
-    }
+    nodes.iter().try_for_each(NodeService::check).map_err(SimError::from)?;
     let config = policy(&nodes, spread, known)?;
     let batches =
         py.detach(|| seeds.into_iter().map(|seed| run(&config, &nodes, items, seed)).collect::<Result<Vec<_>, _>>())?;

@@ -74,6 +74,8 @@ def _notes(node: NodeStats) -> list[str]:
         notes.append(f"{node.vram_bytes / _GIB:.1f} of {node.model_bytes / _GIB:.1f} GiB in VRAM")
     elif node.gpu:
         notes.append("GPU")
+    if node.batch > 1 or node.learns_batch:
+        notes.append(f"{node.batch:,} a request" + (", learned" if node.learns_batch else ""))
     if node.flag:
         notes.append(f"! {node.flag}")
     if node.reason:
@@ -143,7 +145,7 @@ def batch_lines(batch: NodeBatch[object]) -> list[str]:
         [
             _named(one.name, one.url),
             one.state,
-            _rate(None if one.service_s is None else 1 / one.service_s),
+            _rate(one.speed),
             f"{one.served:,}",
             f"{one.failed:,}",
             f"{100 * one.share:.0f} %",

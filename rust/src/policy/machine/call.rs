@@ -40,6 +40,10 @@ pub(super) struct Call {
     pub(super) stands: AttemptId,
     /// Nodes, as bits, that were blamed for its failures.
     pub(super) blamed: u64,
+    /// It is at fault itself: nodes fail it that do all others.
+    pub(super) is_at_fault: bool,
+    /// When a node was first blamed for it.
+    pub(super) first_failed: u64,
     /// Those to whose breakers one of these failures was told.
     pub(super) counted: u64,
 }
@@ -80,6 +84,8 @@ impl Call {
             retry_after: None,
             stands: NONE,
             blamed: 0,
+            is_at_fault: false,
+            first_failed: 0,
             counted: 0,
         }
     }

@@ -117,7 +117,20 @@ impl Policy {
         let silent = matches!(end.outcome, Outcome::TimedOut | Outcome::Stalled);
         let telling = !silent || self.nodes.is_telling(flight.node, flight.started);
         let call = &mut self.calls[flight.call];
+        let elsewhere = call.blamed & !here;
+        if call.blamed == 0 {
+            call.first_failed = self.now;
+        }
         call.blamed |= here;
+        if call.is_at_fault {
+            return Says::OfItem;
+        }
+        // Another node has failed it, and this one has done others since: it is the item.
+        if elsewhere != 0 && self.nodes.has_answered(flight.node, call.first_failed) {
+            call.is_at_fault = true;
+            self.nodes.excuse(self.now, call.counted & elsewhere);
+            return Says::OfItem;
+        }
         let counted = !telling || call.counted & here != 0;
         if telling {
             call.counted |= here;
@@ -274,6 +287,8 @@ impl Policy {
             Class::PushBack => call.push_backs += 1,
             Class::Overload | Class::Failure => call.failures += 1,
         }
+        // One that is at fault itself has had each node's word, and one more in case of bad luck.
+        call.hopeless |= call.is_at_fault && call.failures > self.nodes.count();
         let verdict = match end.outcome {
             Outcome::Cancelled if call.hopeless => Some(Verdict::Cancelled),
             _ if call.hopeless => Some(Verdict::Failed),

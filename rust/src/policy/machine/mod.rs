@@ -60,6 +60,8 @@ pub struct Policy {
     silent: Order,
     quiet: Quiet,
     line: Line,
+    /// Ahead of the line: items that failed on a node, for another one. What can't start yet holds nobody up.
+    urgent: VecDeque<ItemId>,
     /// When which item has backed off. Entries of calls that ended otherwise are passed over.
     backing_off: BinaryHeap<Reverse<(u64, ItemId)>>,
     /// Retries beyond the budget, first come first served.
@@ -133,6 +135,7 @@ impl Policy {
             silent: Order::new(),
             quiet: Quiet::default(),
             line: Line::default(),
+            urgent: VecDeque::new(),
             backing_off: BinaryHeap::new(),
             put_off: VecDeque::new(),
             out: VecDeque::new(),
@@ -178,6 +181,7 @@ impl Policy {
             Event::Ended { attempt, end } => self.ended(attempt, &end),
             Event::Cancel { item } => self.cancelled(item),
             Event::Told { hint } => self.buckets.told(self.now, &hint),
+            Event::Room { node, slots } => self.nodes.set_room(node, slots),
             Event::Tick => {}
         }
     }

@@ -9,6 +9,9 @@ use super::call::{Call, Flight, Phase};
 use super::held::By;
 use super::{Policy, Quiet};
 
+/// Of those ahead of the line so many are looked at.
+const URGENT_LOOKED_AT: usize = 8;
+
 /// Whether a call may start.
 enum Admission {
     /// On this node; as its probe, or as usual.
@@ -29,7 +32,7 @@ impl Policy {
         self.wake = None;
         self.held.by(self.now, By::Nothing);
         self.limit.tick(self.now);
-        let first = self.first_in_line();
+        let is_waiting = self.is_somebody_waiting();
         if let Some(slot) = self.due_copy() {
             let call = self.calls[slot];
             match self.admit(call.item, self.nodes_of(&call), true) {
@@ -41,28 +44,89 @@ impl Policy {
                 }
                 // The line may still go on: a copy is no probe, but the first in line can be one.
                 Admission::Node(_) | Admission::GiveUp => {}
-                Admission::Limit => return self.hold(first, By::Limit, None),
-                Admission::Rate(until) => return self.hold(first, By::Rate, Some(until)),
+                Admission::Limit => return self.hold(By::Limit, None),
+                Admission::Rate(until) => return self.hold(By::Rate, Some(until)),
             }
         }
-        let Some(item) = first else { return self.copy_on_a_free_node() };
-        // Another node may do what some couldn't.
+        match is_waiting {
+            true => self.start_waiting(),
+            false => self.copy_on_a_free_node(),
+        }
+    }
+
+    /// Start somebody who waits: of those ahead of the line the first that may go, or the first in line.
+    fn start_waiting(&mut self) -> Option<Action> {
+        let mut wait: Option<u64> = None;
+        let mut place = 0;
+        while place < self.urgent.len().min(URGENT_LOOKED_AT) {
+            let item = self.urgent[place];
+            if self.items.call(item).is_none() {
+                self.urgent.remove(place);
+                continue;
+            }
+            match self.admit_again(item) {
+                Admission::Node(until) => {
+                    wait = wait.into_iter().chain(until).min();
+                    place += 1;
+                }
+                admission => return self.start_or_hold(item, Some(place), admission),
+            }
+        }
+        let Some(item) = self.line.first() else { return self.hold(By::Limit, wait) };
+        match self.admit_again(item) {
+            Admission::Node(until) => self.hold(By::Limit, wait.into_iter().chain(until).min()),
+            admission => self.start_or_hold(item, None, admission),
+        }
+    }
+
+    /// Another node may do what some couldn't.
+    fn admit_again(&mut self, item: ItemId) -> Admission {
         let failed = self.items.call(item).map_or(0, |slot| self.calls[slot].blamed);
-        match self.admit(item, failed, false) {
-            Admission::Go { node, probe } => Some(self.start_item(item, node, probe)),
-            Admission::Limit => self.hold(first, By::Limit, None),
-            Admission::Rate(until) => self.hold(first, By::Rate, Some(until)),
-            Admission::Node(until) => self.hold(first, By::Limit, until),
+        self.admit(item, failed, false)
+    }
+
+    /// Start an item that stands in line, or at this `place` ahead of it.
+    fn start_or_hold(&mut self, item: ItemId, place: Option<usize>, admission: Admission) -> Option<Action> {
+        match admission {
+            Admission::Go { node, probe } => {
+                let item = if probe { self.take_probe() } else { None }.unwrap_or_else(|| {
+                    self.leave_place(place);
+                    item
+                });
+                Some(self.start_item(item, node, probe))
+            }
+            Admission::Limit => self.hold(By::Limit, None),
+            Admission::Rate(until) => self.hold(By::Rate, Some(until)),
+            Admission::Node(until) => self.hold(By::Limit, until),
             Admission::GiveUp => {
+                self.leave_place(place);
                 self.give_up(item);
                 self.out.pop_front()
             }
         }
     }
 
+    fn leave_place(&mut self, place: Option<usize>) {
+        match place {
+            Some(place) => {
+                self.urgent.remove(place);
+            }
+            None => self.line.leave(),
+        }
+    }
+
+    /// Take the item that shows whether a node is well out of the line: the last that was never started. One that has failed
+    /// may be at fault itself; and so may its neighbours, which are often alike. Where there is one node nobody knows who is
+    /// at fault, and whoever is first goes.
+    fn take_probe(&mut self) -> Option<ItemId> {
+        let items = &self.items;
+        let is_fresh = |item| items.state(item) == Some(State::Waiting);
+        if self.nodes.count() > 1 { self.line.take_last(is_fresh) } else { None }
+    }
+
     /// Nothing starts: note what holds the line back, and when that may be over.
-    fn hold(&mut self, first: Option<ItemId>, by: By, until: Option<u64>) -> Option<Action> {
-        if first.is_some() {
+    fn hold(&mut self, by: By, until: Option<u64>) -> Option<Action> {
+        if self.sums.waiting > 0 {
             self.held.by(self.now, by);
         }
         let risen = if by == By::Limit { self.limit.next() } else { None };
@@ -75,15 +139,17 @@ impl Policy {
         self.wake = [self.wake, at].into_iter().flatten().min();
     }
 
-    /// Who is first in line; those who are done meanwhile are passed over.
-    fn first_in_line(&mut self) -> Option<ItemId> {
-        loop {
-            let item = self.line.first()?;
-            match self.items.state(item) {
-                Some(State::Resolved(_)) | None => self.line.leave(),
-                Some(State::Waiting | State::UnderWay) => return Some(item),
-            }
+    /// Whether somebody stands in line, or ahead of it. Those first who are done meanwhile are passed over.
+    fn is_somebody_waiting(&mut self) -> bool {
+        let Self { items, line, urgent, .. } = self;
+        let is_done = |item| matches!(items.state(item), Some(State::Resolved(_)) | None);
+        while urgent.front().is_some_and(|&item| is_done(item)) {
+            urgent.pop_front();
         }
+        while line.first().is_some_and(is_done) {
+            line.leave();
+        }
+        !urgent.is_empty() || line.first().is_some()
     }
 
     /// The call that has been silent for longest among those that are due a copy.
@@ -168,9 +234,9 @@ impl Policy {
         match nodes.worth_a_copy(self.now, (self.sums.items_started, self.sums.hedges), may) {
             Ok((item, node)) => match (self.rate_ready_at(item), self.items.call(item)) {
                 (ready, Some(slot)) if ready <= self.now => Some(self.start(slot, AttemptKind::Hedge, node)),
-                (ready, _) => self.hold(None, By::Rate, Some(ready)),
+                (ready, _) => self.hold(By::Rate, Some(ready)),
             },
-            Err(again) => self.hold(None, By::Nothing, again),
+            Err(again) => self.hold(By::Nothing, again),
         }
     }
 
@@ -185,9 +251,8 @@ impl Policy {
         nodes
     }
 
-    /// Start the first in line.
+    /// Start an item that stood in line.
     fn start_item(&mut self, item: ItemId, node: u16, probe: bool) -> Action {
-        self.line.leave();
         self.left_line(item);
         let (slot, kind) = match self.items.call(item) {
             Some(slot) => (slot, AttemptKind::Retry),

@@ -96,8 +96,9 @@ impl Policy {
         }
     }
 
-    /// Back to the one line there is: at its end, but for a call that was refused when its turn came, and only once. What is
-    /// refused again may be at fault itself, and the others don't wait for it.
+    /// Back to the one line there is, at its end. But a call that was refused when its turn came goes where it was, only once:
+    /// what is refused again may be at fault itself, and the others don't wait for it. And what a node has failed goes ahead
+    /// of the line where another one may do it: that shows soon which of them is at fault.
     fn join_line(&mut self, slot: u32, paid: bool) {
         self.left_backing_off(slot);
         let call = &mut self.calls[slot];
@@ -106,15 +107,19 @@ impl Policy {
         call.retry_after = None;
         call.hopeless = false;
         call.chosen = false;
-        let (item, refused) = (call.item, call.push_backs == 1 && call.failures == 0);
+        let (item, blamed) = (call.item, call.blamed);
+        let refused = call.push_backs == 1 && call.failures == 0;
         let held = self.held.at(self.now);
         let waited = self.items.join_line(item, held);
         self.sums.limit_wait_ns -= waited.limit;
         self.sums.rate_wait_ns -= waited.rate;
         self.sums.waiting += 1;
-        match refused {
-            true => self.line.rejoin(item),
-            false => self.line.join(item, 1),
+        if refused {
+            self.line.rejoin(item);
+        } else if blamed != 0 && self.nodes.has_another(self.now, blamed) {
+            self.urgent.push_back(item);
+        } else {
+            self.line.join(item, 1);
         }
     }
 

@@ -4,6 +4,7 @@
 //! It knows times, not addresses. Whoever drives it tells it what started and ended where.
 
 mod node;
+mod size;
 mod speed;
 
 use serde::{Deserialize, Serialize};
@@ -25,11 +26,17 @@ pub struct NodeConfig {
     pub service_s: Option<f64>,
     /// How many observations that measurement weighs as much as.
     pub weight: f64,
+    /// The most items that one request carries. Above one, items that start in the same instant are one request.
+    pub batch: u16,
+    /// It is learned how many a request carries, from this number on: up to `batch`, one request after the other.
+    pub start: Option<u16>,
+    /// It works only while the others together do no more than this share of what they did at first; 0: none of them.
+    pub spare: Option<f64>,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { slots: 1, service_s: None, weight: 4.0 }
+        Self { slots: 1, service_s: None, weight: 4.0, batch: 1, start: None, spare: None }
     }
 }
 
@@ -73,6 +80,9 @@ impl RouteConfig {
             whole("route.nodes.slots", u32::from(node.slots), 1, SLOTS_MOST)?;
             node.service_s.map_or(Ok(()), |s| seconds("route.nodes.service_s", s))?;
             positive("route.nodes.weight", node.weight, false)?;
+            whole("route.nodes.batch", u32::from(node.batch), 1, SLOTS_MOST)?;
+            node.start.map_or(Ok(()), |n| whole("route.nodes.start", u32::from(n), 1, SLOTS_MOST))?;
+            node.spare.map_or(Ok(()), |of| share("route.nodes.spare", of, true))?;
         }
         if let Spread::Fastest(most) = self.spread {
             whole("route.spread.fastest", u32::from(most), 1, u32::from(MOST))?;
@@ -122,10 +132,21 @@ impl Route {
         self.nodes[usize::from(node)].started(now, item);
     }
 
-    /// The attempt at `item` on `node` has ended.
-    pub(super) fn ended(&mut self, now: u64, node: u16, item: u32, spent: Spent) {
+    /// The attempt at `item` on `node` has ended. Whether that is a failure that wasn't told before: the items of a request
+    /// fail together.
+    pub(super) fn ended(&mut self, now: u64, node: u16, item: u32, spent: Spent) -> bool {
         let fastest = self.fastest_ns(now);
-        self.nodes[usize::from(node)].ended(now, item, spent, fastest);
+        self.nodes[usize::from(node)].ended(now, item, spent, fastest)
+    }
+
+    /// A node's last failure wasn't its own.
+    pub(super) fn excuse(&mut self, now: u64, node: u16) {
+        self.nodes[usize::from(node)].excuse(now);
+    }
+
+    /// A node takes so many items at the same time from now on; at least one.
+    pub(super) fn set_room(&mut self, node: u16, slots: u16) {
+        self.nodes[usize::from(node)].set_room(slots.clamp(1, SLOTS_MOST as u16));
     }
 
     /// Take a node out, or in again: its circuit breaker or its health check says so.
@@ -144,6 +165,12 @@ impl Route {
             let rest = if no_other { 0 } else { failed };
             (free && (all || self.is_worth_it(now, (node, takes), best, waiting, rest))).then_some(node)
         })
+    }
+
+    /// Whether a node that works may take an item that failed on these, as bits.
+    pub(super) fn has_another(&mut self, now: u64, failed: u64) -> bool {
+        self.sort(now);
+        self.order.iter().any(|&(_, node)| failed & bit(node) == 0)
     }
 
     /// The item that is most worth a copy, and the node that has time for it. Only for when nothing waits. `may` says of an
@@ -182,11 +209,24 @@ impl Route {
         self.order.clear();
         let up = self.nodes.iter().enumerate().filter(|(_, node)| node.up);
         self.order.extend(up.map(|(i, node)| (node.takes_ns(now, best), i as u16)));
+        self.leave_out_spares();
         self.order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         if let Spread::Fastest(most) = self.spread {
             self.order.truncate(usize::from(most));
         }
         best
+    }
+
+    /// Take those out of the order who aren't needed: the others do what they promised.
+    fn leave_out_spares(&mut self) {
+        let Self { nodes, order, .. } = self;
+        if nodes.iter().all(|node| node.spare.is_none()) {
+            return;
+        }
+        let promised: f64 = nodes.iter().filter(|node| node.spare.is_none()).map(|node| node.promised).sum();
+        let others = order.iter().map(|&(takes, node)| (&nodes[usize::from(node)], takes));
+        let done: f64 = others.filter(|(node, _)| node.spare.is_none()).map(|(node, takes)| node.rate(takes)).sum();
+        order.retain(|&(_, node)| nodes[usize::from(node)].spare.is_none_or(|of| done <= of * promised));
     }
 
     fn fastest_ns(&self, now: u64) -> f64 {

@@ -1,6 +1,7 @@
 //! One node: what it works on, how fast it is, and how long a failure keeps it out.
 
 use super::NodeConfig;
+use super::size::Size;
 use super::speed::Speed;
 
 /// How an attempt's time on a node was spent.
@@ -10,6 +11,8 @@ pub(in super::super) enum Spent {
     Served,
     /// It failed: the time says nothing of how fast the node is.
     Failed,
+    /// It failed for the item's own sake, as far as anybody knows.
+    Excused,
     /// Somebody else was first, or nobody wants it any more.
     Dropped,
 }
@@ -29,6 +32,8 @@ pub struct NodeView {
     pub dropped: u64,
     /// Failures since the last answer.
     pub failures_in_a_row: u32,
+    /// The most items that a request to it carries now.
+    pub batch: u16,
     /// Whether it takes calls.
     pub up: bool,
     /// Whether its circuit breaker lets one call through, to see whether it is well.
@@ -42,12 +47,30 @@ pub(super) struct Flight {
     started: u64,
 }
 
+/// What became of one request's items: those that started in the same instant.
+#[derive(Clone, Copy, Debug, Default)]
+struct Request {
+    items: u16,
+    served: u16,
+    has_failed: bool,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) up: bool,
+    /// It works only while the others together do no more than this share of what they did at first.
+    pub(super) spare: Option<f64>,
+    /// Items a nanosecond, as it was known to do at first.
+    pub(super) promised: f64,
     slots: u16,
+    /// The most items of a request; where `size` learns it, that is what one carries.
+    batch: u16,
+    size: Option<Size>,
+    request: Request,
     speed: Speed,
     flights: Vec<Flight>,
+    /// The start of the items that failed last: those of one request are one failure.
+    failed_start: Option<u64>,
     /// Takes nothing before: a failure costs as long as an answer would have, and twice that each time.
     held_until: u64,
     failures_in_a_row: u32,
@@ -67,11 +90,19 @@ impl Node {
         let speed = config
             .service_s
             .map_or_else(|| Speed::unknown(half_life_ns), |s| Speed::remembered(half_life_ns, s * 1e9, config.weight));
+        let size = config.start.map(|start| Size::new(config.batch, start));
+        let slots = config.slots.max(1);
         Self {
             up: true,
-            slots: config.slots.max(1),
+            spare: config.spare,
+            promised: config.service_s.map_or(0.0, |s| f64::from(slots) / (s * 1e9)),
+            slots,
+            batch: config.batch,
+            size,
+            request: Request::default(),
             speed,
-            flights: Vec::with_capacity(usize::from(config.slots.max(1))),
+            flights: Vec::with_capacity(usize::from(slots)),
+            failed_start: None,
             held_until: 0,
             failures_in_a_row: 0,
             served: 0,
@@ -81,36 +112,102 @@ impl Node {
     }
 
     pub(super) fn started(&mut self, now: u64, item: u32) {
+        if self.flights.is_empty() {
+            self.request = Request::default();
+        }
+        self.request.items = self.request.items.saturating_add(1);
         self.flights.push(Flight { item, started: now });
     }
 
-    pub(super) fn ended(&mut self, now: u64, item: u32, spent: Spent, fastest_ns: f64) {
+    /// Whether it failed for the first time: what failed with another item of the same request did so before.
+    pub(super) fn ended(&mut self, now: u64, item: u32, spent: Spent, fastest_ns: f64) -> bool {
         // One that was given up may be told of twice: once by whoever gave it up, once by whoever noticed.
-        let Some(place) = self.flights.iter().position(|f| f.item == item) else { return };
-        let elapsed = now.saturating_sub(self.flights.swap_remove(place).started);
-        match spent {
+        let Some(place) = self.flights.iter().position(|f| f.item == item) else { return false };
+        let started = self.flights.swap_remove(place).started;
+        let elapsed = now.saturating_sub(started);
+        let is_first = match spent {
             Spent::Served => {
                 self.served += 1;
+                self.request.served = self.request.served.saturating_add(1);
                 self.failures_in_a_row = 0;
+                self.held_until = self.held_until.min(now);
                 self.speed.served(now, elapsed);
+                false
             }
             Spent::Dropped => {
                 self.dropped += 1;
                 self.speed.dropped(now, elapsed);
+                false
+            }
+            Spent::Excused => {
+                self.failed += 1;
+                false
             }
             Spent::Failed => {
                 self.failed += 1;
-                let doublings = self.failures_in_a_row.min(FAILURE_DOUBLINGS);
-                self.failures_in_a_row += 1;
-                let one = self.speed.mean_ns().unwrap_or(if fastest_ns.is_finite() { fastest_ns } else { FAILURE_NS });
-                let started = now.saturating_sub(elapsed);
-                self.held_until = now.max(started + (one * f64::from(1u32 << doublings)) as u64);
+                self.request.has_failed = true;
+                let is_first = self.batch == 1 || self.failed_start != Some(started);
+                self.failed_start = Some(started);
+                if is_first {
+                    self.hold(now, started, fastest_ns);
+                }
+                is_first
             }
+        };
+        if self.flights.is_empty() {
+            self.learn_size(elapsed);
+        }
+        is_first
+    }
+
+    /// A failure costs as long as an answer would have, and twice that each time.
+    fn hold(&mut self, now: u64, started: u64, fastest_ns: f64) {
+        let doublings = self.failures_in_a_row.min(FAILURE_DOUBLINGS);
+        self.failures_in_a_row += 1;
+        let one = self.speed.mean_ns().unwrap_or(if fastest_ns.is_finite() { fastest_ns } else { FAILURE_NS });
+        self.held_until = now.max(started + (one * f64::from(1u32 << doublings)) as u64);
+    }
+
+    /// It wasn't at fault: the last failure is taken back.
+    pub(super) fn excuse(&mut self, now: u64) {
+        self.failures_in_a_row = self.failures_in_a_row.saturating_sub(1);
+        self.held_until = self.held_until.min(now);
+    }
+
+    /// All items of a request have ended.
+    fn learn_size(&mut self, elapsed_ns: u64) {
+        let Request { items, served, has_failed } = self.request;
+        let Some(size) = &mut self.size else { return };
+        let is_new = match served {
+            0 if has_failed => size.failed(items),
+            0 => false,
+            _ => size.answered(items, elapsed_ns),
+        };
+        if is_new {
+            self.speed.shift();
         }
     }
 
+    /// It takes so many items at the same time from now on.
+    pub(super) fn set_room(&mut self, slots: u16) {
+        match &mut self.size {
+            Some(size) => size.bound(slots),
+            None => self.slots = slots,
+        }
+    }
+
+    /// How many items it works on at the same time.
+    fn slots(&self) -> usize {
+        usize::from(self.size.as_ref().map_or(self.slots, Size::now))
+    }
+
     pub(super) fn is_free(&self, now: u64) -> bool {
-        self.up && now >= self.held_until && self.flights.len() < usize::from(self.slots)
+        self.up && now >= self.held_until && self.flights.len() < self.slots() && !self.has_left(now)
+    }
+
+    /// Whether the request that carries its items is under way, and takes no more of them.
+    fn has_left(&self, now: u64) -> bool {
+        self.size.is_some() && self.flights.first().is_some_and(|flight| flight.started < now)
     }
 
     /// When a failure's price is paid, if that lies ahead.
@@ -152,10 +249,20 @@ impl Node {
         let each = takes_ns.max(1.0);
         // What is finished just when the one who asks would be doesn't beat it.
         let whole = |from: f64| ((within_ns - from) / each * (1.0 - 1e-9)).floor().max(0.0);
-        let busy: f64 = self.flights.iter().map(|f| whole(self.left_ns(now, f, fastest_ns))).sum();
-        let free = usize::from(self.slots).saturating_sub(self.flights.len() + usize::from(asks));
         let held = self.held_until.saturating_sub(now) as f64;
+        if self.has_left(now) {
+            // One request after the other: each carries as many.
+            let left = self.flights.iter().map(|f| self.left_ns(now, f, fastest_ns)).fold(held, f64::max);
+            return whole(left) * self.slots() as f64;
+        }
+        let busy: f64 = self.flights.iter().map(|f| whole(self.left_ns(now, f, fastest_ns))).sum();
+        let free = self.slots().saturating_sub(self.flights.len() + usize::from(asks));
         busy + whole(held) * free as f64
+    }
+
+    /// Items a nanosecond, if each takes so long.
+    pub(super) fn rate(&self, takes_ns: f64) -> f64 {
+        self.slots() as f64 / takes_ns.max(1.0)
     }
 
     pub(super) fn view(&self) -> NodeView {
@@ -166,6 +273,7 @@ impl Node {
             failed: self.failed,
             dropped: self.dropped,
             failures_in_a_row: self.failures_in_a_row,
+            batch: self.size.as_ref().map_or(self.batch, Size::now),
             up: self.up,
             half_open: false,
         }

@@ -60,6 +60,12 @@ impl Speed {
         }
     }
 
+    /// From now on it is asked otherwise: what is known counts as one observation.
+    pub(super) fn shift(&mut self) {
+        self.weight = self.weight.min(1.0);
+        self.squares = self.squares.min(SPREAD * SPREAD);
+    }
+
     /// The mean time of an item, in ns.
     pub(super) fn mean_ns(&self) -> Option<f64> {
         let sd = self.deviation();

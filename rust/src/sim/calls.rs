@@ -3,21 +3,23 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use super::drive::{Start, World};
 use super::service::{Course, Rate, Service, ns};
+use crate::policy::{AttemptId, End, Event, Outcome};
 
 /// How an attempt ended at the service.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Answer {
+struct Answer {
     /// Whose it is.
-    pub attempt: u32,
+    attempt: u32,
     /// HTTP status; 200 is an answer.
-    pub status: u16,
+    status: u16,
     /// What a 429 said.
-    pub retry_after_ns: Option<u64>,
+    retry_after_ns: Option<u64>,
 }
 
 /// A service with the calls that are with it.
-pub(super) struct World<'a> {
+pub(super) struct Calls<'a> {
     service: &'a Service,
     seed: u64,
     calls: Vec<Call>,
@@ -48,7 +50,7 @@ struct Call {
     retry_after_ns: Option<u64>,
 }
 
-impl<'a> World<'a> {
+impl<'a> Calls<'a> {
     pub(super) fn new(service: &'a Service, seed: u64, items: u32) -> Self {
         Self {
             service,
@@ -65,7 +67,7 @@ impl<'a> World<'a> {
     }
 
     /// The next attempt, one of `item`, arrives. Attempts are numbered from 0 in the order of this call.
-    pub(super) fn start(&mut self, now: u64, item: u32) {
+    fn begin(&mut self, now: u64, item: u32) {
         let attempt = self.calls.len() as u32;
         let copy = self.copies[item as usize];
         self.copies[item as usize] += 1;
@@ -88,7 +90,7 @@ impl<'a> World<'a> {
     }
 
     /// The client has dropped this attempt's connection: its place is free at once.
-    pub(super) fn cancel(&mut self, now: u64, attempt: u32) {
+    fn drop_attempt(&mut self, now: u64, attempt: u32) {
         let call = &mut self.calls[attempt as usize];
         let was = std::mem::replace(&mut call.state, State::Gone);
         match was {
@@ -100,7 +102,7 @@ impl<'a> World<'a> {
     }
 
     /// When the next attempt ends; `None` while none is under way.
-    pub(super) fn next(&mut self) -> Option<u64> {
+    fn next_end(&mut self) -> Option<u64> {
         while let Some(&Reverse((at, attempt))) = self.ends.peek() {
             if self.calls[attempt as usize].state != State::Gone {
                 return Some(at);
@@ -111,8 +113,8 @@ impl<'a> World<'a> {
     }
 
     /// What ends next, to be asked once its time has come.
-    pub(super) fn take(&mut self) -> Option<Answer> {
-        self.next()?;
+    fn take_answer(&mut self) -> Option<Answer> {
+        self.next_end()?;
         let Reverse((at, attempt)) = self.ends.pop()?;
         let call = self.calls[attempt as usize];
         self.calls[attempt as usize].state = State::Gone;
@@ -152,6 +154,27 @@ impl<'a> World<'a> {
     }
 }
 
+impl World for Calls<'_> {
+    fn start(&mut self, now: u64, start: Start) {
+        self.begin(now, start.item);
+    }
+
+    fn cancel(&mut self, now: u64, attempt: AttemptId) {
+        self.drop_attempt(now, attempt);
+    }
+
+    fn next(&mut self) -> Option<u64> {
+        self.next_end()
+    }
+
+    fn take(&mut self) -> Option<Event> {
+        let Answer { attempt, status, retry_after_ns } = self.take_answer()?;
+        let outcome = if status == 200 { Outcome::Ok } else { Outcome::Failed };
+        let end = End { outcome, status, retry_after_ns, ..End::default() };
+        Some(Event::Ended { attempt, end })
+    }
+}
+
 /// Tokens that come at a rate, up to a burst; a refused call takes none.
 struct Bucket {
     rate: Rate,
@@ -188,15 +211,17 @@ mod tests {
         Service::of(Latency::Constant { seconds: 2.0 })
     }
 
-    fn ends(world: &mut World<'_>) -> Vec<(u64, u32, u16)> {
-        std::iter::from_fn(|| Some((world.next()?, world.take()?))).map(|(at, a)| (at, a.attempt, a.status)).collect()
+    fn ends(world: &mut Calls<'_>) -> Vec<(u64, u32, u16)> {
+        std::iter::from_fn(|| Some((world.next_end()?, world.take_answer()?)))
+            .map(|(at, a)| (at, a.attempt, a.status))
+            .collect()
     }
 
     #[test]
     fn so_many_are_served_at_once_and_the_rest_in_the_order_of_coming() {
         let service = Service { slots: Some(2), ..constant() };
-        let mut world = World::new(&service, 1, 5);
-        (0..5).for_each(|item| world.start(0, item));
+        let mut world = Calls::new(&service, 1, 5);
+        (0..5).for_each(|item| world.begin(0, item));
         assert_eq!(
             ends(&mut world),
             [(2 * S, 0, 200), (2 * S, 1, 200), (4 * S, 2, 200), (4 * S, 3, 200), (6 * S, 4, 200)]
@@ -206,21 +231,21 @@ mod tests {
     #[test]
     fn who_is_cancelled_makes_room_at_once() {
         let service = Service { slots: Some(1), ..constant() };
-        let mut world = World::new(&service, 1, 3);
-        (0..3).for_each(|item| world.start(0, item));
-        world.cancel(S, 1);
-        world.cancel(S, 0);
-        world.cancel(S, 0);
+        let mut world = Calls::new(&service, 1, 3);
+        (0..3).for_each(|item| world.begin(0, item));
+        world.drop_attempt(S, 1);
+        world.drop_attempt(S, 0);
+        world.drop_attempt(S, 0);
         assert_eq!(ends(&mut world), [(3 * S, 2, 200)]);
     }
 
     #[test]
     fn more_than_it_takes_in_are_refused() {
         let service = Service { slots: Some(1), most: Some(2), ..constant() };
-        let mut world = World::new(&service, 1, 4);
-        (0..3).for_each(|item| world.start(0, item));
-        world.cancel(S / 20, 1);
-        world.start(S / 20, 3);
+        let mut world = Calls::new(&service, 1, 4);
+        (0..3).for_each(|item| world.begin(0, item));
+        world.drop_attempt(S / 20, 1);
+        world.begin(S / 20, 3);
         assert_eq!(ends(&mut world), [(S / 10, 2, 500), (2 * S, 0, 200), (4 * S, 3, 200)]);
         assert_eq!(world.refused, 1);
     }
@@ -228,11 +253,11 @@ mod tests {
     #[test]
     fn a_rate_admits_a_burst_and_then_what_time_brings_and_says_when_to_return_in_whole_seconds() {
         let service = Service { rate: Some(Rate { per_s: 0.4, burst: 2.0, retry_after: true }), ..constant() };
-        let mut world = World::new(&service, 1, 5);
-        (0..3).for_each(|item| world.start(0, item));
-        assert_eq!(world.take().map(|a| (a.attempt, a.status, a.retry_after_ns)), Some((2, 429, Some(3 * S))));
-        world.start(2 * S, 3);
-        world.start(2 * S + S / 2, 4);
+        let mut world = Calls::new(&service, 1, 5);
+        (0..3).for_each(|item| world.begin(0, item));
+        assert_eq!(world.take_answer().map(|a| (a.attempt, a.status, a.retry_after_ns)), Some((2, 429, Some(3 * S))));
+        world.begin(2 * S, 3);
+        world.begin(2 * S + S / 2, 4);
         let statuses: Vec<_> = ends(&mut world).into_iter().map(|(_, attempt, status)| (attempt, status)).collect();
         assert_eq!(statuses, [(0, 200), (1, 200), (3, 429), (4, 200)]);
     }
@@ -240,10 +265,10 @@ mod tests {
     #[test]
     fn while_it_is_down_everybody_is_refused() {
         let service = Service { outages: vec![Outage { from_s: 1.0, to_s: 2.0 }], ..constant() };
-        let mut world = World::new(&service, 1, 3);
-        world.start(0, 0);
-        world.start(S, 1);
-        world.start(2 * S, 2);
+        let mut world = Calls::new(&service, 1, 3);
+        world.begin(0, 0);
+        world.begin(S, 1);
+        world.begin(2 * S, 2);
         let answers: Vec<_> = ends(&mut world).into_iter().map(|(_, attempt, status)| (attempt, status)).collect();
         assert_eq!(answers, [(1, 503), (0, 200), (2, 200)]);
     }
