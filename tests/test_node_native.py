@@ -45,6 +45,16 @@ def test_the_engine_makes_a_batch_and_says_where_each_item_went(start: Start) ->
     assert [node.in_flight for node in pool.stats().nodes] == [0, 0]
 
 
+def test_a_node_that_is_left_out_leaves_the_batch_to_the_engine(start: Start) -> None:
+    dead, alive = start(), start()
+    url = dead.url
+    dead.stop()
+    batch = NodePool([url, alive.url]).embed_batch("mock", TEXTS)
+    assert batch.ok
+    assert is_native(batch)
+    assert {one.url: one.served for one in batch.work} == {url: 0, alive.url: len(TEXTS)}
+
+
 def test_a_rule_in_python_is_asked_of_each_failure(start: Start) -> None:
     met: list[BaseException] = []
 

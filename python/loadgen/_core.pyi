@@ -219,6 +219,15 @@ class Engine:
             phase: Its index in the session.
         """
 
+    def room(self, phase: int, node: int, slots: int) -> None:
+        """Have a node take so many items of a phase at the same time, where a policy spreads them by speed.
+
+        Args:
+            phase: Its index in the session.
+            node: The node, by its place in the run.
+            slots: How many; 0 for none, while it can't be used.
+        """
+
     def take_policy(self, phase: int) -> Policy | None:
         """Return the policy of a phase that has ended, with what it knows of each item and attempt, once.
 

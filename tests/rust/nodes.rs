@@ -126,6 +126,31 @@ fn a_node_that_nobody_listens_on_holds_nothing_up() {
 }
 
 #[test]
+fn a_node_that_is_absent_gets_nothing_until_it_is_given_room() {
+    let latch = Arc::new(Latch::default());
+    let held = Arc::clone(&latch);
+    // The first node takes one item, and answers once the other has had all the rest.
+    let busy = Server::new(move |_, _| Reply::After(Arc::clone(&held), chat()));
+    let absent = Server::new(|_, _| Reply::Keep(chat()));
+    let run = alike(&[&busy, &absent]);
+    let mut phase = routed(2, 5, json!({}));
+    phase["load"]["absent"] = json!([1]);
+    run.begin(phase);
+    while served(&busy) == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(served(&absent), 0);
+    run.engine.room(0, 1, 1).unwrap();
+    while served(&absent) < 4 {
+        std::thread::yield_now();
+    }
+    latch.open();
+    assert_eq!(run.wait()["counts"]["ok"], json!(5));
+    run.engine.room(0, 1, 0).unwrap();
+    assert_eq!((served(&busy), served(&absent)), (1, 4));
+}
+
+#[test]
 fn a_copy_goes_to_another_node() {
     let silent = Server::new(|_, _| Reply::Hang);
     let others = [0, 1].map(|_| Server::new(|_, _| Reply::Keep(chat())));

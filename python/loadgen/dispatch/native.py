@@ -19,12 +19,13 @@ from loadgen.dispatch.limits import Limits
 from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.result import Batch, CallStats, PlainNode, Told
-from loadgen.dispatch.running import journalled, keep, whole
+from loadgen.dispatch.running import aside, journalled, keep, whole
 from loadgen.dispatch.watching import Watching
 from loadgen.dispatch.work import BatchItems
 from loadgen.errors import ConfigError, DispatchError, RequestError
 
 if TYPE_CHECKING:
+    from loadgen.dispatch.running import Beside
     from loadgen.dispatch.strategy import Options
 
 _LOOK_S = 0.5
@@ -69,7 +70,12 @@ class Callee(Protocol):
 
 
 async def run_requests(
-    options: Options, service: Callee, items: Sequence[Any], codec: type | None = Answer
+    options: Options,
+    service: Callee,
+    items: Sequence[Any],
+    codec: type | None = Answer,
+    beside: Beside | None = None,
+    absent: Sequence[int] = (),
 ) -> Batch[Any]:
     """Make a batch of requests natively.
 
@@ -78,6 +84,8 @@ async def run_requests(
         service: Where they go.
         items: What is asked: prompts, messages or bodies.
         codec: What a journal reads values as; ``None`` for what JSON makes of them.
+        beside: What goes on beside it; if that fails, so does the batch.
+        absent: Nodes that take nothing until ``beside`` gives them room, by their numbers.
 
     Raises:
         ConfigError: If something can't be used; nothing was sent.
@@ -88,7 +96,7 @@ async def run_requests(
         options.journal,
         service.described,
         items,
-        lambda opened, restored: _run(options, service, BatchItems(items, options, opened, restored)),
+        lambda opened, restored: _run(options, service, BatchItems(items, options, opened, restored), beside, absent),
         codec,
     )
 
@@ -117,7 +125,9 @@ def _check(options: Options) -> None:
         )
 
 
-async def _run(options: Options, service: Callee, work: BatchItems) -> Batch[Any]:
+async def _run(
+    options: Options, service: Callee, work: BatchItems, beside: Beside | None, absent: Sequence[int]
+) -> Batch[Any]:
     if not work.called:
         return work.batch(_NoColumns(), wall_s=0.0)
     remembered = None if options.remember is None else remember.load(options.remember)
@@ -126,10 +136,11 @@ async def _run(options: Options, service: Callee, work: BatchItems) -> Batch[Any
         policy["streaming"] = service.told["stream"]
     # Very many take their time to render: the loop goes on meanwhile.
     bodies = await on_own_thread(lambda: service.bodies([work.items[position] for position in work.called]))
-    run = await _NativeRun.begin(service, _phase(options, policy, work), bodies)
+    run = await _NativeRun.begin(service, _phase(options, policy, work, absent), bodies)
     limits = Limits.of(policy)
     columns = _EngineColumns(run, work)
     watching = Watching(options, work, columns, run)
+    task = None if beside is None else aside(run.loop, beside(run), work)
     try:
         run.listen(lambda ended: _settle(work, columns, service, limits, ended), work.broken)
         watching.begin()
@@ -139,12 +150,12 @@ async def _run(options: Options, service: Callee, work: BatchItems) -> Batch[Any
         raise  # the loop is gone: nothing can be awaited any more
     except BaseException as error:
         wall_s = run.now() / 1e9
-        await _abort(run, watching)
+        await _abort(run, watching, task)
         if isinstance(error, DispatchError):
             error.batch = work.so_far(error, columns, wall_s=wall_s)
         raise
     try:
-        columns.policy = await run.end()
+        columns.policy = await run.end(task)
     except DispatchError as error:
         # Every call has its value or its error: that they can't be accounted for takes none of them away.
         warnings.warn(f"the batch is whole, but what its calls met is lost: {error}", RuntimeWarning, stacklevel=2)
@@ -157,9 +168,9 @@ async def _run(options: Options, service: Callee, work: BatchItems) -> Batch[Any
     return work.batch(columns, wall_s=wall_s)
 
 
-def _phase(options: Options, policy: dict[str, Any], work: BatchItems) -> dict[str, Any]:
+def _phase(options: Options, policy: dict[str, Any], work: BatchItems, absent: Sequence[int]) -> dict[str, Any]:
     """Return the batch as a phase in the engine's words (``PhaseConfig`` of ``rust/src/engine/config.rs``)."""
-    load: dict[str, Any] = {"kind": "dispatch", "policy": policy}
+    load: dict[str, Any] = {"kind": "dispatch", "policy": policy, "absent": list(absent)}
     if options.key is not None or options.tokens is not None:
         load["keys"], load["tokens"] = work.marks()
     return {
@@ -173,10 +184,10 @@ def _phase(options: Options, policy: dict[str, Any], work: BatchItems) -> dict[s
     }
 
 
-async def _abort(run: _NativeRun, watching: Watching) -> None:
+async def _abort(run: _NativeRun, watching: Watching, beside: asyncio.Task[None] | None) -> None:
     """End what an error ended: its caller gets that one, whatever else goes wrong."""
     try:
-        await run.end()
+        await run.end(beside)
     except DispatchError as error:
         warnings.warn(f"as the batch ended: {error}", RuntimeWarning, stacklevel=2)
     finally:
@@ -287,8 +298,24 @@ class _NativeRun:
         if not self._is_over:
             self._look = self.loop.call_later(_LOOK_S, self._look_again)
 
-    async def end(self) -> _core.Policy | None:
-        """End the engine, cutting short what it still does; its policy, if it could hand it over."""
+    def room(self, node: int, slots: int) -> None:
+        """Have a node take so many items at the same time from now on.
+
+        Args:
+            node: Which, by its number.
+            slots: How many; 0 for none, while it can't be used.
+        """
+        self.engine.room(0, node, slots)
+
+    async def end(self, beside: asyncio.Task[None] | None = None) -> _core.Policy | None:
+        """End the engine, cutting short what it still does; its policy, if it could hand it over.
+
+        Args:
+            beside: What went on beside it, and ends first.
+        """
+        if beside is not None:
+            beside.cancel()
+            await asyncio.wait([beside])
         if self._look is not None:
             self._look.cancel()
         self.loop.remove_reader(self.engine.fileno())

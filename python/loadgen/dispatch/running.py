@@ -8,7 +8,7 @@ import functools
 import json
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar
 
 from loadgen import _core
 from loadgen.dispatch import remember
@@ -19,7 +19,7 @@ from loadgen.dispatch.limits import Limits
 from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.dispatch.result import Batch
 from loadgen.dispatch.watching import Watching
-from loadgen.dispatch.work import BatchWork
+from loadgen.dispatch.work import BatchItems, BatchWork
 from loadgen.errors import DispatchError, JournalError
 
 if TYPE_CHECKING:
@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-Beside: TypeAlias = "Callable[[Driver], Coroutine[Any, Any, None]]"
+class Rooms(Protocol):
+    """What spreads a batch over nodes."""
+
+    def room(self, node: int, slots: int) -> None:
+        """Have a node take so many items at the same time from now on; 0 for none."""
+
+
+Beside: TypeAlias = "Callable[[Rooms], Coroutine[Any, Any, None]]"
 """What goes on beside a batch: begun before its first call with what drives it, and cancelled at its end."""
 
 
@@ -139,7 +146,7 @@ async def _run(options: Options, work: BatchWork, opened: OpenJournal | None, be
     if opened is not None:
         opened.on_failure = functools.partial(_refused, loop, opened, work)
     watching = Watching(options, work, columns, driver)
-    aside = None if beside is None else _aside(loop, beside(driver), work)
+    task = None if beside is None else aside(loop, beside(driver), work)
     try:
         watching.begin()
         work.queue(driver)
@@ -150,14 +157,14 @@ async def _run(options: Options, work: BatchWork, opened: OpenJournal | None, be
     except BaseException as error:
         wall_s = driver.now() / 1e9
         try:
-            await _end(driver, aside)
+            await _end(driver, task)
         finally:
             watching.abort()
         if isinstance(error, DispatchError):
             error.batch = work.so_far(error, columns, wall_s=wall_s)
         raise
     try:
-        abandoned = await _end(driver, aside)
+        abandoned = await _end(driver, task)
     except asyncio.CancelledError:
         watching.abort()
         raise
@@ -166,8 +173,14 @@ async def _run(options: Options, work: BatchWork, opened: OpenJournal | None, be
     return work.batch(columns, wall_s=wall_s, abandoned=abandoned)
 
 
-def _aside(loop: asyncio.AbstractEventLoop, what: Coroutine[Any, Any, None], work: BatchWork) -> asyncio.Task[None]:
-    """Begin what goes on beside a batch; if it fails, the batch ends with its error."""
+def aside(loop: asyncio.AbstractEventLoop, what: Coroutine[Any, Any, None], work: BatchItems) -> asyncio.Task[None]:
+    """Begin what goes on beside a batch; if it fails, the batch ends with its error.
+
+    Args:
+        loop: The batch's.
+        what: What goes on; cancelled by whoever ends the batch.
+        work: The batch.
+    """
 
     def ended(task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -179,10 +192,10 @@ def _aside(loop: asyncio.AbstractEventLoop, what: Coroutine[Any, Any, None], wor
     return task
 
 
-async def _end(driver: Driver, aside: asyncio.Task[None] | None) -> int:
-    if aside is not None:
-        aside.cancel()
-        await asyncio.wait([aside])
+async def _end(driver: Driver, beside: asyncio.Task[None] | None) -> int:
+    if beside is not None:
+        beside.cancel()
+        await asyncio.wait([beside])
     return await driver.leave()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
 
+from loadgen.dispatch.running import Rooms
 from loadgen.node.health import Health
 from loadgen.node.memory import Seen
 
@@ -14,13 +14,6 @@ log = logging.getLogger("loadgen.node")
 
 AGAIN_S = 5.0
 """How long after a look comes the next."""
-
-
-class Rooms(Protocol):
-    """What spreads a batch over nodes."""
-
-    def room(self, node: int, slots: int) -> None:
-        """Have a node take so many items at the same time from now on; 0 for none."""
 
 
 class Absent:

@@ -85,10 +85,10 @@ async def run_plan(plan: Plan, memory: Memory) -> NodeBatch[Any]:
     options = _options(plan, order, memory, watch)
     try:
         beside = _beside(plan, order, seen)
-        if isinstance(plan.call, Asking) and beside is None and _is_native(plan.call, order, options):
-            batch = await run_requests(
-                options, NodeService(plan.call, [seen[node] for node in order], watch), plan.items, None
-            )
+        if isinstance(plan.call, Asking) and _is_native(plan.call, order, options):
+            service = NodeService(plan.call, [seen[node] for node in order], watch)
+            absent = [number for number, node in enumerate(order) if node in plan.left_out]
+            batch = await run_requests(options, service, plan.items, None, beside, absent)
         else:
             batch = await run_batch(options, Callee(_tracked(plan.call, order, seen, watch)), plan.items, beside)
     finally:

@@ -262,6 +262,16 @@ impl Engine {
         Ok(self.control().account.phase(phase)?.policy_totals())
     }
 
+    /// Have a node take so many items at the same time, of the phase with this index that a policy spreads; none while it
+    /// can't be used. Without effect once the phase has ended.
+    pub fn room(&self, phase: u16, node: u16, slots: u16) -> Result<(), EngineError> {
+        self.check_process()?;
+        // The first worker has the policy; a closed channel means that the run has ended.
+        let worker = self.control().senders().into_iter().next();
+        worker.into_iter().for_each(|worker| drop(worker.send(Command::Room { phase, node, slots })));
+        Ok(())
+    }
+
     /// What the policy of the phase with this index knows of each node, as current as its totals. Empty where no policy decides.
     pub fn policy_nodes(&self, phase: u16) -> Result<Vec<NodeTold>, EngineError> {
         Ok(self.control().account.phase(phase)?.policy_nodes())

@@ -44,6 +44,15 @@ pub(super) enum Command {
         /// What decides when requests start, on the worker that makes them all; of no other load.
         decider: Option<Box<Decider>>,
     },
+    /// Have a node take so many items of a phase that a policy spreads.
+    Room {
+        /// Index of the phase.
+        phase: u16,
+        /// Which node.
+        node: u16,
+        /// How many.
+        slots: u16,
+    },
     /// Send all buffered events on their way, and say so.
     FlushEvents(SyncSender<()>),
 }
@@ -156,6 +165,13 @@ impl Worker {
                     let here = Rc::new(PhaseHere::new(phase, live));
                     self.begin(&here, orders);
                     spawn_local(issue::run(Rc::clone(&self), here, barrier, decider));
+                }
+                Command::Room { phase, node, slots } => {
+                    let phases = self.phases.borrow();
+                    phases
+                        .iter()
+                        .filter(|here| here.shared.index == phase)
+                        .for_each(|here| here.give_room(node, slots));
                 }
                 Command::FlushEvents(reply) => {
                     self.events.iter().for_each(|events| events.flush());
@@ -360,6 +376,11 @@ impl PhaseHere {
     /// From now on a policy decides when requests start, and the phase isn't through before that is.
     pub(super) fn dispatched_by(&self, dispatch: Rc<Dispatch>) {
         *self.dispatch.borrow_mut() = Some(dispatch);
+    }
+
+    /// A node of its policy takes so many items from now on; nothing where that has done its work.
+    fn give_room(&self, node: u16, slots: u16) {
+        self.dispatch.borrow().iter().for_each(|dispatch| dispatch.give_room(node, slots));
     }
 
     /// The policy has done its work: the session gets it, with what it left of each node.

@@ -140,6 +140,10 @@ impl Engine {
         Ok(nodes.into_iter().map(|node| (node.view.map(plain_node), node.failure.into())).collect())
     }
 
+    fn room(&self, py: Python<'_>, phase: u16, node: u16, slots: u16) -> PyResult<()> {
+        py.detach(|| self.0.room(phase, node, slots)).map_err(to_python)
+    }
+
     fn take_policy(&self, py: Python<'_>, phase: u16) -> PyResult<Option<Policy>> {
         let policy = py.detach(|| self.0.take_policy(phase)).map_err(to_python)?;
         Ok(policy.map(|policy| Policy(Mutex::new(policy))))

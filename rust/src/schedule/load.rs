@@ -75,6 +75,9 @@ pub enum Load {
         /// Of each request, the tokens that it is expected to cost; none where its body tells.
         #[serde(default, skip_serializing)]
         tokens: Vec<u32>,
+        /// Nodes that take nothing until they are given room.
+        #[serde(default)]
+        absent: Vec<u16>,
     },
 }
 

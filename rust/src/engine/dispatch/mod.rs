@@ -126,6 +126,12 @@ impl Dispatch {
         }
     }
 
+    /// A node takes so many items at the same time from now on.
+    pub(super) fn give_room(&self, node: u16, slots: u16) {
+        self.tell(now_ns(), Event::Room { node, slots });
+        self.news.notify_one();
+    }
+
     /// Do what the policy says until every item has its row.
     async fn drive(self: Rc<Self>) {
         let _guard = PanicGuard(Rc::clone(&self.worker));
@@ -144,6 +150,9 @@ impl Dispatch {
     }
 
     async fn drive_by(self: &Rc<Self>, mut timer: IssueTimer) {
+        if let Load::Dispatch { absent, .. } = &self.phase.shared.config.load {
+            absent.iter().for_each(|&node| self.give_room(node, 0));
+        }
         loop {
             let now = now_ns();
             self.supply(now);
