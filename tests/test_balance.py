@@ -360,6 +360,16 @@ def test_every_node_is_asked_for_its_model_and_they_must_agree(here: Path) -> No
             server.stop()
 
 
+def test_a_node_with_several_models_is_named(here: Path) -> None:
+    server = _core.MockServer(json.dumps({"models": ["one", "two"]}))
+    try:
+        with pytest.raises(TargetError) as caught:
+            prepare.model_of(resolve(["mock:", server.url], GOOD))
+    finally:
+        server.stop()
+    assert caught.value.message == f"the server at {server.url} has 2 models: one, two"
+
+
 def test_the_key_goes_to_every_node_and_into_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "canary-key")
     servers = [_core.MockServer(json.dumps({"api_key": "canary-key"})) for _ in range(2)]

@@ -149,7 +149,6 @@ def test_models_are_asked_through_the_proxy_that_was_named(monkeypatch: pytest.M
         ((200, listed()), "lists no model"),
         ((200, b"<html>"), "did not answer with a list of models"),
         ((200, b'{"data": [{"name": "x"}]}'), "did not answer with a list of models"),
-        ((401, b"{}"), "answered 401"),
         ((302, b""), "answered 302"),
     ],
 )
@@ -158,6 +157,14 @@ def test_without_exactly_one_model_the_user_is_asked_to_name_it(answer: tuple[in
         models.only(config_for(url), None)
     assert words in caught.value.message
     assert "--model" in caught.value.way_out
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_lets_nobody_in_is_a_matter_of_the_key(status: int) -> None:
+    with serving({"/v1/models": (status, b"{}")}) as (url, _), pytest.raises(TargetError) as caught:
+        models.only(config_for(url), None)
+    assert caught.value.message == f"{url}/v1/models answered {status}"
+    assert "check the API key: --api-key-env NAME" in caught.value.way_out
 
 
 def test_an_unreachable_server_is_named_without_its_credentials(here: Path) -> None:

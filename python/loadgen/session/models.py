@@ -77,19 +77,22 @@ def ask(config: Config, api_key: str | None) -> list[str]:
     except (OSError, http.client.HTTPException) as error:
         raise TargetError(f"can't ask {shown}: {_reason(error)}") from None
     if response.status != 200:
-        raise TargetError(f"{shown} answered {response.status}")
+        refused = response.status in (401, 403)
+        key = "check the API key: --api-key-env NAME or --api-key-file FILE" if refused else ""
+        raise TargetError(f"{shown} answered {response.status}", key)
     try:
         return [model.id for model in msgspec.json.decode(body, type=_Models).data]
     except (msgspec.DecodeError, RecursionError):
         raise TargetError(f"{shown} did not answer with a list of models") from None
 
 
-def only(config: Config, api_key: str | None) -> str:
+def only(config: Config, api_key: str | None, server: str = "the server") -> str:
     """Return the target's model where it serves exactly one.
 
     Args:
         config: The run's options.
         api_key: The key to show, if there is one.
+        server: What an error calls it.
 
     Raises:
         TargetError: If it can't be asked, or doesn't serve exactly one; the way out is to name it.
@@ -97,15 +100,14 @@ def only(config: Config, api_key: str | None) -> str:
     try:
         names = ask(config, api_key)
     except TargetError as error:
-        raise TargetError(
-            error.message, "no model was named, so the server was asked; is the URL right? Else name it: --model"
-        ) from None
+        way_out = error.way_out or "is the URL right? Else name it: --model"
+        raise TargetError(error.message, f"no model was named, so the server was asked; {way_out}") from None
     if len(names) == 1:
         return names[0]
     if not names:
-        raise TargetError("the server lists no model", "name the one to ask for: --model NAME")
+        raise TargetError(f"{server} lists no model", "name the one to ask for: --model NAME")
     listed = ", ".join(names[:8]) + (f", and {len(names) - 8} more" if len(names) > 8 else "")
-    raise TargetError(f"the server has {len(names)} models: {listed}", f"name the one to ask for: --model {names[0]}")
+    raise TargetError(f"{server} has {len(names)} models: {listed}", f"name the one to ask for: --model {names[0]}")
 
 
 def _origin(url: str) -> str:

@@ -266,7 +266,9 @@ def _model_at(url: str, config: Config) -> str:
         return str(names[0])
     from loadgen.session import models  # brings http.client and ssl, which most runs never need
 
-    return models.only(msgspec.structs.replace(config, url=url, more_urls=()), configs.api_key(config))
+    alone = msgspec.structs.replace(config, url=url, more_urls=())
+    server = f"the server at {secret.shown_url(url)}" if config.more_urls else "the server"
+    return models.only(alone, configs.api_key(config), server)
 
 
 def meta(config: Config, run_id: str, phases: Sequence[PreparedPhase]) -> dict[str, Any]:
