@@ -209,6 +209,33 @@ def test_a_service_that_is_never_idle_forgets_the_calls_that_are_over(monkeypatc
     run(main)
 
 
+def test_a_call_is_not_forgotten_before_its_error_was_raised() -> None:
+    async def main(loop: Any) -> None:
+        is_time, late = asyncio.Event(), []
+
+        async def call(item: int) -> int:
+            if item == 0:
+                await is_time.wait()
+                # Between this call's end and what the driver makes of it, the submission comes that forgets.
+                loop.call_soon(lambda: late.append(dispatcher.submit(call, calls)))
+                raise TimeoutError("too slow")
+            return item
+
+        dispatcher = loadgen.Dispatcher("parallel", workers=2, retry=1)
+        calls = 2 * service.FORGOTTEN_EVERY - 1
+        slow = dispatcher.submit(call, 0)
+        for item in range(1, calls):
+            await dispatcher.submit(call, item)
+        is_time.set()
+        with pytest.raises(TimeoutError, match="too slow"):
+            await slow
+        assert await late[0] == calls
+        with pytest.raises(IndexError):
+            dispatcher._service()._policy.item(0)
+
+    run(main)
+
+
 def test_an_idle_service_begins_anew_before_its_numbers_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "ROTATED_AT", 10)
 

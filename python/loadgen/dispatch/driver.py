@@ -79,6 +79,7 @@ class Driver:
         self._now_least = 0
         self._is_woken = False
         self._is_closed = False
+        self._forgets = False
         self._live: dict[int, asyncio.Task[None] | Job | None] = {}
         self._leaving: dict[int, asyncio.Task[None] | Job] = {}
         self._values: dict[int, Any] = {}  # of attempts that succeeded, until the policy says who won
@@ -98,6 +99,11 @@ class Driver:
             tokens: What each is expected to use; 0 where nobody knows.
         """
         self._policy.queue(self.now(), count, key, tokens)
+        self._wake()
+
+    def forget(self) -> None:
+        """Let the policy forget what is over, as soon as all that it has decided by then is done."""
+        self._forgets = True
         self._wake()
 
     def cancel(self, item: int) -> None:
@@ -189,6 +195,9 @@ class Driver:
                     self._cancel(attempt)
                 else:
                     self._resolve(item, attempt, detail)
+            if self._forgets:
+                self._forgets = False
+                self._policy.forget()
             self._arm()
         except BaseException as error:
             self._break(error)  # the loop would only log it, and the batch would wait for ever

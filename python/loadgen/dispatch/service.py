@@ -96,7 +96,7 @@ class Service:
         self._flights[self._queued] = callee, item, contextvars.copy_context(), flight, same
         self._queued += 1
         if not self._queued % FORGOTTEN_EVERY:
-            self._policy.forget()
+            self._driver.forget()
         if same is not None:
             self._by_key[same] = flight
         self._driver.queue(1, key, tokens)
