@@ -677,7 +677,7 @@ fn only_requests_that_were_sent_can_have_opened_a_connection() {
     log.begin(0, json!({"name": "performance", "load": {"kind": "rate"}}));
     for id in 0..40 {
         let mut told = stream(id, 2 * S + id * MS, 5 * MS, &[]);
-        told.row.connect_ns = u64::from(id >= 10 && id < 12) * 500;
+        told.row.connect_ns = u64::from((10..12).contains(&id)) * 500;
         if id >= 20 {
             let Stamps { planned, issued, done, .. } = told.row.stamps;
             let stamps = Stamps { planned, issued, done, ..Stamps::default() };
