@@ -478,7 +478,8 @@ def test_a_batch_whose_journal_can_not_be_written_gives_back_what_it_has(
     assert batch[0].value == 10
     assert len(batch) == 50
     assert all(one.value == one.index + 10 if one.ok else one.error is raised.value for one in batch)
-    assert len(raised.value.unwritten) == sum(one.ok for one in batch)
+    # A call may end after the journal failed: the batch has its value, the error of before doesn't name it.
+    assert 1 <= len(raised.value.unwritten) <= sum(one.ok for one in batch)
 
 
 def test_closing_is_final_and_can_be_repeated(path: Path) -> None:
