@@ -1,4 +1,4 @@
-"""What every view shows alike: text of others made harmless, how far something is, and writing to whoever may be gone."""
+"""What every view shows alike: text of others made harmless, how far something is, lines that nobody need read."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from loadgen.dispatch import remember
 from loadgen.dispatch.columns import PolicyColumns
 from loadgen.dispatch.current import KINDS
 from loadgen.dispatch.limits import Limits
-from loadgen.dispatch.own_thread import on_own_thread
+from loadgen.dispatch.own_thread import gone, on_own_thread, whole
 from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.result import Batch, CallStats, PlainNode, Told
-from loadgen.dispatch.running import aside, journalled, keep, whole
+from loadgen.dispatch.running import aside, journalled, keep
 from loadgen.dispatch.watching import Watching
 from loadgen.dispatch.work import BatchItems
 from loadgen.errors import ConfigError, DispatchError, RequestError
@@ -251,7 +251,7 @@ class _NativeRun:
             return cls(*await asyncio.shield(starting), service.look)
         except asyncio.CancelledError:
             is_left.set()
-            await asyncio.wait([starting])
+            await gone(starting)
             if not starting.cancelled() and starting.exception() is None:
                 engine, _ = starting.result()
                 await whole(on_own_thread(lambda: engine.finish("interrupted", "")))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from loadgen import _core
-from loadgen.dispatch.own_thread import on_own_thread
+from loadgen.dispatch.own_thread import on_own_thread, whole
 from loadgen.errors import ConfigError, DispatchError
 
 _LOOK_S = 0.5
@@ -54,13 +54,7 @@ class Post:
         if self._look is not None:
             self._look.cancel()
         asyncio.get_running_loop().remove_reader(engine.fileno())
-        ending = on_own_thread(lambda: _end(engine))
-        try:
-            await asyncio.shield(ending)
-        except asyncio.CancelledError:
-            await asyncio.wait([ending])
-            ending.exception()
-            raise
+        await whole(on_own_thread(lambda: _end(engine)))
 
     async def ask(self, node: int, body: bytes) -> Ended:
         """Make one request.
