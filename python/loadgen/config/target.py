@@ -17,7 +17,7 @@ PATHS = {
     "ollama_generate": "/api/generate",
     "ollama_embed": "/api/embed",
 }
-"""Where each API is, from a server's base (`Api::path` of rust/src/endpoint/mod.rs)."""
+"""Where each API is, from a server's base (`Api::path` of rust/src/endpoint/api.rs)."""
 
 _NAMED = 2
 _PORTS = {"http": 80, "https": 443}
