@@ -25,7 +25,7 @@ pub use request::RequestTemplate;
 pub use response::ResponseParser;
 pub use secrets::Secrets;
 pub use target::{Target, TargetError};
-pub use tls::TlsOptions;
+pub use tls::{TlsClient, TlsOptions};
 
 /// Takes an answer apart as its bytes come in: the head once, then the body without its framing.
 pub trait Sink {
