@@ -1,5 +1,6 @@
 """Small questions to a server: where they go, and who is said to ask."""
 
+import asyncio
 import ssl
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from loadgen import http_get
 from loadgen.config import target
 from loadgen.node import Node
+from loadgen.node.wire import Wire
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,23 @@ def test_two_spellings_of_a_place_are_one() -> None:
     assert len({target.place(url) for url in ("http://h", "http://H:80/", "http://u@h/v1?x=1")}) == 1
     assert target.place("unix:/s") == target.place("unix:///s") == ("unix", "/s")
     assert target.server("http://u@h") != target.server("http://h")
+
+
+def test_what_is_trusted_is_read_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[ssl.SSLContext] = []
+    default = ssl.create_default_context
+
+    def counted() -> ssl.SSLContext:
+        made.append(default())
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+
+    async def ask(urls: list[str]) -> None:
+        async with Wire() as wire:
+            for url in urls:
+                with pytest.raises(ConnectionRefusedError):
+                    await wire.get(Node(url=url), "/v1/models")
+
+    asyncio.run(ask(["https://127.0.0.1:9", "https://127.0.0.1:9/x"]))
+    assert len(made) == 1

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
+import ssl
+from collections.abc import Callable
 from typing import Self
 
 from loadgen import http_get
@@ -26,6 +29,8 @@ class Wire:
 
     def __init__(self) -> None:
         self._lines: dict[Node, _Line] = {}
+        # Made for the first that needs it: what is trusted takes its time to be read.
+        self._context = functools.cache(ssl.create_default_context)
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,7 +53,7 @@ class Wire:
         """
         line = self._lines.get(node)
         if line is None:
-            line = self._lines[node] = _Line(node)
+            line = self._lines[node] = _Line(node, self._context)
         asked = on_own_thread(lambda: line.get(path))
         try:
             return await asyncio.shield(asked)
@@ -61,10 +66,10 @@ class Wire:
 class _Line:
     """A connection to one node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, context: Callable[[], ssl.SSLContext]) -> None:
         self._node = node
         self._headers = http_get.headers(node.url, key_of(node))
-        self._connection = http_get.connection(node.url, SILENCE_S)
+        self._connection = http_get.connection(node.url, SILENCE_S, context)
         self._is_dropped = False
 
     def get(self, path: str) -> Reply:
