@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,12 @@ from loadgen.dispatch import Answer
 from loadgen.errors import ConfigError, NodeError, RequestError
 from loadgen.node import Node, NodeBatch, NodePool
 from loadgen.node.group import Groups
+from node_fixtures import Start
 
 WAIT_S = 20.0
 TEXTS = [f"text {i}" for i in range(40)]
 
-Start = Callable[..., _core.MockServer]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    with ExitStack() as stack:
-        yield lambda **config: stack.enter_context(_core.MockServer(json.dumps(config)))
+pytest_plugins = ["node_fixtures"]
 
 
 def answers_of(batch: NodeBatch[Answer]) -> list[Answer]:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from loadgen import _core
 from loadgen.dispatch import Answer
 from loadgen.errors import ConfigError, RequestError
 from loadgen.node import Node, NodePool
 from loadgen.node.call import Asking
+from node_fixtures import Start
 
 WAIT_S = 20.0
 TEXTS = [f"text {i}" for i in range(30)]
 
-Start = Callable[..., _core.MockServer]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    with ExitStack() as stack:
-        yield lambda **config: stack.enter_context(_core.MockServer(json.dumps(config)))
+pytest_plugins = ["node_fixtures"]
 
 
 def is_native(batch: Any) -> bool:
