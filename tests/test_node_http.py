@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +16,9 @@ from loadgen.dispatch import Answer
 from loadgen.errors import ConfigError, NodeError, RequestError
 from loadgen.node import Node, NodeBatch, NodePool
 from loadgen.node.group import Groups
-from node_fixtures import Start
+
+if TYPE_CHECKING:
+    from node_fixtures import Start
 
 WAIT_S = 20.0
 TEXTS = [f"text {i}" for i in range(40)]

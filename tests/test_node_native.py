@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +14,9 @@ from loadgen.dispatch import Answer
 from loadgen.errors import ConfigError, RequestError
 from loadgen.node import Node, NodePool
 from loadgen.node.call import Asking
-from node_fixtures import Start
+
+if TYPE_CHECKING:
+    from node_fixtures import Start
 
 WAIT_S = 20.0
 TEXTS = [f"text {i}" for i in range(30)]
