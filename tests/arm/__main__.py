@@ -31,7 +31,7 @@ PROFILE = "bench-fast"
 # The Rust tests of what the architecture could matter to, and of the whole way of a request.
 RUST_SUITES = (
     "--lib",
-    *(f"--test={name}" for name in ("engine", "engine_events", "event", "runlog", "series", "stats", "wire")),
+    *(f"--test={name}" for name in ("engine", "engine_events", "event", "runlog", "series", "stats", "trust", "wire")),
 )
 PYTHON_SUITES = ("engine", "event_core", "event_frames", "event_service", "event_zmq", "formats", "series")
 PYTHON_SKIPPED = (
