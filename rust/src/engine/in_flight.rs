@@ -5,8 +5,6 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A failure counts for half as much after so many nanoseconds, and for half of that after as many again.
 const HALF_LIFE_NS: u64 = 1_000_000_000;
-/// The most requests that failures in a row count for: none any more after 16 half-lives.
-const MOST: u16 = u16::MAX;
 /// Bits of a [`Failing`] in its cell's word that hold the time.
 const TIME_BITS: u32 = 48;
 
@@ -105,6 +103,7 @@ impl Cell {
 /// however many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Failing {
+    /// At most 65,535, of which nothing is left after 16 half-lives.
     weight: u16,
     at_us: u64,
 }
@@ -125,7 +124,7 @@ impl Failing {
 
     fn again(self, now: u64) -> Self {
         let weight = self.weight_at(now);
-        Self { weight: weight.saturating_mul(2).saturating_add(1).min(MOST), at_us: now / 1_000 }
+        Self { weight: weight.saturating_mul(2).saturating_add(1), at_us: now / 1_000 }
     }
 }
 
@@ -155,7 +154,7 @@ mod tests {
         let failed = |times: &[u64]| times.iter().fold(Failing::of(0), |failing, at| failing.again(*at));
         assert_eq!([1, 2, 3].map(|many| failed(&vec![S; many]).weight_at(S)), [1, 3, 7]);
         assert_eq!([0, 1, 2, 3].map(|later| failed(&[S; 3]).weight_at(S + later * S)), [7, 3, 1, 0]);
-        assert_eq!(failed(&[S; 99]).weight_at(S), MOST);
+        assert_eq!(failed(&[S; 99]).weight_at(S), u16::MAX);
         assert_eq!((failed(&[S; 99]).weight_at(16 * S), failed(&[S; 99]).weight_at(17 * S)), (1, 0));
         assert_eq!(failed(&[S, 4 * S]).weight_at(4 * S), 1, "what is long ago is forgotten");
         let cell = &InFlight::new(2).0[0];
@@ -166,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_it_is_kept_as_holds_all_of_it() {
-        for failing in [Failing { weight: MOST, at_us: (1 << TIME_BITS) - 1 }, Failing { weight: 1, at_us: 0 }] {
+        for failing in [Failing { weight: u16::MAX, at_us: (1 << TIME_BITS) - 1 }, Failing { weight: 1, at_us: 0 }] {
             assert_eq!(Failing::of(failing.word()), failing);
         }
     }
