@@ -333,6 +333,7 @@ def test_requests_of_a_session_go_to_one_node_in_every_run(here: Path) -> None:
         )
         found: dict[int, int] = {}
         for request in result.performance.requests:
+            assert request.node is not None
             assert found.setdefault(request.sample % 8, request.node) == request.node
         places.append(found)
     assert places[0] == places[1]

@@ -215,11 +215,11 @@ def test_an_error_at_one_answer_loses_none_of_the_others_nor_those_that_had_come
 
 def test_a_batch_that_breaks_off_gives_the_answers_that_it_has() -> None:
     def trace(_: Call) -> None:
-        if len(told) == 2:
+        if len(seen) == 2:
             raise DispatchError("that is enough")
-        told.append(1)
+        seen.append(1)
 
-    told: list[int] = []
+    seen: list[int] = []
     with mock(output_tokens=1, ttft=5, capacity=1) as server:
         dispatcher = Dispatcher("sequential", trace=trace)
         with pytest.raises(DispatchError, match="that is enough") as raised:
@@ -246,7 +246,7 @@ def test_a_batch_whose_engine_breaks_down_gives_the_answers_that_it_has(monkeypa
             self.told += len(taken)
             return taken
 
-        def wait(self, timeout: float) -> dict[str, Any] | None:
+        def wait(self, timeout: float) -> str | None:
             if self.told >= 2:
                 raise RuntimeError("a worker panicked")
             return self.engine.wait(timeout)
