@@ -235,7 +235,8 @@ def test_a_flag_for_the_balance_wins_over_the_phases_own(tmp_path: Path) -> None
 
 
 def test_a_policy_spreads_its_requests_itself(here: Path) -> None:
-    session = loadgen.BenchmarkSession(loadgen.HttpIssuer(["mock:", "mock:"]))
+    # An answer that takes its time: of those that are over at once, the first node could have each.
+    session = loadgen.BenchmarkSession(loadgen.HttpIssuer(["mock:?ttft=20", "mock:?ttft=20"]))
     phase = loadgen.PhaseConfig(
         name="adaptive", strategy=loadgen.AdaptiveStrategy(8), limits=loadgen.Limits(samples=40)
     )
