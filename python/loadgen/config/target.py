@@ -20,6 +20,7 @@ PATHS = {
 """Where each API is, from a server's base (`Api::path` of rust/src/endpoint/api.rs)."""
 
 _NAMED = 2
+_MOCK = "mock:"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -79,7 +80,31 @@ def words(urls: str | Sequence[str]) -> str:
     """
     if isinstance(urls, str):
         return urls
-    return ", ".join(urls) if len(urls) <= _NAMED else f"{', '.join(urls[:_NAMED])} and {len(urls) - _NAMED} more"
+    listed = names(urls)
+    more = f" and {len(urls) - _NAMED} more" if len(urls) > _NAMED else ""
+    return ", ".join(listed[:_NAMED]) + more
+
+
+def names(urls: Sequence[str]) -> list[str]:
+    """Return what a person calls each target of a run, no two of them the same.
+
+    Several servers of the mock are numbered, in front of what tells them apart, which may be long or nothing:
+    ``mock 1``, ``mock 2 ttft=20ms``. Any other target is its URL; those that differ only in what isn't shown are
+    numbered, too.
+
+    Args:
+        urls: All of the run's, in their order, fit to be shown.
+    """
+    mocks = [at for at, url in enumerate(urls) if url.startswith(_MOCK)]
+    found: list[str] = []
+    for at, url in enumerate(urls):
+        if len(mocks) > 1 and at in mocks:
+            found.append(f"mock {mocks.index(at) + 1} {url.removeprefix(_MOCK).removeprefix('?')}".rstrip())
+        elif urls.count(url) > 1:
+            found.append(f"{url} #{urls[: at + 1].count(url)}")
+        else:
+            found.append(url)
+    return found
 
 
 def url(value: Any) -> str:

@@ -72,7 +72,6 @@ def _time(phase: PhaseResult, node: NodeResult, name: str) -> Metric:
 
 
 def _names(nodes: tuple[NodeResult, ...]) -> list[str]:
-    """Return the nodes' URLs, without the scheme where that tells them from nothing."""
-    urls = [node.url or f"node {node.node}" for node in nodes]
-    alike = all(url.startswith(_SCHEME) for url in urls)
-    return [plain(url.removeprefix(_SCHEME) if alike else url) for url in urls]
+    """Return the nodes' names, without the scheme where that tells them from nothing."""
+    alike = all(node.name.startswith(_SCHEME) for node in nodes)
+    return [plain(node.name.removeprefix(_SCHEME) if alike else node.name) for node in nodes]

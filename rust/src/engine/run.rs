@@ -10,12 +10,13 @@ use thiserror::Error;
 use tokio::sync::{Barrier, mpsc};
 
 use super::account::{Account, session_of, tell_end, tell_run_end};
-use super::balance::{Balance, InFlight};
+use super::balance::Balance;
 use super::bodies::Renderings;
 use super::completions::{Completion, Taker};
 use super::config::{PhaseConfig, PhaseType, RunConfig};
 use super::dispatch::{Decider, NodeTold};
 use super::events::flush_all;
+use super::in_flight::InFlight;
 use super::manual::{Asked, Gate, Orders};
 use super::nodes::Node;
 use super::phase::{SharedPhase, StopReason, Ways};

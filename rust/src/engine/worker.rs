@@ -397,7 +397,7 @@ impl PhaseHere {
 
     /// The ticket of the request with this index, where no policy decides its node.
     pub(super) fn ticket(&self, index: u64, sample: u64, stamps: Stamps) -> Ticket {
-        Ticket { index, sample, node: self.shared.balance.choose(index, sample), stamps }
+        Ticket { index, sample, node: self.shared.balance.choose(index, sample, stamps.issued), stamps }
     }
 
     /// The sample of the request with this index.
