@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from loadgen import _core
+from loadgen.dispatch import ended as at
+from loadgen.dispatch.ended import Ended
 from loadgen.dispatch.own_thread import on_own_thread, whole
 from loadgen.errors import ConfigError, DispatchError
 
@@ -20,8 +22,6 @@ _NO_LIMIT_S = 1e6
 
 _NO_BODY = b'{"input":""}'
 """Stands where a phase has its samples: each request here brings its own."""
-
-Ended = tuple[Any, ...]
 
 
 class Post:
@@ -96,7 +96,7 @@ class Post:
 
     def _take(self, engine: _core.Engine) -> None:
         for ended in engine.take_completions():
-            answer = self._waiting.pop(ended[0], None)
+            answer = self._waiting.pop(ended[at.REQUEST], None)
             if answer is not None and not answer.done():
                 answer.set_result(ended)
 
