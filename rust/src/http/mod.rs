@@ -1,6 +1,7 @@
 //! HTTP on the client's side: where to (`target`), what is sent (`request`), over which connection (`connect`, `tls`,
 //! `proxy`), and what comes back (`response`). Bytes are pushed in as they were read; nothing in here waits for them.
 
+mod base64;
 mod connect;
 mod date;
 mod excerpt;
@@ -15,6 +16,7 @@ mod secrets;
 mod target;
 mod tls;
 
+pub(crate) use base64::base64;
 pub use connect::{ConnectConfigError, Connector, Stream};
 pub use excerpt::excerpt;
 pub use fault::Fault;

@@ -3,9 +3,10 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::base64::base64;
 use super::connect::{ConnectConfigError, connect_fault};
 use super::head::{check_start, end_of_head, parse};
-use super::target::{Url, base64};
+use super::target::Url;
 use super::{Fault, Limits, Secrets};
 use crate::record::{Detail, Failure};
 
