@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use loadgen::engine::Bodies;
 use loadgen::engine::config::PhaseConfig;
 use loadgen::record::{Failure, Row};
+use loadgen::series::Detail;
 use loadgen::stats::{Options, summarise};
 use serde_json::{Value, json};
 use support::run::{PATIENCE, Run, closed, documents};
@@ -126,6 +127,28 @@ fn what_a_node_has_in_flight_is_given_back_however_it_ends() {
         let of = |node| rows.iter().filter(|row| row.node == Some(node)).count();
         assert!((0..3).all(|node| (28..=32).contains(&of(node))), "{:?}", [of(0), of(1), of(2)]);
     }
+}
+
+#[test]
+fn who_watches_sees_what_each_node_got_and_what_failed_there() {
+    let servers = servers(1);
+    let run = run(&[&servers[0].url, &nowhere()], 2);
+    let policy = json!({"strategy": "test", "limit": {"kind": "fixed", "n": 4}, "breaker": null, "nodes": 2,
+        "retry": {"attempts": 2, "base_s": 0.001, "most_s": 0.002, "reserve": 1000.0}});
+    run.phase(closed(4, 60));
+    run.phase(json!({"load": {"kind": "dispatch", "policy": policy}, "requests": 60}));
+    let seen = run.engine.segment().snapshot(&Detail::default());
+    let of = |phase: u16, node: u16| {
+        ["issued", "ended", "failed"].map(|what| {
+            let name = format!("node_{node}_{what}");
+            let found = seen.counters.iter().find(|c| c.name == name && c.phase == Some(phase));
+            found.expect("each node is counted").value
+        })
+    };
+    assert_eq!((of(0, 0), of(0, 1)), ([30, 30, 0], [30, 30, 30]));
+    let [good, bad] = [of(1, 0), of(1, 1)];
+    assert_eq!((good[0], good[2], bad[2]), (asked(&servers[0]) as u64 - 30, 0, bad[0]), "what a policy tried");
+    assert!(good[0] > 0 && bad[0] > 0 && good[0] + bad[0] > 60 && good[1] == good[0] && bad[1] == bad[0]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ PATHS = {
 
 _NAMED = 2
 _MOCK = "mock:"
+_SCHEME = "http://"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -105,6 +106,16 @@ def names(urls: Sequence[str]) -> list[str]:
         else:
             found.append(url)
     return found
+
+
+def bare(named: Sequence[str]) -> list[str]:
+    """Return names without the scheme, where all have the same and it tells none from another.
+
+    Args:
+        named: What targets are called.
+    """
+    alike = all(name.startswith(_SCHEME) for name in named)
+    return [name.removeprefix(_SCHEME) if alike else name for name in named]
 
 
 def url(value: Any) -> str:

@@ -363,6 +363,7 @@ impl Request {
         finished.write_down(&self.worker, &self.phase);
         let well = (row.failure != Failure::Cancelled).then_some(row.failure == Failure::None);
         self.worker.run.in_flight.leave(self.ticket.node, row.stamps.done, well);
+        self.phase.live.node_ended(self.ticket.node, row.failure);
         // A finished answer whose connection was waited for is done before its slot is free.
         if self.flight.verdict().is_some() { now_ns() } else { row.stamps.done }
     }

@@ -329,6 +329,7 @@ impl Dispatch {
     fn start(self: &Rc<Self>, attempt: AttemptId, (item, node): (ItemId, u16), contender: Contender, now: u64) {
         let ticket = Ticket { node, ..self.ticket(item, now) };
         let worker = &self.worker;
+        self.phase.live.node_issued(node);
         worker.running.set(worker.running.get() + 1);
         let flight = worker.flights.enter();
         let mut connection = worker.take_idle(node);
@@ -397,6 +398,9 @@ impl Dispatch {
         let now = now_ns();
         if let Some(hint) = end::rates_of(&given.hints) {
             self.tell(now, Event::Told { hint });
+        }
+        if let Some(node) = given.row.node {
+            self.phase.live.node_ended(node, given.close.failure);
         }
         self.nodes.note(&given, self.phase.shared.settings.secrets());
         self.tell(now, Event::Ended { attempt, end: end::end_of(&given, self.nodes.are_several()) });
