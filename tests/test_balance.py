@@ -26,6 +26,7 @@ pytest_plugins = ["surface_fixtures"]
 
 A, B, C = "http://a:1", "http://b:2", "http://c:3"
 GOOD: dict[str, Any] = {"concurrency": 4, "requests": 40}
+ENDS = ("sample.complete", "error.client")
 SCHEMA = json.loads(resources.files("loadgen.report").joinpath("report.schema.json").read_text())
 
 
@@ -384,6 +385,27 @@ def test_a_node_that_refuses_fails_alone_and_its_share_is_said(here: Path) -> No
     assert dead in done.stdout, "a row of the table"
     again = call("report", "r", "--json")
     assert json.loads(again.stdout)["phases"][0]["nodes"] == report["phases"][0]["nodes"]
+
+
+def test_events_say_at_which_of_several_nodes_a_request_ended(here: Path) -> None:
+    config: dict[str, Any] = {
+        "concurrency": 4,
+        "requests": 40,
+        "output_tokens": 2,
+        "events": True,
+        "max_error_rate": 1,
+        "model": "m",
+    }
+    result = loadgen.run(["mock:?any-model=1", nowhere()], out=here / "r", **config)
+    lines = [json.loads(line) for line in call("events", "r").stdout.splitlines()]
+    of = {kind: Counter(one["data"]["node"] for one in lines if one["type"] == kind) for kind in ENDS}
+    good, bad = result.performance.nodes
+    assert of["sample.complete"] == {0: good.ok, 1: bad.failed}
+    assert of["error.client"] == {1: bad.failed}
+    loadgen.run("mock:", requests=4, events=True, out=here / "one")
+    ends = [json.loads(line) for line in call("events", "one", "--topic", "sample.complete").stdout.splitlines()]
+    assert len(ends) == 4
+    assert not any("node" in one["data"] for one in ends)
 
 
 def test_no_node_that_lets_anybody_in_ends_the_run_early(here: Path) -> None:

@@ -119,7 +119,7 @@ impl Engine {
             .map(|id| {
                 let (sender, commands) = mpsc::unbounded_channel();
                 let run = Arc::clone(&run);
-                let emitter = emitters.next();
+                let emitter = emitters.next().map(|emitter| emitter.over(run.nodes.len()));
                 let turns = Arc::clone(&live.turns()[usize::from(id)]);
                 let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), turns, emitter };
                 let thread = std::thread::Builder::new().name(format!("loadgen-{id}"));
