@@ -224,16 +224,49 @@ def test_what_contradicts_or_is_no_value_is_one_sentence(given: dict[str, Any], 
         ("mock:x", "behind a question mark"),
         ("http://h/#a", "fragment"),
         ("http://a b", "blanks"),
+        ("http://a..b:80", "a host that is none"),
+        (f"http://{'a' * 64}.x", "a host that is none"),
+        ("http://münchen", "a host that is none"),
+        ("http://h/é?key=canary", "must be percent-encoded: 'é'"),
         ("", "must be a URL"),
     ],
 )
 def test_a_mistyped_target_says_what_was_perhaps_meant(url: str, words: str) -> None:
-    assert words in str(refusal(url, **GOOD))
+    said = str(refusal(url, **GOOD))
+    assert words in said
+    assert "canary" not in said
 
 
-@pytest.mark.parametrize("url", ["http://[::1]:80", "https://h/v1", "unix:/run/a.sock", "http://h/v1/chat/completions"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1]:80",
+        "http://[fe80::1%25lo]:80",
+        "https://h/v1",
+        "https://a-b_1.example.",
+        "unix:/run/a.sock",
+        "http://h/v1/chat/completions",
+    ],
+)
 def test_every_kind_of_target_is_taken(url: str) -> None:
     assert resolve(url, GOOD).url == url
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("squid:3128", "must begin with http://"),
+        ("https://me:canary@h", "must begin with http://"),
+        ("http://me:canary@h:99999", "has a host or port that is none"),
+        ("http://me:canary@a..b", "has a host that is none"),
+        ("", "must begin with http://"),
+        (1, "must begin with http://"),
+    ],
+)
+def test_a_proxy_that_nobody_could_reach_is_refused_before_anybody_is_asked(proxy: Any, words: str) -> None:
+    said = str(refusal(**GOOD, proxy=proxy))
+    assert said.startswith(f"--proxy {words}")
+    assert "canary" not in said
 
 
 def test_no_target_is_said() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_arg
 
 import msgspec
 
-from loadgen.config import secret, values
+from loadgen.config import secret, target, values
 
 Api: TypeAlias = Literal["chat", "completions", "embeddings", "ollama_chat", "ollama_generate", "ollama_embed"]
 Balance: TypeAlias = Literal["round_robin", "least_in_flight", "session", "weighted"]
@@ -197,7 +197,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     key: Annotated[str | None, _wire(values.path, "FILE", "PEM file of the client's key.")] = None
     proxy: Annotated[
         str | None,
-        _wire(values.text, "URL", "HTTP proxy; those of the environment are ignored."),
+        _wire(target.proxy, "URL", "HTTP proxy; those of the environment are ignored."),
     ] = None
     api_key_env: Annotated[
         str | None, _wire(values.text, "NAME", "Environment variable that holds the API key.", shown="OPENAI_API_KEY")

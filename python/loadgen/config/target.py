@@ -1,5 +1,6 @@
 """Reading the target's URL: what may be asked, and what a mistyped one probably meant."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ _NAMED = 2
 _MOCK = "mock:"
 _SCHEME = "http://"
 _PORTS = {"http": 80, "https": 443}
+_LABEL = re.compile("[a-z0-9_-]{1,63}")
+"""Between two dots of a host name, in small letters."""
+_HOST_MOST = 253
 
 
 def check_count(listed: Sequence[Any]) -> None:
@@ -151,6 +155,23 @@ def url(value: Any) -> str:
     return got
 
 
+def proxy(value: Any) -> str:
+    """Read a proxy: ``http://``, with a user and password where it wants them.
+
+    Args:
+        value: What the user gave.
+
+    Returns:
+        The URL, without blanks around it.
+
+    Raises:
+        ValueError: With the rule that was broken; never with credentials in it.
+    """
+    if not isinstance(value, str) or not value.strip().startswith(_SCHEME):
+        raise ValueError("must begin with http://: no proxy is reached in another way")
+    return url(value)
+
+
 def _web(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -159,10 +180,22 @@ def _web(url: str) -> None:
         raise ValueError("has a host or port that is none") from None
     if not parts.hostname:
         raise ValueError("names no host")
+    if not _is_host(parts.hostname):
+        raise ValueError("has a host that is none: it takes letters of ASCII, digits and hyphens between its dots")
+    odd = next((c for c in parts.path + parts.query if not c.isascii()), "")
+    if odd:
+        raise ValueError(f"holds a character that must be percent-encoded: {odd!r}")
     if port == 0:
         raise ValueError("has port 0, which nobody listens on")
     if parts.fragment:
         raise ValueError("must not have a fragment (#…)")
+
+
+def _is_host(name: str) -> bool:
+    """Whether somebody can be asked for the address of a name, or it is one."""
+    if ":" in name:
+        return True  # an address of IPv6, which stood in brackets
+    return len(name) <= _HOST_MOST and all(_LABEL.fullmatch(label) for label in name.removesuffix(".").split("."))
 
 
 def readable(file: str, what: str) -> None:
