@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
@@ -89,6 +90,9 @@ impl Tls {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| ConnectConfigError::ServerName(target.host().to_owned()))?;
         let mut config = client.config()?.clone();
+        // Else it would be shared, and it goes by name alone: a server would be shown, and use up, what another port of its
+        // host gave.
+        config.resumption = Resumption::default();
         config.alpn_protocols = vec![if target.http2() { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
     }
@@ -202,8 +206,8 @@ mod tests {
     use std::time::Duration;
 
     use rcgen::{CertificateParams, CertifiedIssuer, KeyPair, date_time_ymd};
-    use rustls::ServerConfig;
     use rustls::server::WebPkiClientVerifier;
+    use rustls::{HandshakeKind, ServerConfig};
     use tempfile::TempDir;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -369,6 +373,41 @@ mod tests {
         connector("https://b", &client).unwrap();
         connector("http://a", &missing).unwrap();
         assert!(connector("https://a", &missing).is_err());
+    }
+
+    #[test]
+    fn a_session_is_resumed_with_the_server_that_it_was_begun_with_and_no_other_of_its_host() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let authority = Authority::new();
+            let client = TlsClient::from(authority.trusted());
+            let (sender, mut kinds) = tokio::sync::mpsc::unbounded_channel();
+            let mut connectors = Vec::new();
+            for _ in 0..2 {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+                let target = Target::parse(&url, "/v1/chat/completions", false).unwrap();
+                connectors.push(Connector::new(&target, &client, None, Duration::from_secs(30)).unwrap());
+                let acceptor = TlsAcceptor::from(Arc::new(authority.server("localhost", false, false)));
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    loop {
+                        let (tcp, _) = listener.accept().await.unwrap();
+                        let mut stream = acceptor.accept(tcp).await.unwrap();
+                        sender.send(stream.get_ref().1.handshake_kind().unwrap()).unwrap();
+                        stream.write_all(b"x").await.unwrap();
+                    }
+                });
+            }
+            let mut met = Vec::new();
+            for server in [0, 1, 0, 1] {
+                // What resumes a session comes before the first byte.
+                assert_eq!(connectors[server].connect().await.unwrap().read_u8().await.unwrap(), b'x');
+                met.push(kinds.recv().await.unwrap());
+            }
+            let (full, resumed) = (HandshakeKind::Full, HandshakeKind::Resumed);
+            assert_eq!(met, [full, full, resumed, resumed]);
+        });
     }
 
     #[test]
