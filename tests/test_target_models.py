@@ -123,6 +123,13 @@ def test_models_are_asked_below_a_prefix_and_with_the_users_headers() -> None:
     assert seen[0][1]["authorization"] == "Custom x"
 
 
+@pytest.mark.parametrize("value", ["é", "€"])
+def test_a_header_is_sent_in_utf_8_as_the_engine_sends_it(value: str) -> None:
+    with serving({"/v1/models": (200, listed("tiny"))}) as (url, seen):
+        assert models.only(config_for(url, header=[f"X-Key: {value}"]), None) == "tiny"
+    assert seen[0][1]["x-key"].encode("latin-1").decode() == value
+
+
 def test_userinfo_becomes_basic_authorisation() -> None:
     with serving({"/v1/models": (200, listed("tiny"))}) as (url, seen):
         models.ask(config_for(url.replace("//", "//user:p%40ss@")), None)

@@ -86,7 +86,8 @@ def ask(line: http.client.HTTPConnection, path: str, told: Mapping[str, str]) ->
         OSError: If the server can't be reached, the connection breaks, the answer is too long, or it isn't HTTP/1.1.
     """
     try:
-        line.request("GET", path, headers=dict(told))
+        # In UTF-8, as the engine sends them; texts would be Latin-1, or an error that shows the value.
+        line.request("GET", path, headers={name: value.encode() for name, value in told.items()})
         with line.getresponse() as response:
             return _reply(response)
     except (OSError, http.client.HTTPException) as error:
