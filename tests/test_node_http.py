@@ -353,6 +353,8 @@ MODELS = b'{"data":[{"id":"m"}]}'
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n" + MODELS, True, ""),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nConnection: close\r\n\r\n" + MODELS, False, "ended too early"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", False, "the answer's length 'x' is none"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n" % (b"9" * 5_000), False, "is none, or above 4 MiB"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (4 << 20) + MODELS, False, "the answer is longer than 4 MiB"),
         (b"SSH-2.0-OpenSSH\r\nlength\r\n\r\n", False, "does not speak HTTP/1.1"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", False, "are no models"),
         (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", True, ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -13,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 from loadgen.config import target
 
 _MOST_BODY = 4 << 20
+_DIGITS = re.compile("[0-9]{1,20}")
+"""A length: of thousands of digits Python makes no number."""
 
 
 class Reply(NamedTuple):
@@ -119,7 +122,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def _reply(response: http.client.HTTPResponse) -> Reply:
     said = response.getheader("content-length")
-    if said is not None and not (said.isascii() and said.isdigit() and int(said) <= _MOST_BODY):
+    if said is not None and not (_DIGITS.fullmatch(said) and int(said) <= _MOST_BODY):
         raise ConnectionError(f"the answer's length {said[:20]!r} is none, or above {_MOST_BODY >> 20} MiB")
     body = response.read(_MOST_BODY + 1)
     if said is not None and len(body) < int(said):
