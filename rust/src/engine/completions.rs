@@ -1,5 +1,6 @@
 //! Requests that have ended, for somebody outside who waits for them: told one by one, never lost, taken in batches.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -54,6 +55,8 @@ pub struct Texts {
 pub(super) struct Teller {
     sender: Sender<Completion>,
     bell: Arc<Bell>,
+    /// Whether the bell waits, and whether it then has to be rung.
+    held: Cell<Option<bool>>,
 }
 
 impl Teller {
@@ -61,7 +64,28 @@ impl Teller {
     pub(super) fn tell(&self, completion: Completion) {
         // The taker outlives the workers, but for an engine that is dropped: then nobody waits any more.
         if self.sender.send(completion).is_ok() {
-            self.bell.ring();
+            match self.held.get() {
+                Some(_) => self.held.set(Some(true)),
+                None => self.bell.ring(),
+            }
+        }
+    }
+
+    /// Ring once, when what this returns is dropped, for all that is told until then: whom the bell wakes may take the very
+    /// processor that is needed first for something else.
+    pub(super) fn hold(&self) -> Held<'_> {
+        self.held.set(Some(false));
+        Held(self)
+    }
+}
+
+/// While it lives the bell waits.
+pub(super) struct Held<'a>(&'a Teller);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.0.held.take() == Some(true) {
+            self.0.bell.ring();
         }
     }
 }
@@ -78,7 +102,8 @@ impl Taker {
     pub(super) fn new() -> io::Result<(Self, Teller)> {
         let (sender, receiver) = channel();
         let bell = Arc::new(Bell::new()?);
-        Ok((Self { receiver: Mutex::new(receiver), bell: Arc::clone(&bell) }, Teller { sender, bell }))
+        let taker = Self { receiver: Mutex::new(receiver), bell: Arc::clone(&bell) };
+        Ok((taker, Teller { sender, bell, held: Cell::default() }))
     }
 
     /// Readable while something waits.

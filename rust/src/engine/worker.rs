@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Barrier, Notify, mpsc};
 use tokio::task::{AbortHandle, spawn_local};
 
-use super::completions::{Completion, Teller};
+use super::completions::{Completion, Held, Teller};
 use super::connection::{Connection, READ_BYTES};
 use super::dispatch::{Decider, Dispatch, NodeTold};
 use super::events::WorkerEvents;
@@ -260,6 +260,11 @@ impl Worker {
     /// Tell whoever waits for it that a request has ended.
     pub(super) fn tell(&self, completion: Completion) {
         self.completed.tell(completion);
+    }
+
+    /// Whoever waits for requests learns of those that end from now on when what this returns is dropped.
+    pub(super) fn tell_later(&self) -> Held<'_> {
+        self.completed.hold()
     }
 
     /// A kept-alive connection was replaced for a request.

@@ -156,7 +156,11 @@ impl Dispatch {
         loop {
             let now = now_ns();
             self.supply(now);
+            // What goes out now goes first: a node that waits for its next item idles meanwhile.
+            // What goes out now goes first: until it has, a node idles.
+            let told_later = self.worker.tell_later();
             self.act(now);
+            drop(told_later);
             if self.closed.get() && self.in_line.get() == 0 {
                 // Whatever took items back has left its reason.
                 self.phase.shared.end(StopReason::Requests);
