@@ -55,8 +55,10 @@ pub struct Texts {
 pub(super) struct Teller {
     sender: Sender<Completion>,
     bell: Arc<Bell>,
-    /// Whether the bell waits, and whether it then has to be rung.
-    held: Cell<Option<bool>>,
+    /// The bell waits.
+    held: Cell<bool>,
+    /// Something was told meanwhile.
+    owed: Cell<bool>,
 }
 
 impl Teller {
@@ -64,18 +66,25 @@ impl Teller {
     pub(super) fn tell(&self, completion: Completion) {
         // The taker outlives the workers, but for an engine that is dropped: then nobody waits any more.
         if self.sender.send(completion).is_ok() {
-            match self.held.get() {
-                Some(_) => self.held.set(Some(true)),
-                None => self.bell.ring(),
+            self.owed.set(true);
+            if !self.held.get() {
+                self.ring();
             }
         }
     }
 
-    /// Ring once, when what this returns is dropped, for all that is told until then: whom the bell wakes may take the very
-    /// processor that is needed first for something else.
+    /// While what this returns lives, the bell waits for a [`Teller::ring`], or for what is told later: whom it wakes may
+    /// take the very processor that is needed first for something else.
     pub(super) fn hold(&self) -> Held<'_> {
-        self.held.set(Some(false));
+        self.held.set(true);
         Held(self)
+    }
+
+    /// Ring for what was told while the bell was held.
+    pub(super) fn ring(&self) {
+        if self.owed.take() {
+            self.bell.ring();
+        }
     }
 }
 
@@ -84,9 +93,7 @@ pub(super) struct Held<'a>(&'a Teller);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if self.0.held.take() == Some(true) {
-            self.0.bell.ring();
-        }
+        self.0.held.set(false);
     }
 }
 
@@ -103,7 +110,7 @@ impl Taker {
         let (sender, receiver) = channel();
         let bell = Arc::new(Bell::new()?);
         let taker = Self { receiver: Mutex::new(receiver), bell: Arc::clone(&bell) };
-        Ok((taker, Teller { sender, bell, held: Cell::default() }))
+        Ok((taker, Teller { sender, bell, held: Cell::default(), owed: Cell::default() }))
     }
 
     /// Readable while something waits.

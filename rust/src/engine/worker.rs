@@ -262,9 +262,14 @@ impl Worker {
         self.completed.tell(completion);
     }
 
-    /// Whoever waits for requests learns of those that end from now on when what this returns is dropped.
+    /// While what this returns lives, whoever waits for requests isn't woken for those that end: that is owed.
     pub(super) fn tell_later(&self) -> Held<'_> {
         self.completed.hold()
+    }
+
+    /// Wake whoever waits for requests, if that is owed.
+    pub(super) fn tell_now(&self) {
+        self.completed.ring();
     }
 
     /// A kept-alive connection was replaced for a request.

@@ -154,13 +154,8 @@ impl Dispatch {
             absent.iter().for_each(|&node| self.give_room(node, 0));
         }
         loop {
-            let now = now_ns();
-            self.supply(now);
-            // What goes out now goes first: a node that waits for its next item idles meanwhile.
-            // What goes out now goes first: until it has, a node idles.
-            let told_later = self.worker.tell_later();
-            self.act(now);
-            drop(told_later);
+            self.turn(now_ns());
+            self.worker.tell_now();
             if self.closed.get() && self.in_line.get() == 0 {
                 // Whatever took items back has left its reason.
                 self.phase.shared.end(StopReason::Requests);
@@ -175,6 +170,14 @@ impl Dispatch {
             let deadline = self.policy.borrow().as_ref().and_then(Policy::next_deadline);
             self.wait(&mut timer, deadline.map(|at| at.saturating_add(self.start))).await;
         }
+    }
+
+    /// Let the policy have its way. Who waits for what has ended is woken by [`Self::drive`], when everything that can go out
+    /// is on its way: until it is, nodes idle.
+    fn turn(self: &Rc<Self>, now: u64) {
+        self.supply(now);
+        let _told_later = self.worker.tell_later();
+        self.act(now);
     }
 
     /// Return when there is news, or the deadline has come.
@@ -396,7 +399,7 @@ impl Dispatch {
     // ------------------------------------------------------------------ what attempts tell
 
     /// An attempt has ended, with or without the policy's wish.
-    fn ended(&self, attempt: AttemptId, given: Given) {
+    fn ended(self: &Rc<Self>, attempt: AttemptId, given: Given) {
         let Some(UnderWay { item, .. }) = self.attempts.borrow_mut().remove(&attempt) else { return };
         let now = now_ns();
         if let Some(hint) = end::rates_of(&given.hints) {
@@ -408,6 +411,8 @@ impl Dispatch {
             item.live -= 1;
             item.given.push((attempt, given));
         }
+        // What takes its place goes out before the other answers that have come are looked at.
+        self.turn(now);
         self.write_if_over(item);
         self.news.notify_one();
     }
