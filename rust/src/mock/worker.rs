@@ -258,7 +258,7 @@ impl Worker {
             taken = matches!(conn.state, State::Queued(_));
             if let State::Queued(waiting) = std::mem::replace(&mut conn.state, State::Idle) {
                 let (job, row) = *waiting;
-                worker.begin(conn, job, row);
+                worker.begin(conn, job, row, now_ns());
             }
             worker.pump(conn)
         });
