@@ -126,3 +126,63 @@ impl Taker {
         receiver.try_iter().collect()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn ended(id: u64) -> Completion {
+        Completion {
+            row: Row { id, ..Row::default() },
+            made: Made::ONCE,
+            texts: Texts::default(),
+            retry_after_ns: None,
+        }
+    }
+
+    fn is_rung(taker: &Taker) -> bool {
+        let mut poll = libc::pollfd { fd: taker.fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd.
+        (unsafe { libc::poll(&mut poll, 1, 0) }) == 1
+    }
+
+    fn ids(taker: &Taker) -> Vec<u64> {
+        taker.take().iter().map(|completion| completion.row.id).collect()
+    }
+
+    #[test]
+    fn each_is_rung_for_when_it_is_told() {
+        let (taker, teller) = Taker::new().unwrap();
+        assert!(!is_rung(&taker));
+        teller.tell(ended(1));
+        assert!(is_rung(&taker));
+        assert_eq!((ids(&taker), is_rung(&taker)), (vec![1], false));
+    }
+
+    #[test]
+    fn while_the_bell_is_held_it_is_silent_and_rings_when_asked_to() {
+        let (taker, teller) = Taker::new().unwrap();
+        let held = teller.hold();
+        teller.tell(ended(1));
+        teller.tell(ended(2));
+        drop(held);
+        assert!(!is_rung(&taker));
+        teller.ring();
+        assert!(is_rung(&taker));
+        assert_eq!(ids(&taker), [1, 2]);
+        teller.ring();
+        assert!(!is_rung(&taker), "nothing is owed any more");
+    }
+
+    #[test]
+    fn what_was_told_silently_comes_with_the_next_at_the_latest() {
+        let (taker, teller) = Taker::new().unwrap();
+        let held = teller.hold();
+        teller.tell(ended(1));
+        drop(held);
+        teller.tell(ended(2));
+        assert!(is_rung(&taker));
+        assert_eq!(ids(&taker), [1, 2]);
+    }
+}

@@ -121,6 +121,26 @@ mod platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Poll;
+
+    #[test]
+    fn it_may_be_called_away_and_asked_for_another_moment_or_the_same() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut timer = IssueTimer::new(0.0).unwrap();
+            let far = now_ns() + 3_600_000_000_000;
+            for near in [0, 1_000_000, 2_000_000] {
+                {
+                    let mut waiting = std::pin::pin!(timer.until(far));
+                    let looked = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx)));
+                    assert!(looked.await.is_pending());
+                }
+                let deadline = now_ns() + near;
+                timer.until(deadline).await;
+                assert!(now_ns() >= deadline);
+            }
+        });
+    }
 
     #[test]
     fn it_never_returns_before_its_time() {
