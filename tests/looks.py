@@ -100,6 +100,18 @@ def phases() -> Look:
     return of(snapshot(*stats, phase=2), about)
 
 
+def nodes() -> Look:
+    names = ["10.0.0.5:8000", "10.0.0.6:8000", "a-name-that-is-much-too-long.example.org:8000/v1"]
+    told = {0: (1201, 1187, 0), 1: (613, 590, 0), 2: (122, 118, 12)}
+    counted = {
+        f"node_{n}_{name}": count
+        for n, counts in told.items()
+        for name, count in zip(("issued", "ended", "failed"), counts, strict=True)
+    }
+    about = msgspec.structs.replace(ABOUT, target="http://10.0.0.5:8000, http://10.0.0.6:8000 and 1 more", nodes=names)
+    return of(snapshot(*counters(ok=1883, failed=12, failed_connect=12, **counted), *times()), about)
+
+
 def looks() -> dict[str, Look]:
     """All cases that have a golden screen."""
     streamed: list[CounterStat | SeriesStat] = [*counters(), *times()]
@@ -111,6 +123,7 @@ def looks() -> dict[str, Look]:
         "open": of(snapshot(*streamed)),
         "closed": of(snapshot(*not_streamed), msgspec.structs.replace(ABOUT, phases=[closed])),
         "phases": phases(),
+        "nodes": nodes(),
         "limited": of(snapshot(*limited), seen=history(cpu=1.94, away=0.05)),
         "killed": of(snapshot(*streamed, alive=False)),
         "ended": of(snapshot(*streamed, state=SessionState.COMPLETE, ns=160 * S)),

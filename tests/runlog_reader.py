@@ -218,8 +218,9 @@ def rows_of(
     for _ in range(count):
         found: dict[str, int | None] = {"id": delta(1), "sample": delta(3), "worker": worker}
         found["phase"] = column[2].run()
-        found["node"] = column[32].run()
+        node = column[32].run()
         bits = column[4].run()
+        found["node"] = None if bits >> 14 & 1 else node
         at, first = base, None
         for i, name in enumerate(STAMPS):
             if not bits >> i & 1:

@@ -17,7 +17,7 @@ from loadgen import _core
 from loadgen.cli import app
 from loadgen.config import redacted, resolve
 from loadgen.config.nodes import balance_of, balance_words
-from loadgen.config.target import words
+from loadgen.config.target import names, words
 from loadgen.dataset import Dataset, Sample, Sessions, load
 from loadgen.errors import ConfigError, DatasetError, TargetError
 from loadgen.session import prepare
@@ -26,6 +26,7 @@ pytest_plugins = ["surface_fixtures"]
 
 A, B, C = "http://a:1", "http://b:2", "http://c:3"
 GOOD: dict[str, Any] = {"concurrency": 4, "requests": 40}
+ENDS = ("sample.complete", "error.client")
 SCHEMA = json.loads(resources.files("loadgen.report").joinpath("report.schema.json").read_text())
 
 
@@ -77,6 +78,33 @@ def test_a_file_may_list_them_and_the_command_line_wins(tmp_path: Path, form: st
 
 
 @pytest.mark.parametrize(
+    ("in_file", "balance"),
+    [
+        ("balance: weighted\nweights: [3, 1]", "round_robin"),
+        ("balance: weighted\nweights: [3, 1]", "least_in_flight"),
+        ("balance: session\nsession_field: user\ndataset: p.txt", "least_in_flight"),
+    ],
+)
+def test_another_balance_takes_what_the_file_says_of_its_own_with_it(here: Path, in_file: str, balance: str) -> None:
+    (here / "p.txt").write_text("one\n")
+    (here / "load.yaml").write_text(f"url: [{A}, {B}]\n{in_file}\n")
+    config = resolve(None, {**GOOD, "balance": balance}, config_file="load.yaml")
+    assert (config.balance, config.weights, config.session_field) == (balance, None, None)
+    with pytest.raises(ConfigError, match="weights needs nodes that are weighted"):
+        resolve(None, {**GOOD, "balance": balance, "weights": "3,1"}, config_file="load.yaml")
+
+
+def test_weights_of_a_file_stay_where_they_are_meant(here: Path) -> None:
+    (here / "load.yaml").write_text(f"url: [{A}, {B}]\nweights: [3, 1]\n")
+    assert resolve(None, {**GOOD, "balance": "weighted"}, config_file="load.yaml").weights == (3, 1)
+    with pytest.raises(ConfigError, match="weights needs nodes that are weighted, and the balance is round_robin"):
+        resolve(None, GOOD, config_file="load.yaml")
+    phases = [{"name": "shares", "concurrency": 1, "requests": 1, "balance": "weighted"}]
+    (shares,) = resolve(None, {"balance": "round_robin", "phases": phases}, config_file="load.yaml").phases
+    assert (shares.options.balance, shares.options.weights) == ("weighted", (3, 1)), "of a phase that has them weighted"
+
+
+@pytest.mark.parametrize(
     ("given", "told", "said"),
     [
         ({}, {"kind": "round_robin"}, "round robin"),
@@ -94,10 +122,30 @@ def test_a_balance_is_told_the_engine_and_the_reader(given: Any, told: Any, said
 
 @pytest.mark.parametrize(
     ("urls", "said"),
-    [(A, A), ([A], A), ([A, B], f"{A}, {B}"), ([A, B, C, C], f"{A}, {B} and 2 more")],
+    [
+        (A, A),
+        ([A], A),
+        ([A, B], f"{A}, {B}"),
+        ([A, B, C, C], f"{A}, {B} and 2 more"),
+        (["mock:", "mock:", A], "mock 1, mock 2 and 1 more"),
+    ],
 )
 def test_targets_take_few_words(urls: Any, said: str) -> None:
     assert words(urls) == said
+
+
+@pytest.mark.parametrize(
+    ("urls", "told"),
+    [
+        ([A, B], [A, B]),
+        ([A, "mock:?ttft=5ms"], [A, "mock:?ttft=5ms"]),
+        (["mock:", "mock:"], ["mock 1", "mock 2"]),
+        (["mock:?ttft=5ms", A, "mock:"], ["mock 1 ttft=5ms", A, "mock 2"]),
+        (["http://h", B, "http://h"], ["http://h #1", B, "http://h #2"]),
+    ],
+)
+def test_no_two_targets_have_one_name(urls: list[str], told: list[str]) -> None:
+    assert names(urls) == told
 
 
 # --- what is refused
@@ -188,7 +236,8 @@ def test_a_flag_for_the_balance_wins_over_the_phases_own(tmp_path: Path) -> None
 
 
 def test_a_policy_spreads_its_requests_itself(here: Path) -> None:
-    session = loadgen.BenchmarkSession(loadgen.HttpIssuer(["mock:", "mock:"]))
+    # An answer that takes its time: of those that are over at once, the first node could have each.
+    session = loadgen.BenchmarkSession(loadgen.HttpIssuer(["mock:?ttft=20", "mock:?ttft=20"]))
     phase = loadgen.PhaseConfig(
         name="adaptive", strategy=loadgen.AdaptiveStrategy(8), limits=loadgen.Limits(samples=40)
     )
@@ -286,6 +335,7 @@ def test_requests_of_a_session_go_to_one_node_in_every_run(here: Path) -> None:
         )
         found: dict[int, int] = {}
         for request in result.performance.requests:
+            assert request.node is not None
             assert found.setdefault(request.sample % 8, request.node) == request.node
         places.append(found)
     assert places[0] == places[1]
@@ -302,6 +352,7 @@ def test_nodes_of_unequal_speed_show_what_they_are(here: Path) -> None:
     phase = result.performance
     fast, slow = phase.nodes
     assert (fast.url, slow.url) == tuple(urls)
+    assert (fast.name, slow.name) == ("mock 1 ttft=2ms&gap=0", "mock 2 ttft=40ms&gap=0")
     assert fast.ok + slow.ok == phase.counts.ok == 60
     assert fast.ok > slow.ok, "who answers sooner has fewer in flight"
     assert fast.ttft.min >= 2
@@ -334,6 +385,27 @@ def test_a_node_that_refuses_fails_alone_and_its_share_is_said(here: Path) -> No
     assert dead in done.stdout, "a row of the table"
     again = call("report", "r", "--json")
     assert json.loads(again.stdout)["phases"][0]["nodes"] == report["phases"][0]["nodes"]
+
+
+def test_events_say_at_which_of_several_nodes_a_request_ended(here: Path) -> None:
+    config: dict[str, Any] = {
+        "concurrency": 4,
+        "requests": 40,
+        "output_tokens": 2,
+        "events": True,
+        "max_error_rate": 1,
+        "model": "m",
+    }
+    result = loadgen.run(["mock:?any-model=1", nowhere()], out=here / "r", **config)
+    lines = [json.loads(line) for line in call("events", "r").stdout.splitlines()]
+    of = {kind: Counter(one["data"]["node"] for one in lines if one["type"] == kind) for kind in ENDS}
+    good, bad = result.performance.nodes
+    assert of["sample.complete"] == {0: good.ok, 1: bad.failed}
+    assert of["error.client"] == {1: bad.failed}
+    loadgen.run("mock:", requests=4, events=True, out=here / "one")
+    ends = [json.loads(line) for line in call("events", "one", "--topic", "sample.complete").stdout.splitlines()]
+    assert len(ends) == 4
+    assert not any("node" in one["data"] for one in ends)
 
 
 def test_no_node_that_lets_anybody_in_ends_the_run_early(here: Path) -> None:

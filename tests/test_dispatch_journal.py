@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from loadgen import Dispatcher
 from loadgen.dispatch import journal_file
 from loadgen.dispatch.journal import Codec, Entry, Journal, OpenJournal, as_journal
+from loadgen.dispatch.running import journalled
 from loadgen.errors import ConfigError, JournalError
 
 
@@ -478,8 +479,48 @@ def test_a_batch_whose_journal_can_not_be_written_gives_back_what_it_has(
     assert batch[0].value == 10
     assert len(batch) == 50
     assert all(one.value == one.index + 10 if one.ok else one.error is raised.value for one in batch)
-    # A call may end after the journal failed: the batch has its value, the error of before doesn't name it.
-    assert 1 <= len(raised.value.unwritten) <= sum(one.ok for one in batch)
+    assert len(raised.value.unwritten) == sum(one.ok for one in batch)
+
+
+@pytest.mark.parametrize(
+    ("room", "unwritten", "words"),
+    [(0, [1, 2, 3], "all but 3 of the calls that ended are in it"), (10_000, [], "all calls that ended are in it")],
+)
+def test_a_failed_journals_error_names_the_calls_that_ended_after_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, room: int, unwritten: list[int], words: str
+) -> None:
+    async def run(journal: OpenJournal | None, _: Any) -> Any:
+        assert journal is not None
+        told = threading.Event()
+        journal.on_failure = told.set
+        disk = Disk(0, monkeypatch)
+        journal.finished("a", 1)
+        assert told.wait(10)
+        with pytest.raises(JournalError) as early:
+            journal.check()
+        for item, value in (("b", 2), ("c", 3)):
+            with pytest.raises(JournalError):
+                journal.finished(item, value)
+        disk.room = room
+        raise early.value
+
+    with pytest.raises(JournalError, match=f"No space left on device\nmake room and run it again: {words}") as raised:
+        asyncio.run(journalled(path, {}, ["a", "b", "c"], run))
+    assert [json.loads(line)["value"] for line in raised.value.unwritten] == unwritten
+    assert words in repr(raised.value)
+
+
+def test_a_value_that_a_journal_can_not_hold_is_told_though_the_disk_refuses_too(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(item: int) -> object:
+        if item == 1:
+            Disk(0, monkeypatch)
+            return object()
+        return item
+
+    with pytest.raises(JournalError, match="can't hold a value of type object"):
+        Dispatcher("sequential", journal=path).run(call, range(3))
 
 
 def test_closing_is_final_and_can_be_repeated(path: Path) -> None:

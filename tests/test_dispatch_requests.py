@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -210,6 +211,60 @@ def test_an_error_at_one_answer_loses_none_of_the_others_nor_those_that_had_come
 
     assert isinstance(asyncio.run(main()), ZeroDivisionError)
     assert told == [0, 1, 2, 4]
+
+
+def test_a_batch_that_breaks_off_gives_the_answers_that_it_has() -> None:
+    def trace(_: Call) -> None:
+        if len(seen) == 2:
+            raise DispatchError("that is enough")
+        seen.append(1)
+
+    seen: list[int] = []
+    with mock(output_tokens=1, ttft=5, capacity=1) as server:
+        dispatcher = Dispatcher("sequential", trace=trace)
+        with pytest.raises(DispatchError, match="that is enough") as raised:
+            dispatcher.requests([f"prompt {n}" for n in range(1000)], url=server.url)
+    batch = raised.value.batch
+    assert len(batch) == 1000
+    assert [result.value.tokens_out for result in batch[:3]] == [1, 1, 1]
+    unsettled = [result for result in batch if not result.ok]
+    assert unsettled
+    assert all(result.error is raised.value for result in unsettled)
+    assert batch.strategy == "sequential"
+
+
+def test_a_batch_whose_engine_breaks_down_gives_the_answers_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Breaking:
+        """An engine that breaks down when it has told of two requests."""
+
+        def __init__(self, config: str) -> None:
+            self.engine = _core.Engine(config)
+            self.told = 0
+
+        def take_completions(self) -> list[Any]:
+            taken = self.engine.take_completions()
+            self.told += len(taken)
+            return taken
+
+        def wait(self, timeout: float) -> str | None:
+            if self.told >= 2:
+                raise RuntimeError("a worker panicked")
+            return self.engine.wait(timeout)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.engine, name)
+
+    monkeypatch.setattr(native, "_core", SimpleNamespace(**{**vars(_core), "Engine": Breaking}))
+    with (
+        mock(output_tokens=1, stall_rate=0.5, seed=3) as server,
+        pytest.raises(DispatchError) as raised,
+        pytest.warns(RuntimeWarning, match="as the batch ended: the engine broke down"),
+    ):
+        Dispatcher("parallel", workers=8).requests([f"prompt {n}" for n in range(8)], url=server.url)
+    assert str(raised.value) == "the engine broke down: a worker panicked"
+    results = list(raised.value.batch)
+    assert sum(result.ok for result in results) >= 2
+    assert [result.error for result in results if not result.ok] == [raised.value] * sum(not r.ok for r in results)
 
 
 def test_a_batch_needs_no_room_in_the_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,14 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import runlog_reader
 from loadgen import _core
+from loadgen.session.requests import RequestTable
 
 FIXTURE = Path(__file__).parent / "fixtures" / "run-1.0"
 WIDTHS = {"C": 1, "S": 2, "I": 4, "L": 8}
@@ -76,7 +79,8 @@ def test_both_readers_put_an_answer_together() -> None:
     assert [(request, kind, len(text)) for request, kind, text in log.texts] == [(10, "answer", 39_200)]
 
 
-def test_both_readers_agree_on_a_run_of_the_engine(tmp_path: Path) -> None:
+def run(directory: Path, phase: dict[str, Any]) -> None:
+    """Have the engine make a phase against a mock server, and write its log."""
     bodies = _core.Bodies([b'{"model":"mock","messages":[{"role":"user","content":"hello there"}]}'])
     server = _core.MockServer(json.dumps({"reasoning": 0.5, "faults": [{"name": "tool_calls", "every": 3}]}))
     config = {
@@ -84,18 +88,21 @@ def test_both_readers_agree_on_a_run_of_the_engine(tmp_path: Path) -> None:
         "timeout_s": 30.0,
         "connect_timeout_s": 5.0,
         "stall_timeout_s": 30.0,
-        "workers": 2,
-        "dir": str(tmp_path),
+        "workers": 1 if phase["load"]["kind"] == "dispatch" else 2,
+        "dir": str(directory),
         "save_responses": True,
         "meta": {"id": "test"},
     }
-    phase = {"name": "a", "load": {"kind": "concurrency", "n": 4}, "requests": 60, "drain_timeout_s": 10.0}
     engine = _core.Engine(json.dumps(config))
-    engine.begin(json.dumps(phase), bodies)
+    engine.begin(json.dumps({"name": "a", "drain_timeout_s": 10.0, **phase}), bodies)
     while engine.wait(0.5) is None:
         pass
     engine.finish()
     server.stop()
+
+
+def test_both_readers_agree_on_a_run_of_the_engine(tmp_path: Path) -> None:
+    run(tmp_path, {"load": {"kind": "concurrency", "n": 4}, "requests": 60})
     log = check(tmp_path)
     assert sorted(row.fields["id"] or 0 for row in log.rows) == list(range(60))
     assert all(row.reads for row in log.rows)
@@ -109,6 +116,16 @@ def test_both_readers_agree_on_a_run_of_the_engine(tmp_path: Path) -> None:
     assert answers == runlog_reader.read(tmp_path / "answers.log").texts
     assert {kind for _, kind, _ in answers} == {"answer", "reasoning", "unkept"}
     assert {request for request, _, _ in answers} == set(range(60))
+
+
+def test_both_readers_agree_that_what_was_never_sent_has_no_node(tmp_path: Path) -> None:
+    policy = json.loads(_core.policy_config("parallel", 1, json.dumps({"route": {"nodes": [{"slots": 1}]}})))
+    run(tmp_path, {"load": {"kind": "dispatch", "policy": policy, "absent": [0]}, "requests": 3})
+    assert [row.fields["node"] for row in check(tmp_path).rows] == [None] * 3
+    assert [request.node for request in RequestTable(tmp_path, 0, 3)] == [None] * 3
+    table = pa.table(RequestTable(tmp_path, 0, 3))
+    assert table.column("node").to_pylist() == [None] * 3
+    assert [row.fields["node"] for row in check(FIXTURE).rows] == [0] * 40, "a log without the bit is of a node"
 
 
 def test_both_readers_agree_on_a_log_cut_anywhere(tmp_path: Path) -> None:

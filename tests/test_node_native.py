@@ -12,9 +12,14 @@ import pytest
 
 from loadgen import _core
 from loadgen.dispatch import Answer
+from loadgen.dispatch.native import run_requests
+from loadgen.dispatch.strategy import Options
 from loadgen.errors import ConfigError, RequestError
 from loadgen.node import Node, NodePool
 from loadgen.node.call import Asking
+from loadgen.node.memory import Seen
+from loadgen.node.progress import Watch
+from loadgen.node.service import NodeService
 
 WAIT_S = 20.0
 TEXTS = [f"text {i}" for i in range(30)]
@@ -53,6 +58,20 @@ def test_a_node_that_is_left_out_leaves_the_batch_to_the_engine(start: Start) ->
     assert batch.ok
     assert is_native(batch)
     assert {one.url: one.served for one in batch.work} == {url: 0, alive.url: len(TEXTS)}
+
+
+def test_an_item_that_went_nowhere_blames_no_node(start: Start) -> None:
+    node = Node(url=start().url, name="n")
+    options = Options(strategy="parallel", max_concurrency=1, overrides={"route": {"nodes": [{"slots": 1}]}})
+
+    async def main() -> Any:
+        async with asking_of(node, kind="embeddings") as asking:
+            service = NodeService(asking, [Seen(node)], Watch(None, ["n"], "embeddings"))
+            return await run_requests(options, service, TEXTS[:2], None, None, absent=[0])
+
+    batch = asyncio.run(asyncio.wait_for(main(), WAIT_S))
+    assert [str(one.error) for one in batch] == ["the call was given up before it was made"] * 2
+    assert [one.stats.attempts for one in batch] == [(), ()]
 
 
 def test_a_rule_in_python_is_asked_of_each_failure(start: Start) -> None:

@@ -33,7 +33,7 @@ from loadgen.metrics.snapshot import CounterStat, SeriesStat, SessionState
 from loadgen.session import describe
 from loadgen.session.describe import About, AboutPhase
 from loadgen.shown import bar
-from loadgen.tui import line, screen
+from loadgen.tui import line, screen, table
 from loadgen.tui.history import History
 from loadgen.tui.look import Look
 from loadgen.tui.terminal import Terminal
@@ -129,6 +129,36 @@ def test_wide_letters_take_two_columns() -> None:
     about = msgspec.structs.replace(looks.ABOUT, model="模型" * 30, of=2, phases=[AboutPhase("模型" * 30)] * 2)
     look = looks.of(looks.snapshot(*looks.counters(), *looks.times()), about)
     assert max(cell_len(each) for each in shown(look, 80)) <= 79
+
+
+def test_each_of_several_nodes_has_a_row_as_far_as_there_is_room() -> None:
+    rows = table.nodes(LOOKS["nodes"], 79, None)
+    assert [line.text(row).split() for row in rows[1:3]] == [
+        ["10.0.0.5:8000", "62", "%", "1,201", "0", "14"],
+        ["10.0.0.6:8000", "31.7", "%", "613", "0", "23"],
+    ]
+    many = {f"node_{n}_issued": n for n in range(16)}
+    look = looks.of(looks.snapshot(*looks.counters(**many)))
+    made = [line.text(row) for row in table.nodes(look, 79, 24)]
+    assert (len(made), made[-1]) == (8, "   and 10 more")
+    assert made[1].split()[:3] == ["node", "0", "0"], "a name that isn't told"
+    assert table.nodes(LOOKS["open"], 79, None) == []
+    nothing_yet = looks.of(looks.snapshot(*looks.counters(node_0_issued=0, node_1_issued=0)))
+    assert line.text(table.nodes(nothing_yet, 79, None)[1]).split()[2] == "–"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://a:1", []),
+        (["http://a:1", "http://b:2"], ["a:1", "b:2"]),
+        (["mock:", "mock:?ttft=5ms"], ["mock 1", "mock 2 ttft=5ms"]),
+        ([f"http://h{n}" for n in range(17)], []),
+    ],
+)
+def test_a_run_says_what_its_targets_are_called(url: Any, told: list[str]) -> None:
+    about = describe.about({"config": {"url": url}}, [], 1, Path("/r"))
+    assert describe.read(describe.written(about)).nodes == told
 
 
 # --- pieces of lines

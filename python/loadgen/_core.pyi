@@ -88,7 +88,7 @@ _Completion: TypeAlias = tuple[
     str | None,
     str | None,
     str | None,
-    int,
+    int | None,
     int | None,
 ]
 
@@ -249,9 +249,9 @@ class Engine:
 
         Each is request, phase, sample, failure (``none`` for a good one), detail, status, finish, tokens in and out;
         what its attempt was for (0 first, 1 retry, 2 hedge), attempts, copies among them; the moments planned, sent,
-        first token, done in monotonic nanoseconds; text, reasoning, error; the node that it came from; and the
-        nanoseconds to wait before coming again, where an answer said so and answers are asked for. None is lost, and
-        what a drained phase brought is there before ``wait`` tells its end.
+        first token, done in monotonic nanoseconds; text, reasoning, error; the node that it came from, if it went to
+        any; and the nanoseconds to wait before coming again, where an answer said so and answers are asked for. None is
+        lost, and what a drained phase brought is there before ``wait`` tells its end.
         """
 
     def finish(self, status: str = "complete", reason: str = "") -> None:

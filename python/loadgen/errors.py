@@ -61,7 +61,8 @@ class JournalError(DispatchError):
     Args:
         message: As for every error.
         way_out: As for every error.
-        unwritten: The lines that are not on the disk, each a finished or failed call.
+        unwritten: The lines that are not on the disk, each a finished or failed call; of a batch that has ended, all
+            of them.
     """
 
     def __init__(self, message: str, way_out: str = "", unwritten: tuple[bytes, ...] = ()) -> None:

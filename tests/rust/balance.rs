@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use loadgen::engine::Bodies;
 use loadgen::engine::config::PhaseConfig;
 use loadgen::record::{Failure, Row};
+use loadgen::series::Detail;
 use loadgen::stats::{Options, summarise};
 use serde_json::{Value, json};
 use support::run::{PATIENCE, Run, closed, documents};
@@ -63,7 +64,7 @@ fn each_request_of_the_plan_has_its_turn_whoever_sends_it() {
             let servers = servers(3);
             let run = run(&urls(&servers), workers);
             assert_eq!(run.phase(load)["counts"]["ok"], 90);
-            assert!(rows(run).iter().all(|row| u64::from(row.node) == row.id % 3));
+            assert!(rows(run).iter().all(|row| row.node.map(u64::from) == Some(row.id % 3)));
             assert_eq!(servers.iter().map(asked).collect::<Vec<_>>(), [30; 3], "and that is where they went");
         }
     }
@@ -88,7 +89,7 @@ fn weighted_nodes_get_their_shares_to_the_request() {
     assert_eq!(servers.iter().map(asked).collect::<Vec<_>>(), [60, 40, 20]);
     let rows = rows(run);
     for round in rows.chunks(6) {
-        let of = |node| round.iter().filter(|row| row.node == node).count();
+        let of = |node| round.iter().filter(|row| row.node == Some(node)).count();
         assert_eq!([of(0), of(1), of(2)], [3, 2, 1], "in every round");
     }
 }
@@ -114,14 +115,50 @@ fn a_node_that_is_busy_is_passed_over_by_all_workers() {
 
 #[test]
 fn what_a_node_has_in_flight_is_given_back_however_it_ends() {
-    let good = Server::new(|_, _| Reply::Keep(chat()));
-    let bad = Server::new(|_, _| Reply::Keep(answer(500, "application/json", "{}")));
-    let run = run(&[&good.url, &bad.url, &nowhere()], 1);
-    let phase = balanced(closed(1, 90), json!({"kind": "least_in_flight"}));
-    run.phase(phase);
-    // One at a time: nothing is in flight when the next is chosen, so it is each one's turn. A count that leaked would
-    // keep its node out of it.
-    assert!(rows(run).iter().all(|row| u64::from(row.node) == row.id % 3));
+    let good = servers(3);
+    let ill = Server::new(|_, _| Reply::Keep(answer(500, "application/json", "{}")));
+    let gone = Server::new(|_, _| Reply::Close(Vec::new()));
+    for urls in [urls(&good), vec![&ill.url, &gone.url, &nowhere()]] {
+        let run = run(&urls, 1);
+        run.phase(balanced(closed(1, 90), json!({"kind": "least_in_flight"})));
+        let rows = rows(run);
+        // One at a time: nothing is in flight when the next is chosen, and all have failed as often, so it is each one's
+        // turn. A count that leaked would keep its node out of it.
+        let of = |node| rows.iter().filter(|row| row.node == Some(node)).count();
+        assert!((0..3).all(|node| (28..=32).contains(&of(node))), "{:?}", [of(0), of(1), of(2)]);
+    }
+}
+
+#[test]
+fn who_watches_sees_what_each_node_got_and_what_failed_there() {
+    let servers = servers(1);
+    let run = run(&[&servers[0].url, &nowhere()], 2);
+    let policy = json!({"strategy": "test", "limit": {"kind": "fixed", "n": 4}, "breaker": null, "nodes": 2,
+        "retry": {"attempts": 2, "base_s": 0.001, "most_s": 0.002, "reserve": 1000.0}});
+    run.phase(closed(4, 60));
+    run.phase(json!({"load": {"kind": "dispatch", "policy": policy}, "requests": 60}));
+    let seen = run.engine.segment().snapshot(&Detail::default());
+    let of = |phase: u16, node: u16| {
+        ["issued", "ended", "failed"].map(|what| {
+            let name = format!("node_{node}_{what}");
+            let found = seen.counters.iter().find(|c| c.name == name && c.phase == Some(phase));
+            found.expect("each node is counted").value
+        })
+    };
+    assert_eq!((of(0, 0), of(0, 1)), ([30, 30, 0], [30, 30, 30]));
+    let [good, bad] = [of(1, 0), of(1, 1)];
+    assert_eq!((good[0], good[2], bad[2]), (asked(&servers[0]) as u64 - 30, 0, bad[0]), "what a policy tried");
+    assert!(good[0] > 0 && bad[0] > 0 && good[0] + bad[0] > 60 && good[1] == good[0] && bad[1] == bad[0]);
+}
+
+#[test]
+fn a_node_that_refuses_at_once_draws_few_of_the_requests() {
+    let servers = servers(1);
+    let run = run(&[&nowhere(), &servers[0].url], 2);
+    let end = run.phase(balanced(closed(4, 1_000), json!({"kind": "least_in_flight"})));
+    let failed = end["counts"]["failed"].as_u64().unwrap();
+    // A few at first, and then one a second.
+    assert!((1..100).contains(&failed), "{end}");
 }
 
 #[test]
@@ -184,7 +221,11 @@ fn a_phase_ends_early_when_no_node_lets_anybody_in() {
     let run = run(&[&forbidding.url, &dead], 2);
     let end = run.phase(closed(2, 10_000));
     assert_eq!((&end["reason"], &end["counts"]["ok"]), (&json!("early"), &json!(0)), "{end}");
-    assert!(rows(run).iter().all(|row| matches!((row.node, row.failure), (0, Failure::Http) | (1, Failure::Connect))));
+    assert!(
+        rows(run)
+            .iter()
+            .all(|row| matches!((row.node, row.failure), (Some(0), Failure::Http) | (Some(1), Failure::Connect)))
+    );
 }
 
 #[test]
@@ -211,7 +252,7 @@ fn what_is_issued_from_outside_takes_turns_too() {
     run.begin(json!({"load": {"kind": "manual"}, "requests": 10}));
     (0..10).for_each(|_| assert!(run.engine.issue(None, None).unwrap().is_some()));
     assert_eq!(run.wait()["counts"]["ok"], 10);
-    assert!(rows(run).iter().all(|row| u64::from(row.node) == row.id % 2));
+    assert!(rows(run).iter().all(|row| row.node.map(u64::from) == Some(row.id % 2)));
 }
 
 #[test]

@@ -443,3 +443,27 @@ fn a_run_that_nobody_will_read_makes_no_file_and_tells_of_its_answers_all_the_sa
     run.engine.finish("complete", "").unwrap();
     assert_eq!(std::fs::read_dir(run.dir.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_load_without_an_end_forgets_what_is_over_unless_somebody_will_ask_what_each_call_met() {
+    for (completions, kept) in [("none", false), ("answers", true)] {
+        let server = Server::new(|_, _| Reply::Keep(chat()));
+        let run = Run::new(&server.url, json!({"dir": null}));
+        let mut phase = dispatch(8, 0, json!({}));
+        phase.as_object_mut().unwrap().retain(|key, _| key != "requests");
+        phase["load"]["record"] = json!(false);
+        phase["completions"] = json!(completions);
+        run.begin(phase);
+        // What is over is forgotten by the chunk, of 4,096.
+        until(|| run.engine.live().0.ok >= 5_000);
+        run.engine.stop(PATIENCE);
+        run.wait();
+        let policy = run.engine.take_policy(0).unwrap().unwrap();
+        assert_eq!(
+            (policy.items().get(0).is_some(), policy.attempts().get(0).is_some()),
+            (kept, kept),
+            "{completions}"
+        );
+        assert!(policy.totals().ok >= 5_000 && policy.items().len() >= 5_000);
+    }
+}

@@ -142,6 +142,24 @@ fn an_error_always_leaves_before_its_complete() {
     }
 }
 
+#[test]
+fn over_several_nodes_what_ends_says_at_which_and_what_went_to_none_says_none() {
+    let told = |nodes: usize| {
+        let (mut senders, queue) = event_queue(&[3]).unwrap();
+        let outlets = Outlets { log: None, publisher: Some(senders.remove(0)) };
+        let mut emitter = Emitter::new(3, NEVER, true, outlets).over(nodes);
+        emitter.ended(&Row { node: Some(1), ..failed(1, 5) });
+        emitter.ended(&Row { node: None, ..failed(2, 6) });
+        emitter.flush();
+        let frames = queue.take(100);
+        let records = frames.iter().flat_map(|frame| records(frame));
+        let open_and_end = |data: &[u8]| (data[0], data.ends_with(b"\xa4node\x01"));
+        records.map(|record| open_and_end(record.event.data.unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(told(2), [(0x85, true), (0x84, false), (0x86, true), (0x85, false)]);
+    assert_eq!(told(1), [(0x84, false), (0x84, false), (0x85, false), (0x85, false)]);
+}
+
 /// Topic, ns, request, data, finish reason.
 type Said<'a> = (&'static str, u64, u64, &'a [u8], Option<&'a str>);
 

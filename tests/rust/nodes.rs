@@ -69,7 +69,7 @@ fn a_policy_s_attempts_go_to_its_nodes_and_rows_say_which() {
     let completions = run.engine.take_completions();
     let rows = run.rows();
     for (node, &here) in seen.iter().enumerate() {
-        let of_node = |n: u16| usize::from(n) == node;
+        let of_node = |n: Option<u16>| n.map(usize::from) == Some(node);
         assert_eq!(rows.iter().filter(|(row, _)| of_node(row.node)).count(), here);
         assert_eq!(completions.iter().filter(|c| of_node(c.row.node)).count(), here);
     }
@@ -89,9 +89,23 @@ fn what_is_cut_short_between_attempts_is_of_the_node_that_failed_it() {
     run.engine.stop(Duration::ZERO);
     let end = run.wait();
     assert_eq!(end["counts"]["cancelled"], 2, "{end}");
-    let mut nodes: Vec<u16> = run.rows().iter().map(|(row, _)| row.node).collect();
+    let mut nodes: Vec<u16> = run.rows().iter().filter_map(|(row, _)| row.node).collect();
     nodes.sort_unstable();
     assert_eq!(nodes, [0, 1]);
+}
+
+#[test]
+fn what_is_given_up_before_it_went_anywhere_is_of_no_node() {
+    let servers = [0, 1].map(|_| Server::new(|_, _| Reply::Keep(chat())));
+    let run = alike(&servers.each_ref());
+    let mut phase = routed(2, 3, json!({}));
+    phase["load"]["absent"] = json!([0, 1]);
+    let end = run.phase(phase);
+    assert_eq!(end["counts"]["failed"], 3, "{end}");
+    let told = run.engine.take_completions();
+    assert_eq!(told.iter().map(|told| told.row.node).collect::<Vec<_>>(), [None; 3]);
+    let rows = run.rows();
+    assert_eq!(rows.iter().map(|(row, attempts)| (row.node, attempts.len())).collect::<Vec<_>>(), [(None, 0); 3]);
 }
 
 #[test]
@@ -106,11 +120,11 @@ fn a_node_that_goes_away_in_the_middle_loses_nothing() {
     assert!(!nodes[0].failure.is_empty() && nodes[1].failure.is_empty(), "{nodes:?}");
     let rows = run.rows();
     assert_eq!(rows.len(), 60);
-    assert_eq!(rows.iter().filter(|(row, _)| row.node == 0).count(), 5);
+    assert_eq!(rows.iter().filter(|(row, _)| row.node == Some(0)).count(), 5);
     let moved = rows.iter().filter(|(_, attempts)| attempts.len() > 1);
     for (row, attempts) in moved {
         assert!(attempts.iter().any(|a| a.node == 0 && a.outcome != Failure::None), "{attempts:?}");
-        assert_eq!((row.node, row.failure), (1, Failure::None));
+        assert_eq!((row.node, row.failure), (Some(1), Failure::None));
     }
 }
 
@@ -163,7 +177,7 @@ fn a_copy_goes_to_another_node() {
     let nodes: HashSet<u16> = attempts.iter().map(|a| a.node).collect();
     assert_eq!((attempts.len(), nodes.len()), (2, 2), "{attempts:?}");
     assert_eq!(attempts.iter().map(|a| a.kind).collect::<Vec<_>>(), [AttemptKind::First, AttemptKind::Hedge]);
-    assert_eq!((attempts[0].node, row.node), (0, attempts[1].node));
+    assert_eq!((attempts[0].node, row.node), (0, Some(attempts[1].node)));
 }
 
 #[test]
@@ -182,7 +196,7 @@ fn each_node_is_asked_in_the_api_that_it_speaks() {
     assert_eq!(run.wait()["counts"]["ok"], json!(30));
     let completions = run.engine.take_completions();
     for told in &completions {
-        let expected = if told.row.node == 0 { ("hi", Some(3)) } else { ("ho", Some(4)) };
+        let expected = if told.row.node == Some(0) { ("hi", Some(3)) } else { ("ho", Some(4)) };
         assert_eq!((told.texts.text.as_deref().unwrap(), told.row.tokens_in), expected);
     }
     assert!(openai.seen.heads.lock().unwrap().iter().all(|head| head.starts_with("post /v1/chat/completions ")));
@@ -256,7 +270,7 @@ fn a_load_without_a_policy_uses_one_connection_pool_for_each_node() {
     assert_eq!(&end["counts"]["ok"], &json!(20), "{end}");
     let rows = run.rows();
     for (node, server) in servers.iter().enumerate() {
-        assert_eq!(rows.iter().filter(|(row, _)| usize::from(row.node) == node).count(), served(server));
+        assert_eq!(rows.iter().filter(|(row, _)| row.node.map(usize::from) == Some(node)).count(), served(server));
     }
 }
 
@@ -271,7 +285,7 @@ fn over_http_2_each_node_has_a_connection_that_its_requests_share() {
     assert_eq!(run.phase(phase)["counts"]["ok"], json!(40));
     let rows = run.rows();
     for (node, (_, requests)) in servers.iter().enumerate() {
-        let here = rows.iter().filter(|(row, _)| usize::from(row.node) == node).count();
+        let here = rows.iter().filter(|(row, _)| row.node.map(usize::from) == Some(node)).count();
         assert!(here > 0 && here == requests.load(Ordering::SeqCst));
     }
 }
@@ -318,7 +332,7 @@ fn whoever_issues_may_name_the_node_and_bring_the_body() {
     assert_eq!(run.wait()["counts"]["ok"], json!(3));
     let bodies = servers.each_ref().map(|s| s.seen.bodies.lock().unwrap().clone());
     assert_eq!(bodies, [vec![r#"{"brought":1}"#; 1], vec![r#"{"brought":1}"#; 2]]);
-    let nodes: Vec<u16> = run.rows().iter().map(|(row, _)| row.node).collect();
+    let nodes: Vec<u16> = run.rows().iter().filter_map(|(row, _)| row.node).collect();
     assert_eq!(nodes, [1, 1, 0]);
 }
 

@@ -198,6 +198,22 @@ fn items_that_no_node_can_do_fail_alone_and_shut_no_node() {
 }
 
 #[test]
+fn items_that_no_node_can_do_at_both_ends_of_a_batch_take_none_of_the_others_with_them() {
+    // The first ones shut every node; then the last one, which is to show that it was the items, fails as well.
+    for poison in [[0..20, 170..200], [0..40, 140..200], [40..60, 170..200]] {
+        let poison: Vec<u32> = poison.into_iter().flatten().collect();
+        let mut nodes = steady(&[0.1, 0.1, 0.2], 0.1);
+        nodes.iter_mut().for_each(|node| node.poison.clone_from(&poison));
+        for seed in 0..10 {
+            let seen = run(&with_breakers(&nodes, false), &nodes, 200, seed).unwrap();
+            assert_eq!(seen.lost, poison, "seed {seed}: {seen:?}");
+            // A node may sit out a cooldown or two; none stands idle for as long as it has failed.
+            assert!(seen.makespan_s < 100.0, "seed {seed}: {seen:?}");
+        }
+    }
+}
+
+#[test]
 fn an_item_that_waits_for_the_only_node_that_may_do_it_holds_nobody_up() {
     let mut nodes = steady(&[0.1, 5.0], 0.0);
     nodes[0].poison = vec![5];

@@ -121,7 +121,7 @@ fn any_row() -> impl Strategy<Value = Row> {
     );
     let codes = (0..Failure::ALL.len(), 0..Detail::ALL.len(), 0..Finish::ALL.len(), 0..4usize, any::<(bool, bool)>());
     let tokens = any::<(Option<u32>, Option<u32>)>();
-    let amounts = any::<(u64, u16, u64, u64, u16, u32, u32, u64, u64, u16)>();
+    let amounts = any::<(u64, u16, u64, u64, u16, u32, u32, u64, u64, Option<u16>)>();
     (stamps, codes, tokens, amounts).prop_map(|(stamps, codes, (tokens_in, tokens_out), amounts)| Row {
         id: amounts.0,
         phase: amounts.1,
@@ -242,6 +242,7 @@ fn streamed(id: u64, chunks: u32) -> Told {
         id,
         worker: 3,
         sample: id % 100,
+        node: Some(0),
         stamps,
         status: 200,
         finish: Finish::Stop,
@@ -564,7 +565,7 @@ fn golden() -> Vec<Told> {
                 told.reads.clear();
             }
             2 => {
-                *row = Row { id: row.id, phase: row.phase, worker: row.worker, ..Row::default() };
+                *row = Row { id: row.id, phase: row.phase, worker: row.worker, node: row.node, ..Row::default() };
                 (row.failure, row.detail, row.connect_ns) = (Failure::Connect, Detail::Refused, 77_000);
                 stamps =
                     Stamps { planned: stamps.planned, issued: stamps.issued, done: stamps.done, ..Stamps::default() };

@@ -7,6 +7,7 @@ import msgspec
 
 from loadgen.config import file, phases, secret, target
 from loadgen.config.check import check, check_no_load, check_target
+from loadgen.config.nodes import misfits
 from loadgen.config.options import DEFAULTS, OPTIONS, Config, Option, PhaseOptions, RunOptions
 from loadgen.errors import ConfigError
 
@@ -79,6 +80,10 @@ def resolve(
     if target is None:
         raise ConfigError("no target given", "name the server, such as http://127.0.0.1:8000 (or mock: to try loadgen)")
     typed = {name: _read(name, value, called) for name, value in raw.items()}
+    if "balance" in typed and "balance" not in sources and listed is None:
+        # What the file says of its own balance goes with it; with a list of phases, each of them sees to that.
+        gone = [name for name in misfits(typed["balance"]) if name in sources]
+        typed = {name: value for name, value in typed.items() if name not in gone}
     first, *others = _targets(target)
     targets: dict[str, Any] = {"url": first, "more_urls": tuple(others)}
     config = Config(**targets, **typed)
@@ -89,7 +94,7 @@ def resolve(
         around = phases.Around(targets, defaults, wins, _read, sources.get("phases", ""))
         config = msgspec.structs.replace(config, phases=phases.phases(listed, around))
     elif needs_load:
-        config = check(config, raw.keys(), lambda name: spoken_as(name, speech))
+        config = check(config, typed.keys(), lambda name: spoken_as(name, speech))
     else:
         check_target(config, lambda name: spoken_as(name, speech))
         check_no_load(config, lambda name: spoken_as(name, speech))

@@ -13,6 +13,7 @@ Name = Callable[[str], str]
 LONGEST_ROUND = 65_536
 """Requests of a round of weighted nodes (`LONGEST_ROUND` of rust/src/engine/balance.rs)."""
 
+_SAYS_MORE_OF = {"weights": "weighted", "session_field": "session"}
 _LARGEST = 1_000
 _SHOWN = 4
 
@@ -51,6 +52,15 @@ def check_balance(config: Config, given: Collection[str], name: Name) -> None:
             f"{name('balance')} session needs prompts of sessions, and {name('input_tokens')} makes up others",
             f"give {name('dataset')} FILE with a field that says the session",
         )
+
+
+def misfits(balance: str) -> list[str]:
+    """Return the options that say more of another balance than this one.
+
+    Args:
+        balance: The balance chosen.
+    """
+    return [name for name, of in _SAYS_MORE_OF.items() if of != balance]
 
 
 def check_weights(config: Config, name: Name) -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from loadgen.config import values
 from loadgen.config.check import check, check_target
+from loadgen.config.nodes import misfits
 from loadgen.config.options import OPTIONS, Config, PhaseOptions
 from loadgen.errors import ConfigError
 
@@ -179,9 +180,7 @@ def _over(lower: Mapping[str, Any], upper: Mapping[str, Any], *, is_default: boo
     if is_default:
         _drop(chosen, upper, ["prompt_field"] if "dataset" not in chosen else [])
         _drop(chosen, upper, ["slo_from"] if not chosen.get("slo") else [])
-    balance = chosen.get("balance", "round_robin")
-    _drop(chosen, upper, ["weights"] if balance != "weighted" else [])
-    _drop(chosen, upper, ["session_field"] if balance != "session" else [])
+    _drop(chosen, upper, misfits(chosen.get("balance", "round_robin")))
     return chosen
 
 

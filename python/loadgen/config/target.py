@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _NAMED = 2
-
+_MOCK = "mock:"
+_SCHEME = "http://"
 
 MOST = 64
 """Nodes of one run (`MOST_NODES` of rust/src/engine/nodes.rs)."""
@@ -50,7 +51,41 @@ def words(urls: str | Sequence[str]) -> str:
     """
     if isinstance(urls, str):
         return urls
-    return ", ".join(urls) if len(urls) <= _NAMED else f"{', '.join(urls[:_NAMED])} and {len(urls) - _NAMED} more"
+    listed = names(urls)
+    more = f" and {len(urls) - _NAMED} more" if len(urls) > _NAMED else ""
+    return ", ".join(listed[:_NAMED]) + more
+
+
+def names(urls: Sequence[str]) -> list[str]:
+    """Return what a person calls each target of a run, no two of them the same.
+
+    Several servers of the mock are numbered, in front of what tells them apart, which may be long or nothing:
+    ``mock 1``, ``mock 2 ttft=20ms``. Any other target is its URL; those that differ only in what isn't shown are
+    numbered, too.
+
+    Args:
+        urls: All of the run's, in their order, fit to be shown.
+    """
+    mocks = [at for at, url in enumerate(urls) if url.startswith(_MOCK)]
+    found: list[str] = []
+    for at, url in enumerate(urls):
+        if len(mocks) > 1 and at in mocks:
+            found.append(f"mock {mocks.index(at) + 1} {url.removeprefix(_MOCK).removeprefix('?')}".rstrip())
+        elif urls.count(url) > 1:
+            found.append(f"{url} #{urls[: at + 1].count(url)}")
+        else:
+            found.append(url)
+    return found
+
+
+def bare(named: Sequence[str]) -> list[str]:
+    """Return names without the scheme, where all have the same and it tells none from another.
+
+    Args:
+        named: What targets are called.
+    """
+    alike = all(name.startswith(_SCHEME) for name in named)
+    return [name.removeprefix(_SCHEME) if alike else name for name in named]
 
 
 def url(value: Any) -> str:

@@ -16,11 +16,10 @@ from loadgen import _core
 from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.classify import Classifier, Outcome, limits_in
 from loadgen.dispatch.current import CURRENT, Attempt
-from loadgen.dispatch.limits import Limits
+from loadgen.dispatch.limits import Limits, given_up
 from loadgen.dispatch.stall import Stalls
 from loadgen.dispatch.threads import Job, Threads
 from loadgen.dispatch.usage import usage_of
-from loadgen.errors import DispatchError
 
 START, CANCEL, RESOLVE = range(3)
 OK, FAILED, TIMED_OUT, CANCELLED, GAVE_UP = range(5)
@@ -374,7 +373,7 @@ class Driver:
         elif verdict == TIMED_OUT:
             made = self._limits.exceeded(len(self._policy.attempts_of(item)), self._lasted(item))
         else:
-            made = DispatchError("the call was given up before it was made")
+            made = given_up()
         made.__cause__ = error
         return made
 

@@ -1,14 +1,19 @@
-"""How long calls may take, and the errors of those that took longer: each names the limit by its option."""
+"""How long calls may take, and the errors of those that took longer, each by its option; and of those never made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from loadgen.errors import CallTimeoutError
+from loadgen.errors import CallTimeoutError, DispatchError
 
 _ROUNDING_S = 1e-3
 """The engine and a loop's timer may end a call so much before its limit."""
+
+
+def given_up() -> DispatchError:
+    """Return the error of a call that was not tried: nobody took it."""
+    return DispatchError("the call was given up before it was made")
 
 
 class Limits(NamedTuple):

@@ -15,7 +15,7 @@ from loadgen import _core
 from loadgen.dispatch import remember
 from loadgen.dispatch.columns import PolicyColumns
 from loadgen.dispatch.current import KINDS
-from loadgen.dispatch.limits import Limits
+from loadgen.dispatch.limits import Limits, given_up
 from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.result import Batch, CallStats, PlainNode, Told
@@ -63,7 +63,7 @@ class Callee(Protocol):
         """Return what a good request brought; raises :class:`RequestError` if it isn't what was asked for."""
 
     def words(self, ended: tuple[Any, ...]) -> str:
-        """Return why a request failed, as a person is told; empty where nobody said."""
+        """Return why a request that was sent failed, as a person is told; empty where nobody said."""
 
     def look(self, nodes: Sequence[tuple[PlainNode | None, str]]) -> None:
         """Take what the policy knows of each node by now, and why the latest attempt failed there."""
@@ -438,6 +438,8 @@ def _error(service: Callee, limits: Limits, ended: tuple[Any, ...]) -> DispatchE
     if failure == "timeout":
         _, attempts, _, planned_ns, _, _, done_ns = ended[9:16]
         return limits.exceeded(attempts, (done_ns - planned_ns) / 1e9)
+    if ended[19] is None:
+        return given_up()
     words = service.words(ended)
     if failure == "stall" and limits.stall_s is not None:
         words = words or f"stall: the answer began, and nothing more of it came within {limits.stall_s:g} s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import json
 import warnings
@@ -92,9 +91,11 @@ async def journalled(
     except GeneratorExit:
         with opened:
             raise  # the loop is gone: nothing can be awaited any more
-    except BaseException:
-        with contextlib.suppress(JournalError):  # what is on its way says why the batch ended
+    except BaseException as error:
+        try:
             await whole(on_own_thread(opened.close))
+        except JournalError as last:
+            _complete(error, last)  # what is on its way says why the batch ended
         raise
     try:
         await whole(on_own_thread(opened.close))
@@ -102,6 +103,17 @@ async def journalled(
         error.batch = batch
         raise
     return batch
+
+
+def _complete(error: BaseException, last: JournalError) -> None:
+    """Have the error of a disk that refused name what is missing at the end: calls have ended since it was made."""
+    if isinstance(error, JournalError) and isinstance(error.__cause__, OSError):
+        error.args, error.message, error.way_out, error.unwritten = (
+            last.args,
+            last.message,
+            last.way_out,
+            last.unwritten,
+        )
 
 
 async def _read(

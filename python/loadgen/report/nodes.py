@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from loadgen.config.target import bare
 from loadgen.report import figures
 from loadgen.report.columns import lines, taken
 from loadgen.report.overview import time_of
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 _WIDEST = 48
 _READABLE = 24
 _NARROWEST = 8
-_SCHEME = "http://"
 _OPTIONAL = ("TPOT p50", "out tok/s", "goodput")
 """What is left out, in this order, where the terminal is too narrow for the nodes' names."""
 
@@ -50,7 +50,7 @@ def _columns(phase: PhaseResult) -> dict[str, list[str]]:
     name, head = ("ttft", "TTFT") if answered and all(node.ttft for node in answered) else ("latency", "latency")
     times = [_time(phase, node, name) for node in nodes]
     found = {
-        "node": _names(nodes),
+        "node": [plain(name) for name in bare([node.name for node in nodes])],
         "share": [figures.share(node.share) for node in nodes],
         "req/s": [figures.short(node.requests_per_s) for node in nodes],
         "goodput": [figures.short(node.goodput) for node in nodes],
@@ -69,10 +69,3 @@ def _columns(phase: PhaseResult) -> dict[str, list[str]]:
 def _time(phase: PhaseResult, node: NodeResult, name: str) -> Metric:
     response = node.metric(f"response_{name}")
     return response if is_open_loop(phase) and response else node.metric(name)
-
-
-def _names(nodes: tuple[NodeResult, ...]) -> list[str]:
-    """Return the nodes' URLs, without the scheme where that tells them from nothing."""
-    urls = [node.url or f"node {node.node}" for node in nodes]
-    alike = all(url.startswith(_SCHEME) for url in urls)
-    return [plain(url.removeprefix(_SCHEME) if alike else url) for url in urls]

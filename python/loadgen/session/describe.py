@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from loadgen import _core
-from loadgen.config.target import words
+from loadgen.config.target import bare, names, words
 from loadgen.errors import MetricsError
 from loadgen.metrics import MetricsReader, attach
 from loadgen.session.phase_plan import PhasePlan
@@ -18,6 +18,9 @@ ROOM = 3896
 """Bytes that a segment's header has for it (`ABOUT_BYTES` of rust/src/series/header.rs)."""
 
 _LONGEST = 200
+_LONGEST_NAME = 48
+_MOST_NODES = 16
+"""So many at most are counted one by one (`NODES_MOST` of rust/src/series/counted.rs)."""
 
 
 class AboutPhase(msgspec.Struct, frozen=True, array_like=True):
@@ -50,6 +53,7 @@ class About(msgspec.Struct, frozen=True, omit_defaults=True):
         workers: Worker threads.
         of: How many phases there are.
         phases: The first of them: as many as there is room for.
+        nodes: What its targets are called, in their order, where there are several and each is counted by itself.
     """
 
     model: str = ""
@@ -58,6 +62,7 @@ class About(msgspec.Struct, frozen=True, omit_defaults=True):
     workers: int = 0
     of: int = 0
     phases: list[AboutPhase] = []
+    nodes: list[str] = []
 
 
 def about(meta: dict[str, Any], phases: Sequence[PhasePlan], workers: int, directory: Path) -> About:
@@ -69,13 +74,15 @@ def about(meta: dict[str, Any], phases: Sequence[PhasePlan], workers: int, direc
         workers: Worker threads.
         directory: The run's directory.
     """
+    url = meta["config"].get("url", "")
     return About(
         model=meta.get("model") or "",
-        target=words(meta["config"].get("url", "")),
+        target=words(url),
         directory=str(directory.absolute()),
         workers=workers,
         of=len(phases),
         phases=[_phase(plan) for plan in phases],
+        nodes=bare(names(url)) if isinstance(url, list) and len(url) <= _MOST_NODES else [],
     )
 
 
@@ -100,6 +107,7 @@ def written(told: About) -> str:
             msgspec.structs.replace(phase, name=_clean(phase.name)[:_LONGEST], load=_clean(phase.load)[:_LONGEST])
             for phase in told.phases[:128]
         ],
+        nodes=[_clean(name)[:_LONGEST_NAME] for name in told.nodes[:_MOST_NODES]],
     )
     while len(text := msgspec.json.encode(cut)) > ROOM:
         cut = msgspec.structs.replace(cut, phases=cut.phases[:-1]) if cut.phases else About(workers=told.workers)

@@ -21,7 +21,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         phase: The number of its phase in the session.
         worker: The worker that ran it.
         sample: Index of its sample in the dataset.
-        node: Index of the target that gave the outcome, among those of the run; 0 where there is one.
+        node: Index of the target that gave the outcome, among those of the run; 0 where there is one, ``None`` where it
+            was given up before it went to any.
         planned_ns: When the plan wanted it; in a closed loop, when its slot was free.
         free_ns: Under a cap on a rate, when a slot was free for it.
         issued_ns: When a worker took it from the plan.
@@ -52,7 +53,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     phase: int
     worker: int
     sample: int
-    node: int
+    node: int | None
     planned_ns: int | None
     free_ns: int | None
     issued_ns: int | None

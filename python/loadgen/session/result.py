@@ -89,6 +89,7 @@ class NodeResult(Measured, frozen=True, kw_only=True):
 
     Args:
         node: Its index among the run's targets, as in the rows.
+        name: What a person calls it, like no other of the run: its URL, or ``mock 2``.
         url: Its URL as it was given, without credentials; ``None`` where the log no longer tells.
         ok: Requests that succeeded.
         failed: Requests that failed.
@@ -101,6 +102,7 @@ class NodeResult(Measured, frozen=True, kw_only=True):
     """
 
     node: int
+    name: str
     url: str | None
     ok: int
     failed: int
@@ -118,7 +120,7 @@ class NodeResult(Measured, frozen=True, kw_only=True):
             report: The node's object in its phase's.
         """
         rate = (report.get("goodput") or {}).get("requests_per_s")
-        told = {name: report[name] for name in ("node", "url", "ok", "failed", "cancelled", "share")}
+        told = {name: report[name] for name in ("node", "name", "url", "ok", "failed", "cancelled", "share")}
         rates = {name: report[name] for name in ("requests_per_s", "output_tokens_per_s")}
         return cls(**told, **rates, goodput=math.nan if rate is None else float(rate), report=report)
 
@@ -128,8 +130,7 @@ class NodeResult(Measured, frozen=True, kw_only=True):
         return dict(self.report["failures"])
 
     def __repr__(self) -> str:
-        where = self.url or f"node {self.node}"
-        return f"<NodeResult {where}: {self.ok} ok, {self.failed} failed>"
+        return f"<NodeResult {self.name}: {self.ok} ok, {self.failed} failed>"
 
 
 class PhaseResult(Measured, frozen=True, kw_only=True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from loadgen import _core
-from loadgen.config import DEFAULTS
+from loadgen.config import DEFAULTS, target
 from loadgen.errors import ReportError
 from loadgen.session import run_dir, scoring
 
@@ -146,12 +147,19 @@ def _phase(directory: Path, phase: dict[str, Any], url: Any) -> dict[str, Any]:
     found = {**phase, "load": meta.get("load"), "dataset": meta.get("dataset"), "seed": meta.get("seed")}
     if phase.get("nodes"):
         urls = url if isinstance(url, list) else []
-        named = [urls[node["node"]] if node["node"] < len(urls) else None for node in phase["nodes"]]
-        found["nodes"] = [{**node, "url": name} for node, name in zip(phase["nodes"], named, strict=True)]
+        names = target.names(urls)
+        found["nodes"] = [{**node, **_named(node["node"], urls, names)} for node in phase["nodes"]]
     if phase["type"] == "accuracy":
         found["scoring"] = meta.get("scoring")
         found["accuracy"] = scoring.accuracy_of(directory, found)
     return {**found, "settings": meta["settings"]} if "settings" in meta else found
+
+
+def _named(node: int, urls: Sequence[str], names: Sequence[str]) -> dict[str, str | None]:
+    """Return what a node is called; by its index where the log no longer tells."""
+    if node < len(urls):
+        return {"name": names[node], "url": urls[node]}
+    return {"name": f"node {node}", "url": None}
 
 
 def keeps_answers(report: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -11,9 +11,33 @@ from loadgen.session.describe import About, AboutPhase
 from loadgen.tui.history import CURVES, History, Pace
 
 _FAILED_AS = "failed_"
+_NODE_AS = "node_"
 _LATE_NS = 5_000_000
 _HOT, _AWAY = 0.9, 0.01
 """The report's own limits (docs/metrics.md, "Trust")."""
+
+
+class NodeLook(msgspec.Struct, frozen=True):
+    """What one of several nodes has done of a phase so far; where a policy decides, of its attempts.
+
+    Args:
+        name: What it is called.
+        issued: Requests that went to it.
+        ended: Those that have ended, whether well or not.
+        failed: Those that failed.
+        share: Its share of all that were issued; ``None`` where none was.
+    """
+
+    name: str
+    issued: int
+    ended: int
+    failed: int
+    share: float | None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that went to it and have not ended."""
+        return max(0, self.issued - self.ended)
 
 
 class PhaseLook(msgspec.Struct, frozen=True):
@@ -67,6 +91,28 @@ class PhaseLook(msgspec.Struct, frozen=True):
             if name.startswith(_FAILED_AS) and count
         ]
         return sorted(found, key=lambda one: -one[1])
+
+    def nodes(self, names: Sequence[str]) -> list[NodeLook]:
+        """Return what each node has done; nothing where there is one, or they aren't counted one by one.
+
+        Args:
+            names: What they are called, as far as that is known.
+        """
+        many = sum(name.startswith(_NODE_AS) and name.endswith("_issued") for name in self.counts)
+        issued, ended, failed = (
+            [self.counts.get(f"{_NODE_AS}{node}_{what}", 0) for node in range(many)]
+            for what in ("issued", "ended", "failed")
+        )
+        return [
+            NodeLook(
+                names[node] if node < len(names) else f"node {node}",
+                issued[node],
+                ended[node],
+                failed[node],
+                issued[node] / sum(issued) if any(issued) else None,
+            )
+            for node in range(many)
+        ]
 
     def values(self, *names: str) -> SeriesStat | None:
         """Return the first of these series that has values.

@@ -38,6 +38,7 @@ def lines(look: Look, columns: int, rows: int | None = None, *, foot: str = "", 
         _Part(6, _by_second(look, room)),
         _Part(5, table.spreads(look, room)),
         _Part(3, _facts(look, room)),
+        _Part(4, table.nodes(look, room, rows)),
         _Part(4, table.phases(look, room, rows)),
     ]
     below: Line = [(f" {foot}", "dim")]

@@ -18,6 +18,7 @@ _CELL = 9
 _WIDE = 118
 _NARROW = 62
 _PHASE_ROWS = 8
+_NODE_NAME = 34
 
 
 class _Row(NamedTuple):
@@ -109,6 +110,34 @@ def spreads(look: Look, room: int) -> list[Line]:
         low, high = time(series.min), time(series.max)
         head = f" {label:<{LABEL}}{low:>{_CELL}} "
         made.append([(head, "dim"), (drawn, "key"), (f" {high}", "dim")])
+    return made
+
+
+def nodes(look: Look, room: int, rows: int | None) -> list[Line]:
+    """Return what each of several nodes has done of the phase that runs, a row each.
+
+    Args:
+        look: What is seen of the run.
+        room: Columns.
+        rows: Rows of the terminal; the first nodes are shown where there are more than a third of them.
+    """
+    found = look.current.nodes(look.about.nodes) if look.current is not None else []
+    if not found:
+        return []
+    most = len(found) if rows is None else max(2, rows // 3 - 1)
+    shown = found if len(found) <= most else found[: most - 1]
+    heads = ("share", "requests", "failed", "in flight")
+    name_room = max(8, min(_NODE_NAME, room - 4 - (_CELL + 1) * len(heads)))
+    made: list[Line] = [[(f" {'nodes':<{name_room + 2}}" + "".join(f"{head:>{_CELL + 1}}" for head in heads), "dim")]]
+    for node in shown:
+        cells = [figures.share(node.share), *(figures.whole(n) for n in (node.issued, node.failed, node.in_flight))]
+        line: Line = [
+            (f"   {_sized(node.name, name_room)}", ""),
+            ("".join(f"{cell:>{_CELL + 1}}" for cell in cells), ""),
+        ]
+        made.append(line)
+    if len(shown) < len(found):
+        made.append([(f"   and {len(found) - len(shown)} more", "dim")])
     return made
 
 

@@ -36,7 +36,7 @@ impl Account {
             log.keep_answers()?;
         }
         let log = Arc::new(log);
-        let live = Arc::new(Live::start(session_of(run), workers, &series::directories())?);
+        let live = Arc::new(Live::start(session_of(run), workers, run.nodes.len().max(1), &series::directories())?);
         Ok(Self { live, log: Some(log), ticker: None, phases: Vec::new(), reported: 0 })
     }
 

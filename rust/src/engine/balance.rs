@@ -1,11 +1,12 @@
 //! Which of several nodes a request of the load generator goes to: a pure choice by its place in the plan, its session, or
-//! what each node has in flight. What is shared between workers is one counter a node.
+//! what each node has in flight.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::bodies::Bodies;
-use crate::sync::{Arc, AtomicU32, Ordering};
+use super::in_flight::InFlight;
+use crate::sync::Arc;
 
 /// The longest round of weighted nodes, in requests.
 const LONGEST_ROUND: u64 = 65_536;
@@ -17,7 +18,8 @@ pub enum BalanceConfig {
     /// One after the other.
     #[default]
     RoundRobin,
-    /// The one with the fewest in flight; among several, the one whose turn it would be.
+    /// The one with the fewest in flight, of which what has just failed is one; among several, the one whose turn it
+    /// would be.
     LeastInFlight,
     /// All requests of a session to one.
     Session,
@@ -95,14 +97,14 @@ impl Balance {
         Self { way: Way::Given, in_flight: Arc::new(InFlight::new(1)) }
     }
 
-    /// The node of the request with this index in the phase's plan, of this sample. It counts as in flight there from now
+    /// The node of the request with this index in the phase's plan, of this sample. It counts as in flight there from `now`
     /// on, until [`InFlight::leave`].
     #[inline]
-    pub(super) fn choose(&self, index: u64, sample: u64) -> u16 {
+    pub(super) fn choose(&self, index: u64, sample: u64, now: u64) -> u16 {
         let node = match &self.way {
             Way::Given => return 0,
             Way::Round(round) => round[(index % round.len() as u64) as usize],
-            Way::Least { nodes } => return self.in_flight.enter_least((index % u64::from(*nodes)) as u16),
+            Way::Least { nodes } => return self.in_flight.enter_least((index % u64::from(*nodes)) as u16, now),
             Way::Sessions(nodes) => nodes[sample as usize],
         };
         self.in_flight.enter(node);
@@ -122,62 +124,6 @@ impl Balance {
             Way::Round(nodes) | Way::Sessions(nodes) => nodes.contains(&node),
             Way::Least { nodes } => node < *nodes,
         }
-    }
-}
-
-/// How many requests each node has in flight, over all workers. Nobody counts for a single one.
-#[derive(Debug)]
-pub(super) struct InFlight(Box<[Cell]>);
-
-/// A counter with a cache line of its own: each is written by every worker.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Cell(AtomicU32);
-
-impl InFlight {
-    /// Nothing in flight at any of so many nodes.
-    pub(super) fn new(nodes: u16) -> Self {
-        let counted = if nodes > 1 { nodes } else { 0 };
-        Self((0..counted).map(|_| Cell(AtomicU32::new(0))).collect())
-    }
-
-    /// One more at `node`.
-    #[inline]
-    pub(super) fn enter(&self, node: u16) {
-        if let Some(cell) = self.0.get(usize::from(node)) {
-            // Relaxed: a count by itself, as in `leave` and `enter_least`; nothing is published with it.
-            cell.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// One less at `node`, which had entered it.
-    #[inline]
-    pub(super) fn leave(&self, node: u16) {
-        if let Some(cell) = self.0.get(usize::from(node)) {
-            // Relaxed: as in `enter`.
-            cell.0.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// One more at the node with the fewest; of several, at the first from `turn` on.
-    fn enter_least(&self, turn: u16) -> u16 {
-        let (nodes, turn) = (self.0.len(), usize::from(turn));
-        loop {
-            // Relaxed: as in `enter`. A count that has changed meanwhile fails the exchange, so two workers never take the
-            // same place.
-            let counts = (turn..turn + nodes).map(|at| (self.0[at % nodes].0.load(Ordering::Relaxed), at % nodes));
-            let Some((count, node)) = counts.min_by_key(|(count, _)| *count) else { return 0 };
-            let cell = &self.0[node].0;
-            if cell.compare_exchange_weak(count, count + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                return node as u16;
-            }
-        }
-    }
-
-    #[cfg(test)]
-    fn counts(&self) -> Vec<u32> {
-        // Relaxed: as in `enter`.
-        self.0.iter().map(|cell| cell.0.load(Ordering::Relaxed)).collect()
     }
 }
 
@@ -242,7 +188,7 @@ mod tests {
 
     fn chosen(config: &BalanceConfig, nodes: u16, requests: u64) -> Vec<u16> {
         let (balance, _) = balance(config, nodes).unwrap();
-        (0..requests).map(|index| balance.choose(index, 0)).collect()
+        (0..requests).map(|index| balance.choose(index, 0, 0)).collect()
     }
 
     fn weighted(weights: &[u32]) -> BalanceConfig {
@@ -274,15 +220,15 @@ mod tests {
     #[test]
     fn the_node_with_the_fewest_in_flight_is_next() {
         let (balance, in_flight) = balance(&BalanceConfig::LeastInFlight, 3).unwrap();
-        assert_eq!([0, 1, 2, 3].map(|index| balance.choose(index, 0)), [0, 1, 2, 0]);
-        in_flight.leave(2);
-        in_flight.leave(0);
-        in_flight.leave(0);
+        assert_eq!([0, 1, 2, 3].map(|index| balance.choose(index, 0, 0)), [0, 1, 2, 0]);
+        in_flight.leave(2, 0, None);
+        in_flight.leave(0, 0, None);
+        in_flight.leave(0, 0, None);
         assert_eq!(in_flight.counts(), [0, 1, 0]);
         assert_eq!((balance.named(2), in_flight.counts()), (2, vec![0, 1, 1]), "who was named has one as well");
-        in_flight.leave(2);
+        in_flight.leave(2, 0, None);
         assert_eq!(
-            [7, 8].map(|index| balance.choose(index, 0)),
+            [7, 8].map(|index| balance.choose(index, 0, 0)),
             [2, 0],
             "of those with as few, the one whose turn it would be"
         );
@@ -293,7 +239,7 @@ mod tests {
         let keys: Vec<u64> = (0..3_000).map(|i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
         let balance = Balance::new(&BalanceConfig::Session, 4, &bodies(&keys), &Arc::new(InFlight::new(4))).unwrap();
         for sample in [0, 1, 2_999] {
-            let nodes: Vec<u16> = (0..5).map(|index| balance.choose(index, sample)).collect();
+            let nodes: Vec<u16> = (0..5).map(|index| balance.choose(index, sample, 0)).collect();
             assert_eq!(nodes, [node_of(keys[sample as usize], 4); 5], "whatever its place in the plan");
         }
         let shares = |nodes: u16| {
@@ -346,27 +292,10 @@ mod tests {
         fn the_counts_never_differ_by_more_than_one_while_nothing_ends(nodes in 2u16..9, turns in prop::collection::vec(any::<u64>(), 0..80)) {
             let (balance, in_flight) = balance(&BalanceConfig::LeastInFlight, nodes).unwrap();
             for index in turns {
-                balance.choose(index, 0);
+                balance.choose(index, 0, 0);
                 let counts = in_flight.counts();
                 prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
             }
         }
-    }
-}
-
-#[cfg(all(test, loadgen_loom))]
-mod model {
-    use super::*;
-
-    #[test]
-    fn two_workers_never_take_the_same_place() {
-        loom::model(|| {
-            let in_flight = Arc::new(InFlight::new(2));
-            let theirs = Arc::clone(&in_flight);
-            let other = loom::thread::spawn(move || theirs.enter_least(0));
-            let mine = in_flight.enter_least(0);
-            assert_ne!(mine, other.join().unwrap(), "the second to come finds the first one's node fuller");
-            assert_eq!(in_flight.counts(), [1, 1]);
-        });
     }
 }

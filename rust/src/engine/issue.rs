@@ -77,7 +77,7 @@ async fn slot(worker: Rc<Worker>, phase: Rc<PhaseHere>) {
         }
         let stamps = Stamps { planned: free, free: UNSET, issued: free, ..Stamps::default() };
         let ticket = phase.ticket(index, phase.sample(index), stamps);
-        worker.note_issued(&phase, 0);
+        worker.note_issued_to(&phase, ticket.node, 0);
         if connection.as_ref().is_none_or(|c| c.node() != ticket.node) {
             connection.take().into_iter().for_each(|c| worker.keep_idle(c));
             connection = worker.take_idle(ticket.node);
@@ -126,7 +126,7 @@ async fn issue_arrivals(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) -> StopReaso
         let issued = now_ns();
         let stamps = Stamps { planned, free, issued, ..Stamps::default() };
         let ticket = phase.ticket(index, phase.sample(index), stamps);
-        worker.note_issued(phase, issued - planned.max(free));
+        worker.note_issued_to(phase, ticket.node, issued - planned.max(free));
         send(worker, phase, ticket, None);
         if phase.shared.is_last(index) {
             return StopReason::Requests;
@@ -157,7 +157,7 @@ async fn make_orders(worker: Rc<Worker>, phase: Rc<PhaseHere>, mut orders: Order
                     Some(node) => Ticket { index, sample, node: phase.shared.balance.named(node), stamps },
                     None => phase.ticket(index, sample, stamps),
                 };
-                worker.note_issued(&phase, now_ns().saturating_sub(planned));
+                worker.note_issued_to(&phase, ticket.node, now_ns().saturating_sub(planned));
                 send(&worker, &phase, ticket, asked.body);
             }
             Order::GiveUp(index) => worker.flights.end(phase.shared.index, index, Failure::Cancelled),

@@ -10,6 +10,7 @@ mod dispatch;
 mod events;
 mod finish;
 mod flight;
+mod in_flight;
 mod issue;
 mod manual;
 mod multiplexed;

@@ -334,13 +334,14 @@ impl Phase {
         if !self.config.stop_early || self.answered_well.load(Ordering::Relaxed) {
             return;
         }
+        let Some(node) = row.node else { return }; // nobody was asked
         let refused = matches!(row.failure, Failure::Connect | Failure::Tls);
         let forbidden = row.failure == Failure::Http && matches!(row.status, 401 | 403 | 404);
         if !(refused || forbidden) {
             self.answered_well.store(row.failure != Failure::Cancelled, Ordering::Relaxed);
             return;
         }
-        if let Some(refused) = self.refused.get(usize::from(row.node)) {
+        if let Some(refused) = self.refused.get(usize::from(node)) {
             refused.store(true, Ordering::Relaxed);
         }
         let enough = self.fatal_answers.fetch_add(1, Ordering::Relaxed) + 1 >= self.fatal_limit();
@@ -519,7 +520,7 @@ mod tests {
     }
 
     fn answer(failure: Failure, status: u16, detail: Detail) -> Row {
-        Row { failure, status, detail, ..Row::default() }
+        Row { node: Some(0), failure, status, detail, ..Row::default() }
     }
 
     #[test]
@@ -612,7 +613,7 @@ mod tests {
     #[test]
     fn of_several_nodes_all_must_refuse() {
         let p = Phase { refused: [false, false].map(AtomicBool::new).into(), ..closed(1000) };
-        let fatal = |node| Row { node, ..answer(Failure::Http, 401, Detail::None) };
+        let fatal = |node| Row { node: Some(node), ..answer(Failure::Http, 401, Detail::None) };
         (0..50).for_each(|_| p.learn(&fatal(0)));
         assert!(!p.stopped(), "the other may be slow");
         p.learn(&fatal(1));

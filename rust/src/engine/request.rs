@@ -362,7 +362,9 @@ impl Request {
             error: &close.text,
         };
         finished.write_down(&self.worker, &self.phase);
-        self.worker.run.in_flight.leave(row.node);
+        let well = (row.failure != Failure::Cancelled).then_some(row.failure == Failure::None);
+        self.worker.run.in_flight.leave(self.ticket.node, row.stamps.done, well);
+        self.phase.live.node_ended(self.ticket.node, row.failure);
         // A finished answer whose connection was waited for is done before its slot is free.
         if self.flight.verdict().is_some() { now_ns() } else { row.stamps.done }
     }
@@ -401,7 +403,7 @@ impl Request {
             phase: self.phase.shared.index,
             worker: self.worker.id,
             sample: self.ticket.sample,
-            node: self.ticket.node,
+            node: Some(self.ticket.node),
             stamps: self.stamps,
             connect_ns: self.connect_ns,
             failure: close.failure,

@@ -10,12 +10,13 @@ use thiserror::Error;
 use tokio::sync::{Barrier, mpsc};
 
 use super::account::{Account, session_of, tell_end, tell_run_end};
-use super::balance::{Balance, InFlight};
+use super::balance::Balance;
 use super::bodies::Renderings;
 use super::completions::{Completion, Taker};
 use super::config::{PhaseConfig, PhaseType, RunConfig};
 use super::dispatch::{Decider, NodeTold};
 use super::events::flush_all;
+use super::in_flight::InFlight;
 use super::manual::{Asked, Gate, Orders};
 use super::nodes::Node;
 use super::phase::{SharedPhase, StopReason, Ways};
@@ -118,7 +119,7 @@ impl Engine {
             .map(|id| {
                 let (sender, commands) = mpsc::unbounded_channel();
                 let run = Arc::clone(&run);
-                let emitter = emitters.next();
+                let emitter = emitters.next().map(|emitter| emitter.over(run.nodes.len()));
                 let turns = Arc::clone(&live.turns()[usize::from(id)]);
                 let outfit = Outfit { id, shard: log.shard(id), completed: teller.clone(), turns, emitter };
                 let thread = std::thread::Builder::new().name(format!("loadgen-{id}"));

@@ -248,7 +248,14 @@ impl Worker {
         Observers { live: &phase.live, events: self.events.as_deref(), request, phase: phase.shared.index }
     }
 
-    /// A request was issued.
+    /// A request was issued, this late, to a node of which nobody else will say so.
+    #[inline]
+    pub(super) fn note_issued_to(&self, phase: &PhaseHere, node: u16, late_ns: u64) {
+        phase.live.node_issued(node);
+        self.note_issued(phase, late_ns);
+    }
+
+    /// A request was issued, this late.
     #[inline]
     pub(super) fn note_issued(&self, phase: &PhaseHere, late_ns: u64) {
         self.issued.set(self.issued.get() + 1);
@@ -407,7 +414,7 @@ impl PhaseHere {
 
     /// The ticket of the request with this index, where no policy decides its node.
     pub(super) fn ticket(&self, index: u64, sample: u64, stamps: Stamps) -> Ticket {
-        Ticket { index, sample, node: self.shared.balance.choose(index, sample), stamps }
+        Ticket { index, sample, node: self.shared.balance.choose(index, sample, stamps.issued), stamps }
     }
 
     /// The sample of the request with this index.

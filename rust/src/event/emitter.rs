@@ -43,6 +43,8 @@ pub struct Emitter {
     untold: Untold,
     /// Whether chunks after the first are events, too.
     chunks: bool,
+    /// Whether ends say at which node.
+    nodes: bool,
     outlets: Outlets,
 }
 
@@ -61,7 +63,14 @@ impl Emitter {
     /// The events of `source`; with `chunks` those of every chunk.
     pub fn new(source: u16, limits: BatchLimits, chunks: bool, outlets: Outlets) -> Self {
         let limits = BatchLimits { max_bytes: limits.max_bytes.min(MOST_BYTES), ..limits };
-        Self { batch: Batch::new(source, limits), limits, untold: Untold::NOTHING, chunks, outlets }
+        Self { batch: Batch::new(source, limits), limits, untold: Untold::NOTHING, chunks, nodes: false, outlets }
+    }
+
+    /// The same for a run over so many nodes: of several, what ends says at which.
+    #[must_use]
+    pub fn over(mut self, nodes: usize) -> Self {
+        self.nodes = nodes > 1;
+        self
     }
 
     /// A request was taken from the plan.
@@ -122,15 +131,17 @@ impl Emitter {
     /// A request ended: its failure, if it is one, and then that it is complete.
     pub fn ended(&mut self, row: &Row) {
         let (ns, outcome) = (row.stamps.done, row.failure);
+        let node = row.node.filter(|_| self.nodes);
         if outcome != Failure::None && outcome != Failure::Cancelled {
-            let due = self.batch.push_with((EventType::ErrorClient, ns, row.id), |out| put_failure(out, row), None);
+            let due =
+                self.batch.push_with((EventType::ErrorClient, ns, row.id), |out| put_failure(out, row, node), None);
             self.flush_when(due, ns);
         }
         let finish = (row.finish != Finish::Unknown).then(|| row.finish.name());
         let due = self.batch.push_with(
             (EventType::SampleComplete, ns, row.id),
             |out| {
-                put_phase(out, 5, row.phase);
+                put_phase(out, 5 + u8::from(node.is_some()), row.phase);
                 out.extend_from_slice(b"\xa7outcome");
                 put_str(out, if outcome == Failure::None { "ok" } else { outcome.name() });
                 out.extend_from_slice(b"\xaatokens_out");
@@ -140,6 +151,7 @@ impl Emitter {
                 put_optional(out, stamp(row.stamps.sent));
                 out.extend_from_slice(b"\xaalast_token");
                 put_optional(out, stamp(row.stamps.last_token));
+                put_node(out, node);
             },
             finish,
         );
@@ -262,8 +274,8 @@ fn put_phase(out: &mut Vec<u8>, entries: u8, phase: u16) {
     put_uint(out, u64::from(phase));
 }
 
-fn put_failure(out: &mut Vec<u8>, row: &Row) {
-    put_phase(out, 4, row.phase);
+fn put_failure(out: &mut Vec<u8>, row: &Row, node: Option<u16>) {
+    put_phase(out, 4 + u8::from(node.is_some()), row.phase);
     out.extend_from_slice(b"\xa5class");
     put_str(out, row.failure.name());
     out.extend_from_slice(b"\xa6detail");
@@ -272,6 +284,16 @@ fn put_failure(out: &mut Vec<u8>, row: &Row) {
     match row.status {
         0 => out.push(NIL),
         status => put_uint(out, u64::from(status)),
+    }
+    put_node(out, node);
+}
+
+/// Append the last entry of a map, if there is one.
+#[inline]
+fn put_node(out: &mut Vec<u8>, node: Option<u16>) {
+    if let Some(node) = node {
+        out.extend_from_slice(b"\xa4node");
+        put_uint(out, u64::from(node));
     }
 }
 

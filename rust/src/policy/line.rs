@@ -36,8 +36,31 @@ impl Line {
         self.sent_back.push(Reverse(item));
     }
 
+    /// Take out the one that stands so far from the end, as a `share` of the line, if it is `wanted`; else the last one of its run
+    /// that is, from the end on.
+    pub(super) fn take_from_end(&mut self, share: f64, wanted: impl Fn(ItemId) -> bool) -> Option<ItemId> {
+        let all: u64 = self.runs.iter().map(|run| u64::from(run.count)).sum();
+        self.take_at((share * all as f64) as u64, &wanted).or_else(|| self.take_last(wanted))
+    }
+
+    /// Take out the one before which so many stand, counted from the end.
+    fn take_at(&mut self, mut back: u64, wanted: impl Fn(ItemId) -> bool) -> Option<ItemId> {
+        let at = self.runs.iter().rposition(|run| {
+            let here = back < u64::from(run.count);
+            back -= if here { 0 } else { u64::from(run.count) };
+            here
+        })?;
+        let Run { first, count } = self.runs[at];
+        let before = count - 1 - back as u32;
+        let item = Some(first + before).filter(|&item| wanted(item))?;
+        self.runs.remove(at);
+        let rest = [Run { first, count: before }, Run { first: item + 1, count: back as u32 }];
+        rest.into_iter().rev().filter(|run| run.count > 0).for_each(|run| self.runs.insert(at, run));
+        Some(item)
+    }
+
     /// Take out the last one of its run that is `wanted`, from the end of the line on.
-    pub(super) fn take_last(&mut self, wanted: impl Fn(ItemId) -> bool) -> Option<ItemId> {
+    fn take_last(&mut self, wanted: impl Fn(ItemId) -> bool) -> Option<ItemId> {
         let last = |run: &Run| run.first + (run.count - 1);
         let at = self.runs.iter().rposition(|run| wanted(last(run)))?;
         let run = self.runs.get_mut(at)?;
@@ -99,6 +122,21 @@ mod tests {
         assert_eq!(line.take_last(|item| item == 7), Some(7));
         assert_eq!(line.take_last(|item| item == 5), None);
         assert_eq!((line.first(), line.runs.len()), (Some(0), 1));
+    }
+
+    #[test]
+    fn whoever_stands_anywhere_may_be_taken_out_and_the_others_keep_their_places() {
+        let mut line = Line::default();
+        line.join(0, 4);
+        line.join(10, 4);
+        assert_eq!(line.take_from_end(0.0, |_| true), Some(13));
+        assert_eq!(line.take_from_end(0.2, |_| true), Some(11), "the second of seven from the end");
+        assert_eq!(line.take_from_end(0.999, |_| true), Some(0));
+        assert_eq!(line.take_from_end(0.6, |item| item != 2), Some(12), "that one isn't wanted: the last");
+        assert_eq!(line.take_from_end(0.3, |item| item > 99), None);
+        let left = std::iter::from_fn(|| line.first().inspect(|_| line.leave()));
+        assert_eq!(left.collect::<Vec<_>>(), [1, 2, 3, 10]);
+        assert_eq!(line.take_from_end(0.0, |_| true), None);
     }
 
     #[test]

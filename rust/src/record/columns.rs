@@ -61,6 +61,7 @@ pub(crate) const SET_TOKENS_IN: u64 = 1 << 10;
 pub(crate) const SET_TOKENS_OUT: u64 = 1 << 11;
 pub(crate) const SET_STREAMED: u64 = 1 << 12;
 pub(crate) const SET_PYTHON: u64 = 1 << 13;
+pub(crate) const SET_NO_NODE: u64 = 1 << 14;
 /// Columns that hold runs of equal values, as (length, value) pairs.
 pub(crate) const RUNS: [Column; 10] = [
     Column::Phase,
@@ -145,7 +146,7 @@ impl Columns {
         self.delta(Column::Id, row.id, before.id);
         self.delta(Column::Sample, row.sample, before.sample);
         self.run(Column::Phase, u64::from(row.phase));
-        self.run(Column::Node, u64::from(row.node));
+        self.run(Column::Node, row.node.map_or(0, u64::from));
         self.push_stamps(row);
         self.push_outcome(row);
         self.push_amounts(row);
@@ -209,6 +210,7 @@ impl Columns {
         set |= if row.tokens_out.is_some() { SET_TOKENS_OUT } else { 0 };
         set |= if row.streamed { SET_STREAMED } else { 0 };
         set |= if row.stamp_source == super::StampSource::Python { SET_PYTHON } else { 0 };
+        set |= if row.node.is_none() { SET_NO_NODE } else { 0 };
         self.run(Column::Set, set);
     }
 

@@ -410,8 +410,8 @@ pub struct Row {
     pub worker: u16,
     /// Index of the sample in the phase's dataset.
     pub sample: u64,
-    /// Index of the target that gave the outcome, among those of the run.
-    pub node: u16,
+    /// Index of the target that gave the outcome, among those of the run; `None` where it was given up before any was asked.
+    pub node: Option<u16>,
     /// Its moments.
     pub stamps: Stamps,
     /// Nanoseconds spent connecting (name, TCP, TLS) for this request; 0 on a kept-alive connection.

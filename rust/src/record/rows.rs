@@ -1,8 +1,8 @@
 //! A ROWS payload read back: one cursor per column, one row at a time, nothing allocated.
 
 use super::columns::{
-    Bases, COLUMNS, Column, MAX_ATTEMPTS, RUNS, SET_CONNECT, SET_PYTHON, SET_STREAMED, SET_TOKENS_IN, SET_TOKENS_OUT,
-    STAMPS,
+    Bases, COLUMNS, Column, MAX_ATTEMPTS, RUNS, SET_CONNECT, SET_NO_NODE, SET_PYTHON, SET_STREAMED, SET_TOKENS_IN,
+    SET_TOKENS_OUT, STAMPS,
 };
 use super::{
     Attempt, AttemptKind, Block, BlockFault, Detail, Failure, Finish, ReadIter, Row, StampSource, Stamps, TokenSource,
@@ -106,8 +106,9 @@ impl<'a> RowBlock<'a> {
         row.sample = self.delta(Column::Sample, self.bases.sample)?;
         (self.bases.id, self.bases.sample) = (row.id, row.sample);
         row.phase = narrow(self.run(Column::Phase)?)?;
-        row.node = narrow(self.run(Column::Node)?)?;
+        let node = narrow(self.run(Column::Node)?)?;
         let set = self.run(Column::Set)?;
+        row.node = (set & SET_NO_NODE == 0).then_some(node);
         row.stamps = self.take_stamps(set)?;
         row.connect_ns = if set & SET_CONNECT != 0 { self.plain(Column::Connect)? } else { 0 };
         row.streamed = set & SET_STREAMED != 0;

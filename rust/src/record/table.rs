@@ -54,7 +54,7 @@ const ROW: &[Field<Row>] = &[
     ("phase", 'S', |r| Some(r.phase.into())),
     ("worker", 'S', |r| Some(r.worker.into())),
     ("sample", 'L', |r| Some(r.sample)),
-    ("node", 'S', |r| Some(r.node.into())),
+    ("node", 'S', |r| r.node.map(u64::from)),
     ("planned_ns", 'L', |r| set(r.stamps.planned)),
     ("free_ns", 'L', |r| set(r.stamps.free)),
     ("issued_ns", 'L', |r| set(r.stamps.issued)),

@@ -23,6 +23,18 @@ const COUNTERS: [(&str, &str, &str); 7] = [
     ("issued", "requests", "Requests that were issued."),
 ];
 
+/// What is counted of each of several nodes, in the order of `LiveNode`'s; in the segment `node_N_` stands before it. Where a
+/// policy decides, which may ask several nodes for one answer, these are attempts.
+const OF_A_NODE: [(&str, &str); 3] = [
+    ("ended", "Requests to this node that have ended, whether well or not."),
+    ("failed", "Requests to this node that failed."),
+    // Last, as above.
+    ("issued", "Requests that went to this node."),
+];
+
+/// Of so many nodes at most each is counted by itself: in every phase they take their part of the segment's entries.
+const NODES_MOST: usize = 16;
+
 const ENDED: Range<usize> = 0..3;
 const ISSUED: usize = 6;
 
@@ -44,8 +56,9 @@ const FAILED_AS: &str = "failed_";
 /// What lateness is told apart in: microseconds would be too coarse.
 const LATENESS: (u64, u64) = (10, 60_000_000_000);
 
-/// The entries of a phase: counters, series, and a counter for each class of failures.
-pub(super) fn specs(phase: u16, workers: usize) -> Vec<Spec> {
+/// The entries of a phase: counters, series, a counter for each class of failures, and where there are several nodes those of
+/// each.
+pub(super) fn specs(phase: u16, workers: usize, nodes: usize) -> Vec<Spec> {
     let counters = COUNTERS.map(|(name, unit, help)| spec(name, unit, help, Kind::Counter, Some(phase), workers));
     let lateness = Bounds::new(LATENESS.0, LATENESS.1).unwrap_or(Bounds::TIMES);
     let series = SERIES.map(|(name, help)| {
@@ -56,7 +69,17 @@ pub(super) fn specs(phase: u16, workers: usize) -> Vec<Spec> {
         let name = format!("{FAILED_AS}{}", class.name());
         spec(&name, "requests", "Of those that failed.", Kind::Counter, Some(phase), workers)
     });
-    counters.into_iter().chain(series).chain(failures).collect()
+    let nodes = (0..counted_nodes(nodes)).flat_map(|node| {
+        OF_A_NODE.map(|(name, help)| {
+            spec(&format!("node_{node}_{name}"), "requests", help, Kind::Counter, Some(phase), workers)
+        })
+    });
+    counters.into_iter().chain(series).chain(failures).chain(nodes).collect()
+}
+
+/// How many of a run's nodes are counted one by one: none where there is one, which is the whole, or too many.
+fn counted_nodes(nodes: usize) -> usize {
+    if (2..=NODES_MOST).contains(&nodes) { nodes } else { 0 }
 }
 
 /// The classes of failures, in the order of their counters.
@@ -88,6 +111,16 @@ pub struct LiveShard {
     send_late: Series,
     /// One for each of [`classes`].
     failures: Vec<Counter>,
+    /// One for each node, where there are several, and not too many.
+    nodes: Vec<LiveNode>,
+}
+
+/// What one worker shows of a node.
+#[derive(Debug)]
+struct LiveNode {
+    ended: Counter,
+    failed: Counter,
+    issued: Counter,
 }
 
 impl LiveShard {
@@ -95,6 +128,8 @@ impl LiveShard {
     pub(super) fn all(entries: &[Registered]) -> Vec<Self> {
         let (counters, series) = entries.split_at(COUNTERS.len());
         let (series, failures) = series.split_at(SERIES.len());
+        let (failures, nodes) = failures.split_at(classes().count());
+        let mut nodes: Vec<_> = nodes.iter().map(|entry| entry.counters().into_iter()).collect();
         let mut failures: Vec<_> = failures.iter().map(|entry| entry.counters().into_iter()).collect();
         let mut counters: Vec<_> = counters.iter().map(|entry| entry.counters().into_iter()).collect();
         let mut series: Vec<_> = series.iter().map(|entry| entry.series().into_iter()).collect();
@@ -118,6 +153,7 @@ impl LiveShard {
                 connect: n.next()?,
                 send_late: o.next()?,
                 failures: failures.iter_mut().map(Iterator::next).collect::<Option<_>>()?,
+                nodes: nodes.chunks_exact_mut(OF_A_NODE.len()).map(LiveNode::next).collect::<Option<_>>()?,
             })
         };
         std::iter::from_fn(&mut next).collect()
@@ -131,6 +167,24 @@ impl LiveShard {
         }
         self.issued.add(1);
         self.send_late.record(late_ns);
+    }
+
+    /// A request, or where a policy decides an attempt, goes to this node.
+    #[inline]
+    pub fn node_issued(&self, node: u16) {
+        if let Some(node) = self.nodes.get(usize::from(node)) {
+            node.issued.add(1);
+        }
+    }
+
+    /// It has ended there, like this.
+    #[inline]
+    pub fn node_ended(&self, node: u16, failure: Failure) {
+        let Some(node) = self.nodes.get(usize::from(node)) else { return };
+        if !matches!(failure, Failure::None | Failure::Cancelled) {
+            node.failed.add(1);
+        }
+        node.ended.add(1);
     }
 
     /// A read brought `chunks` chunks that carry tokens, `gap_ns` after the previous such read.
@@ -189,6 +243,14 @@ impl LiveShard {
             self.connect.record(row.connect_ns);
         }
         self.tokens.add(u64::from(row.tokens_out.unwrap_or(row.chunks)));
+    }
+}
+
+impl LiveNode {
+    /// The next worker's shards of a node's entries.
+    fn next(of: &mut [impl Iterator<Item = Counter>]) -> Option<Self> {
+        let [ended, failed, issued] = of else { return None };
+        Some(Self { ended: ended.next()?, failed: failed.next()?, issued: issued.next()? })
     }
 }
 

@@ -12,16 +12,18 @@ use super::segment::{Registered, Segment};
 use super::shard::Counter;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// Beyond so many bytes, or sets, phases that are over give their entries to new ones. Two sets there are in any case, and
-/// enough entries are left for whoever registers more.
+/// Beyond so many bytes, sets, or entries of them, phases that are over give theirs to new ones. Two sets there are in any
+/// case, and enough entries are left for whoever registers more.
 const ROOM: usize = 32 << 20;
 const SETS: usize = 10;
+const MOST_ENTRIES: usize = 220;
 
 /// The live metrics of a run: its segment, and the entries of its phases.
 #[derive(Debug)]
 pub struct Live {
     segment: Arc<Segment>,
     workers: usize,
+    nodes: usize,
     turns: Vec<Arc<LoopTurns>>,
     sets: Mutex<Vec<Set>>,
 }
@@ -40,12 +42,12 @@ struct Set {
 const NAMELESS: &str = "run";
 
 impl Live {
-    /// Make the segment of run `id` in the first of `directories` that will do, in private memory if none does, after
-    /// removing what dead runs left there.
-    pub fn start(id: &str, workers: u16, directories: &[PathBuf]) -> Result<Self, SeriesError> {
+    /// Make the segment of run `id`, over so many `nodes`, in the first of `directories` that will do, in private memory if none
+    /// does, after removing what dead runs left there.
+    pub fn start(id: &str, workers: u16, nodes: usize, directories: &[PathBuf]) -> Result<Self, SeriesError> {
         place::clean(directories);
         let workers = usize::from(workers);
-        let segment = Segment::create(&file_name(id), directories, bytes_of(&specs(0, workers)))?;
+        let segment = Segment::create(&file_name(id), directories, bytes_of(&specs(0, workers, nodes)))?;
         let whole = |name: &str, help: &str| spec(name, "ns", help, Kind::Counter, None, workers);
         let entries = segment.register(&[
             whole("worker_cpu", "CPU time of the workers' threads."),
@@ -53,7 +55,7 @@ impl Live {
         ])?;
         let turns = entries[0].counters().into_iter().zip(entries[1].counters());
         let turns = turns.map(|(cpu, stalled)| Arc::new(LoopTurns { cpu, stalled, longest: AtomicU64::new(0) }));
-        Ok(Self { segment: Arc::new(segment), workers, turns: turns.collect(), sets: Mutex::default() })
+        Ok(Self { segment: Arc::new(segment), workers, nodes, turns: turns.collect(), sets: Mutex::default() })
     }
 
     /// The segment.
@@ -70,8 +72,8 @@ impl Live {
     /// that is over, the oldest warm-up's first, go to it.
     pub fn begin(&self, phase: u16, warmup: bool) -> Result<Vec<LiveShard>, SeriesError> {
         let mut sets = self.sets();
-        let specs = specs(phase, self.workers);
-        let kept = (ROOM / bytes_of(&specs)).clamp(2, SETS);
+        let specs = specs(phase, self.workers, self.nodes);
+        let kept = (ROOM / bytes_of(&specs)).min(MOST_ENTRIES / specs.len()).clamp(2, SETS);
         let spare = (sets.len() >= kept).then(|| spare(&sets)).flatten();
         let entries = match spare {
             Some(at) => {
@@ -175,7 +177,7 @@ mod tests {
 
     fn live(workers: u16) -> (tempfile::TempDir, Live) {
         let outer = tempfile::tempdir().unwrap();
-        let live = Live::start("a/run", workers, &[outer.path().join("loadgen")]).unwrap();
+        let live = Live::start("a/run", workers, 1, &[outer.path().join("loadgen")]).unwrap();
         (outer, live)
     }
 
@@ -235,6 +237,49 @@ mod tests {
         assert_eq!(max("connect"), Some(2_000));
         let count = |name: &str| seen.counters.iter().find(|c| c.name == name).unwrap().value;
         assert_eq!((count("ok"), count("failed_http"), count("failed_body"), count("failed_connect")), (1, 1, 0, 0));
+    }
+
+    #[test]
+    fn each_of_several_nodes_is_counted_by_itself_over_all_workers() {
+        let outer = tempfile::tempdir().unwrap();
+        let counted = |nodes: usize| {
+            let live = Live::start("run", 2, nodes, &[outer.path().join("loadgen")]).unwrap();
+            let shards = live.begin(0, false).unwrap();
+            [0, 1, 1, 99].into_iter().for_each(|node| shards[0].node_issued(node));
+            shards[1].node_issued(1);
+            let ends = [(0, Failure::None), (1, Failure::Http), (1, Failure::Cancelled), (99, Failure::None)];
+            ends.into_iter().for_each(|(node, failure)| shards[1].node_ended(node, failure));
+            let seen = live.segment().snapshot(&Detail::default());
+            let of_nodes = seen.counters.into_iter().filter(|c| c.name.starts_with("node_"));
+            of_nodes.map(|c| (c.name, c.value)).collect::<Vec<_>>()
+        };
+        let told = [
+            ("node_0_ended", 1),
+            ("node_0_failed", 0),
+            ("node_0_issued", 1),
+            ("node_1_ended", 2),
+            ("node_1_failed", 1),
+            ("node_1_issued", 3),
+        ];
+        assert_eq!(counted(2), told.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(counted(16).len(), 48);
+        assert!(counted(1).is_empty() && counted(17).is_empty(), "one is the whole, and too many have no room");
+    }
+
+    #[test]
+    fn nodes_take_room_from_phases_that_are_over_and_not_from_who_registers_more() {
+        let outer = tempfile::tempdir().unwrap();
+        let live = Live::start("run", 1, 16, &[outer.path().join("loadgen")]).unwrap();
+        for phase in 0..9 {
+            live.begin(phase, false).unwrap();
+            live.over(phase);
+        }
+        let seen = live.segment().snapshot(&Detail::default());
+        let phases: Vec<_> = seen.counters.iter().filter(|c| c.name == "ok").map(|c| c.phase.unwrap()).collect();
+        assert_eq!(phases.len(), 3, "{phases:?}");
+        assert!(phases.contains(&8) && live.segment().notes().is_empty());
+        let more: Vec<_> = (0..30).map(|n| spec(&format!("own_{n}"), "1", "", Kind::Counter, None, 1)).collect();
+        assert!(live.segment().register(&more).is_ok());
     }
 
     #[test]

@@ -15,16 +15,21 @@ impl<T> Split<T> {
         Self { whole: make(), nodes: (0..nodes).map(|_| make()).collect() }
     }
 
-    /// Those that a row of `node` belongs to. One that the phase doesn't know of is a row of the whole alone.
+    /// Those that a row of `node` belongs to. A row of none, or of one that the phase doesn't know of, is the whole's alone.
     #[inline]
-    pub fn of(&mut self, node: u16) -> impl Iterator<Item = &mut T> {
-        [&mut self.whole].into_iter().chain(self.nodes.get_mut(usize::from(node)))
+    pub fn of(&mut self, node: Option<u16>) -> impl Iterator<Item = &mut T> {
+        let own = node.and_then(|node| self.nodes.get_mut(usize::from(node)));
+        [&mut self.whole].into_iter().chain(own)
     }
 
     /// The same with what another splits in the same way.
-    pub fn of_both<'a, U>(&'a self, other: &'a mut Split<U>, node: u16) -> impl Iterator<Item = (&'a T, &'a mut U)> {
-        let node = usize::from(node);
-        [(&self.whole, &mut other.whole)].into_iter().chain(self.nodes.get(node).zip(other.nodes.get_mut(node)))
+    pub fn of_both<'a, U>(
+        &'a self,
+        other: &'a mut Split<U>,
+        node: Option<u16>,
+    ) -> impl Iterator<Item = (&'a T, &'a mut U)> {
+        let own = node.map(usize::from).and_then(|node| self.nodes.get(node).zip(other.nodes.get_mut(node)));
+        [(&self.whole, &mut other.whole)].into_iter().chain(own)
     }
 
     /// All of them, the whole first.
@@ -50,12 +55,12 @@ mod tests {
     #[test]
     fn a_row_counts_for_the_whole_and_for_its_node() {
         let mut counts: Split<u64> = Split::new(3, || 0);
-        for node in [0, 2, 2, 7] {
+        for node in [Some(0), Some(2), Some(2), Some(7), None] {
             counts.of(node).for_each(|count| *count += 1);
         }
-        assert_eq!((counts.whole, &counts.nodes[..]), (4, &[1, 0, 2][..]), "node 7 is none of the phase's");
+        assert_eq!((counts.whole, &counts.nodes[..]), (5, &[1, 0, 2][..]), "7 is none of the phase's");
         counts.zip(Split { whole: 10, nodes: vec![1, 1, 1] }).for_each(|(mine, theirs)| *mine += theirs);
-        assert_eq!((counts.whole, &counts.nodes[..]), (14, &[2, 1, 3][..]));
+        assert_eq!((counts.whole, &counts.nodes[..]), (15, &[2, 1, 3][..]));
         assert_eq!(counts.each_mut().count(), 4);
     }
 

@@ -96,8 +96,8 @@ impl Item {
             phase: phase.shared.index,
             worker: worker.id,
             sample: self.ticket.sample,
-            // Where it was tried last; before that, it is nobody's, and the first node stands in.
-            node: self.given.last().map_or(self.ticket.node, |(_, given)| given.row.node),
+            // Where it was tried last; before that, it is nobody's.
+            node: self.given.last().and_then(|(_, given)| given.row.node),
             stamps,
             failure: Close::good().failure,
             ..Row::default()

@@ -355,6 +355,7 @@ impl Dispatch {
     /// Start an attempt at an item on a node: its bytes go out now if there is a connection, the rest is a task of its own.
     fn start(self: &Rc<Self>, attempt: AttemptId, item: ItemId, ticket: Ticket, contender: Contender) {
         let worker = &self.worker;
+        self.phase.live.node_issued(node);
         worker.running.set(worker.running.get() + 1);
         let flight = worker.flights.enter();
         let mut connection = worker.take_idle(ticket.node);
@@ -430,6 +431,9 @@ impl Dispatch {
         let now = now_ns();
         if let Some(hint) = end::rates_of(&given.hints) {
             self.tell(now, Event::Told { hint });
+        }
+        if let Some(node) = given.row.node {
+            self.phase.live.node_ended(node, given.close.failure);
         }
         self.nodes.note(&given, self.phase.shared.settings.secrets());
         self.tell(now, Event::Ended { attempt, end: end::end_of(&given, self.nodes.are_several()) });

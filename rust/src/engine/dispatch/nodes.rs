@@ -36,12 +36,12 @@ impl DispatchNodes {
     /// An attempt has ended: if it failed, that is its node's latest failure.
     pub(super) fn note(&self, given: &Given, secrets: &Secrets) {
         let (row, words) = (&given.row, &given.close.text);
-        if matches!(row.failure, Failure::None | Failure::Cancelled) {
+        let Some(node) = row.node.filter(|_| !matches!(row.failure, Failure::None | Failure::Cancelled)) else {
             return;
-        }
+        };
         let words = if words.is_empty() { row.failure.name() } else { words };
         let words = String::from_utf8_lossy(&masked(secrets, words.as_bytes())).into_owned();
-        self.failures.borrow_mut()[usize::from(row.node)] = words.into();
+        self.failures.borrow_mut()[usize::from(node)] = words.into();
     }
 
     /// All of them, in the run's order.

@@ -115,6 +115,7 @@ impl Flight {
             id: request,
             phase: self.phase,
             sample: self.sample,
+            node: Some(0),
             stamps: self.stamps,
             status: ending.status,
             failure: ending.failure,

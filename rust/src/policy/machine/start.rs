@@ -12,6 +12,9 @@ use super::{Policy, Quiet};
 /// Of those ahead of the line so many are looked at.
 const URGENT_LOOKED_AT: usize = 8;
 
+/// The golden ratio's fraction.
+const FAR_APART: f64 = 0.618_033_988_749_894_9;
+
 /// Whether a call may start.
 enum Admission {
     /// On this node; as its probe, or as usual.
@@ -115,13 +118,17 @@ impl Policy {
         }
     }
 
-    /// Take the item that shows whether a node is well out of the line: the last that was never started. One that has failed
-    /// may be at fault itself; and so may its neighbours, which are often alike. Where there is one node nobody knows who is
-    /// at fault, and whoever is first goes.
+    /// Take the item that shows whether a node is well out of the line: one that was never started. One that has failed may be
+    /// at fault itself; and so may its neighbours, which are often alike: so the first is the last in line, and each further
+    /// one is far from all before it. Where there is one node nobody knows who is at fault, and whoever is first goes.
     fn take_probe(&mut self) -> Option<ItemId> {
-        let items = &self.items;
-        let is_fresh = |item| items.state(item) == Some(State::Waiting);
-        if self.nodes.count() > 1 { self.line.take_last(is_fresh) } else { None }
+        if self.nodes.count() < 2 {
+            return None;
+        }
+        let Self { items, line, sums, .. } = self;
+        // Multiples of the golden ratio's fraction, which leave no large gap anywhere.
+        let share = (sums.probes as f64 * FAR_APART).fract();
+        line.take_from_end(share, |item| items.state(item) == Some(State::Waiting))
     }
 
     /// Nothing starts: note what holds the line back, and when that may be over.

@@ -79,8 +79,11 @@ pub(super) struct Node {
     dropped: u64,
 }
 
-/// What a failure costs while no node's speed is known, doubled with each in a row up to this many times.
+/// What a failure costs while no node's speed is known.
 const FAILURE_NS: f64 = 50e6;
+/// With each failure in a row the price doubles, so many times. No more: whether the node is well at all is its breaker's
+/// to say, and one that is must not stand idle when it was the items that failed.
+const HELD_DOUBLINGS: u32 = 4;
 const FAILURE_DOUBLINGS: u32 = 10;
 /// How many times longer a node is taken to need for each failure in a row.
 const FAILURE_FACTOR: f64 = 4.0;
@@ -162,7 +165,7 @@ impl Node {
 
     /// A failure costs as long as an answer would have, and twice that each time.
     fn hold(&mut self, now: u64, started: u64, fastest_ns: f64) {
-        let doublings = self.failures_in_a_row.min(FAILURE_DOUBLINGS);
+        let doublings = self.failures_in_a_row.min(HELD_DOUBLINGS);
         self.failures_in_a_row += 1;
         let one = self.speed.mean_ns().unwrap_or(if fastest_ns.is_finite() { fastest_ns } else { FAILURE_NS });
         self.held_until = now.max(started + (one * f64::from(1u32 << doublings)) as u64);
