@@ -355,7 +355,7 @@ impl Dispatch {
     /// Start an attempt at an item on a node: its bytes go out now if there is a connection, the rest is a task of its own.
     fn start(self: &Rc<Self>, attempt: AttemptId, item: ItemId, ticket: Ticket, contender: Contender) {
         let worker = &self.worker;
-        self.phase.live.node_issued(node);
+        self.phase.live.node_issued(ticket.node);
         worker.running.set(worker.running.get() + 1);
         let flight = worker.flights.enter();
         let mut connection = worker.take_idle(ticket.node);
