@@ -2,10 +2,7 @@
 
 import asyncio
 import os
-import signal
-import threading
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,134 +11,20 @@ import pytest
 
 from event_support import WAIT_S, Contexts
 from loadgen import _core
-from loadgen.errors import ConfigError, RunError
+from loadgen.errors import RunError
 from loadgen.event import EventCodec, EventPublisherService, EventRecord, EventType, ZmqMessageSubscriber
 from loadgen.metrics import SessionState, attach
-from loadgen.session import summary
 from loadgen.session.benchmark import BenchmarkSession
 from loadgen.session.http_issuer import HttpIssuer
 from loadgen.session.issuer import Issuer
-from loadgen.session.phase import Drain, Limits, PhaseConfig, PhaseType
-from loadgen.session.query import Query, QueryResult, StreamChunk, Usage
+from loadgen.session.phase import Drain, Limits
+from loadgen.session.query import Query, QueryResult
 from loadgen.session.result import SessionResult
 from loadgen.session.settings import PhaseSettings
-from loadgen.session.sink_desk import SinkDesk
 from loadgen.session.strategy import BurstStrategy, ConcurrencyStrategy, TimedIssueStrategy
+from session_support import Own, Script, all_of_it, counts, eventually, for_ever, only_run, phase, short, warmup
 
 pytest_plugins = ["event_fixtures", "surface_fixtures"]
-
-Answer = Callable[["Script", Query], None]
-
-
-class Script:
-    """An issuer that answers as a test says: at once unless told otherwise.
-
-    Args:
-        answer: Called for each query.
-    """
-
-    def __init__(self, answer: Answer | None = None) -> None:
-        self.queries: list[Query] = []
-        self.held: list[Query] = []
-        self.shut = 0
-        self.in_flight = self.most = 0
-        self._answer = answer or Script.good
-        self._news: deque[Any] = deque()
-        self._some = asyncio.Event()
-
-    def issue(self, query: Query) -> None:
-        self.queries.append(query)
-        self.in_flight += 1
-        self.most = max(self.most, self.in_flight)
-        self._answer(self, query)
-
-    def good(self, query: Query) -> None:
-        self.tell(StreamChunk(query.id, "a", 1), StreamChunk(query.id, "b", 1))
-        self.tell(QueryResult(query.id, "ab", finish="stop", usage=Usage(3, 2)))
-
-    def hold(self, query: Query) -> None:
-        self.held.append(query)
-
-    def tell(self, *items: Any) -> None:
-        self._news.extend(items)
-        self._some.set()
-
-    async def recv(self) -> Any:
-        while not self._news:
-            self._some.clear()
-            await self._some.wait()
-        item = self._news.popleft()
-        if isinstance(item, Exception):
-            raise item
-        if isinstance(item, QueryResult):
-            self.in_flight -= 1
-        await asyncio.sleep(0)
-        return item
-
-    def shutdown(self) -> None:
-        self.shut += 1
-        self.tell(None)
-
-
-def phase(name: str = "p", **changes: Any) -> PhaseConfig:
-    told: dict[str, Any] = {"strategy": ConcurrencyStrategy(4), "limits": Limits(samples=20), **changes}
-    return PhaseConfig(name=name, **told)
-
-
-def warmup(**changes: Any) -> PhaseConfig:
-    return phase("w", type=PhaseType.WARMUP, **changes)
-
-
-def only_run(here: Path) -> SessionResult:
-    """What the only run below here left, as `loadgen report` sees it."""
-    (directory,) = (here / "loadgen-runs").iterdir()
-    return SessionResult.of(directory, summary.report_of(directory))
-
-
-def counts(result: SessionResult, name: str = "p") -> tuple[int, int, int, int]:
-    found = result.phase(name).counts
-    return found.issued, found.ok, found.failed, found.cancelled
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    for _ in range(10_000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came to be")
-
-
-class Own:
-    """A strategy of the user's own.
-
-    Args:
-        do: What it does.
-    """
-
-    def __init__(self, do: Any) -> None:
-        self._do = do
-        self.completed: list[int] = []
-
-    async def execute(self, issuer: Issuer) -> int:
-        done = await self._do(issuer)
-        return int(done or 0)
-
-    def on_complete(self, request: int) -> None:
-        self.completed.append(request)
-
-
-async def all_of_it(issuer: Issuer) -> int:
-    issued = 0
-    while True:
-        while issuer.in_flight >= 4:
-            await issuer.completed()
-        if issuer.issue() is None:
-            return issued
-        issued += 1
-
-
-async def for_ever(issuer: Issuer) -> None:
-    await asyncio.Event().wait()
 
 
 def test_an_issuer_of_ones_own_gets_the_same_report_with_its_stamps_named(here: Path) -> None:
@@ -289,7 +172,7 @@ def test_what_a_callback_raises_ends_the_phase_and_is_raised_after_the_report(
     if who == "on_complete":
         own.on_complete = fail  # type: ignore[assignment, method-assign]
     first = phase(
-        strategy=own, limits=Limits(samples=1000), handler=fail if who == "handler" else None, settings=_short()
+        strategy=own, limits=Limits(samples=1000), handler=fail if who == "handler" else None, settings=short()
     )
 
     async def main() -> None:
@@ -309,10 +192,6 @@ def test_what_a_callback_raises_ends_the_phase_and_is_raised_after_the_report(
     assert ok >= 1
     assert (issued, failed) == (ok + cancelled, 0)
     assert who == "strategy" or len(calls) == 3, "nothing of the phase is called after it"
-
-
-def _short() -> PhaseSettings:
-    return PhaseSettings(output_tokens=1)
 
 
 def _bounded(issuer: Issuer, most: int) -> Any:
@@ -498,7 +377,7 @@ def test_the_engine_runs_built_in_strategies_by_their_plan_and_tells_handlers_of
     seen: list[QueryResult] = []
     session = BenchmarkSession(HttpIssuer("mock:?error_rate=0.3", max_error_rate=1), on_sample_complete=seen.append)
     result = session.run(
-        [phase("a", settings=PhaseSettings(output_tokens=3)), phase("b", limits=Limits(samples=7), settings=_short())]
+        [phase("a", settings=PhaseSettings(output_tokens=3)), phase("b", limits=Limits(samples=7), settings=short())]
     )
     assert sorted(found.id for found in seen) == list(range(27))
     good = [found for found in seen if found.error is None]
@@ -524,7 +403,7 @@ def test_a_strategy_of_ones_own_drives_the_engine_exactly(here: Path) -> None:
 
     own = Own(evens)
     result = BenchmarkSession(HttpIssuer("mock:")).run(
-        [phase("a", strategy=own, limits=Limits(), settings=_short()), phase("b", strategy=Own(all_of_it))]
+        [phase("a", strategy=own, limits=Limits(), settings=short()), phase("b", strategy=Own(all_of_it))]
     )
     assert (counts(result, "a"), counts(result, "b")) == ((4, 4, 0, 0), (20, 20, 0, 0))
     rows = sorted(result.phase("a").requests, key=lambda row: row.id)
@@ -546,7 +425,7 @@ def test_a_publisher_is_told_of_every_request_and_of_the_sessions_start_and_end(
         assert await service.await_for(subscriber.greeting, WAIT_S)
         issuer = HttpIssuer("mock:?error_rate=0.2", max_error_rate=1) if native else Script()
         session = BenchmarkSession(issuer, service, session_id="told")
-        result = await session.arun([warmup(), phase("a", settings=_short()), phase("b", strategy=Own(all_of_it))])
+        result = await session.arun([warmup(), phase("a", settings=short()), phase("b", strategy=Own(all_of_it))])
         records: list[EventRecord] = []
         while not records or records[-1].type is not EventType.SESSION_ENDED:
             records += await subscriber.areceive(WAIT_S)
@@ -613,134 +492,3 @@ def test_a_session_over_an_issuer_of_ones_own_drains_before_it_is_complete(here:
 
     name, burst = f"draining_{os.getpid()}", phase(strategy=BurstStrategy(3), limits=Limits())
     assert asyncio.run(main()) == [SessionState.COMPLETE]
-
-
-def test_a_session_runs_in_a_thread_and_changes_no_signal_handler(here: Path) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    during: list[Any] = []
-    results: list[SessionResult] = []
-    session = BenchmarkSession(
-        HttpIssuer("mock:"), on_sample_complete=lambda result: during.append(signal.getsignal(signal.SIGINT))
-    )
-    thread = threading.Thread(target=lambda: results.append(session.run([phase(settings=_short())])))
-    thread.start()
-    thread.join(60)
-    assert counts(results[0]) == (20, 20, 0, 0)
-    BenchmarkSession(HttpIssuer("mock:"), on_sample_complete=lambda r: during.append(signal.getsignal(2))).run(
-        [phase()]
-    )
-    assert {before} == set(during) == {signal.getsignal(signal.SIGINT)}
-
-
-def test_an_interrupt_of_a_sync_run_is_raised_after_the_report(here: Path) -> None:
-    class Interrupting(Script):
-        def __init__(self) -> None:
-            super().__init__(Script.hold)
-
-        def issue(self, query: Query) -> None:
-            super().issue(query)
-            if len(self.held) == 4:
-                os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            BenchmarkSession(Interrupting()).run([phase()])
-    finally:
-        signal.signal(signal.SIGINT, before)
-    result = only_run(here)
-    assert (result.status, result.reason) == ("interrupted", "interrupted")
-    assert counts(result)[1:] == (0, 0, counts(result)[0])
-
-
-def test_a_loop_that_lost_what_it_was_asked_holds_the_end_back_for_so_long_only(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An interrupt between two lines of asyncio can take away a callback; the log must be closed all the same."""
-    monkeypatch.setattr("loadgen.session.desk._LOOK_S", 0.01)
-    monkeypatch.setattr("loadgen.session.desk._ANSWER_S", 0.05)
-
-    async def never(desk: SinkDesk) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(SinkDesk, "_hear", never)
-
-    async def main() -> None:
-        session = BenchmarkSession(Script(), on_sample_complete=lambda result: session.stop())
-        await session.arun([phase(limits=Limits(samples=1_000_000))])
-
-    with pytest.raises(RunError, match=r"didn't answer for 0\.0\d s after the run was stopped"):
-        asyncio.run(main())
-    result = only_run(here)
-    assert result.status == "interrupted"
-    assert result.performance.counts.ok >= 1
-
-
-def test_misuse_is_told_with_the_way_out(here: Path) -> None:
-    async def inside() -> None:
-        with pytest.raises(RunError, match=r"await session\.arun"):
-            BenchmarkSession(HttpIssuer("mock:")).run([phase()])
-        session = BenchmarkSession(Script())
-        await session.arun([phase()])
-        with pytest.raises(RunError, match="has run"):
-            await session.arun([phase()])
-        with pytest.raises(RunError, match="no phase is running"):
-            session.stop_current_phase()
-
-    asyncio.run(inside())
-
-    async def handler(result: QueryResult) -> None: ...
-
-    class Async(Script):
-        async def issue(self, query: Query) -> None: ...  # type: ignore[override]
-
-    with pytest.raises(ConfigError, match="must be a plain function, not async"):
-        BenchmarkSession(HttpIssuer("mock:"), on_sample_complete=handler)
-    with pytest.raises(ConfigError, match="must be a plain function, not async"):
-        BenchmarkSession(HttpIssuer("mock:")).run([phase(handler=handler)])
-    with pytest.raises(ConfigError, match=r"issue\(\) of Async is async"):
-        BenchmarkSession(Async())  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"object is no issuer: it has no issue\(\)"):
-        BenchmarkSession(object())  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="session_id 'a/b'"):
-        BenchmarkSession(Script(), session_id="a/b")
-    with pytest.raises(ConfigError, match="concurrency given to the session"):
-        BenchmarkSession(HttpIssuer("mock:", concurrency=4))
-    with pytest.raises(ConfigError, match="give the options to its HttpIssuer"):
-        BenchmarkSession(HttpIssuer("mock:"), out="x")
-
-
-def test_a_child_after_a_fork_is_told(here: Path) -> None:
-    session = BenchmarkSession(HttpIssuer("mock:"))
-    child = os.fork()
-    if child == 0:
-        try:
-            session.run([phase()])
-        except RunError as error:
-            os._exit(7 if "belongs to the process that made it" in str(error) else 8)
-        os._exit(9)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 7
-
-
-def test_a_stop_before_the_run_sends_nothing(here: Path) -> None:
-    session = BenchmarkSession(HttpIssuer("mock:"))
-    session.stop()
-    with pytest.raises(RunError, match="stopped before anything was sent"):
-        session.run([phase()])
-    assert not list((here / "loadgen-runs").glob("*")) if (here / "loadgen-runs").exists() else True
-
-
-def test_the_sinks_own_errors_reach_python(tmp_path: Path) -> None:
-    told = (
-        '{"url": "python:x", "timeout_s": 1, "connect_timeout_s": 1, "stall_timeout_s": 1, "workers": 1, '
-        f'"dir": "{tmp_path}", "meta": {{"id": "x"}}}}'
-    )
-    sink = _core.Sink(told)
-    with pytest.raises(RuntimeError, match="begin one first"):
-        sink.issue()
-    with pytest.raises(ValueError, match='unknown failure "odd": one of none, connect'):
-        sink.complete(0, "odd")
-    assert (sink.complete(0), sink.late, sink.body(0)) == (False, 1, None)
-    sink.finish()
-    sink.finish()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,16 +17,13 @@ from loadgen.errors import ConfigError, NodeError, RequestError
 from loadgen.node import Node, NodeBatch, NodePool
 from loadgen.node.group import Groups
 
+if TYPE_CHECKING:
+    from node_fixtures import Start
+
 WAIT_S = 20.0
 TEXTS = [f"text {i}" for i in range(40)]
 
-Start = Callable[..., _core.MockServer]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    with ExitStack() as stack:
-        yield lambda **config: stack.enter_context(_core.MockServer(json.dumps(config)))
+pytest_plugins = ["node_fixtures"]
 
 
 def answers_of(batch: NodeBatch[Answer]) -> list[Answer]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from loadgen import _core
 from loadgen.dispatch import Answer
 from loadgen.dispatch.native import run_requests
 from loadgen.dispatch.strategy import Options
@@ -21,16 +20,13 @@ from loadgen.node.memory import Seen
 from loadgen.node.progress import Watch
 from loadgen.node.service import NodeService
 
+if TYPE_CHECKING:
+    from node_fixtures import Start
+
 WAIT_S = 20.0
 TEXTS = [f"text {i}" for i in range(30)]
 
-Start = Callable[..., _core.MockServer]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    with ExitStack() as stack:
-        yield lambda **config: stack.enter_context(_core.MockServer(json.dumps(config)))
+pytest_plugins = ["node_fixtures"]
 
 
 def is_native(batch: Any) -> bool:

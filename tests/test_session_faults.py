@@ -23,7 +23,7 @@ from loadgen.session.runner import Run
 from loadgen.session.settings import PhaseSettings
 from loadgen.session.sink_desk import SinkDesk
 from loadgen.session.strategy import BurstStrategy, ConcurrencyStrategy, TimedIssueStrategy
-from test_benchmark_session import Own, Script, all_of_it, counts, eventually, for_ever, only_run, phase, warmup
+from session_support import Own, Script, all_of_it, counts, eventually, for_ever, only_run, phase, warmup
 
 pytest_plugins = ["event_fixtures", "surface_fixtures"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ from typing import Any
 from harness import process
 from harness.bench import Bench
 from harness.errors import BenchError
+from harness.event_counting import counting
 from harness.figures import Spread, Work, slope_us
 from harness.servers import Mock
 from harness.table import Line, Mark
 
-_HERE = Path(__file__).parent
-_SESSION, _COUNTER = _HERE / "event_session.py", _HERE / "event_counter.py"
+_SESSION = Path(__file__).with_name("event_session.py")
 _EVENTS = 128
 _WAIT_S = 240.0
 
@@ -59,22 +58,11 @@ def _work(mock: Mock, requests: int, *, streamed: bool) -> Work:
             finished = process.checked(process.run(command, timeout_s=_WAIT_S), command)
             _told(finished.stdout, requests)
             return Work(finished.cpu_s, requests * _EVENTS)
-        counter = subprocess.Popen(
-            [sys.executable, str(_COUNTER), f"ipc://{directory / 'events'}", "0"], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert counter.stdout is not None
-            greeting = counter.stdout.readline().strip()
-            command += [str(directory), greeting]
+        with counting(directory, marks=0, timeout_s=_WAIT_S) as counter:
+            command += [str(directory), counter.greeting]
             finished = process.checked(process.run(command, timeout_s=_WAIT_S), command)
             told = _told(finished.stdout, requests)
-            counted = json.loads(counter.communicate(timeout=_WAIT_S)[0])
-        except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
-            raise BenchError(f"the counting subscriber did not end well: {error}") from None
-        finally:
-            if counter.poll() is None:
-                counter.kill()
-            counter.wait()
+            counted = counter.told()
     if told["missing"] or any(
         (told["dropped"] or {}).values() if isinstance(told["dropped"], dict) else [told["dropped"]]
     ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,11 +14,11 @@ from typing import Any
 from harness import process
 from harness.bench import Bench
 from harness.errors import BenchError
+from harness.event_counting import counting
 from harness.figures import Spread
 from harness.table import Line, Mark
 
-_HERE = Path(__file__).parent
-_COUNTER, _PUBLISHER = _HERE / "event_counter.py", _HERE / "event_publisher.py"
+_PUBLISHER = Path(__file__).with_name("event_publisher.py")
 _WAIT_S = 240.0
 _THRESHOLDS = (1, 10, 100, 1000)
 _PACED = 10_000
@@ -110,25 +109,11 @@ def _stream(threshold: int, count: int, *, rate: int = 0, around: Sequence[str] 
     """
     with tempfile.TemporaryDirectory(prefix="lg-") as made:
         directory = Path(made) / "ipc"
-        counter = subprocess.Popen(
-            [sys.executable, str(_COUNTER), f"ipc://{directory / 'events'}", str(marks)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert counter.stdout is not None
-            greeting = counter.stdout.readline().strip()
+        with counting(directory, marks=marks, timeout_s=_WAIT_S) as counter:
             numbers = map(str, (threshold, count, rate, marks))
-            command = [*around, sys.executable, str(_PUBLISHER), str(directory), greeting, *numbers]
+            command = [*around, sys.executable, str(_PUBLISHER), str(directory), counter.greeting, *numbers]
             told = json.loads(process.checked(process.run(command, timeout_s=_WAIT_S), command).stdout)
-            out, _ = counter.communicate(timeout=_WAIT_S)
-            told |= json.loads(out)
-        except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
-            raise BenchError(f"the counting subscriber did not end well: {error}") from None
-        finally:
-            if counter.poll() is None:
-                counter.kill()
-            counter.wait()
+            told |= counter.told()
     if not marks and told["records"] != count + 1:
         raise BenchError(f"{count + 1 - told['records']:,} of {count:,} events were lost")
     return dict(told)

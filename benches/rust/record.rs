@@ -131,6 +131,7 @@ fn row(id: u64, planned: u64, ttft: u64, gaps: u64, shape: &Shape, random: &mut 
     Row {
         id,
         sample: id * 7 % 1_319,
+        node: Some(0),
         stamps,
         status: 200,
         finish: Finish::Stop,

@@ -1,6 +1,8 @@
-"""What every view of a run or a batch shows alike: text of others made harmless, and how far something is as a bar."""
+"""What every view shows alike: text of others made harmless, how far something is, lines that nobody need read."""
 
 from __future__ import annotations
+
+from typing import TextIO
 
 
 def plain(text: str) -> str:
@@ -26,3 +28,17 @@ def bar(share: float, room: int) -> str:
     full = int(done)
     half = "╸" if done - full >= 0.5 and full < room else ""
     return "━" * full + half + "─" * (room - full - len(half))
+
+
+def put(out: TextIO, text: str) -> None:
+    """Write at once what need not be read: that nobody reads any more must not end a run or a batch.
+
+    Args:
+        out: Where to.
+        text: What, its line breaks included.
+    """
+    try:
+        out.write(text)
+        out.flush()
+    except (OSError, ValueError):
+        return  # the terminal or pipe went away (ValueError: the file is closed)

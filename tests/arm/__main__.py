@@ -31,9 +31,18 @@ PROFILE = "bench-fast"
 # The Rust tests of what the architecture could matter to, and of the whole way of a request.
 RUST_SUITES = (
     "--lib",
-    *(f"--test={name}" for name in ("engine", "engine_events", "event", "runlog", "series", "stats", "wire")),
+    *(f"--test={name}" for name in ("engine", "engine_events", "event", "runlog", "series", "stats", "trust", "wire")),
 )
-PYTHON_SUITES = ("engine", "event_core", "event_frames", "event_service", "event_zmq", "formats", "series")
+PYTHON_SUITES = (
+    "engine",
+    "event_context",
+    "event_core",
+    "event_frames",
+    "event_service",
+    "event_zmq",
+    "formats",
+    "series",
+)
 PYTHON_SKIPPED = (
     # The emulator tells a process another start of itself than the kernel tells others of it: to those it looks dead.
     "tests/test_series.py::test_another_process_is_looked_into_until_after_its_end",

@@ -16,7 +16,7 @@ use loadgen::policy::{Action, AttemptKind as Kind, Config, replay};
 use loadgen::record::{AttemptKind, Failure, UNSET};
 use serde_json::{Value, json};
 use support::run::{PATIENCE, Run, assert_ordered, bodies, closed, documents, read};
-use support::{Latch, Reply, Server, answer, chat, stream};
+use support::{Latch, Reply, Server, answer, chat, http2, stream};
 
 /// A dispatch phase of so many requests by a policy of a fixed limit, with more of the policy's keys.
 fn dispatch(n: u32, requests: u64, more: Value) -> Value {
@@ -300,13 +300,10 @@ fn a_call_over_http_2_is_reset_when_its_copy_wins() {
 /// A server of HTTP/2 that never answers its first request and streams to the others; how many requests were reset.
 fn h2_server() -> (String, Arc<AtomicUsize>) {
     let resets = Arc::<AtomicUsize>::default();
-    let (counted, (sender, address)) = (Arc::clone(&resets), std::sync::mpsc::channel());
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            sender.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
-            let (stream, _) = listener.accept().await.unwrap();
+    let counted = Arc::clone(&resets);
+    let url = http2::listen(move |_, stream| {
+        let counted = Arc::clone(&counted);
+        async move {
             let mut connection = h2::server::handshake(stream).await.unwrap();
             let mut first = true;
             while let Some(Ok((_, mut respond))) = connection.accept().await {
@@ -319,14 +316,12 @@ fn h2_server() -> (String, Arc<AtomicUsize>) {
                     });
                     continue;
                 }
-                let head = http::Response::builder().header("content-type", "text/event-stream").body(()).unwrap();
-                let mut answer = respond.send_response(head, false).unwrap();
                 let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"w\"}}]}\n\ndata: [DONE]\n\n";
-                answer.send_data(event.into(), true).unwrap();
+                http2::answer(respond, "text/event-stream", event);
             }
-        });
+        }
     });
-    (address.recv().unwrap(), resets)
+    (url, resets)
 }
 
 #[test]

@@ -6,12 +6,13 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use loadgen::event::{EventReader, EventType, Frame};
 use loadgen::record::{AttemptKind, Detail, Failure, TextKind, TextReader, TokenSource, UNSET, WhichLog};
 use serde_json::{Value, json};
+use support::http2::{self, Respond};
 use support::run::{PATIENCE, Run, assert_ordered, closed, read};
 use support::{Latch, Reply, Server, answer, chat, stream};
 
@@ -414,46 +415,31 @@ enum H2Fault {
     Silence,
 }
 
-/// An HTTP/2 server without TLS that answers every request with `tokens` events, a frame each.
-fn h2_server(tokens: usize, fault: H2Fault) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
-    let (sender, address) = std::sync::mpsc::channel();
-    let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+/// An HTTP/2 server that answers every request with `tokens` events, a frame each; how many connections it had.
+fn h2_server(tokens: usize, fault: H2Fault) -> (String, Arc<AtomicUsize>) {
+    let connections = Arc::<AtomicUsize>::default();
     let seen = Arc::clone(&connections);
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            sender.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let n = seen.fetch_add(1, Ordering::SeqCst);
-                let mut builder = h2::server::Builder::new();
-                builder.max_concurrent_streams(2);
-                tokio::spawn(async move {
-                    let mut connection = builder.handshake::<_, bytes::Bytes>(stream).await.unwrap();
-                    let mut served = 0;
-                    while let Some(request) = connection.accept().await {
-                        let Ok((request, mut respond)) = request else { return };
-                        served += 1;
-                        match fault {
-                            H2Fault::GoAway if n == 0 && served == 3 => return,
-                            H2Fault::Reset if served > 1 => respond.send_reset(h2::Reason::INTERNAL_ERROR),
-                            _ => drop(tokio::spawn(answer_h2(request, respond, tokens, fault == H2Fault::Silence))),
-                        }
-                    }
-                });
+    let url = http2::listen(move |number, stream| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let mut builder = h2::server::Builder::new();
+            let mut connection = builder.max_concurrent_streams(2).handshake::<_, bytes::Bytes>(stream).await.unwrap();
+            let mut served = 0;
+            while let Some(request) = connection.accept().await {
+                let Ok((request, mut respond)) = request else { return };
+                served += 1;
+                match fault {
+                    H2Fault::GoAway if number == 0 && served == 3 => return,
+                    H2Fault::Reset if served > 1 => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                    _ => drop(tokio::spawn(answer_h2(request, respond, tokens, fault == H2Fault::Silence))),
+                }
             }
-        });
+        }
     });
-    (address.recv().unwrap(), connections)
+    (url, connections)
 }
 
-async fn answer_h2(
-    request: http::Request<h2::RecvStream>,
-    mut respond: h2::server::SendResponse<bytes::Bytes>,
-    tokens: usize,
-    falls_silent: bool,
-) {
+async fn answer_h2(request: http::Request<h2::RecvStream>, mut respond: Respond, tokens: usize, falls_silent: bool) {
     let mut body = request.into_body();
     while body.data().await.is_some() {}
     let head = http::Response::builder().header("content-type", "text/event-stream").body(()).unwrap();

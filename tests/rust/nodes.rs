@@ -16,7 +16,7 @@ use loadgen::engine::{Asked, Bodies, Renderings};
 use loadgen::record::{AttemptKind, Failure};
 use serde_json::{Value, json};
 use support::run::{PATIENCE, Run, bodies, closed, documents, read};
-use support::{Latch, Reply, Server, answer, chat};
+use support::{Latch, Reply, Server, answer, chat, http2};
 
 /// A run over these servers, each with what else is said of it.
 fn over(nodes: &[(&Server, Value)], more: Value) -> Run {
@@ -290,28 +290,25 @@ fn over_http_2_each_node_has_a_connection_that_its_requests_share() {
     }
 }
 
-/// A server of HTTP/2 that answers every chat on its one connection; how many requests it had.
+/// A server of HTTP/2 that answers every chat on its first connection, and none on another; how many requests it had.
 fn h2_server() -> (String, Arc<AtomicUsize>) {
     let requests = Arc::<AtomicUsize>::default();
-    let (counted, (sender, address)) = (Arc::clone(&requests), std::sync::mpsc::channel());
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            sender.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
-            let (stream, _) = listener.accept().await.unwrap();
-            // A second connection would meet nobody.
-            drop(listener);
-            let mut connection = h2::server::handshake(stream).await.unwrap();
-            while let Some(Ok((_, mut respond))) = connection.accept().await {
-                counted.fetch_add(1, Ordering::SeqCst);
-                let head = http::Response::builder().header("content-type", "application/json").body(()).unwrap();
-                let said = r#"{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
-                respond.send_response(head, false).unwrap().send_data(said.into(), true).unwrap();
+    let counted = Arc::clone(&requests);
+    let url = http2::listen(move |number, stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            if number > 0 {
+                return;
             }
-        });
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, respond))) = connection.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let said = r#"{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
+                http2::answer(respond, "application/json", said);
+            }
+        }
     });
-    (address.recv().unwrap(), requests)
+    (url, requests)
 }
 
 fn manual() -> Value {

@@ -12,6 +12,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from loadgen.cli import show
+from loadgen.config.known import nearest
 from loadgen.errors import ReportError
 from loadgen.event.log import NAME, EventLog
 from loadgen.event.record import CATEGORIES, TOPICS, EventRecord
@@ -68,11 +69,9 @@ def _topic(name: str) -> str:
     found = name if name in TOPICS else name.removesuffix(".") + "."
     if found in TOPICS or found in CATEGORIES:
         return found
-    import difflib
-
     known = [*TOPICS, *(category[:-1] for category in CATEGORIES)]
-    close = difflib.get_close_matches(name, known, n=1)
-    way_out = f"perhaps {close[0]}?" if close else f"the topics are {', '.join(known)}"
+    close = nearest(name, known)
+    way_out = f"perhaps {close}?" if close else f"the topics are {', '.join(known)}"
     raise click.UsageError(f"there is no topic {name!r}\n{way_out}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +40,9 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in self._words:
-            close = difflib.get_close_matches(args[0], self._words, n=1)
-            hint = f"perhaps {close[0]}?" if close else f"the commands are {', '.join(self._words)}"
+            from loadgen.config.known import nearest
+
+            close = nearest(args[0], self._words)
+            hint = f"perhaps {close}?" if close else f"the commands are {', '.join(self._words)}"
             raise click.UsageError(f"there is no command {args[0]!r}\n{hint}")
         return super().resolve_command(ctx, args)

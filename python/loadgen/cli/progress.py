@@ -15,7 +15,7 @@ import msgspec
 from loadgen.cli.view import View
 from loadgen.report import figures
 from loadgen.session.phase_plan import PhasePlan
-from loadgen.shown import bar
+from loadgen.shown import bar, put
 
 if TYPE_CHECKING:
     from loadgen.session.runner import Core
@@ -75,16 +75,16 @@ class PlainView(View):
     def begun(self, phase: PhasePlan, directory: Path) -> None:
         """Say what begins, and where its log is."""
         place = f" ({_place(phase, 30)})" if phase.place is not None else ""
-        _put(self._out, f"{phase.name}{place}: {phase.words}, run in {directory}\n")
+        put(self._out, f"{phase.name}{place}: {phase.words}, run in {directory}\n")
         self._due = time.monotonic() + _LINE_S
 
     def going(self, phase: PhasePlan, engine: Core) -> None:
         """Say how it goes, when a line is due."""
         while self._notes:
-            _put(self._out, f"{phase.name}: {self._notes.pop(0)}\n")
+            put(self._out, f"{phase.name}: {self._notes.pop(0)}\n")
         if time.monotonic() >= self._due:
             self._due += _LINE_S
-            _put(self._out, f"{phase.name}: {', '.join(_facts(phase, _live(engine)))}\n")
+            put(self._out, f"{phase.name}: {', '.join(_facts(phase, _live(engine)))}\n")
 
 
 class BarView(View):
@@ -110,7 +110,7 @@ class BarView(View):
     def going(self, phase: PhasePlan, engine: Core) -> None:
         """Redraw, when it is time."""
         while self._notes:
-            _put(self._out, f"\r\x1b[J {phase.name}: {self._notes.pop(0)}\r\n")
+            put(self._out, f"\r\x1b[J {phase.name}: {self._notes.pop(0)}\r\n")
         now = time.monotonic()
         if now < self._due:
             return
@@ -129,23 +129,15 @@ class BarView(View):
     def close(self) -> None:
         """Remove what was drawn."""
         if self._drawn:
-            _put(self._out, "\r\x1b[J")
+            put(self._out, "\r\x1b[J")
             self._drawn = False
 
     def _draw(self, lines: list[str], alarm: bool) -> None:
         if self._colour and alarm:
             lines = [line.replace("failed ", "\x1b[31mfailed\x1b[0m ", 1) for line in lines]
         # Erase, write both lines, and go back to the first: what comes next, a shell's prompt even, overwrites them.
-        _put(self._out, "\r\x1b[J" + "\r\n".join(lines) + f"\x1b[{len(lines) - 1}A\r")
+        put(self._out, "\r\x1b[J" + "\r\n".join(lines) + f"\x1b[{len(lines) - 1}A\r")
         self._drawn = True
-
-
-def _put(out: TextIO, text: str) -> None:
-    try:
-        out.write(text)
-        out.flush()
-    except (OSError, ValueError):
-        return  # the terminal or pipe went away (ValueError: the file is closed); that must not end a run
 
 
 def top_line(phase: PhasePlan, live: dict[str, Any], width: int) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from loadgen.config import file, phases, secret, target
 from loadgen.config.check import check, check_no_load, check_target
+from loadgen.config.known import nearest
 from loadgen.config.nodes import misfits
 from loadgen.config.options import DEFAULTS, OPTIONS, Config, Option, PhaseOptions, RunOptions
 from loadgen.errors import ConfigError
@@ -152,11 +153,9 @@ def _read(name: str, value: Any, called: Any) -> Any:
 
 
 def _unknown(name: str, called: Any, speech: Speech) -> ConfigError:
-    import difflib
-
-    close = difflib.get_close_matches(name, [*OPTIONS, "phases"], n=1, cutoff=0.6)
+    close = nearest(name, [*OPTIONS, "phases"])
     where = called(name)
-    shown = spoken_as(close[0], "keywords" if " in " in where else speech) if close else ""
+    shown = spoken_as(close, "keywords" if " in " in where else speech) if close else ""
     return ConfigError(
         f"unknown option {where}", f"perhaps {shown}?" if close else "`loadgen run --help` lists the options"
     )

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 
 from loadgen.errors import ConfigError
+
+
+def nearest(word: object, known: Collection[str]) -> str:
+    """Return the word that was probably meant; empty if none comes near.
+
+    Args:
+        word: What was given.
+        known: The words there are.
+    """
+    import difflib  # only a mistake needs it
+
+    return next(iter(difflib.get_close_matches(str(word), known, n=1)), "")
+
+
+def did_you_mean(word: object, known: Collection[str]) -> str:
+    """Return that as a question behind the word, in brackets; empty likewise.
+
+    Args:
+        word: As for :func:`nearest`.
+        known: Likewise.
+    """
+    close = nearest(word, known)
+    return f" (did you mean {close}?)" if close else ""
 
 
 def check_options(given: Collection[str], known: Collection[str]) -> None:
@@ -20,9 +42,9 @@ def check_options(given: Collection[str], known: Collection[str]) -> None:
     """
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = nearest(name, known)
             raise ConfigError(
-                f"unknown option {name}", f"perhaps {close[0]}?" if close else f"there are {', '.join(known)}"
+                f"unknown option {name}", f"perhaps {close}?" if close else f"there are {', '.join(known)}"
             )
 
 
@@ -34,6 +56,4 @@ def no_choice(called: str, value: object, known: Collection[str]) -> ConfigError
         value: The word.
         known: Those there are.
     """
-    close = difflib.get_close_matches(str(value), known, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return ConfigError(f"{called} {value!r} is none{hint}", f"choose one of {', '.join(known)}")
+    return ConfigError(f"{called} {value!r} is none{did_you_mean(value, known)}", f"choose one of {', '.join(known)}")

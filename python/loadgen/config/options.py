@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -42,15 +43,8 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     per_phase: bool = False
 
 
-def _load(read: Callable[[Any], Any], metavar: str, words: str) -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Load", per_phase=True)
-
-
-def _prompts(read: Callable[[Any], Any], metavar: str, words: str, shown: str = "") -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Prompts", shown=shown, per_phase=True)
-
-
-def _wire(
+def _option(
+    group: str,
     read: Callable[[Any], Any],
     metavar: str,
     words: str,
@@ -59,21 +53,13 @@ def _wire(
     many: bool = False,
     per_phase: bool = False,
 ) -> Option:
-    return Option(
-        read=read, metavar=metavar, help=words, group="Connection", shown=shown, many=many, per_phase=per_phase
-    )
+    return Option(read=read, metavar=metavar, help=words, group=group, shown=shown, many=many, per_phase=per_phase)
 
 
-def _report(
-    read: Callable[[Any], Any],
-    metavar: str,
-    words: str,
-    shown: str = "",
-    *,
-    many: bool = False,
-    per_phase: bool = False,
-) -> Option:
-    return Option(read=read, metavar=metavar, help=words, group="Results", shown=shown, many=many, per_phase=per_phase)
+_load = partial(_option, "Load", per_phase=True)
+_prompts = partial(_option, "Prompts", per_phase=True)
+_wire = partial(_option, "Connection")
+_report = partial(_option, "Results")
 
 
 class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import msgspec
 
 from loadgen.config import values
 from loadgen.config.check import check, check_target
+from loadgen.config.known import nearest
 from loadgen.config.nodes import misfits
 from loadgen.config.options import OPTIONS, Config, PhaseOptions
 from loadgen.errors import ConfigError
@@ -135,16 +136,14 @@ def _text(value: Any, called: str) -> str:
 
 
 def _unknown(key: str, behind: str) -> ConfigError:
-    import difflib
-
     if key in OPTIONS or key == "phases":
         way_out = "make it a phase of its own: {name: warmup, type: warmup, requests: 20}"
         if key != "warmup":
             way_out = f"put it beside phases: all of them share one {key}"
         return ConfigError(f"{key}{behind} is the whole run's, not a phase's", way_out)
-    close = difflib.get_close_matches(key, [*PER_PHASE, *_OWN], n=1, cutoff=0.6)
+    close = nearest(key, [*PER_PHASE, *_OWN])
     return ConfigError(
-        f"unknown option {key}{behind}", f"perhaps {close[0]}?" if close else f"a phase has: {', '.join(PER_PHASE)}"
+        f"unknown option {key}{behind}", f"perhaps {close}?" if close else f"a phase has: {', '.join(PER_PHASE)}"
     )
 
 

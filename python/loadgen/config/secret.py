@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
 
-from loadgen.config import values
+from loadgen.config import target, values
 
 HIDDEN = "[redacted]"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -23,14 +23,6 @@ _OURS = frozenset(
 )
 _SECRET_NAME = re.compile(r"authorization|cookie|api-?key|token|secret|password", re.IGNORECASE)
 _MOST = 1 << 20
-_ENDPOINTS = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-    "ollama_chat": "/api/chat",
-    "ollama_generate": "/api/generate",
-    "ollama_embed": "/api/embed",
-}
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -225,7 +217,7 @@ def shown_endpoint(url: str, api: str) -> str:
         url: The target as it was given.
         api: The API spoken.
     """
-    shown, endpoint = shown_url(url), _ENDPOINTS[api]
+    shown, endpoint = shown_url(url), target.PATHS[api]
     if not shown.startswith("http") or shown.endswith(endpoint.removeprefix("/v1")):
         return shown
     return shown.rstrip("/").removesuffix("/v1") + endpoint

@@ -5,12 +5,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+MOST = 64
+"""Nodes of one run, or of a pool (`MOST` of rust/src/engine/nodes.rs): a call remembers in a word of bits those that it
+was sent to."""
+
+PATHS = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "ollama_chat": "/api/chat",
+    "ollama_generate": "/api/generate",
+    "ollama_embed": "/api/embed",
+}
+"""Where each API is, from a server's base (`Api::path` of rust/src/endpoint/api.rs)."""
+
 _NAMED = 2
 _MOCK = "mock:"
 _SCHEME = "http://"
-
-MOST = 64
-"""Nodes of one run (`MOST_NODES` of rust/src/engine/nodes.rs)."""
+_PORTS = {"http": 80, "https": 443}
 
 
 def check_count(listed: Sequence[Any]) -> None:
@@ -35,12 +47,30 @@ def server(url: str) -> tuple[str, ...]:
         url: The target, valid.
     """
     if not url.startswith("http"):
+        return place(url)
+    parts = urlsplit(url)
+    return *place(url), parts.netloc.rpartition("@")[0], parts.query
+
+
+def place(url: str) -> tuple[str, ...]:
+    """Return where a target is, whoever asks for it and with which query.
+
+    Args:
+        url: The target, valid.
+    """
+    path = socket_path(url)
+    if path is not None:
+        return "unix", path
+    if not url.startswith("http"):
         return (url,)
     parts = urlsplit(url)
-    user = parts.netloc.rpartition("@")[0]
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    path = parts.path.rstrip("/").removesuffix("/v1")
-    return parts.scheme, user, parts.hostname or "", str(port), path, parts.query
+    port = parts.port or _PORTS[parts.scheme]
+    return parts.scheme, parts.hostname or "", str(port), parts.path.rstrip("/").removesuffix("/v1")
+
+
+def socket_path(url: str) -> str | None:
+    """Return the path of the socket that a target is; ``None`` of one that is none."""
+    return url.removeprefix("unix:").removeprefix("//") if url.startswith("unix:") else None
 
 
 def words(urls: str | Sequence[str]) -> str:

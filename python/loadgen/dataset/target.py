@@ -163,14 +163,7 @@ def _with(sample: Sample, target: Any, options: tuple[list[str], list[str]] | No
     labels, choices = options if options is not None else (None, None)
     if choices is not None and target is not None:
         target = letter_of(target, labels or [], choices) or target
-    return Sample(
-        prompt=prompt,
-        messages=sample.messages,
-        output_tokens=sample.output_tokens,
-        reference=sample.reference,
-        target=target,
-        choices=choices,
-    )
+    return msgspec.structs.replace(sample, prompt=prompt, target=target, choices=choices)
 
 
 def letter_of(target: Any, labels: list[str], choices: list[str]) -> str | None:

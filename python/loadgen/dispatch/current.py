@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from loadgen.dispatch.driver import Driver
 
 KINDS = ("first", "retry", "hedge", "probe")
-"""By the core's numbers (``AttemptKind`` of ``rust/src/policy/event.rs``)."""
+"""By the core's numbers (``AttemptKind`` of ``rust/src/policy/action.rs``)."""
 
 
 class Attempt:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TextIO
 import msgspec
 
 from loadgen.dispatch.progress import clock
-from loadgen.shown import plain
+from loadgen.shown import plain, put
 
 _FIXED = 37
 """Columns of a line besides answer, row and column: the times, the kind, and what is between."""
@@ -112,10 +112,7 @@ class Live:
         self._put(f" {'time':>8}  {names}  {'took':>8}  kind")
 
     def _put(self, line: str) -> None:
-        try:
-            print(line, file=self._out, flush=True)
-        except (OSError, ValueError):
-            return  # whoever read it has seen enough; that must not end a batch
+        put(self._out, f"{line}\n")
 
 
 def _layout(is_grid: bool, out: TextIO) -> _Layout:

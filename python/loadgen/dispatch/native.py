@@ -12,14 +12,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loadgen import _core
+from loadgen.dispatch import ended as at
 from loadgen.dispatch import remember
 from loadgen.dispatch.columns import PolicyColumns
 from loadgen.dispatch.current import KINDS
+from loadgen.dispatch.ended import Ended
 from loadgen.dispatch.limits import Limits, given_up
-from loadgen.dispatch.own_thread import on_own_thread
+from loadgen.dispatch.own_thread import gone, on_own_thread, whole
 from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.result import Batch, CallStats, PlainNode, Told
-from loadgen.dispatch.running import aside, journalled, keep, whole
+from loadgen.dispatch.running import aside, journalled, keep
 from loadgen.dispatch.watching import Watching
 from loadgen.dispatch.work import BatchItems
 from loadgen.errors import ConfigError, DispatchError, RequestError
@@ -59,10 +61,10 @@ class Callee(Protocol):
     def bodies(self, items: Sequence[Any]) -> tuple[_core.Bodies, dict[str, _core.Bodies] | None]:
         """Render what is asked, and the same in other APIs where nodes speak these."""
 
-    def value(self, ended: tuple[Any, ...]) -> Any:
+    def value(self, ended: Ended) -> Any:
         """Return what a good request brought; raises :class:`RequestError` if it isn't what was asked for."""
 
-    def words(self, ended: tuple[Any, ...]) -> str:
+    def words(self, ended: Ended) -> str:
         """Return why a request that was sent failed, as a person is told; empty where nobody said."""
 
     def look(self, nodes: Sequence[tuple[PlainNode | None, str]]) -> None:
@@ -213,7 +215,7 @@ class _NativeRun:
         self._is_over = False
         self._look: asyncio.TimerHandle | None = None
         self._broken: Callable[[BaseException], None] = lambda _: None
-        self._ended: Callable[[tuple[Any, ...]], None] = lambda _: None
+        self._ended: Callable[[Ended], None] = lambda _: None
 
     @classmethod
     async def begin(
@@ -251,7 +253,7 @@ class _NativeRun:
             return cls(*await asyncio.shield(starting), service.look)
         except asyncio.CancelledError:
             is_left.set()
-            await asyncio.wait([starting])
+            await gone(starting)
             if not starting.cancelled() and starting.exception() is None:
                 engine, _ = starting.result()
                 await whole(on_own_thread(lambda: engine.finish("interrupted", "")))
@@ -265,7 +267,7 @@ class _NativeRun:
         """Return the nanoseconds since the batch began."""
         return _core.now_ns() - self.start_ns
 
-    def listen(self, ended: Callable[[tuple[Any, ...]], None], broken: Callable[[BaseException], None]) -> None:
+    def listen(self, ended: Callable[[Ended], None], broken: Callable[[BaseException], None]) -> None:
         """Hear of each request that ends, and if the engine breaks down.
 
         Args:
@@ -279,7 +281,7 @@ class _NativeRun:
 
     def _take(self, *, only_answers: bool = False) -> None:
         for one in self.engine.take_completions():
-            if only_answers and one[3] != "none":
+            if only_answers and one[at.FAILURE] != "none":
                 continue
             try:
                 self._ended(one)
@@ -351,7 +353,7 @@ class _EngineColumns:
     def __init__(self, run: _NativeRun, work: BatchItems) -> None:
         self._run = run
         self._work = work
-        self._last: tuple[Any, ...] | None = None
+        self._last: Ended | None = None
         self._policy: _core.Policy | None = None
         self._columns: PolicyColumns | None = None
 
@@ -365,7 +367,7 @@ class _EngineColumns:
         self._policy = policy
         self._columns = None if policy is None else PolicyColumns(policy, self._work.called, self._work.twins)
 
-    def ended(self, ended: tuple[Any, ...]) -> None:
+    def ended(self, ended: Ended) -> None:
         """Note what the engine tells of a call at its end: whoever is told of it may ask now."""
         self._last = ended
 
@@ -377,9 +379,10 @@ class _EngineColumns:
         """Return what is told of the call that ended last."""
         if self._last is None:
             return None
-        kind, attempts, hedges, planned_ns, _, _, done_ns = self._last[9:16]
-        at_s = (done_ns - self._run.start_ns) / 1e9
-        return Told(at_s, (done_ns - planned_ns) / 1e9, KINDS[kind] if attempts else "", attempts, hedges)
+        last, done_ns = self._last, self._last[at.DONE_NS]
+        seconds, attempts = (done_ns - last[at.PLANNED_NS]) / 1e9, last[at.ATTEMPTS]
+        kind = KINDS[last[at.KIND]] if attempts else ""
+        return Told((done_ns - self._run.start_ns) / 1e9, seconds, kind, attempts, last[at.HEDGES])
 
     def totals(self) -> dict[str, Any]:
         """Return the counts of the batch."""
@@ -418,11 +421,11 @@ class _NoColumns:
         return {}
 
 
-def _settle(work: BatchItems, columns: _EngineColumns, service: Callee, limits: Limits, ended: tuple[Any, ...]) -> None:
+def _settle(work: BatchItems, columns: _EngineColumns, service: Callee, limits: Limits, ended: Ended) -> None:
     """Take what became of a request: its answer, or its error."""
-    request, _, _, failure, *_ = ended
+    request = ended[at.REQUEST]
     columns.ended(ended)
-    if failure != "none":
+    if ended[at.FAILURE] != "none":
         work.settle(request, None, _error(service, limits, ended))
         return
     try:
@@ -433,15 +436,14 @@ def _settle(work: BatchItems, columns: _EngineColumns, service: Callee, limits: 
         work.settle(request, value, None)
 
 
-def _error(service: Callee, limits: Limits, ended: tuple[Any, ...]) -> DispatchError:
-    _, _, _, failure, detail, status, *_ = ended
+def _error(service: Callee, limits: Limits, ended: Ended) -> DispatchError:
+    failure, detail = ended[at.FAILURE], ended[at.DETAIL]
     if failure == "timeout":
-        _, attempts, _, planned_ns, _, _, done_ns = ended[9:16]
-        return limits.exceeded(attempts, (done_ns - planned_ns) / 1e9)
-    if ended[19] is None:
+        return limits.exceeded(ended[at.ATTEMPTS], (ended[at.DONE_NS] - ended[at.PLANNED_NS]) / 1e9)
+    if ended[at.NODE] is None:
         return given_up()
     words = service.words(ended)
     if failure == "stall" and limits.stall_s is not None:
         words = words or f"stall: the answer began, and nothing more of it came within {limits.stall_s:g} s"
     rule = "" if detail == "none" else f": {detail}"
-    return RequestError(words or f"{failure}{rule}", failure=failure, status=status)
+    return RequestError(words or f"{failure}{rule}", failure=failure, status=ended[at.STATUS])

@@ -42,3 +42,31 @@ def on_own_thread(call: Callable[[], R]) -> asyncio.Future[R]:
     awaited = asyncio.wrap_future(answer)
     awaited.add_done_callback(gone)
     return awaited
+
+
+async def whole(doing: asyncio.Future[R]) -> R:
+    """Wait for what a thread does; it can't be cancelled, so whoever is waits for its end too.
+
+    Args:
+        doing: As :func:`on_own_thread` gives it.
+    """
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await gone(doing)
+        raise
+
+
+async def gone(doing: asyncio.Future[R]) -> None:
+    """Wait until a thread has ended, however often that is cancelled; what came of it is for whoever else asks.
+
+    Args:
+        doing: As :func:`on_own_thread` gives it.
+    """
+    while not doing.done():
+        try:
+            await asyncio.wait([doing])
+        except asyncio.CancelledError:
+            continue
+    if not doing.cancelled():
+        doing.exception()  # looked at: the cancellation is what the caller gets

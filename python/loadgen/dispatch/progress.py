@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Self, TextIO, TypeAlias
 
 from loadgen.errors import ConfigError
-from loadgen.shown import bar
+from loadgen.shown import bar, put
 
 _REDRAW_S, _LINE_S = 0.25, 10.0
 _BAR, _BAR_LEAST, _NARROW = 28, 8, 40
@@ -131,7 +131,7 @@ class LineView(View):
         """Say how far it is, if the batch isn't a short one."""
         if progress.seconds < self.interval_s:
             return
-        _put(self._out, f"{self._name}: {', '.join(text for _, text in _facts(progress))}\n")
+        put(self._out, f"{self._name}: {', '.join(text for _, text in _facts(progress))}\n")
 
 
 class BarView(View):
@@ -150,13 +150,13 @@ class BarView(View):
         text = line(self._name, progress, shutil.get_terminal_size().columns)
         if self._colour and progress.failed:
             text = text.replace("failed ", "\x1b[31mfailed\x1b[0m ", 1)
-        _put(self._out, f"\r\x1b[K{text}\r")
+        put(self._out, f"\r\x1b[K{text}\r")
         self._drawn = True
 
     def close(self) -> None:
         """Remove what was drawn."""
         if self._drawn:
-            _put(self._out, "\r\x1b[K")
+            put(self._out, "\r\x1b[K")
             self._drawn = False
 
 
@@ -234,11 +234,3 @@ def progress_of(totals: dict[str, Any], *, total: int | None, seconds: float, re
         seconds=seconds,
         restored=restored,
     )
-
-
-def _put(out: TextIO, text: str) -> None:
-    try:
-        out.write(text)
-        out.flush()
-    except (OSError, ValueError):
-        return  # the terminal or pipe went away (ValueError: the file is closed); that must not end a batch

@@ -11,6 +11,8 @@ import msgspec
 from loadgen import _core, endpoint
 from loadgen.config import secret, values
 from loadgen.dataset import Sample
+from loadgen.dispatch import ended as at
+from loadgen.dispatch.ended import Ended
 from loadgen.errors import ConfigError
 
 Request: TypeAlias = "str | Sequence[Mapping[str, Any]] | Mapping[str, Any]"
@@ -63,15 +65,21 @@ class Answer(msgspec.Struct, frozen=True):
         return self.text
 
 
-def answer_of(ended: tuple[Any, ...]) -> Answer:
+def answer_of(ended: Ended) -> Answer:
     """Return the answer of a good request.
 
     Args:
         ended: As the engine tells it (``_core.Engine.take_completions``).
     """
-    _, _, _, _, _, status, finish, tokens_in, tokens_out, *_ = ended
-    text, reasoning = ended[16:18]
-    return Answer(text or "", reasoning or "", "" if finish == "unknown" else finish, tokens_in, tokens_out, status)
+    finish = ended[at.FINISH]
+    return Answer(
+        text=ended[at.TEXT] or "",
+        reasoning=ended[at.REASONING] or "",
+        finish="" if finish == "unknown" else finish,
+        tokens_in=ended[at.TOKENS_IN],
+        tokens_out=ended[at.TOKENS_OUT],
+        status=ended[at.STATUS],
+    )
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +124,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         """
         return _core.Bodies([self.body(request) for request in requests]), None
 
-    def value(self, ended: tuple[Any, ...]) -> Answer:
+    def value(self, ended: Ended) -> Answer:
         """Return what a good request brought.
 
         Args:
@@ -124,13 +132,13 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         """
         return answer_of(ended)
 
-    def words(self, ended: tuple[Any, ...]) -> str:
+    def words(self, ended: Ended) -> str:
         """Return why a request failed, in the server's words; empty where there are none.
 
         Args:
             ended: As the engine tells it.
         """
-        return ended[18] or ""
+        return ended[at.ERROR] or ""
 
     def look(self, nodes: Sequence[Any]) -> None:
         """Take no notice of what the policy knows of the only node."""

@@ -15,7 +15,7 @@ from loadgen.dispatch.classify import Classifier
 from loadgen.dispatch.columns import PolicyColumns
 from loadgen.dispatch.driver import Driver
 from loadgen.dispatch.limits import Limits
-from loadgen.dispatch.own_thread import on_own_thread
+from loadgen.dispatch.own_thread import on_own_thread, whole
 from loadgen.dispatch.result import Batch
 from loadgen.dispatch.watching import Watching
 from loadgen.dispatch.work import BatchItems, BatchWork
@@ -135,17 +135,6 @@ async def _read(
     except asyncio.CancelledError:
         if not reading.cancelled() and reading.exception() is None:
             await whole(on_own_thread(reading.result()[0].close))
-        raise
-
-
-async def whole(doing: asyncio.Future[R]) -> R:
-    """Wait for what a thread does; it can't be cancelled, so whoever is waits for its end too."""
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        await asyncio.wait([doing])
-        if not doing.cancelled():
-            doing.exception()  # looked at: the cancellation is what the caller gets
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -52,8 +51,10 @@ class MessageCodec(ABC, Generic[T]):
         if asked in categories:
             return
         known = (*self.topics, *categories)
-        close = difflib.get_close_matches(asked, known, 1)
-        way_out = f"perhaps {close[0]!r}?" if close else f"there are {', '.join(known)}"
+        from loadgen.config.known import nearest  # only a mistake needs it
+
+        close = nearest(asked, known)
+        way_out = f"perhaps {close!r}?" if close else f"there are {', '.join(known)}"
         raise ValueError(f"there is no topic {asked!r}; {way_out}")
 
     def decode_batch(self, payload: bytes | memoryview, count: int) -> Sequence[T]:

@@ -9,12 +9,14 @@ import msgspec
 
 from loadgen import endpoint
 from loadgen.dataset import Sample
+from loadgen.dispatch import ended as at
 from loadgen.dispatch.current import attempt
+from loadgen.dispatch.ended import Ended
 from loadgen.dispatch.requests import answer_of
 from loadgen.errors import ConfigError, RequestError
 from loadgen.node.group import Groups
 from loadgen.node.node import Node
-from loadgen.node.post import Ended, Post
+from loadgen.node.post import Post
 from loadgen.node.wire import key_of
 
 Kind: TypeAlias = Literal["embeddings", "chat", "completions"]
@@ -98,7 +100,7 @@ class Asking:
             value, tokens = await self._groups.ask(node, item)
         else:
             ended = await self._ask(node, self.body(self.api(node), item))
-            value, tokens = self.value(node, ended), (ended[7] or 0, ended[8] or 0)
+            value, tokens = self.value(node, ended), (ended[at.TOKENS_IN] or 0, ended[at.TOKENS_OUT] or 0)
         attempt().used(*tokens)
         return value
 
@@ -109,19 +111,19 @@ class Asking:
         vectors = _vectors_of(node, self.api(node), ended)
         if len(vectors) != len(texts):
             raise RequestError(f"{node.name} answered {len(vectors)} vectors for {len(texts)} texts", failure="body")
-        share, over = divmod(ended[7] or 0, len(texts))
+        share, over = divmod(ended[at.TOKENS_IN] or 0, len(texts))
         return [(vector, (share + (place < over), 0)) for place, vector in enumerate(vectors)]
 
     async def _ask(self, node: Node, body: bytes) -> Ended:
         ended = await self._post.ask(self._places[node], body)
-        _, _, _, failure, _, status, *_ = ended
+        failure, status, again_ns = ended[at.FAILURE], ended[at.STATUS], ended[at.RETRY_AFTER_NS]
         if failure == "none":
             return ended
         # A status that speaks of the node says nothing of the item.
         judged = 0 if failure != "http" or status in _OF_THE_NODE else status
         error = RequestError(words(node, ended), failure=failure, status=judged)
-        if ended[20] is not None:
-            error.headers = {"retry-after-ms": str(ended[20] / 1e6)}  # type: ignore[attr-defined]  # as clients have it
+        if again_ns is not None:
+            error.headers = {"retry-after-ms": str(again_ns / 1e6)}  # type: ignore[attr-defined]  # as clients have it
         raise error
 
     def api(self, node: Node) -> endpoint.Api:
@@ -195,7 +197,7 @@ def words(node: Node, ended: Ended) -> str:
         node: The node.
         ended: As the engine tells it.
     """
-    failure, detail, said = ended[3], ended[4], ended[18] or ""
+    failure, detail, said = ended[at.FAILURE], ended[at.DETAIL], ended[at.ERROR] or ""
     if failure == "http":
         return f"{node.name} answered {said.removeprefix('HTTP ')}"
     return f"{node.name}: {said or (failure if detail == 'none' else f'{failure}: {detail}')}"
@@ -216,7 +218,7 @@ class _OllamaVectors(msgspec.Struct):
 
 def _vectors_of(node: Node, api: str, ended: Ended) -> list[list[float]]:
     """Read the vectors of an answer, of which the engine keeps the JSON."""
-    said = ended[16] or ""
+    said = ended[at.TEXT] or ""
     try:
         if api == "ollama_embed":
             vectors = msgspec.json.decode(said, type=_OllamaVectors).embeddings

@@ -14,14 +14,10 @@ from loadgen.errors import ConfigError
 Api: TypeAlias = Literal["openai", "ollama"]
 APIS: tuple[Api, ...] = ("openai", "ollama")
 
-MOST = 64
-"""The most nodes of a pool: a call remembers in a word of bits those that it was sent to."""
-
 MOST_LEARNED = 64
 """The most texts of a request where it is learned how many, and nobody said how many there may be."""
 
 _OLLAMA_PORT = 11434
-_PORTS = {"http": 80, "https": 443}
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +113,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
             path: From the root, such as ``/v1/embeddings`` or ``/api/embed``.
         """
         base = "" if self.url.startswith("unix:") else urlsplit(self.url).path.rstrip("/")
-        return base + (path.removeprefix("/v1") if base.endswith("/v1") else path)
+        return base.removesuffix("/v1") + path
 
 
 def nodes_of(given: Iterable[Any]) -> tuple[Node, ...]:
@@ -132,19 +128,20 @@ def nodes_of(given: Iterable[Any]) -> tuple[Node, ...]:
     if isinstance(given, (str, bytes, Mapping)):
         raise ConfigError(f"nodes is one {type(given).__name__}", "give a list of nodes")
     nodes = tuple(_node(one) for one in given)
-    if not 1 <= len(nodes) <= MOST:
-        raise ConfigError(f"a pool of {len(nodes)} nodes", f"give 1 to {MOST}")
+    if not 1 <= len(nodes) <= target.MOST:
+        raise ConfigError(f"a pool of {len(nodes)} nodes", f"give 1 to {target.MOST}")
     seen: dict[tuple[Any, ...], Node] = {}
     names: dict[str, Node] = {}
     for node in nodes:
-        if _place(node) in seen:
+        place = target.place(node.url)
+        if place in seen:
             raise ConfigError(
                 f"the node {node.shown} is given twice",
                 "give it once; capacity says how many items it works on at the same time",
             )
         if node.name in names:
             raise ConfigError(f"two nodes are called {node.name}", "give each a name of its own")
-        seen[_place(node)] = names[node.name] = node
+        seen[place] = names[node.name] = node
     return nodes
 
 
@@ -162,15 +159,6 @@ def _node(given: Any) -> Node:
     if "url" not in given:
         raise ConfigError("a node has no url", "say url: http://127.0.0.1:11434")
     return Node(**given)
-
-
-def _place(node: Node) -> tuple[Any, ...]:
-    """What two URLs of the same server have in common."""
-    if node.url.startswith("unix:"):
-        return ("unix", node.url.removeprefix("unix:").removeprefix("//"))
-    parts = urlsplit(node.url)
-    path = parts.path.rstrip("/").removesuffix("/v1")
-    return (parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme), path)
 
 
 def _url(value: Any) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from loadgen import _core
-from loadgen.dispatch.own_thread import on_own_thread
+from loadgen.dispatch import ended as at
+from loadgen.dispatch.ended import Ended
+from loadgen.dispatch.own_thread import on_own_thread, whole
 from loadgen.errors import ConfigError, DispatchError
 
 _LOOK_S = 0.5
@@ -20,8 +22,6 @@ _NO_LIMIT_S = 1e6
 
 _NO_BODY = b'{"input":""}'
 """Stands where a phase has its samples: each request here brings its own."""
-
-Ended = tuple[Any, ...]
 
 
 class Post:
@@ -54,13 +54,7 @@ class Post:
         if self._look is not None:
             self._look.cancel()
         asyncio.get_running_loop().remove_reader(engine.fileno())
-        ending = on_own_thread(lambda: _end(engine))
-        try:
-            await asyncio.shield(ending)
-        except asyncio.CancelledError:
-            await asyncio.wait([ending])
-            ending.exception()
-            raise
+        await whole(on_own_thread(lambda: _end(engine)))
 
     async def ask(self, node: int, body: bytes) -> Ended:
         """Make one request.
@@ -102,7 +96,7 @@ class Post:
 
     def _take(self, engine: _core.Engine) -> None:
         for ended in engine.take_completions():
-            answer = self._waiting.pop(ended[0], None)
+            answer = self._waiting.pop(ended[at.REQUEST], None)
             if answer is not None and not answer.done():
                 answer.set_result(ended)
 

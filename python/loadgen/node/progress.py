@@ -13,6 +13,7 @@ import msgspec
 
 from loadgen.dispatch.progress import Progress
 from loadgen.errors import ConfigError
+from loadgen.shown import put
 
 log = logging.getLogger("loadgen.node")
 
@@ -112,7 +113,7 @@ class Watch:
     def end(self) -> None:
         """Leave the screen as what comes next expects it."""
         if self._is_drawn:
-            self._put("\r\x1b[K")
+            put(self._out, "\r\x1b[K")
             self._is_drawn = False
 
     def _note(self, told: NodeProgress) -> None:
@@ -122,16 +123,9 @@ class Watch:
         self._quarters = quarters
         log.info("%s", told.line)
         if self._prints:
-            self._put(f"{told.line}  {told.shares}\n")
+            put(self._out, f"{told.line}  {told.shares}\n")
 
     def _draw(self, told: NodeProgress) -> None:
         width = shutil.get_terminal_size().columns
-        self._put(f"\r\x1b[K{f' {told.line}   {told.shares}'[: width - 1]}\r")
+        put(self._out, f"\r\x1b[K{f' {told.line}   {told.shares}'[: width - 1]}\r")
         self._is_drawn = True
-
-    def _put(self, text: str) -> None:
-        try:
-            self._out.write(text)
-            self._out.flush()
-        except (OSError, ValueError):
-            return  # the terminal or pipe went away; that must not end a batch

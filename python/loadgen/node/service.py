@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from loadgen import _core
 from loadgen.dispatch.callee import Callee
+from loadgen.dispatch.ended import NODE, Ended
 from loadgen.node import call
 
 if TYPE_CHECKING:
     from loadgen.dispatch.result import PlainNode
     from loadgen.node.call import Asking
     from loadgen.node.memory import Seen
+    from loadgen.node.node import Node
     from loadgen.node.progress import Watch
-
-_NODE = 19
-"""Where the engine's word on a request has its node."""
 
 
 class NodeService:
@@ -52,7 +51,7 @@ class NodeService:
         first, *others = ((str(api), _core.Bodies([self._asking.body(api, item) for item in items])) for api in apis)
         return first[1], dict(others)
 
-    def value(self, ended: tuple[Any, ...]) -> Any:
+    def value(self, ended: Ended) -> Any:
         """Return the vector or answer of a good request, and count it for its node.
 
         Args:
@@ -61,18 +60,23 @@ class NodeService:
         Raises:
             RequestError: If it isn't what was asked for.
         """
-        node = self._order[ended[_NODE]].node
+        node = self._node(ended)
         value = self._asking.value(node, ended)
         self._watch.answered(node.name)
         return value
 
-    def words(self, ended: tuple[Any, ...]) -> str:
+    def words(self, ended: Ended) -> str:
         """Return why a request failed, and where.
 
         Args:
             ended: As the engine tells it.
         """
-        return call.words(self._order[ended[_NODE]].node, ended)
+        return call.words(self._node(ended), ended)
+
+    def _node(self, ended: Ended) -> Node:
+        place = ended[NODE]
+        assert place is not None  # what went nowhere has no answer, and no words
+        return self._order[place].node
 
     def look(self, nodes: Sequence[tuple[PlainNode | None, str]]) -> None:
         """Note what each node works on, and why it failed last.

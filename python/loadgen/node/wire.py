@@ -6,32 +6,22 @@ What is asked of models goes through the engine; this is for what a node says of
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import http.client
+import functools
 import socket
 import ssl
-from collections.abc import Mapping
-from typing import NamedTuple, Self
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable
+from typing import Self
 
+from loadgen import http_get
 from loadgen.config import secret
 from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.errors import ConfigError
+from loadgen.http_get import Reply
 from loadgen.node.node import Node
 
 SILENCE_S = 2.0
 """The longest that a connection, or the next bytes of an answer, may take."""
-
-_MOST_BODY = 4 << 20
-
-
-class Reply(NamedTuple):
-    """A node's answer: status, headers in small letters, body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Wire:
@@ -39,6 +29,8 @@ class Wire:
 
     def __init__(self) -> None:
         self._lines: dict[Node, _Line] = {}
+        # Made for the first that needs it: what is trusted takes its time to be read.
+        self._context = functools.cache(ssl.create_default_context)
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,7 +53,7 @@ class Wire:
         """
         line = self._lines.get(node)
         if line is None:
-            line = self._lines[node] = _Line(node)
+            line = self._lines[node] = _Line(node, self._context)
         asked = on_own_thread(lambda: line.get(path))
         try:
             return await asyncio.shield(asked)
@@ -74,38 +66,21 @@ class Wire:
 class _Line:
     """A connection to one node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, context: Callable[[], ssl.SSLContext]) -> None:
         self._node = node
-        self._headers = _headers(node)
-        self._connection = _connection(node)
+        self._headers = http_get.headers(node.url, key_of(node))
+        self._connection = http_get.connection(node.url, SILENCE_S, context)
         self._is_dropped = False
 
     def get(self, path: str) -> Reply:
-        node, connection = self._node, self._connection
-        query = "" if node.url.startswith("unix:") else urlsplit(node.url).query
-        target = node.at(path)
+        node = self._node
         try:
-            connection.request("GET", f"{target}?{query}" if query else target, headers=self._headers)
-            with connection.getresponse() as response:
-                return _reply(response)
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()  # what is left of the answer would be taken for the next one's
-            raise self._named(error) from None
+            return http_get.ask(self._connection, http_get.with_query(node.url, node.at(path)), self._headers)
+        except TimeoutError:
+            raise ConnectionError(f"{node.name} said nothing for {SILENCE_S:g} s") from None
         finally:
             if self._is_dropped:
-                connection.close()
-
-    def _named(self, error: OSError | http.client.HTTPException) -> OSError:
-        """Return what an exception of the client's means."""
-        if isinstance(error, http.client.IncompleteRead):
-            return ConnectionResetError("the answer ended too early")
-        if isinstance(error, http.client.RemoteDisconnected):
-            return ConnectionResetError("the connection was closed before an answer")
-        if isinstance(error, http.client.HTTPException):
-            return ConnectionError("it does not speak HTTP/1.1")
-        if isinstance(error, TimeoutError):
-            return ConnectionError(f"{self._node.name} said nothing for {SILENCE_S:g} s")
-        return error
+                self._connection.close()
 
     def drop(self) -> None:
         """Close it, whatever is on its way."""
@@ -115,39 +90,6 @@ class _Line:
             with contextlib.suppress(OSError):  # it is gone already
                 sock.shutdown(socket.SHUT_RDWR)
         self._connection.close()
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=SILENCE_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _connection(node: Node) -> http.client.HTTPConnection:
-    if node.url.startswith("unix:"):
-        return _UnixConnection(node.url.removeprefix("unix:").removeprefix("//"))
-    parts = urlsplit(node.url)
-    if parts.scheme == "https":
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=SILENCE_S, context=context)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=SILENCE_S)
-
-
-def _headers(node: Node) -> dict[str, str]:
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "loadgen"}
-    key = key_of(node)
-    parts = urlsplit("http://localhost" if node.url.startswith("unix:") else node.url)
-    if key is not None:
-        headers["Authorization"] = f"Bearer {key}"
-    elif parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return headers
 
 
 def key_of(node: Node) -> str | None:
@@ -162,15 +104,3 @@ def key_of(node: Node) -> str | None:
         return secret.key_from_env(node.api_key_env, needed=True)
     except ValueError as error:
         raise ConfigError(f"the node {node.name} {error}") from None
-
-
-def _reply(response: http.client.HTTPResponse) -> Reply:
-    said = response.getheader("content-length")
-    if said is not None and not (said.isascii() and said.isdigit() and int(said) <= _MOST_BODY):
-        raise ConnectionError(f"the answer's length {said[:20]!r} is none, or above {_MOST_BODY >> 20} MiB")
-    body = response.read(_MOST_BODY + 1)
-    if said is not None and len(body) < int(said):
-        raise ConnectionResetError("the answer ended too early")
-    if len(body) > _MOST_BODY:
-        raise ConnectionError(f"the answer is longer than {_MOST_BODY >> 20} MiB")
-    return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, body)

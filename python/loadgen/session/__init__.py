@@ -91,7 +91,7 @@ async def arun(
     """
     import asyncio
 
-    from loadgen.dispatch.own_thread import on_own_thread
+    from loadgen.dispatch.own_thread import gone, on_own_thread
 
     going = _asked(url, config, options)
     task = on_own_thread(going.execute)
@@ -99,9 +99,7 @@ async def arun(
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         going.stop("cancelled", 0.0)
-        # The thread must be gone before the caller goes on: it owns the run's log.
-        await asyncio.wait([task])
-        task.exception()
+        await gone(task)  # it owns the run's log
         raise
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from loadgen import config as configs
 from loadgen.config import OPTIONS, Config
-from loadgen.dispatch.own_thread import on_own_thread
+from loadgen.dispatch.own_thread import gone, on_own_thread
 from loadgen.errors import ConfigError, RunError
 from loadgen.session.desk import Desk
 from loadgen.session.http_issuer import HttpIssuer
@@ -122,7 +122,7 @@ class BenchmarkSession:
             return await asyncio.shield(thread)
         except asyncio.CancelledError:
             run.stop("cancelled", 0.0)
-            await _gone(thread)
+            await gone(thread)
             raise
 
     def stop(self, grace: float = 0.0) -> None:
@@ -214,14 +214,3 @@ def _check_issuer(issuer: Any) -> None:
             f"issue() of {type(issuer).__name__} is async: it sends and returns at once",
             "start a task in it, and give the answer to recv()",
         )
-
-
-async def _gone(thread: asyncio.Future[SessionResult]) -> None:
-    """Wait for the run's thread, which owns the log, however often that is cancelled."""
-    while not thread.done():
-        try:
-            await asyncio.wait([thread])
-        except asyncio.CancelledError:
-            continue
-    if not thread.cancelled():
-        thread.exception()  # looked at: the cancellation is what the caller gets

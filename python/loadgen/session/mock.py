@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from loadgen.config import secret, values
+from loadgen.config.known import nearest
 from loadgen.errors import ConfigError
 
 
@@ -231,10 +232,8 @@ def config_of(given: Iterable[tuple[str, Any]], called: Callable[[str], str]) ->
 
 
 def _unknown(name: str, called: Callable[[str], str]) -> ConfigError:
-    import difflib
-
-    close = difflib.get_close_matches(name, OPTIONS, n=1)
-    hint = f"perhaps {called(close[0])}?" if close else f"it may be told {', '.join(OPTIONS)}"
+    close = nearest(name, OPTIONS)
+    hint = f"perhaps {called(close)}?" if close else f"it may be told {', '.join(OPTIONS)}"
     return ConfigError(f"a mock server has no option {name}", hint)
 
 

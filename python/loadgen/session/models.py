@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import socket
 import ssl
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
-from loadgen.config import Config
+from loadgen import http_get
+from loadgen.config import Config, target
 from loadgen.errors import TargetError
-
-_MOST = 4 << 20
-_ENDPOINTS = ("/chat/completions", "/completions", "/embeddings")
-_OLLAMAS = ("/api/chat", "/api/generate", "/api/embed")
 
 
 class _Model(msgspec.Struct):
@@ -36,12 +32,10 @@ def url_of(url: str) -> str:
         return "/v1/models"
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
-    for endpoint in _OLLAMAS:
-        if path.endswith(endpoint):
-            return f"{path.removesuffix(endpoint)}/v1/models"
-    for endpoint in _ENDPOINTS:
-        if path.endswith(endpoint):
-            return f"{path.removesuffix(endpoint)}/models"
+    for endpoint in target.PATHS.values():
+        own = endpoint.removeprefix("/v1")
+        if path.endswith(own):
+            return path.removesuffix(own) + ("/models" if endpoint.startswith("/v1") else "/v1/models")
     return f"{path}/models" if path.endswith("/v1") else f"{path}/v1/models"
 
 
@@ -61,11 +55,9 @@ def ask(config: Config, api_key: str | None) -> list[str]:
     path = url_of(config.url)
     shown = (config.url if config.url.startswith("unix:") else _origin(config.url)) + path
     try:
-        connection = _connect(config)
+        connection = _connection(config)
         try:
-            connection.request("GET", _request_target(config, path), headers=_headers(config, api_key))
-            response = connection.getresponse()
-            body = response.read(_MOST + 1)
+            reply = http_get.ask(connection, _asked_for(config, path), _headers(config, api_key))
         finally:
             connection.close()
     except ssl.SSLError as error:
@@ -74,14 +66,14 @@ def ask(config: Config, api_key: str | None) -> list[str]:
         ) from None
     except TimeoutError:
         raise TargetError(f"{shown} did not answer within {min(config.connect_timeout, 10):g} s") from None
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         raise TargetError(f"can't ask {shown}: {_reason(error)}") from None
-    if response.status != 200:
-        refused = response.status in (401, 403)
+    if reply.status != 200:
+        refused = reply.status in (401, 403)
         key = "check the API key: --api-key-env NAME or --api-key-file FILE" if refused else ""
-        raise TargetError(f"{shown} answered {response.status}", key)
+        raise TargetError(f"{shown} answered {reply.status}", key)
     try:
-        return [model.id for model in msgspec.json.decode(body, type=_Models).data]
+        return [model.id for model in msgspec.json.decode(reply.body, type=_Models).data]
     except (msgspec.DecodeError, RecursionError):
         raise TargetError(f"{shown} did not answer with a list of models") from None
 
@@ -115,71 +107,45 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, socket.gaierror):
         return "host name not found"
-    if isinstance(error, http.client.HTTPException):
-        return "it does not speak HTTP/1.1"
-    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _headers(config: Config, api_key: str | None) -> dict[str, str]:
-    got = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "loadgen"}
-    username = None if config.url.startswith("unix:") else urlsplit(config.url).username
-    if username is not None:
-        got["Authorization"] = _basic(config.url)
-    if api_key is not None:
-        got["Authorization"] = f"Bearer {api_key}"
+    got = http_get.headers(config.url, api_key)
     for header in config.header:
         got = {name: value for name, value in got.items() if name.lower() != header.name.lower()}
         got[header.name] = header.value
-    if config.proxy is not None and config.url.startswith("http:") and urlsplit(config.proxy).username is not None:
-        got["Proxy-Authorization"] = _basic(config.proxy)
+    if config.proxy is not None and config.url.startswith("http:"):
+        got |= _to_proxy(config.proxy)
     return got
 
 
-def _basic(url: str) -> str:
-    parts = urlsplit(url)
-    pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+def _to_proxy(proxy: str) -> dict[str, str]:
+    basic = http_get.basic_of(proxy)
+    return {} if basic is None else {"Proxy-Authorization": basic}
 
 
-def _request_target(config: Config, path: str) -> str:
-    if config.url.startswith("unix:"):
-        return path
-    query = urlsplit(config.url).query
-    path = f"{path}?{query}" if query else path
+def _asked_for(config: Config, path: str) -> str:
+    path = http_get.with_query(config.url, path)
     return f"{_origin(config.url)}{path}" if config.proxy is not None and config.url.startswith("http:") else path
 
 
-class _Unix(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _connect(config: Config) -> http.client.HTTPConnection:
-    timeout = min(config.connect_timeout, 10.0)
-    if config.url.startswith("unix:"):
-        return _Unix(config.url.removeprefix("unix:").removeprefix("//"), timeout)
-    target = urlsplit(config.url)
-    via = urlsplit(config.proxy) if config.proxy is not None else target
-    host = via.hostname or ""
-    if target.scheme == "http":
-        return http.client.HTTPConnection(host, via.port or 80, timeout=timeout)
+def _connection(config: Config) -> http.client.HTTPConnection:
+    timeout_s = min(config.connect_timeout, 10.0)
+    if config.proxy is None:
+        return http_get.connection(config.url, timeout_s, lambda: _context(config))
+    if config.url.startswith("http:"):
+        return http_get.connection(config.proxy, timeout_s)
+    to, via = urlsplit(config.url), urlsplit(config.proxy)
     connection = http.client.HTTPSConnection(
-        host, via.port or (443 if config.proxy is None else 80), timeout=timeout, context=_context(config)
+        via.hostname or "", via.port or 80, timeout=timeout_s, context=_context(config)
     )
-    if config.proxy is not None:
-        headers = {"Proxy-Authorization": _basic(config.proxy)} if via.username is not None else {}
-        connection.set_tunnel(target.hostname or "", target.port or 443, headers)
+    connection.set_tunnel(to.hostname or "", to.port or 443, _to_proxy(config.proxy))
     return connection
 
 

@@ -7,6 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from loadgen import _core
+from loadgen.dispatch import ended as at
+from loadgen.dispatch.ended import Ended
 from loadgen.session.desk import Desk
 from loadgen.session.phase_issuer import PhaseIssuer
 from loadgen.session.prepare import PreparedPhase
@@ -27,7 +29,7 @@ class NativeDesk(Desk):
         super().__init__(loop, publisher)
         self._engine: _core.Engine | None = None
         self._ended: Counter[int] = Counter()
-        self._early: list[tuple[Any, ...]] = []
+        self._early: list[Ended] = []
         self._start_ns = 0
 
     @property
@@ -79,30 +81,30 @@ class NativeDesk(Desk):
         # A plan begins before the loop is told of its phase: what has ended by then waits for that.
         known = len(self._stages)
         taken = self._early + self.core.take_completions()
-        self._early = [ended for ended in taken if ended[1] >= known]
+        self._early = [ended for ended in taken if ended[at.PHASE] >= known]
         for ended in taken:
-            if ended[1] >= known:
+            if ended[at.PHASE] >= known:
                 continue
-            request, stage = ended[0], self._stages[ended[1]]
-            self._ended[ended[1]] += 1
+            request, stage = ended[at.REQUEST], self._stages[ended[at.PHASE]]
+            self._ended[ended[at.PHASE]] += 1
             stage.completed(request, _result(ended) if stage.wants_answers else None)
             if self._ended_in(stage) and self._stage is not None:
                 self._stage.slot_freed(request)
 
 
-def _result(ended: tuple[Any, ...]) -> QueryResult:
-    request, _, sample, failure, detail, status, finish, tokens_in, tokens_out, *_ = ended
-    done_ns, text, reasoning, error = ended[15:19]
-    words = None if failure == "none" else error or (failure if detail == "none" else f"{failure}: {detail}")
+def _result(ended: Ended) -> QueryResult:
+    failure, detail, finish = ended[at.FAILURE], ended[at.DETAIL], ended[at.FINISH]
+    words = ended[at.ERROR] or (failure if detail == "none" else f"{failure}: {detail}")
+    why: Any = None if failure == "none" else failure  # the core has the same words
     return QueryResult(
-        id=request,
-        output=text or "",
-        error=words,
+        id=ended[at.REQUEST],
+        output=ended[at.TEXT] or "",
+        error=None if failure == "none" else words,
         finish="" if finish == "unknown" else finish,
-        usage=Usage(tokens_in, tokens_out),
-        ns=done_ns,
-        reasoning=reasoning or "",
-        failure=None if failure == "none" else failure,
-        status=status,
-        sample=sample,
+        usage=Usage(ended[at.TOKENS_IN], ended[at.TOKENS_OUT]),
+        ns=ended[at.DONE_NS],
+        reasoning=ended[at.REASONING] or "",
+        failure=why,
+        status=ended[at.STATUS],
+        sample=ended[at.SAMPLE],
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from loadgen.config import Config
+from loadgen.config.known import did_you_mean
 from loadgen.session.arrival import KINDS, Stage
 from loadgen.session.strategy import (
     AdaptiveStrategy,
@@ -45,7 +46,9 @@ def create_load_strategy(config: Mapping[str, Any] | msgspec.Struct) -> PlannedS
     made, known = _pattern(kind if pattern is None else pattern)
     for name in fields:
         if name not in known:
-            raise ValueError(f"a load of this pattern has no {name!r}{_close(name, known)}: it has {', '.join(known)}")
+            raise ValueError(
+                f"a load of this pattern has no {name!r}{did_you_mean(name, known)}: it has {', '.join(known)}"
+            )
     if known[0] not in fields:
         raise ValueError(f"a load of this pattern needs {known[0]!r}: it has {', '.join(known)}")
     return made(**fields)
@@ -94,12 +97,5 @@ def _pattern(name: Any) -> tuple[type[PlannedStrategy], tuple[str, ...]]:
     if word in KINDS:
         raise ValueError(f"{word!r} is how gaps spread: the pattern is rate or stages, with the arrival {word}")
     if not isinstance(word, str) or word not in _PATTERNS:
-        raise ValueError(f"there is no load pattern {name!r}{_close(word, _PATTERNS)}: take one of {choices}")
+        raise ValueError(f"there is no load pattern {name!r}{did_you_mean(word, _PATTERNS)}: take one of {choices}")
     return _PATTERNS[word]
-
-
-def _close(name: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
-    import difflib
-
-    found = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {found[0]}?)" if found else ""

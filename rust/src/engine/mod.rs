@@ -7,6 +7,7 @@ mod completions;
 pub mod config;
 mod connection;
 mod dispatch;
+mod early;
 mod events;
 mod finish;
 mod flight;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::config::{NodeConfig, RunConfig};
 use super::run::EngineError;
 use crate::endpoint::Api;
-use crate::http::{Connector, Target, TlsOptions};
+use crate::http::{Connector, Target, TlsClient, TlsOptions};
 use crate::sync::{AtomicBool, Ordering};
 
 /// So many nodes at most: a call of a policy remembers in a word of bits those that it was sent to.
@@ -29,7 +29,13 @@ impl Node {
         if nodes.len() > MOST {
             return Err(EngineError::Nodes(format!("{} nodes: a run takes at most {MOST}", nodes.len())));
         }
-        nodes.iter().map(|node| Self::new(run, node)).collect()
+        let tls = TlsClient::from(TlsOptions {
+            cacert: run.cacert.clone(),
+            cert: run.cert.clone(),
+            key: run.key.clone(),
+            insecure: run.insecure,
+        });
+        nodes.iter().map(|node| Self::new(run, node, &tls)).collect()
     }
 
     /// A node that nobody connects to: whoever makes the requests knows where they go.
@@ -38,17 +44,11 @@ impl Node {
         Self::all(&alone)
     }
 
-    fn new(run: &RunConfig, node: &NodeConfig) -> Result<Self, EngineError> {
+    fn new(run: &RunConfig, node: &NodeConfig, tls: &TlsClient) -> Result<Self, EngineError> {
         let path = node.api.unwrap_or(run.api).path();
         let target = Target::parse(&node.url, path, run.http2)?;
-        let tls = TlsOptions {
-            cacert: run.cacert.clone(),
-            cert: run.cert.clone(),
-            key: run.key.clone(),
-            insecure: run.insecure,
-        };
         let connect_timeout = Duration::from_secs_f64(run.connect_timeout_s);
-        let connector = Connector::new(&target, &tls, run.proxy.as_deref(), connect_timeout)?;
+        let connector = Connector::new(&target, tls, run.proxy.as_deref(), connect_timeout)?;
         Ok(Self { config: node.clone(), target, path, connector, usage_refusals: UsageRefusals::default() })
     }
 

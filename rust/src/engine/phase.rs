@@ -9,19 +9,17 @@ use super::balance::Balance;
 use super::bodies::Bodies;
 use super::config::PhaseConfig;
 use super::dispatch::{self, NodeTold};
+use super::early::FirstAnswers;
 use super::manual::{Asked, Gate, WorkerGone};
 use super::run::EngineError;
 use super::settings::Settings;
 use crate::policy::{Policy, Totals};
-use crate::record::{Failure, Row};
-use crate::schedule::{Arrivals, Load};
+use crate::record::Row;
+use crate::schedule::Arrivals;
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Not cancelled, and never will be as it stands.
 const NEVER: u64 = u64::MAX;
-
-/// So many first answers, all of them fatal, end a phase early.
-const FATAL_ANSWERS: u64 = 8;
 
 /// Why a phase stopped issuing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,10 +92,7 @@ pub struct Phase {
     issued: AtomicU64,
     cancel_at_ns: AtomicU64,
     issuing: AtomicU32,
-    answered_well: AtomicBool,
-    fatal_answers: AtomicU64,
-    /// Of each node: whether an answer of it was such a one. A node that no request goes to needn't say so.
-    refused: Box<[AtomicBool]>,
+    first_answers: FirstAnswers,
     open: Mutex<Open>,
     changed: Condvar,
     dispatched: Mutex<Dispatched>,
@@ -136,7 +131,7 @@ impl Phase {
     pub fn new(index: u16, first_id: u64, ways: Ways, workers: u16) -> Self {
         let Ways { config, settings, gate, balance } = ways;
         let nodes = 0..settings.nodes().len() as u16;
-        let refused = nodes.map(|node| AtomicBool::new(!balance.reaches(node))).collect();
+        let first_answers = FirstAnswers::new(&config, nodes.map(|node| balance.reaches(node)));
         Self {
             index,
             config,
@@ -152,9 +147,7 @@ impl Phase {
             issued: AtomicU64::new(0),
             cancel_at_ns: AtomicU64::new(NEVER),
             issuing: AtomicU32::new(u32::from(workers)),
-            answered_well: AtomicBool::new(false),
-            fatal_answers: AtomicU64::new(0),
-            refused,
+            first_answers,
             open: Mutex::new(Open { workers, tally: Tally::default(), end_ns: 0 }),
             changed: Condvar::new(),
             dispatched: Mutex::default(),
@@ -327,25 +320,9 @@ impl Phase {
         now >= self.cancel_at_ns.load(Ordering::Relaxed)
     }
 
-    /// Learn from an answer whether the phase can succeed at all: not where nobody listens, nor where we are not let in. Of
-    /// several nodes, all must say so.
+    /// Learn from an answer whether the phase can succeed at all.
     pub fn learn(&self, row: &Row) {
-        // Relaxed throughout: this is a heuristic on counts, and a few answers more or less don't matter.
-        if !self.config.stop_early || self.answered_well.load(Ordering::Relaxed) {
-            return;
-        }
-        let Some(node) = row.node else { return }; // nobody was asked
-        let refused = matches!(row.failure, Failure::Connect | Failure::Tls);
-        let forbidden = row.failure == Failure::Http && matches!(row.status, 401 | 403 | 404);
-        if !(refused || forbidden) {
-            self.answered_well.store(row.failure != Failure::Cancelled, Ordering::Relaxed);
-            return;
-        }
-        if let Some(refused) = self.refused.get(usize::from(node)) {
-            refused.store(true, Ordering::Relaxed);
-        }
-        let enough = self.fatal_answers.fetch_add(1, Ordering::Relaxed) + 1 >= self.fatal_limit();
-        if enough && self.refused.iter().all(|refused| refused.load(Ordering::Relaxed)) {
+        if self.first_answers.are_hopeless(row) {
             // It outranks the plan's end: whether or not all was sent by now, this is why nothing came of it.
             // Relaxed: pairs with the load in `reason`.
             self.reason.store(StopReason::Early as u32, Ordering::Relaxed);
@@ -474,14 +451,6 @@ impl Phase {
         open.workers == 0 || (!self.config.drain && !self.is_issuing())
     }
 
-    fn fatal_limit(&self) -> u64 {
-        let planned = match self.config.load {
-            Load::Burst { n } => n,
-            _ => self.config.requests.unwrap_or(NEVER),
-        };
-        FATAL_ANSWERS.min(planned).max(1)
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         // A poisoned lock means that a worker panicked between two additions; the counts are still worth having.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -496,7 +465,7 @@ mod tests {
     use super::*;
     use crate::engine::manual::{Order, Orders};
     use crate::engine::settings::tests::settings;
-    use crate::record::Detail;
+    use crate::record::{Detail, Failure};
     use serde_json::json;
 
     fn phase(json: &str, workers: u16) -> Phase {
@@ -608,16 +577,6 @@ mod tests {
         p.learn(&answer(Failure::None, 200, Detail::None));
         (0..50).for_each(|_| p.learn(&fatal));
         assert!(!p.stopped());
-    }
-
-    #[test]
-    fn of_several_nodes_all_must_refuse() {
-        let p = Phase { refused: [false, false].map(AtomicBool::new).into(), ..closed(1000) };
-        let fatal = |node| Row { node: Some(node), ..answer(Failure::Http, 401, Detail::None) };
-        (0..50).for_each(|_| p.learn(&fatal(0)));
-        assert!(!p.stopped(), "the other may be slow");
-        p.learn(&fatal(1));
-        assert_eq!(p.reason(), Some(StopReason::Early));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use super::proxy::Proxy;
 use super::target::Place;
 use super::tls::Tls;
-use super::{Fault, H2Connection, Limits, Secrets, Target, TlsOptions};
+use super::{Fault, H2Connection, Limits, Secrets, Target, TlsClient};
 use crate::record::{Detail, Failure};
 
 /// Why connections cannot even be tried.
@@ -82,12 +82,12 @@ pub enum Stream {
 }
 
 impl Connector {
-    /// Prepare connections to `target`, through `proxy` (an `http://` URL) if there is one; certificates are read here.
+    /// Prepare connections to `target`, through `proxy` (an `http://` URL) if there is one; certificates are read here, if no target before had them read.
     ///
     /// `connect_timeout` bounds the whole of a connection: name, TCP, proxy and TLS together.
     pub fn new(
         target: &Target,
-        tls: &TlsOptions,
+        tls: &TlsClient,
         proxy: Option<&str>,
         connect_timeout: Duration,
     ) -> Result<Self, ConnectConfigError> {
@@ -291,6 +291,7 @@ mod tests {
     use tokio::net::{TcpListener, UnixListener};
 
     use super::*;
+    use crate::http::TlsOptions;
 
     fn block_on<F: Future>(future: F) -> F::Output {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -298,7 +299,7 @@ mod tests {
 
     fn connector(url: &str, timeout: Duration) -> Connector {
         let target = Target::parse(url, "/v1/chat/completions", false).unwrap();
-        Connector::new(&target, &TlsOptions::default(), None, timeout).unwrap()
+        Connector::new(&target, &TlsOptions::default().into(), None, timeout).unwrap()
     }
 
     const LONG: Duration = Duration::from_secs(30);
@@ -388,7 +389,7 @@ mod tests {
             let url = format!("https://{}", listener.local_addr().unwrap());
             let target = Target::parse(&url, "/v1/chat/completions", false).unwrap();
             let tls = TlsOptions { insecure: true, ..TlsOptions::default() };
-            let connector = Connector::new(&target, &tls, None, Duration::from_secs(5)).unwrap();
+            let connector = Connector::new(&target, &tls.into(), None, Duration::from_secs(5)).unwrap();
             let fault = connector.connect().await.err().unwrap();
             assert_eq!((fault.failure, fault.detail), (Failure::Connect, Detail::ConnectTimeout));
         });
@@ -400,7 +401,8 @@ mod tests {
             tokio::time::pause();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let target = Target::parse(&format!("http://{}", listener.local_addr().unwrap()), "/v1", true).unwrap();
-            let connector = Connector::new(&target, &TlsOptions::default(), None, Duration::from_secs(5)).unwrap();
+            let connector =
+                Connector::new(&target, &TlsOptions::default().into(), None, Duration::from_secs(5)).unwrap();
             let silent = connector.connect_http2(Limits::default()).await.err().unwrap();
             assert_eq!((silent.failure, silent.detail), (Failure::Connect, Detail::ConnectTimeout));
         });

@@ -1,6 +1,7 @@
 //! HTTP on the client's side: where to (`target`), what is sent (`request`), over which connection (`connect`, `tls`,
 //! `proxy`), and what comes back (`response`). Bytes are pushed in as they were read; nothing in here waits for them.
 
+mod base64;
 mod connect;
 mod date;
 mod excerpt;
@@ -15,6 +16,7 @@ mod secrets;
 mod target;
 mod tls;
 
+pub(crate) use base64::base64;
 pub use connect::{ConnectConfigError, Connector, Stream};
 pub use excerpt::excerpt;
 pub use fault::Fault;
@@ -25,7 +27,7 @@ pub use request::RequestTemplate;
 pub use response::ResponseParser;
 pub use secrets::Secrets;
 pub use target::{Target, TargetError};
-pub use tls::TlsOptions;
+pub use tls::{TlsClient, TlsOptions};
 
 /// Takes an answer apart as its bytes come in: the head once, then the body without its framing.
 pub trait Sink {

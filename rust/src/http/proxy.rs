@@ -3,9 +3,10 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::base64::base64;
 use super::connect::{ConnectConfigError, connect_fault};
 use super::head::{check_start, end_of_head, parse};
-use super::target::{Url, base64};
+use super::target::Url;
 use super::{Fault, Limits, Secrets};
 use crate::record::{Detail, Failure};
 
@@ -141,7 +142,7 @@ mod tests {
     fn plain_requests_name_the_whole_url_to_the_proxy() {
         let target = Target::parse("http://api.example/v1", "/v1/chat/completions", false).unwrap();
         let proxy = Some("http://me:canary@127.0.0.1:3128");
-        let connector = Connector::new(&target, &TlsOptions::default(), proxy, Duration::from_secs(1)).unwrap();
+        let connector = Connector::new(&target, &TlsOptions::default().into(), proxy, Duration::from_secs(1)).unwrap();
         let template = RequestTemplate::new(&target, &[], None, true).unwrap().through(&connector);
         let mut out = Vec::new();
         template.render(&[b"{}"], &mut out);

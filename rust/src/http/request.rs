@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::target::base64;
+use super::base64::base64;
 use super::{Connector, Secrets, Target, TargetError};
 
 /// Fields whose meaning is the engine's own: a user's value would contradict the body or the connection's handling.

@@ -283,21 +283,6 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Base64 with padding (RFC 4648), for Basic credentials.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let [a, b, c] = [group[0], group.get(1).copied().unwrap_or(0), group.get(2).copied().unwrap_or(0)];
-        let word = u32::from(a) << 16 | u32::from(b) << 8 | u32::from(c);
-        for i in 0..4 {
-            let used = i <= group.len();
-            out.push(if used { char::from(ALPHABET[(word >> (18 - 6 * i)) as usize & 63]) } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -401,20 +386,6 @@ mod tests {
         for url in ["https://me:canary@h:x", "ftp//me:canary@h", "https://me:canary@", "me:canary@h://x"] {
             let error = Target::parse(url, CHAT, false).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("canary"), "{url}: {error:?}");
-        }
-    }
-
-    #[test]
-    fn base64_has_its_padding() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("user:pass", "dXNlcjpwYXNz"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), coded);
         }
     }
 }

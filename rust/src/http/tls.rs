@@ -1,5 +1,6 @@
 //! TLS by rustls: whom to trust, who we are, and what a failed handshake means.
 
+use std::cell::OnceCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,51 @@ pub struct TlsOptions {
     pub key: Option<PathBuf>,
 }
 
+/// The client's side of TLS, for every server that it is asked for: certificates are read once, and not before.
+#[derive(Debug)]
+pub struct TlsClient {
+    options: TlsOptions,
+    config: OnceCell<ClientConfig>,
+}
+
+impl From<TlsOptions> for TlsClient {
+    fn from(options: TlsOptions) -> Self {
+        Self { options, config: OnceCell::new() }
+    }
+}
+
+impl TlsClient {
+    fn config(&self) -> Result<&ClientConfig, ConnectConfigError> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let read = self.options.read()?;
+        Ok(self.config.get_or_init(|| read))
+    }
+}
+
+impl TlsOptions {
+    /// Read the certificates and build the configuration.
+    fn read(&self) -> Result<ClientConfig, ConnectConfigError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| ConnectConfigError::Identity(e.to_string()))?;
+        let builder = if self.insecure {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        } else {
+            builder.with_root_certificates(roots(self.cacert.as_deref())?)
+        };
+        match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => builder
+                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
+                .map_err(|e| ConnectConfigError::Identity(e.to_string())),
+            (None, None) => Ok(builder.with_no_client_auth()),
+            _ => Err(ConnectConfigError::HalfIdentity),
+        }
+    }
+}
+
 /// A configured client side of TLS for one server name.
 pub(super) struct Tls {
     connector: TlsConnector,
@@ -37,27 +83,12 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// Read the certificates and build the configuration. HTTP/2 is offered, alone, where the target wants it.
-    pub(super) fn new(target: &Target, options: &TlsOptions) -> Result<Self, ConnectConfigError> {
+    /// For one target. HTTP/2 is offered, alone, where that wants it.
+    pub(super) fn new(target: &Target, client: &TlsClient) -> Result<Self, ConnectConfigError> {
         let host = target.host().split('%').next().unwrap_or_default();
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| ConnectConfigError::ServerName(target.host().to_owned()))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|e| ConnectConfigError::Identity(e.to_string()))?;
-        let builder = if options.insecure {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-        } else {
-            builder.with_root_certificates(roots(options.cacert.as_deref())?)
-        };
-        let mut config = match (&options.cert, &options.key) {
-            (Some(cert), Some(key)) => builder
-                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
-                .map_err(|e| ConnectConfigError::Identity(e.to_string()))?,
-            (None, None) => builder.with_no_client_auth(),
-            _ => return Err(ConnectConfigError::HalfIdentity),
-        };
+        let mut config = client.config()?.clone();
         config.alpn_protocols = vec![if target.http2() { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
     }
@@ -243,7 +274,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
             let target = Target::parse(&url, "/v1/chat/completions", http2).unwrap();
-            let connector = Connector::new(&target, options, None, Duration::from_secs(30)).unwrap();
+            let connector = Connector::new(&target, &options.clone().into(), None, Duration::from_secs(30)).unwrap();
             let serving = tokio::spawn(async move {
                 let acceptor = TlsAcceptor::from(Arc::new(server));
                 while let Ok((tcp, _)) = listener.accept().await {
@@ -309,7 +340,7 @@ mod tests {
             let url = format!("https://{}", listener.local_addr().unwrap());
             let target = Target::parse(&url, "/v1/chat/completions", false).unwrap();
             let options = TlsOptions { insecure: true, ..TlsOptions::default() };
-            let connector = Connector::new(&target, &options, None, Duration::from_secs(30)).unwrap();
+            let connector = Connector::new(&target, &options.into(), None, Duration::from_secs(30)).unwrap();
             let server = tokio::spawn(async move {
                 let (mut tcp, _) = listener.accept().await.unwrap();
                 tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
@@ -324,11 +355,28 @@ mod tests {
     }
 
     #[test]
+    fn certificates_are_read_once_for_all_targets_and_not_before_one_is_secure() {
+        let authority = Authority::new();
+        let options = authority.trusted();
+        let path = options.cacert.clone().unwrap();
+        let (client, missing) = (TlsClient::from(options.clone()), TlsClient::from(options));
+        let connector = |url: &str, client: &TlsClient| {
+            let target = Target::parse(url, "/v1/chat/completions", false).unwrap();
+            Connector::new(&target, client, None, Duration::from_secs(1)).map(drop)
+        };
+        connector("https://a", &client).unwrap();
+        std::fs::remove_file(path).unwrap();
+        connector("https://b", &client).unwrap();
+        connector("http://a", &missing).unwrap();
+        assert!(connector("https://a", &missing).is_err());
+    }
+
+    #[test]
     fn bad_files_are_named_before_anything_is_sent() {
         let authority = Authority::new();
         let target = Target::parse("https://localhost", "/v1/chat/completions", false).unwrap();
         let error = |options: TlsOptions| {
-            Connector::new(&target, &options, None, Duration::from_secs(1)).err().unwrap().to_string()
+            Connector::new(&target, &options.into(), None, Duration::from_secs(1)).err().unwrap().to_string()
         };
         let missing = TlsOptions { cacert: Some("/nowhere/ca.pem".into()), ..TlsOptions::default() };
         assert!(error(missing).starts_with("/nowhere/ca.pem: "));

@@ -3,7 +3,8 @@
 use super::api::Call;
 use super::config::{Config, Flavour};
 use super::draw::{Draws, Purpose};
-use super::json::{put, put_base64, put_number, quoted};
+use super::json::{put, put_number, quoted};
+use crate::http::base64;
 
 /// Append an answer of the embeddings API.
 pub(super) fn embeddings(out: &mut Vec<u8>, model: &str, call: &Call, draws: Draws) {
@@ -19,7 +20,7 @@ pub(super) fn embeddings(out: &mut Vec<u8>, model: &str, call: &Call, draws: Dra
         if call.base64 {
             let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
             put(out, "\"");
-            put_base64(out, &bytes);
+            put(out, &base64(&bytes));
             put(out, "\"}");
         } else {
             put_vector(out, &vector);
