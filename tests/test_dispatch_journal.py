@@ -513,14 +513,20 @@ def test_a_failed_journals_error_names_the_calls_that_ended_after_it(
 def test_a_value_that_a_journal_can_not_hold_is_told_though_the_disk_refuses_too(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def call(item: int) -> object:
-        if item == 1:
-            Disk(0, monkeypatch)
-            return object()
-        return item
+    async def run(journal: OpenJournal | None, _: Any) -> Any:
+        assert journal is not None
+        with pytest.raises(JournalError) as early:
+            journal.finished("a", object())
+        told = threading.Event()
+        journal.on_failure = told.set
+        Disk(0, monkeypatch)
+        journal.finished("b", 2)
+        assert told.wait(10)
+        raise early.value
 
-    with pytest.raises(JournalError, match="can't hold a value of type object"):
-        Dispatcher("sequential", journal=path).run(call, range(3))
+    with pytest.raises(JournalError, match="can't hold a value of type object") as raised:
+        asyncio.run(journalled(path, {}, ["a", "b"], run))
+    assert raised.value.unwritten == ()
 
 
 def test_closing_is_final_and_can_be_repeated(path: Path) -> None:
