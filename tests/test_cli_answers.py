@@ -1,6 +1,5 @@
 """A file of answers: made before anything is sent, and what a killed process left of one is removed."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,10 @@ def hidden(place: Path) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.name.startswith("."))
 
 
+def descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
 def test_it_takes_its_name_when_it_is_written_and_is_its_owners(tmp_path: Path) -> None:
     with Replaced(str(tmp_path / "o"), "--out") as out:
         (temporary,) = hidden(tmp_path)
@@ -20,18 +23,19 @@ def test_it_takes_its_name_when_it_is_written_and_is_its_owners(tmp_path: Path) 
         assert not temporary.exists()
     assert (tmp_path / "o").read_bytes() == b"one\ntwo\n"
     assert (tmp_path / "o").stat().st_mode & 0o777 == 0o600
-    assert os.listdir(tmp_path) == ["o"]
+    assert [path.name for path in tmp_path.iterdir()] == ["o"]
 
 
 def test_unwritten_it_leaves_nothing(tmp_path: Path) -> None:
     with Replaced(str(tmp_path / "o"), "--out"):
         assert len(hidden(tmp_path)) == 1
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     left = tmp_path / ".o.0123456789abcdef"
-    others = [tmp_path / name for name in (".o.1", ".oo.0123456789abcdef", "o.0123456789abcdef", ".o.0123456789abcdef.x")]
+    names = (".o.1", ".oo.0123456789abcdef", "o.0123456789abcdef", ".o.0123456789abcdef.x")
+    others = [tmp_path / name for name in names]
     for path in (left, *others):
         path.write_bytes(b"")
     with Replaced(str(tmp_path / "o"), "--out") as out:
@@ -61,11 +65,11 @@ def test_a_link_named_like_a_temporary_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_where_nothing_can_be_made_it_says_so_and_keeps_no_descriptor(tmp_path: Path) -> None:
-    before = len(os.listdir("/dev/fd"))
-    with pytest.raises(ConfigError, match="can't write --out .*No such file"):
+    before = descriptors()
+    with pytest.raises(ConfigError, match=r"can't write --out .*No such file"):
         Replaced(str(tmp_path / "none" / "o"), "--out").__enter__()
     with Replaced(str(tmp_path / "o"), "--out"):
         pass
     with Replaced(str(tmp_path / "o"), "--out") as out:
         out.put([b"x"])
-    assert len(os.listdir("/dev/fd")) == before
+    assert descriptors() == before
