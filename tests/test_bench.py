@@ -17,6 +17,8 @@ import run as bench_run
 from harness import process
 from harness.errors import BenchError
 from harness.figures import Spread, Work, gap_cv, number, off_grid_us, percentile, ratios, slope_us
+from harness.nodes_mock import shares
+from harness.nodes_sim import EXAMPLES
 from harness.package import dependencies
 from harness.request import Catcher
 from harness.servers import Mock
@@ -41,6 +43,18 @@ def test_a_spread_says_its_median_and_its_ends() -> None:
     assert str(Spread.of([12_345.6])) == "12,346"
     with pytest.raises(BenchError, match="nothing was measured"):
         Spread.of([])
+
+
+def test_the_shares_of_bare_loops_are_those_of_the_least_time() -> None:
+    assert [shares(times, items, best) for times, items, best in EXAMPLES] == [
+        [84, 8, 8],
+        [37, 30, 33],
+        [167, 11, 11, 11],
+        [67, 67, 66],
+        [25, 25, 25, 25],
+    ]
+    with pytest.raises(BenchError, match=r"101 items don't fit into 2\.5 s"):
+        shares((0.1, 0.1, 0.1, 0.1), 101, 2.5)
 
 
 def test_ratios_are_taken_pair_by_pair() -> None:

@@ -72,6 +72,29 @@ fn every_item_is_a_request_in_order_and_the_limit_holds() {
 }
 
 #[test]
+fn what_has_ended_is_told_before_what_takes_its_place() {
+    let server = Server::new(|_, _| Reply::Keep(chat()));
+    let run = Run::new(&server.url, json!({"events": {"log": true}}));
+    run.begin(dispatch(1, 30, json!({})));
+    run.wait();
+    run.engine.finish("complete", "").unwrap();
+    let mut reader =
+        EventReader::open(run.dir.path(), &[EventType::SampleIssued, EventType::SampleComplete], 0).unwrap();
+    let mut told = Vec::new();
+    while let Some(frame) = reader.next_frame().unwrap() {
+        let records = Frame::decode(&frame).unwrap().iter().map(Result::unwrap);
+        told.extend(records.map(|r| (r.source, r.seq, r.event.kind, r.event.request)));
+    }
+    told.sort_unstable_by_key(|&(source, seq, ..)| (source, seq));
+    // One at a time: whoever counts along never finds two in flight, though the next is sent before the last is written down.
+    let in_turns = (0..30).flat_map(|n| [(EventType::SampleIssued, Some(n)), (EventType::SampleComplete, Some(n))]);
+    assert_eq!(
+        told.iter().map(|&(_, _, kind, request)| (kind, request)).collect::<Vec<_>>(),
+        in_turns.collect::<Vec<_>>()
+    );
+}
+
+#[test]
 fn a_failure_is_tried_again_and_the_row_is_of_the_attempt_that_succeeded() {
     let met = Mutex::new(HashSet::new());
     let server = Server::new(move |_, body| match met.lock().unwrap().insert(body.to_owned()) {

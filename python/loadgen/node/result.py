@@ -122,7 +122,7 @@ class NodeBatch(Sequence[CallResult[R]], Generic[R]):
 
     @property
     def wall_s(self) -> float:
-        """Seconds from the start to the last item's end."""
+        """Seconds from the first request to the last item's end; asking the nodes how they are comes before."""
         return self._batch.wall_s
 
     def check(self) -> NodeBatch[R]:

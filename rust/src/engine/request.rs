@@ -165,7 +165,8 @@ impl Request {
         finish: fn(Self, Option<&mut Reception>, Close) -> T,
     ) -> T {
         if self.worker.run.config.http2 {
-            self.make_multiplexed(finish).await
+            // Boxed, as connecting is: each request's task would carry its room along, and is moved as a whole.
+            Box::pin(self.make_multiplexed(finish)).await
         } else {
             self.make_alone(slot, finish).await
         }
@@ -263,7 +264,7 @@ impl Request {
         let started = now_ns();
         let worker = Rc::clone(&self.worker);
         let connect = patiently(|| worker.multiplexed(self.ticket.node).connect(&self.node().connector));
-        let connected = guarded(&self.flight, connect).await;
+        let connected = guarded(&self.flight, Box::pin(connect)).await;
         self.connect_ns += now_ns().saturating_sub(started);
         match connected {
             Ok(connected) => connected.map_err(Close::of),
@@ -274,7 +275,7 @@ impl Request {
     async fn connect(&mut self) -> Result<Stream, Close> {
         let started = now_ns();
         let connect = patiently(|| self.node().connector.connect());
-        let connected = guarded(&self.flight, connect).await;
+        let connected = guarded(&self.flight, Box::pin(connect)).await;
         self.connect_ns += now_ns().saturating_sub(started);
         match connected {
             Ok(connected) => connected.map_err(Close::of),

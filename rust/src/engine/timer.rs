@@ -49,7 +49,11 @@ mod platform {
     use tokio::io::unix::AsyncFd;
 
     /// A timerfd on the monotonic clock.
-    pub(super) struct Clock(AsyncFd<OwnedFd>);
+    pub(super) struct Clock {
+        fd: AsyncFd<OwnedFd>,
+        /// The moment it is set to and has not told of yet.
+        set_to: Option<u64>,
+    }
 
     impl Clock {
         pub(super) fn new() -> io::Result<Self> {
@@ -62,17 +66,22 @@ mod platform {
             let owned = unsafe { OwnedFd::from_raw_fd(fd) };
             // SAFETY: the descriptor is open, and `owned` keeps it open and the same until the `AsyncFd` drops it.
             let registered = unsafe { AsyncFd::register_with_interest(owned, Interest::READABLE) };
-            Ok(Self(registered?))
+            Ok(Self { fd: registered?, set_to: None })
         }
 
         pub(super) async fn sleep_until(&mut self, at_ns: u64, _now: u64) {
-            self.arm(at_ns);
+            // Who waits for a moment and is called away comes back for the same one, mostly.
+            if self.set_to != Some(at_ns) {
+                self.arm(at_ns);
+                self.set_to = Some(at_ns);
+            }
             // An error here means that the runtime is going down; the caller looks at the clock either way.
-            if let Ok(mut guard) = self.0.readable().await {
+            if let Ok(mut guard) = self.fd.readable().await {
                 let mut ticks = [0u8; 8];
                 // SAFETY: a timerfd read writes exactly 8 bytes into a buffer of 8.
-                unsafe { libc::read(self.0.as_raw_fd(), ticks.as_mut_ptr().cast(), 8) };
+                unsafe { libc::read(self.fd.as_raw_fd(), ticks.as_mut_ptr().cast(), 8) };
                 guard.clear_ready();
+                self.set_to = None;
             }
         }
 
@@ -84,7 +93,7 @@ mod platform {
             let once = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
             // SAFETY: `once` lives through the call; the old value is not asked for.
             unsafe {
-                libc::timerfd_settime(self.0.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &once, std::ptr::null_mut());
+                libc::timerfd_settime(self.fd.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &once, std::ptr::null_mut());
             }
         }
     }
@@ -112,6 +121,26 @@ mod platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Poll;
+
+    #[test]
+    fn it_may_be_called_away_and_asked_for_another_moment_or_the_same() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut timer = IssueTimer::new(0.0).unwrap();
+            let far = now_ns() + 3_600_000_000_000;
+            for near in [0, 1_000_000, 2_000_000] {
+                {
+                    let mut waiting = std::pin::pin!(timer.until(far));
+                    let looked = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx)));
+                    assert!(looked.await.is_pending());
+                }
+                let deadline = now_ns() + near;
+                timer.until(deadline).await;
+                assert!(now_ns() >= deadline);
+            }
+        });
+    }
 
     #[test]
     fn it_never_returns_before_its_time() {

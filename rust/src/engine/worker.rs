@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Barrier, Notify, mpsc};
 use tokio::task::{AbortHandle, spawn_local};
 
-use super::completions::{Completion, Teller};
+use super::completions::{Completion, Held, Teller};
 use super::connection::{Connection, READ_BYTES};
 use super::dispatch::{Decider, Dispatch, NodeTold};
 use super::events::WorkerEvents;
@@ -267,6 +267,16 @@ impl Worker {
     /// Tell whoever waits for it that a request has ended.
     pub(super) fn tell(&self, completion: Completion) {
         self.completed.tell(completion);
+    }
+
+    /// While what this returns lives, whoever waits for requests isn't woken for those that end: that is owed.
+    pub(super) fn tell_later(&self) -> Held<'_> {
+        self.completed.hold()
+    }
+
+    /// Wake whoever waits for requests, if that is owed.
+    pub(super) fn tell_now(&self) {
+        self.completed.ring();
     }
 
     /// A kept-alive connection was replaced for a request.

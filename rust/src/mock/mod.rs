@@ -27,6 +27,7 @@ mod stream;
 mod tls;
 mod truth;
 mod voice;
+mod wake;
 mod worker;
 
 use std::io;

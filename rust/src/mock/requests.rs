@@ -104,7 +104,7 @@ impl Worker {
             }
         });
         match outcome {
-            Ok(Next::Serve(job)) => self.begin(conn, job, row),
+            Ok(Next::Serve(job)) => self.begin(conn, job, row, arrival),
             Ok(Next::Queue(job)) => self.queue(conn, job, row),
             Ok(Next::End(end)) => conn.state = State::Answering(Answer::script([], end), Some(Box::new(row))),
             Err(refusal) => {
@@ -167,8 +167,8 @@ impl Worker {
         lock(&self.shared.gate).enter(Ticket { thread: self.thread, key })
     }
 
-    pub(super) fn begin(&self, conn: &mut Conn, job: Job, mut row: Row) {
-        let now = now_ns();
+    /// Begin to answer a request that has had its slot since `now`.
+    pub(super) fn begin(&self, conn: &mut Conn, job: Job, mut row: Row, now: u64) {
         conn.has_slot = self.shared.config.capacity.is_some();
         let unix = self.shared.anchor.wall_ns(now) / 1_000_000_000;
         let answer = job.begin(&self.shared.config, &mut row, now, unix);

@@ -1,7 +1,7 @@
 //! A serving thread: its event loop, its connections, its timers.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -16,6 +16,7 @@ use super::faults::Chosen;
 use super::gate::Ticket;
 use super::shared::{Message, Shared, lock};
 use super::truth::Row;
+use super::wake::Wake;
 use crate::clock::now_ns;
 use crate::sync::{Arc, Ordering};
 
@@ -31,6 +32,9 @@ pub(super) struct Worker {
     conns: Vec<Slot>,
     free: Vec<u32>,
     timers: BinaryHeap<Reverse<(u64, u64)>>,
+    wake: Wake,
+    /// Connections of this thread that have been given a slot and don't know yet.
+    given: VecDeque<u64>,
     scratch: Box<[u8]>,
     out: Vec<u8>,
     stopping: bool,
@@ -71,6 +75,8 @@ impl Worker {
             conns: Vec::new(),
             free: Vec::new(),
             timers: BinaryHeap::new(),
+            wake: Wake::default(),
+            given: VecDeque::new(),
             scratch: vec![0; 64 * 1024].into_boxed_slice(),
             out: Vec::with_capacity(64 * 1024),
             stopping: false,
@@ -80,7 +86,7 @@ impl Worker {
     /// Serve until told to stop.
     pub(super) fn run(mut self) -> io::Result<()> {
         while !self.stopping {
-            let timeout = self.timers.peek().map(|Reverse((due, _))| due.saturating_sub(now_ns()));
+            let timeout = self.timeout();
             let ready = self.poller.wait(timeout)?;
             for i in 0..ready {
                 let ready = self.poller.get(i);
@@ -91,8 +97,18 @@ impl Worker {
                 }
             }
             self.fire();
+            self.hand_on();
         }
         Ok(())
+    }
+
+    /// How long to wait for sockets: not at all while somebody has a slot and doesn't know.
+    fn timeout(&mut self) -> Option<u64> {
+        if !self.given.is_empty() {
+            return Some(0);
+        }
+        let due = self.timers.peek().map(|Reverse((due, _))| *due);
+        due.map(|due| self.wake.timeout(due, now_ns()))
     }
 
     /// Fire the timers that are due.
@@ -226,6 +242,15 @@ impl Worker {
         }
     }
 
+    /// Tell those of this thread that have been given a slot. A chain of answers that are done at once gives the next one
+    /// each: the sockets have their turn in between.
+    fn hand_on(&mut self) {
+        for _ in 0..self.given.len() {
+            let Some(key) = self.given.pop_front() else { return };
+            self.slot(key);
+        }
+    }
+
     /// A slot is free for the connection of this key; if that has gone meanwhile, for the next one.
     fn slot(&mut self, key: u64) {
         let mut taken = false;
@@ -233,7 +258,7 @@ impl Worker {
             taken = matches!(conn.state, State::Queued(_));
             if let State::Queued(waiting) = std::mem::replace(&mut conn.state, State::Idle) {
                 let (job, row) = *waiting;
-                worker.begin(conn, job, row);
+                worker.begin(conn, job, row, now_ns());
             }
             worker.pump(conn)
         });
@@ -242,11 +267,14 @@ impl Worker {
         }
     }
 
-    fn leave_gate(&self) {
+    /// Give a slot back; whoever has it next is told by its thread's loop, so that a chain of answers that are done at
+    /// once doesn't become a recursion.
+    fn leave_gate(&mut self) {
         let next = lock(&self.shared.gate).leave();
-        if let Some(ticket) = next {
-            // By message even to ourselves: a chain of answers that are done at once must not become a recursion.
-            self.shared.inboxes[ticket.thread].tell(Message::Slot(ticket.key));
+        match next {
+            Some(ticket) if ticket.thread == self.thread => self.given.push_back(ticket.key),
+            Some(ticket) => self.shared.inboxes[ticket.thread].tell(Message::Slot(ticket.key)),
+            None => {}
         }
     }
 

@@ -58,6 +58,8 @@ pub(super) struct Dispatch {
     /// Those that were issued and have no row yet.
     items: RefCell<HashMap<ItemId, Item>>,
     attempts: RefCell<HashMap<AttemptId, UnderWay>>,
+    /// Room for what the policy wants at once.
+    wanted: RefCell<Wanted>,
     /// The policy's time 0: the phase's start.
     start: u64,
     /// Something happened that the policy may want to act upon.
@@ -76,6 +78,15 @@ pub(super) struct Dispatch {
     given_up: Cell<bool>,
     told_ns: Cell<u64>,
     nodes: DispatchNodes,
+}
+
+/// What is still to be accounted for of what the policy wants.
+#[derive(Default)]
+struct Wanted {
+    /// Items whose fate is known.
+    resolved: Vec<(ItemId, Option<AttemptId>, Verdict)>,
+    /// Items whose first attempt is on its way.
+    issued: Vec<Ticket>,
 }
 
 /// An attempt under way.
@@ -97,6 +108,7 @@ impl Dispatch {
             policy: RefCell::new(Some(policy)),
             items: RefCell::default(),
             attempts: RefCell::default(),
+            wanted: RefCell::default(),
             start: phase.shared.start(now_ns()),
             news: Notify::new(),
             in_line: Cell::new(0),
@@ -154,9 +166,8 @@ impl Dispatch {
             absent.iter().for_each(|&node| self.give_room(node, 0));
         }
         loop {
-            let now = now_ns();
-            self.supply(now);
-            self.act(now);
+            self.turn(now_ns());
+            self.worker.tell_now();
             if self.closed.get() && self.in_line.get() == 0 {
                 // Whatever took items back has left its reason.
                 self.phase.shared.end(StopReason::Requests);
@@ -171,6 +182,14 @@ impl Dispatch {
             let deadline = self.policy.borrow().as_ref().and_then(Policy::next_deadline);
             self.wait(&mut timer, deadline.map(|at| at.saturating_add(self.start))).await;
         }
+    }
+
+    /// Let the policy have its way. Who waits for what has ended is woken by [`Self::drive`], when everything that can go out
+    /// is on its way: until it is, nodes idle.
+    fn turn(self: &Rc<Self>, now: u64) {
+        self.supply(now);
+        let _told_later = self.worker.tell_later();
+        self.act(now);
     }
 
     /// Return when there is news, or the deadline has come.
@@ -305,7 +324,10 @@ impl Dispatch {
 
     // ------------------------------------------------------------------ what the policy wants
 
+    /// Do what the policy wants: first what goes out, since nodes idle until it has, then the accounts. These are kept in
+    /// order all the same: what has ended has ended before another takes its place.
     fn act(self: &Rc<Self>, now: u64) {
+        let Wanted { mut resolved, mut issued } = self.wanted.take();
         loop {
             let action =
                 self.policy.borrow_mut().as_mut().and_then(|policy| policy.poll(now.saturating_sub(self.start)));
@@ -316,23 +338,27 @@ impl Dispatch {
                         chooser: Box::new(Copy { dispatch: Rc::clone(self), attempt }),
                         stall_ns: self.stall_ns,
                     };
-                    self.start(attempt, (item, node), contender, now);
+                    let (ticket, is_new) = self.ticket(item, now);
+                    issued.extend(is_new.then_some(ticket));
+                    self.start(attempt, item, Ticket { node, ..ticket }, contender);
                 }
                 Some(Action::Cancel { attempt, why }) => self.cancel(attempt, why),
-                Some(Action::Resolve { item, winner, verdict }) => self.resolve(item, winner, verdict, now),
-                None => return,
+                Some(Action::Resolve { item, winner, verdict }) => resolved.push((item, winner, verdict)),
+                None => break,
             }
         }
+        resolved.drain(..).for_each(|(item, winner, verdict)| self.resolve(item, winner, verdict, now));
+        issued.drain(..).for_each(|ticket| self.note_issued(ticket));
+        self.wanted.replace(Wanted { resolved, issued });
     }
 
     /// Start an attempt at an item on a node: its bytes go out now if there is a connection, the rest is a task of its own.
-    fn start(self: &Rc<Self>, attempt: AttemptId, (item, node): (ItemId, u16), contender: Contender, now: u64) {
-        let ticket = Ticket { node, ..self.ticket(item, now) };
+    fn start(self: &Rc<Self>, attempt: AttemptId, item: ItemId, ticket: Ticket, contender: Contender) {
         let worker = &self.worker;
-        self.phase.live.node_issued(node);
+        self.phase.live.node_issued(ticket.node);
         worker.running.set(worker.running.get() + 1);
         let flight = worker.flights.enter();
-        let mut connection = worker.take_idle(node);
+        let mut connection = worker.take_idle(ticket.node);
         let mut request = Request::contend(worker, &self.phase, &flight, ticket, contender);
         connection.iter_mut().for_each(|c| request.write_now(c));
         self.attempts.borrow_mut().insert(attempt, UnderWay { item, flight: Rc::clone(&flight) });
@@ -347,23 +373,26 @@ impl Dispatch {
         });
     }
 
-    /// The ticket of an item that has one attempt more. With its first it is issued.
-    fn ticket(&self, item: ItemId, now: u64) -> Ticket {
+    /// The ticket of an item that has one attempt more, and whether it is its first: then it is issued.
+    fn ticket(&self, item: ItemId, now: u64) -> (Ticket, bool) {
         let mut items = self.items.borrow_mut();
+        let is_new = !items.contains_key(&item);
         let item = items.entry(item).or_insert_with(|| Item::new(self.issue(item, now)));
         item.live += 1;
-        item.ticket
+        (item.ticket, is_new)
     }
 
     fn issue(&self, item: ItemId, now: u64) -> Ticket {
         let index = u64::from(item);
         let stamps = Stamps { planned: now, free: UNSET, issued: now, ..Stamps::default() };
-        // Each attempt goes where the policy says.
-        let ticket = Ticket { index, sample: self.phase.sample(index), node: 0, stamps };
         self.in_line.set(self.in_line.get() - 1);
+        // Each attempt goes where the policy says.
+        Ticket { index, sample: self.phase.sample(index), node: 0, stamps }
+    }
+
+    fn note_issued(&self, ticket: Ticket) {
         self.worker.note_issued(&self.phase, 0);
         tell_issued(&self.worker, &self.phase, ticket);
-        ticket
     }
 
     fn cancel(&self, attempt: AttemptId, why: CancelWhy) {
@@ -383,17 +412,21 @@ impl Dispatch {
             self.in_line.set(self.in_line.get() - 1);
             return;
         }
-        let mut items = self.items.borrow_mut();
-        let here = items.entry(item).or_insert_with(|| Item::new(self.issue(item, now)));
-        here.resolution = Some((winner, verdict));
-        drop(items);
+        if !issued {
+            let ticket = self.issue(item, now);
+            self.note_issued(ticket);
+            self.items.borrow_mut().insert(item, Item::new(ticket));
+        }
+        if let Some(here) = self.items.borrow_mut().get_mut(&item) {
+            here.resolution = Some((winner, verdict));
+        }
         self.write_if_over(item);
     }
 
     // ------------------------------------------------------------------ what attempts tell
 
     /// An attempt has ended, with or without the policy's wish.
-    fn ended(&self, attempt: AttemptId, given: Given) {
+    fn ended(self: &Rc<Self>, attempt: AttemptId, given: Given) {
         let Some(UnderWay { item, .. }) = self.attempts.borrow_mut().remove(&attempt) else { return };
         let now = now_ns();
         if let Some(hint) = end::rates_of(&given.hints) {
@@ -408,6 +441,8 @@ impl Dispatch {
             item.live -= 1;
             item.given.push((attempt, given));
         }
+        // What takes its place goes out before the other answers that have come are looked at.
+        self.turn(now);
         self.write_if_over(item);
         self.news.notify_one();
     }
