@@ -1,5 +1,6 @@
 """The command line: exit statuses, what stands on which stream, signals, and that it can't be hurt by what it reads."""
 
+import io
 import json
 import os
 import re
@@ -301,8 +302,23 @@ def test_clean_wants_to_know_which_and_asks_before_it_removes(here: Path) -> Non
     assert refusal.exit_code == 1
     assert "Remove 1 run, 1.0 kB? [y/N]" in refusal.stdout
     assert old.exists()
+    unasked = call("clean", "--keep", "1", stdin="")
+    assert unasked.exit_code == 2
+    assert errors(unasked) == ["error: nobody answers: standard input has ended", "       --yes removes without asking"]
+    assert old.exists()
     assert call("clean", "--keep", "1", stdin="y\n").exit_code == 0
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_clean_interrupted_while_it_asks_removes_nothing(here: Path) -> None:
+    class Interrupted(io.BytesIO):
+        def read1(self, *_: int | None) -> bytes:
+            raise KeyboardInterrupt
+
+    (run,) = make("20260101T000000Z-aa11")
+    result = CliRunner().invoke(app, ["clean", "--keep", "0"], prog_name="loadgen", input=Interrupted())
+    assert (result.exit_code, errors(result)) == (130, [])
+    assert run.exists()
 
 
 def test_clean_removes_nothing_that_no_run_wrote(here: Path) -> None:
@@ -344,7 +360,11 @@ def test_ls_tells_of_a_running_run_what_its_live_metrics_do(here: Path, monkeypa
         registry._segment.describe(describe.written(about))
         assert listed("elsewhere") == ["http://h:1", "load of p", 6, 3, "running"]
         # Nor has `top` only the directory's name to go by.
-        assert " http://h:1" in call("top", "elsewhere/mine", "--once").stdout
+        seen = call("top", "elsewhere/mine", "--once").stdout
+        assert " http://h:1" in seen
+        assert max(map(len, seen.splitlines())) > 80
+        monkeypatch.setenv("COLUMNS", "72")
+        assert max(map(len, call("top", "elsewhere/mine", "--once").stdout.splitlines())) <= 72
     assert listed("elsewhere") == [None, None, None, None, "killed"]
 
 

@@ -386,6 +386,21 @@ def test_a_signal_keeps_what_was_answered(
     assert signal.getsignal(number) == before
 
 
+def test_stopped_before_any_answer_it_names_no_file_that_was_not_written(
+    here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(index: int, body: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(ANSWERS, "answer", answer)
+    result = call("mock:", "--items", "items.txt", "--out", "o")
+    assert result.exit_code == 130
+    assert not (here / "o").exists()
+    assert result.stderr == (
+        "error: stopped when 0 of 3 calls had an answer\n       with --journal FILE a batch can be gone on with\n"
+    )
+
+
 def test_stopped_before_any_answer_an_older_file_stays(
     here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch
 ) -> None:

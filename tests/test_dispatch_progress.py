@@ -65,6 +65,15 @@ def test_the_line_says_all_where_there_is_room() -> None:
     )
 
 
+def test_a_service_that_never_answers_well_is_told_from_a_slow_one() -> None:
+    down = Progress(total=200, waiting=200, limit=40, attempts=10)
+    assert "0 / 200   none of 10 attempts succeeded" in line("dispatch", down, 80)
+    assert "none of" not in line("dispatch", down._replace(in_flight=10), 180)  # they are still under way
+    assert "none of" not in line("dispatch", down._replace(ok=1, done=1), 180)
+    resumed = down._replace(ok=7, done=7, restored=7)  # what a journal had tells nothing of the service
+    assert "none of 10 attempts succeeded" in line("dispatch", resumed, 180)
+
+
 @pytest.mark.parametrize("width", range(20, 180, 7))
 def test_the_line_never_fills_the_terminals_last_column_and_keeps_what_is_done(width: int) -> None:
     text = line("dispatch", BUSY, width)

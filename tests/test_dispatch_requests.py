@@ -93,7 +93,7 @@ def test_a_stalled_call_is_copied_and_the_loser_is_gone_from_the_server() -> Non
             retry = {**QUICK, "attempts": 20, "budget": 1}
             calls: list[Call] = []
             dispatcher = Dispatcher(
-                "hedged", hedge_after=0.05, attempt_timeout=0.5, retry=retry, max_concurrency=4, trace=calls.append
+                "hedged", hedge_after=0.3, attempt_timeout=1.5, retry=retry, max_concurrency=4, trace=calls.append
             )
             batch = await dispatcher.arequests([f"prompt {n}" for n in range(6)], url=server.url)
             assert batch.ok

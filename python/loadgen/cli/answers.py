@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +17,8 @@ from loadgen.errors import ConfigError, DispatchError
 class Replaced:
     """A private file that takes its name, and the place of one that has it, when it is written; use it in a ``with``.
 
-    What isn't a plain file, such as ``/dev/null`` or a pipe, keeps its place and is written to.
+    What isn't a plain file, such as ``/dev/null`` or a pipe, keeps its place and is written to. Until then it is called
+    ``.NAME.`` and something, and locked: what a killed process left isn't, and is removed by who writes the file next.
 
     Args:
         path: The file; None for none.
@@ -28,6 +32,7 @@ class Replaced:
         self._path = None if path is None else Path(path)
         self._flag = flag
         self._temporary: Path | None = None
+        self._handle = -1
 
     def __enter__(self) -> Self:
         if self._path is None:
@@ -37,19 +42,19 @@ class Replaced:
         if self._path.exists() and not self._path.is_file():
             return self
         place = self._path.resolve()  # of a link, what it names is replaced
-        temporary = place.with_name(f".{place.name}.{os.getpid()}")
+        _remove_left(place)
         try:
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            self._temporary, self._handle = _locked(place)
         except OSError as error:
             raise ConfigError(
                 f"can't write {self._flag} {self._path}: {error.strerror or error}", "name another file"
             ) from None
-        self._temporary = temporary
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
+        self._unlock()
 
     def put(self, pieces: Iterable[bytes]) -> None:
         """Write the file, all of it, and give it its name.
@@ -63,7 +68,7 @@ class Replaced:
                 with self._path.open("wb") as file:
                     file.writelines(pieces)
                 return
-            with self._temporary.open("wb") as file:
+            with os.fdopen(os.dup(self._handle), "wb") as file:
                 file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
@@ -74,6 +79,39 @@ class Replaced:
                 "the answers are in the journal, if one was kept",
             ) from None
         self._temporary = None
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def _locked(place: Path) -> tuple[Path, int]:
+    """Make and lock the temporary file beside a place; its path, and its descriptor, which holds the lock."""
+    while True:
+        # By chance: after a kill, a process of the same number may be here, as those of containers mostly are.
+        temporary = place.with_name(f".{place.name}.{os.urandom(8).hex()}")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with suppress(OSError):  # a file system without locks: then nobody removes it, either
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:
+            return temporary, handle
+        os.close(handle)  # another process took it for left over, before it was locked
+
+
+def _remove_left(place: Path) -> None:
+    """Remove what killed processes left beside a place: files of a temporary's name that nobody has locked."""
+    named = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{16}}")
+    with suppress(OSError):  # a directory that can be written to, but not read
+        for left in [path for path in place.parent.iterdir() if named.fullmatch(path.name)]:
+            with suppress(OSError):  # locked: its process goes on
+                handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    left.unlink()
+                finally:
+                    os.close(handle)
 
 
 def to_stdout(pieces: Iterable[bytes]) -> None:

@@ -35,7 +35,7 @@ def _clean(directory: str | None, keep: str | None, older_than: str | None, yes:
     for path, size in zip(chosen, sizes, strict=True):
         click.echo(f"{plain(str(path))}  {figures.size(size)}")
     many = f"{len(chosen)} run{'' if len(chosen) == 1 else 's'}, {figures.size(sum(sizes))}"
-    if not yes and not click.confirm(f"Remove {many}?"):
+    if not yes and not _agreed(many):
         return 1
     kept = 0
     for path in chosen:
@@ -46,6 +46,17 @@ def _clean(directory: str | None, keep: str | None, older_than: str | None, yes:
     click.echo(f"removed {len(chosen) - kept} of {many}", err=True)
     _clean_segments()
     return 1 if kept else 0
+
+
+def _agreed(many: str) -> bool:
+    """Ask; where nobody can answer, say so rather than end like Ctrl-C."""
+    try:
+        return click.confirm(f"Remove {many}?")
+    except click.Abort as abort:
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            raise
+        click.echo()
+        raise ConfigError("nobody answers: standard input has ended", "--yes removes without asking") from None
 
 
 def _clean_segments() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -77,7 +78,9 @@ def _second_look(watch: Watch) -> Look:
 def _print(look: Look) -> int:
     """Print a screen where it stays; 1 for a run that was killed."""
     # On a terminal the beginning, which says how it stands, must not scroll away.
-    columns, rows = size_of(sys.stdout.fileno()) if sys.stdout.isatty() else (100, None)
+    # Elsewhere it is 100 columns wide, or as COLUMNS says, as a report is.
+    elsewhere = (shutil.get_terminal_size((100, 24)).columns if os.environ.get("COLUMNS") else 100, None)
+    columns, rows = size_of(sys.stdout.fileno()) if sys.stdout.isatty() else elsewhere
     for line in screen.lines(look, columns, rows and max(1, rows - 2)):
         click.echo(text(line).rstrip())
     return 1 if look.was_killed else 0

@@ -33,6 +33,7 @@ class Progress(NamedTuple):
         push_backs: Answers that said "not so fast", or "not now".
         seconds: Since the batch began.
         restored: Items whose value a journal had.
+        attempts: Attempts so far, with those under way.
     """
 
     done: int = 0
@@ -48,6 +49,7 @@ class Progress(NamedTuple):
     push_backs: int = 0
     seconds: float = 0.0
     restored: int = 0
+    attempts: int = 0
 
     @property
     def eta_s(self) -> float | None:
@@ -182,10 +184,14 @@ def line(name: str, progress: Progress, width: int) -> str:
 def _facts(p: Progress) -> list[tuple[int, str]]:
     """Return what is said, each with how soon it is left out where the room is short: the highest goes first."""
     eta = p.eta_s
+    ended = p.attempts - p.in_flight
+    # A service that is down has the breaker wait half a minute at a time: it must not look like one that is slow.
+    in_vain = f"none of {ended:,} attempts succeeded" if ended > 0 and p.ok == p.restored else ""
     hedges = f"hedges {p.hedges:,}" + (f" ({p.hedges_won:,} won)" if p.hedges_won else "")
     found = [
         (0, f"{p.done:,} / {p.total:,}" if p.total is not None else f"{p.done:,} done"),
         (8, f"{p.restored:,} from the journal" if p.restored else ""),
+        (2, in_vain),
         (3, f"in flight {p.in_flight:,}"),
         (5, f"limit {p.limit:,}" if p.limit else ""),
         (6, hedges if p.hedges else ""),
@@ -233,4 +239,5 @@ def progress_of(totals: dict[str, Any], *, total: int | None, seconds: float, re
         push_backs=totals["push_backs"],
         seconds=seconds,
         restored=restored,
+        attempts=totals["attempts"],
     )

@@ -245,7 +245,7 @@ def _say_stopped(source: Source, kept: _Kept, files: _Files) -> None:
     done = sum(call.ok for call in kept.calls.values())
     if files.journal is not None:
         way_out = f"what finished is in {files.journal}: run it again, and only the rest is called"
-    elif files.out is not None:
+    elif files.out is not None and kept.calls:
         way_out = f"their answers are in {files.out}; with --journal FILE a batch can be gone on with"
     else:
         way_out = "with --journal FILE a batch can be gone on with"

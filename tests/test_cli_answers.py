@@ -1,0 +1,75 @@
+"""A file of answers: made before anything is sent, and what a killed process left of one is removed."""
+
+from pathlib import Path
+
+import pytest
+
+from loadgen.cli.answers import Replaced
+from loadgen.errors import ConfigError
+
+
+def hidden(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.name.startswith("."))
+
+
+def descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def test_it_takes_its_name_when_it_is_written_and_is_its_owners(tmp_path: Path) -> None:
+    with Replaced(str(tmp_path / "o"), "--out") as out:
+        (temporary,) = hidden(tmp_path)
+        out.put([b"one\n", b"two\n"])
+        assert not temporary.exists()
+    assert (tmp_path / "o").read_bytes() == b"one\ntwo\n"
+    assert (tmp_path / "o").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["o"]
+
+
+def test_unwritten_it_leaves_nothing(tmp_path: Path) -> None:
+    with Replaced(str(tmp_path / "o"), "--out"):
+        assert len(hidden(tmp_path)) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    left = tmp_path / ".o.0123456789abcdef"
+    names = (".o.1", ".oo.0123456789abcdef", "o.0123456789abcdef", ".o.0123456789abcdef.x")
+    others = [tmp_path / name for name in names]
+    for path in (left, *others):
+        path.write_bytes(b"")
+    with Replaced(str(tmp_path / "o"), "--out") as out:
+        assert not left.exists()
+        out.put([b"x"])
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "o", *others])
+
+
+def test_that_of_a_process_that_goes_on_stays(tmp_path: Path) -> None:
+    with Replaced(str(tmp_path / "o"), "--out") as first:
+        (temporary,) = hidden(tmp_path)
+        with Replaced(str(tmp_path / "o"), "--out") as second:
+            assert temporary in hidden(tmp_path)
+            second.put([b"second"])
+        first.put([b"first"])
+    assert (tmp_path / "o").read_bytes() == b"first"
+    assert hidden(tmp_path) == []
+
+
+def test_a_link_named_like_a_temporary_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(b"kept")
+    (tmp_path / ".o.0123456789abcdef").symlink_to(tmp_path / "kept")
+    with Replaced(str(tmp_path / "o"), "--out") as out:
+        out.put([b"x"])
+    assert (tmp_path / "kept").read_bytes() == b"kept"
+    assert (tmp_path / ".o.0123456789abcdef").is_symlink()
+
+
+def test_where_nothing_can_be_made_it_says_so_and_keeps_no_descriptor(tmp_path: Path) -> None:
+    before = descriptors()
+    with pytest.raises(ConfigError, match=r"can't write --out .*No such file"):
+        Replaced(str(tmp_path / "none" / "o"), "--out").__enter__()
+    with Replaced(str(tmp_path / "o"), "--out"):
+        pass
+    with Replaced(str(tmp_path / "o"), "--out") as out:
+        out.put([b"x"])
+    assert descriptors() == before
