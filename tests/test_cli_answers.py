@@ -1,5 +1,7 @@
 """A file of answers: made before anything is sent, and what a killed process left of one is removed."""
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,27 @@ def test_that_of_a_process_that_goes_on_stays(tmp_path: Path) -> None:
         first.put([b"first"])
     assert (tmp_path / "o").read_bytes() == b"first"
     assert hidden(tmp_path) == []
+
+
+def test_one_that_another_process_is_about_to_remove_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+    theirs: list[int] = []
+
+    def flock(handle: int, how: int) -> None:
+        if not theirs:  # between our making it and our locking it
+            theirs.append(os.open(hidden(tmp_path)[0], os.O_RDONLY))
+            real(theirs[0], fcntl.LOCK_EX)
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Replaced(str(tmp_path / "o"), "--out") as out:
+        taken = os.fstat(theirs[0]).st_ino
+        next(path for path in hidden(tmp_path) if path.stat().st_ino == taken).unlink()
+        os.close(theirs[0])
+        out.put([b"x"])
+    assert (tmp_path / "o").read_bytes() == b"x"
 
 
 def test_a_link_named_like_a_temporary_is_not_followed(tmp_path: Path) -> None:

@@ -93,11 +93,16 @@ def _locked(place: Path) -> tuple[Path, int]:
         # By chance: after a kill, a process of the same number may be here, as those of containers mostly are.
         temporary = place.with_name(f".{place.name}.{os.urandom(8).hex()}")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with suppress(OSError):  # a file system without locks: then nobody removes it, either
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle).st_nlink:
+            is_ours = os.fstat(handle).st_nlink > 0
+        except BlockingIOError:
+            is_ours = False
+        except OSError:
+            is_ours = True  # a file system without locks: then nobody removes it
+        if is_ours:
             return temporary, handle
-        os.close(handle)  # another process took it for left over, before it was locked
+        os.close(handle)  # another process took it for left over before it was locked, and removes it
 
 
 def _remove_left(place: Path) -> None:
