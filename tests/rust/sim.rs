@@ -148,6 +148,26 @@ fn without_a_retry_after_the_rate_is_found_too() {
 }
 
 #[test]
+fn a_bucket_that_fills_within_the_pause_makes_auto_no_slower_than_one_that_asks_again_and_again() {
+    // A refusal costs nothing, and says to come back in a second: by then so small a bucket has long been full.
+    for (per_s, burst) in [(50.0, 1.0), (50.0, 2.0), (200.0, 1.0), (10.0, 1.0)] {
+        let service = Service {
+            rate: Some(loadgen::sim::Rate { per_s, burst, retry_after: true }),
+            error: Some(Failing { share: 0.05, after_s: 0.06, status: 500 }),
+            refuse_s: 0.002,
+            ..Service::of(Latency::Lognormal { median_s: 0.06, sigma: 0.2 })
+        };
+        let on = Regime { name: "small bucket", items: 200, service };
+        let [auto, ceiling] = ["auto", "adaptive_ceiling"].map(|strategy| batches(strategy, &on, 0..20));
+        let (wall, theirs) = (mean(&walls(&auto)), mean(&walls(&ceiling)));
+        assert!(wall < theirs, "{per_s}/s, burst {burst}: {wall:.1} s beside {theirs:.1} s");
+        let sent = mean(&auto.iter().map(|b| b.totals.attempts as f64 / 200.0).collect::<Vec<_>>());
+        assert!(sent < 1.25, "{per_s}/s, burst {burst}: {sent:.2} requests an item");
+        assert!(auto.iter().all(|batch| batch.failed == 0), "{per_s}/s, burst {burst}: items without an answer");
+    }
+}
+
+#[test]
 fn an_item_that_never_succeeds_fails_alone() {
     let service = Service {
         error: Some(Failing { share: 1.0, after_s: 0.2, status: 400 }),

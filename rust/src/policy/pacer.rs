@@ -2,8 +2,9 @@
 //!
 //! Two 429s tell the rate: the service's bucket was empty at both, so what it admitted between them is what came into it.
 //! A bucket that was full in between, in a pause or while starts were too slow, let nothing more in: then the shorter times
-//! before the second 429 tell more, less a burst each. No clock of the service enters. From then on starts are spread at that rate, which creeps up until
-//! the next 429 measures it anew. Source: the token bucket of RFC 2697, read backwards.
+//! before the second 429 tell more, less a burst each, and the rate is sought between that and the one that was refused.
+//! No clock of the service enters. From then on starts are spread at that rate, which creeps up until the next 429 measures
+//! it anew. Source: the token bucket of RFC 2697, read backwards.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,8 @@ impl Default for PacerConfig {
 
 /// Until it is measured, the rate grows by this share a second: the second 429 is wanted soon.
 const SEEK: f64 = 0.5;
+/// Below a rate that was too fast, a start takes it no further than this share of the way there.
+const STEP_MOST: f64 = 0.125;
 /// The first guess is one start per round trip of a refusal, so that few are under way when the next one comes.
 const ROUND_TRIP_LEAST: f64 = 1e-3;
 /// Two refusals closer than this tell nothing of a rate.
@@ -53,8 +56,11 @@ pub(super) struct Pacer {
     remembered: Option<f64>,
     /// Starts per second; none before the first refusal.
     rate: Option<f64>,
-    /// That of the last measurement.
+    /// That of the last measurement; none while all that is known is between what bounds it.
     measured: Option<f64>,
+    /// Of the rate: it was seen to be this at least, and where it isn't measured, this was too fast.
+    least: f64,
+    too_fast: Option<f64>,
     /// Of `creep`, what is left of it.
     caution: f64,
     /// No starts before this, whatever the rate: the service said so.
@@ -69,6 +75,9 @@ pub(super) struct Pacer {
     /// When the first refusal was seen, and what was admitted before it: no less than a full bucket.
     first_refused: Option<u64>,
     burst: u32,
+    /// When the first attempt was started, and how many seconds later the first one that was refused.
+    began: Option<u64>,
+    burst_s: f64,
     /// Pauses in a row that the service didn't ask for.
     pauses: u32,
     /// By when the rate has crept.
@@ -100,6 +109,8 @@ impl Pacer {
             remembered,
             rate: None,
             measured: None,
+            least: 0.0,
+            too_fast: None,
             caution: 1.0,
             pause_until: 0,
             next: 0,
@@ -108,6 +119,8 @@ impl Pacer {
             marks: Vec::with_capacity(MARKS),
             first_refused: None,
             burst: 0,
+            began: None,
+            burst_s: 0.0,
             pauses: 0,
             crept_at: 0,
             binds: false,
@@ -147,12 +160,22 @@ impl Pacer {
         if self.first_refused.is_some() {
             self.mark(now);
         }
+        self.began.get_or_insert(now);
         self.admitted += 1;
         self.bound = std::mem::take(&mut self.binds);
         let Some(rate) = &mut self.rate else { return };
         if self.bound {
-            let creep = if self.measured.is_some() { self.config.creep * self.caution } else { SEEK };
-            *rate *= (creep * now.saturating_sub(self.crept_at) as f64 / SECOND).exp();
+            let seconds = now.saturating_sub(self.crept_at) as f64 / SECOND;
+            let growth = match (self.measured, self.too_fast) {
+                (Some(_), _) => self.config.creep * self.caution * seconds,
+                // The nearer to what was too fast, the slower; and where starts are rare, by starts rather than by seconds.
+                (None, Some(most)) => {
+                    let near = (SEEK * seconds).min(STEP_MOST) * (most / *rate).ln().min(1.0);
+                    near.max(self.config.creep * seconds)
+                }
+                (None, None) => SEEK * seconds,
+            };
+            *rate *= growth.exp();
         }
         let gap = (SECOND / *rate) as u64;
         // Half a gap that went unused may be made up for: starts come when permits do.
@@ -180,12 +203,19 @@ impl Pacer {
                     // Nothing was let in: only that no start's worth came in that time is known. A service that counts
                     // by the minute does so to everybody who comes again too soon.
                     0 => self.rate = Some(rate.min(1.0 / apart)),
-                    admitted => self.measure((f64::from(admitted) / apart).max(self.least_rate(seen.started))),
+                    admitted => {
+                        let least = (f64::from(admitted) / apart).max(self.least_rate(seen.started));
+                        match self.may_have_been_full(rate) {
+                            true => self.narrow(least, rate),
+                            false => self.measure(least),
+                        }
+                    }
                 },
                 Some(_) => {}
             }
             if self.first_refused.is_none() {
                 (self.first_refused, self.burst) = (Some(seen.now), self.admitted.saturating_sub(1));
+                self.burst_s = self.began.map_or(0.0, |began| seen.started.saturating_sub(began) as f64 / SECOND);
             }
             self.empty_at = seen.now;
             self.admitted = 0;
@@ -207,6 +237,14 @@ impl Pacer {
             (f64::from(self.admitted.saturating_sub(1).saturating_sub(before)) - burst) / seconds.max(APART_LEAST)
         };
         self.marks.iter().map(of).fold(0.0, f64::max)
+    }
+
+    /// Whether a bucket into which `most` a second come at most could have run over since it was seen empty. It held what
+    /// was admitted before the first refusal, less what came into it meanwhile.
+    fn may_have_been_full(&self, most: f64) -> bool {
+        let full = (f64::from(self.burst) - most * self.burst_s).max(1.0);
+        let came = |at: u64| most * at.saturating_sub(self.empty_at) as f64 / SECOND;
+        self.marks.iter().any(|&(at, before)| came(at) - f64::from(before) >= full)
     }
 
     /// Remember when how many had been started: few marks, further apart the longer it goes on.
@@ -234,8 +272,20 @@ impl Pacer {
         let rate = rate.max(RATE_LEAST);
         let agrees = self.measured.is_some_and(|before| (rate / before - 1.0).abs() < AGREE);
         self.caution = if agrees { (self.caution / 2.0).max(CREEP_LEAST) } else { 1.0 };
-        self.measured = Some(rate);
+        (self.measured, self.least) = (Some(rate), rate);
         self.rate = Some(rate * self.config.take);
+    }
+
+    /// The rate is at least what came in, and less than what was refused. Where these are near each other, that is it; else it
+    /// is sought from their middle (by ratio) on, which halves how far off it can be.
+    fn narrow(&mut self, least: f64, refused: f64) {
+        // What was seen earlier holds until it is refused itself: then the service has become slower.
+        self.least = if self.least < refused { self.least.max(least) } else { least };
+        if self.least * (1.0 + AGREE) >= refused {
+            return self.measure(self.least);
+        }
+        (self.measured, self.too_fast, self.caution) = (None, Some(refused), 1.0);
+        self.rate = Some((self.least * refused).sqrt());
     }
 
     fn pause(&mut self, seen: &Observation) {
@@ -341,6 +391,42 @@ mod tests {
             let (admitted, _) = served(&mut pacer(), per_s, burst, 1, 20);
             assert!(admitted > 0.6 * per_s, "{per_s}/s, burst {burst}: {admitted}/s");
         }
+    }
+
+    #[test]
+    fn where_the_bucket_was_full_in_the_pause_the_rate_is_sought_between_what_was_let_in_and_what_was_refused() {
+        let mut pacer = pacer();
+        (0..2).for_each(|_| pacer.started(0));
+        pacer.observe(&refused(2 * MS, 0, Some(S)));
+        assert_eq!(pacer.rate(), Some(500.0));
+        // One was let in after a second's pause, the next one refused: the rate is above 1/s and below 500/s.
+        pacer.started(1_002 * MS);
+        pacer.started(1_004 * MS);
+        pacer.observe(&refused(1_006 * MS, 1_004 * MS, Some(S)));
+        let middle = pacer.rate().unwrap();
+        assert!((20.0..25.0).contains(&middle), "{middle}");
+        // What was refused now is the new bound; what was let in tells no more than before.
+        pacer.started(2_006 * MS);
+        pacer.started(2_052 * MS);
+        pacer.observe(&refused(2_054 * MS, 2_052 * MS, Some(S)));
+        let nearer = pacer.rate().unwrap();
+        assert!((4.0..6.0).contains(&nearer), "{nearer}");
+    }
+
+    #[test]
+    fn a_bucket_too_large_to_be_full_in_the_pause_measures_at_the_second_refusal() {
+        let mut pacer = pacer();
+        (0..21).for_each(|_| pacer.started(0));
+        pacer.observe(&refused(100 * MS, 0, Some(S)));
+        let mut now = 1_100 * MS;
+        (0..10).for_each(|_| {
+            pacer.started(now);
+            now += 100 * MS;
+        });
+        pacer.started(now);
+        pacer.observe(&refused(now + 100 * MS, now, Some(S)));
+        // Ten came in within two seconds.
+        assert_eq!(pacer.rate(), Some(5.0 * 0.95));
     }
 
     #[test]
