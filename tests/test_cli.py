@@ -396,6 +396,14 @@ def test_clean_chooses_by_number_and_by_age(here: Path) -> None:
     assert "days are written 7d" in call("clean", "--older-than", "7x").stderr
 
 
+def test_clean_asks_with_the_age_and_its_unit(here: Path) -> None:
+    make("20260101T000000Z-aa11")
+    asked = CliRunner().invoke(app, ["clean", "--older-than", "7"], input="n\n", prog_name="loadgen")
+    assert asked.exit_code == 1
+    assert "Remove 1 run older than 7 s, " in asked.output
+    assert "removed 1 of 1 run older than 7 d, " in call("clean", "--older-than", "7d", "--yes").stderr
+
+
 # --- mock
 
 
