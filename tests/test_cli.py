@@ -78,6 +78,25 @@ def test_an_early_stop_says_the_servers_words_and_what_was_sent(core: ModuleType
     ]
 
 
+@pytest.mark.parametrize(
+    ("api", "model", "has", "way_out"),
+    [
+        ("chat", "nope", " (the server has: tiny)", None),
+        ("chat", "tiny", "", "it lists models, but has no path of chat: another --api, or another path in the URL"),
+        ("ollama_chat", "tiny", "", "does it speak Ollama's API? OpenAI's is --api chat, completions or embeddings"),
+    ],
+)
+def test_a_404_names_the_models_where_that_is_missing_and_the_api_where_the_path_is(
+    core: ModuleType, here: Path, monkeypatch: pytest.MonkeyPatch, api: str, model: str, has: str, way_out: str | None
+) -> None:
+    core.Script.reason, core.Script.failed, core.Script.status, core.Script.message = "early", 8, 404, "File Not Found"
+    monkeypatch.setattr("loadgen.session.models.ask", lambda config, api_key: ["tiny"])
+    first, *more = errors(call("run", "http://127.0.0.1:9", "--api", api, "--model", model, "--burst", "8"))
+    assert first.endswith(f" after 8 requests: File Not Found{has}")
+    assert (f"       {way_out}" in more) is (way_out is not None)
+    assert more[-1].startswith("       stopped early")
+
+
 def test_a_refused_key_shows_how_to_give_one(core: ModuleType, here: Path) -> None:
     core.Script.reason, core.Script.failed, core.Script.status, core.Script.message = "early", 8, 401, "no key"
     result = call("run", "http://127.0.0.1:9/v1", "--model", "m", "--burst", "8")
@@ -394,6 +413,14 @@ def test_clean_chooses_by_number_and_by_age(here: Path) -> None:
     assert choose(paths, None, 3 * 86400.0, now) == paths[3:]
     assert choose(paths, 4, 3 * 86400.0, now) == paths[4:]
     assert "days are written 7d" in call("clean", "--older-than", "7x").stderr
+
+
+def test_clean_asks_with_the_age_and_its_unit(here: Path) -> None:
+    make("20260101T000000Z-aa11")
+    asked = CliRunner().invoke(app, ["clean", "--older-than", "7"], input="n\n", prog_name="loadgen")
+    assert asked.exit_code == 1
+    assert "Remove 1 run older than 7 s, " in asked.output
+    assert "removed 1 of 1 run older than 7 d, " in call("clean", "--older-than", "7d", "--yes").stderr
 
 
 # --- mock

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from loadgen.cli import app
 from loadgen.cli.dispatch import output, run
 from loadgen.dispatch.live import Call
+from loadgen.dispatch.progress import Progress
 from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.result import AttemptStats, Batch, CallStats, PlainNode
 from loadgen.errors import ConfigError, DispatchError, JournalError
@@ -197,11 +198,16 @@ def test_json_is_the_summary_and_nothing_else(here: Path, fake: list[Fake]) -> N
     assert found["longest"] == {"name": "two", "seconds": 9.0, "kind": "hedge", "won_s": 9.0}
 
 
-def test_quiet_prints_answers_only(here: Path, fake: list[Fake]) -> None:
+def test_quiet_prints_answers_only(here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(index: int, body: Any) -> str:
+        fake[-1].choices["progress"].show(Progress(total=3, done=index, seconds=60.0))
+        return "a"
+
+    monkeypatch.setitem(ANSWERS, "answer", answer)
     result = call("mock:", "--items", "items.txt", "--quiet")
     assert len(lines(result.stdout)) == 3
     assert result.stderr == ""
-    assert fake[0].choices["progress"] is False
+    assert "dispatch: 1 / 3" in call("mock:", "--items", "items.txt").stderr
 
 
 def test_live_prints_each_call_by_its_name(here: Path, fake: list[Fake]) -> None:
@@ -398,6 +404,22 @@ def test_stopped_before_any_answer_it_names_no_file_that_was_not_written(
     assert not (here / "o").exists()
     assert result.stderr == (
         "error: stopped when 0 of 3 calls had an answer\n       with --journal FILE a batch can be gone on with\n"
+    )
+
+
+def test_stopped_before_any_answer_it_says_why_there_was_none(
+    here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(index: int, body: Any) -> str:
+        fake[-1].choices["progress"].show(Progress(total=3, attempts=20, failure="Connection refused"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(ANSWERS, "answer", answer)
+    result = call("mock:", "--items", "items.txt", "--quiet")
+    assert result.exit_code == 130
+    assert result.stderr == (
+        "error: stopped when 0 of 3 calls had an answer: none of 20 attempts succeeded: Connection refused\n"
+        "       with --journal FILE a batch can be gone on with\n"
     )
 
 

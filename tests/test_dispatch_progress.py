@@ -7,7 +7,7 @@ import pytest
 
 from loadgen.dispatch import progress
 from loadgen.dispatch.live import Call, Live, row_of
-from loadgen.dispatch.progress import BarView, CallView, LineView, Progress, View, clock, line, view
+from loadgen.dispatch.progress import BarView, CallView, KeptView, LineView, Progress, View, clock, line, view
 from loadgen.errors import ConfigError
 
 BUSY = Progress(
@@ -72,6 +72,39 @@ def test_a_service_that_never_answers_well_is_told_from_a_slow_one() -> None:
     assert "none of" not in line("dispatch", down._replace(ok=1, done=1), 180)
     resumed = down._replace(ok=7, done=7, restored=7)  # what a journal had tells nothing of the service
     assert "none of 10 attempts succeeded" in line("dispatch", resumed, 180)
+
+
+def test_the_reason_stands_where_no_attempt_has_succeeded() -> None:
+    refused = Progress(total=200, waiting=200, limit=40, attempts=29, failure="Connection refused", seconds=10.0)
+    assert line("dispatch", refused, 80) == (" dispatch  0 / 200   none of 29 attempts succeeded: Connection refused")
+    assert line("dispatch", refused, 60) == " dispatch  0 / 200   none of 29 attempts succeeded: Connectio"[:59]
+    out = io.StringIO()
+    LineView(out, "dispatch").show(refused)
+    assert out.getvalue() == (
+        "dispatch: 0 / 200, none of 29 attempts succeeded: Connection refused, in flight 0, limit 40\n"
+    )
+    assert "refused" not in line("dispatch", refused._replace(ok=1, done=1), 180)  # it is there, and has its moments
+
+
+def test_what_a_server_says_is_short_and_harmless_in_the_line() -> None:
+    said = Progress(total=2, attempts=9, failure="HTTP 503: \x1b[2J\n" + "sorry " * 99)
+    text = line("dispatch", said, 400)
+    assert "HTTP 503: \\x1b[2J sorry sorry" in text
+    assert text.isprintable()
+    assert len(text) < 200
+
+
+def test_what_is_kept_is_there_after_the_end_and_shown_by_the_other_view() -> None:
+    told: list[Progress] = []
+    kept = KeptView(CallView(told.append))
+    assert view(kept) is kept
+    assert kept.interval_s == CallView.interval_s
+    with kept:
+        kept.show(BUSY)
+    assert told == [kept.latest] == [BUSY]
+    unseen = KeptView(View())
+    assert unseen.interval_s is not None  # it is told although nothing is shown
+    assert unseen.latest == Progress()
 
 
 @pytest.mark.parametrize("width", range(20, 180, 7))

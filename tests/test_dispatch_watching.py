@@ -152,3 +152,40 @@ def test_a_function_that_raised_is_told_nothing_more() -> None:
     with pytest.raises(ValueError, match="no screen"):
         batch(progress=shown)
     assert len(told) == 1
+
+
+def test_why_nothing_succeeds_is_told_and_what_an_interrupt_cancels_has_not_failed() -> None:
+    seen: list[Progress] = []
+
+    async def main() -> None:
+        def shown(how_far: Progress) -> None:
+            seen.append(how_far)
+            if how_far.failure:
+                going.cancel()
+
+        dispatcher = loadgen.Dispatcher("parallel", workers=4, progress=shown)
+        going = asyncio.ensure_future(dispatcher.arequests(["a"] * 9, url="http://127.0.0.1:1", model="m"))
+        with pytest.raises(asyncio.CancelledError):
+            await going
+
+    asyncio.run(main())
+    assert seen[0].failure == ""
+    last = seen[-1]
+    assert last.failure == "Connection refused"
+    assert last.attempts > 0
+    assert (last.done, last.ok, last.failed) == (0, 0, 0)
+
+
+def test_why_a_function_fails_is_told_while_it_is_tried_again() -> None:
+    seen: list[Progress] = []
+
+    async def poison(item: int) -> int:
+        raise ConnectionResetError(f"item {item}")
+
+    async def main(_: Any) -> Any:
+        dispatcher = loadgen.Dispatcher("sequential", retry={"attempts": 3, "base": 5.0}, progress=seen.append)
+        return await dispatcher.arun(poison, [7])
+
+    done = virtual_loop.run(main)
+    assert list(done.errors) == [0]
+    assert "ConnectionResetError: item 7" in {one.failure for one in seen}

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from loadgen import _core
-from loadgen.cli.nodes.table import report_lines, stats_lines
+from loadgen.cli.nodes.table import compared, report_lines, stats_lines
 from loadgen.errors import ConfigError
 from loadgen.node import NodePool
 from loadgen.node.memory import Speed
@@ -94,6 +96,55 @@ def test_the_published_rules_on_the_command_line(here: Path) -> None:
     (row,) = told["rows"]
     assert (row["decision"]["mode"], row["decision"]["reason"]) == ("sequential", "dominant_node")
     assert row["decision"]["detail"].endswith("x faster - sequential wins")
+
+
+def test_one_node_that_is_not_measured_hides_no_other() -> None:
+    pool = NodePool([{"url": f"http://{name}", "name": name} for name in ("gpu-box", "one", "two", "three")])
+    for seen, seconds in zip(pool._memory.seen[1:], (0.1, 0.2, 0.4), strict=True):
+        seen.speeds = {("embeddings", "m"): _speed(seconds)}
+    report = pool.report((10,))
+    (row,) = report.rows
+    assert report.unmeasured == ("gpu-box",)
+    assert row.times is not None
+    assert row.times.sequential == pytest.approx(1.0)
+    assert row.recommendation == "auto"
+    assert row.decision.detail == (
+        "No speed is known yet of gpu-box, shown as it pulls; speed ratio 4.0x of the other 3"
+    )
+    shown = "\n".join(report_lines(report))
+    assert "not measured yet, so the times are without: gpu-box." in shown
+    pool._memory.seen[0].speeds = {("embeddings", "m"): _speed(0.05)}
+    assert "not measured" not in "\n".join(report_lines(pool.report((10,))))
+
+
+def test_a_probe_asks_the_only_model_that_is_known(here: Path) -> None:
+    loadgen(here, "report", "--probe", "--model", "mock", "--kind", "chat")
+    before = json.loads(loadgen(here, "stats", "--json", "--no-check")[0])
+    loadgen(here, "report", "--probe")
+    after = json.loads(loadgen(here, "stats", "--json", "--no-check")[0])
+    assert (after["kind"], after["model"]) == ("chat", "mock")
+    assert [node["served"] for node in after["nodes"]] == [node["served"] + 1 for node in before["nodes"]]
+    state = json.loads((here / "learned").read_text())
+    state["nodes"][0]["speeds"].append({**state["nodes"][0]["speeds"][0], "model": "other"})
+    (here / "learned").write_text(json.dumps(state))
+    _, err = loadgen(here, "report", "--probe", code=2)
+    assert "a probe asks a model, and none is named" in err
+    assert "--model NAME, such as mock or other" in err
+
+
+def test_what_is_expected_of_a_batch_is_told_from_what_it_took_and_left_out_where_a_node_went() -> None:
+    pool = NodePool(["http://a", "http://b"])
+    for seen in pool._memory.seen:
+        seen.speeds = {("embeddings", "m"): _speed(0.1)}
+    batch: Any = pool.map(lambda node, item: item, range(10))
+    report = pool.report((10,), kind="embeddings", model="m")
+    assert compared(report, batch).startswith(" 10 items, expected: auto (pull, tail copied) 0.50 s")
+    batch.work = tuple(msgspec.structs.replace(one, state="down") for one in batch.work)
+    assert compared(report, batch) == ""
+
+
+def test_quiet_has_a_short_name(here: Path) -> None:
+    assert loadgen(here, "run", "texts.jsonl", "--model", "mock", "--out", "vectors.jsonl", "-q") == ("", "")
 
 
 def test_values_go_to_standard_output_and_the_table_beside_it(here: Path) -> None:

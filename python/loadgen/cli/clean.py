@@ -26,7 +26,8 @@ def _clean(directory: str | None, keep: str | None, older_than: str | None, yes:
     below = Path(directory) if directory is not None else run_dir.RUNS
     if directory is not None and not below.is_dir():
         raise ReportError(f"there is no directory {directory}")
-    chosen = choose(list(run_dir.runs(below)), _number(keep), _age(older_than), dt.datetime.now(dt.UTC))
+    least_s = _age(older_than)
+    chosen = choose(list(run_dir.runs(below)), _number(keep), least_s, dt.datetime.now(dt.UTC))
     if not chosen:
         click.echo("no run to remove", err=True)
         _clean_segments()
@@ -34,7 +35,9 @@ def _clean(directory: str | None, keep: str | None, older_than: str | None, yes:
     sizes = [run_dir.size(path) for path in chosen]
     for path, size in zip(chosen, sizes, strict=True):
         click.echo(f"{plain(str(path))}  {figures.size(size)}")
-    many = f"{len(chosen)} run{'' if len(chosen) == 1 else 's'}, {figures.size(sum(sizes))}"
+    # The time with its unit: who wrote 7 and meant days sees seconds before anything is gone.
+    age = "" if least_s is None else f" older than {_told(least_s)}"
+    many = f"{len(chosen)} run{'' if len(chosen) == 1 else 's'}{age}, {figures.size(sum(sizes))}"
     if not yes and not _agreed(many):
         return 1
     kept = 0
@@ -104,6 +107,10 @@ def _age(older_than: str | None) -> float | None:
         return values.duration(older_than)
     except ValueError as error:
         raise ConfigError(f"--older-than {older_than} {error}", "days are written 7d") from None
+
+
+def _told(seconds: float) -> str:
+    return figures.clock(seconds) if seconds < 86400 else f"{seconds / 86400:.3g} d"
 
 
 command = click.Command(

@@ -27,8 +27,11 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     config = next((listed.options for listed in config.phases if listed.name == phase.name), config)
     failure, detail = _main_failure(phase)
     words = failed.said(detail) if detail else ""
-    has = _models(config) if failure == "http_404" else ""
+    names = _models(config) if failure == "http_404" else []
+    is_path = bool(names) and config.model in (None, *names)  # it has the model: what it lacks is the path
+    has = f"the server has: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}" if names and not is_path else ""
     way_out = {
+        "http_404": _other_api(config) if is_path else "",
         "http_401": "check the API key: --api-key-env NAME or --api-key-file FILE",
         "http_403": "check what the API key may do",
         "connect": _unreachable(result, phase),
@@ -65,11 +68,17 @@ def _of(phase: PhaseResult, config: Config) -> str:
     return f" of {figures.whole(total)}" if total is not None else ""
 
 
-def _models(config: Config) -> str:
+def _other_api(config: Config) -> str:
+    if config.api.startswith("ollama"):
+        return "does it speak Ollama's API? OpenAI's is --api chat, completions or embeddings"
+    return f"it lists models, but has no path of {config.api}: another --api, or another path in the URL"
+
+
+def _models(config: Config) -> list[str]:
+    """Return the models that a server has; none where it doesn't say."""
     if config.is_mock or config.more_urls:  # which of several lacks the model, its failures say
-        return ""
+        return []
     try:
-        names = models.ask(config, configs.api_key(config))
+        return models.ask(config, configs.api_key(config))
     except TargetError:
-        return ""  # the error at hand says more than why its help can't be had
-    return f"the server has: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}" if names else ""
+        return []  # the error at hand says more than why its help can't be had

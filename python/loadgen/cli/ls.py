@@ -163,7 +163,7 @@ def _width() -> int | None:
 
 
 def table(rows: list[list[str]], width: int | None) -> list[str]:
-    """Return rows below a head, in columns that fit: the date loses its year, then target and load are shortened.
+    """Return rows below a head, in columns that fit: year and ``http://`` go, then target and load are shortened.
 
     Args:
         rows: Cells, as many in each row as the head has.
@@ -174,7 +174,8 @@ def table(rows: list[list[str]], width: int | None) -> list[str]:
     cut = [list(_HEAD), *rows]
     widths = _widths(cut)
     if width is not None and _total(widths) > width:
-        cut = [list(_HEAD), *([row[0], row[1][5:16], *row[2:]] for row in rows)]  # month, day, hour and minute
+        # Month, day, hour and minute; and of a target what tells it from others.
+        cut = [list(_HEAD), *([row[0], row[1][5:16], row[2].replace("http://", ""), *row[3:]] for row in rows)]
         widths = _widths(cut)
     over = _total(widths) - width if width is not None else 0
     for head, least in _NARROWEST:

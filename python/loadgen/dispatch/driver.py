@@ -13,6 +13,7 @@ import time
 from typing import Any, Protocol
 
 from loadgen import _core
+from loadgen.dispatch import live
 from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.classify import Classifier, Outcome, limits_in
 from loadgen.dispatch.current import CURRENT, Attempt
@@ -109,6 +110,11 @@ class Driver:
         """Give up an item: nobody wants it any more."""
         self._policy.cancel(self.now(), item)
         self._wake()
+
+    def failure(self) -> str:
+        """Return why the latest call failed that is still to be made again; empty if there is none."""
+        latest = next(reversed(self._errors.values()), {})
+        return "".join(live.reason(error) for error in [*latest.values()][-1:])
 
     def room(self, node: int, slots: int) -> None:
         """Have a node take so many items at the same time from now on.

@@ -132,7 +132,7 @@ def _layout(is_grid: bool, out: TextIO) -> _Layout:
 
 def row_of(call: Call, layout: _Layout = _GRID) -> str:
     """Return a call's line."""
-    answer = _short(call.value) if call.ok else f"✗ {_reason(call.error)}"
+    answer = _short(call.value) if call.ok else f"✗ {reason(call.error)}"
     row = call.row if call.row is not None else f"#{call.index + 1}"
     column = call.column if call.column is not None else _short(call.item)
     more = f" of {call.attempts}" if call.attempts > 1 else ""
@@ -146,7 +146,8 @@ def _time(seconds: float) -> str:
     return clock(seconds) if seconds < 60 else f"{seconds:.1f} s"  # minutes would be too wide to stand in a column
 
 
-def _reason(error: BaseException | str | None) -> str:
+def reason(error: BaseException | str | None) -> str:
+    """Return why a call failed, in words that are harmless for a terminal."""
     if error is None:
         return "failed"
     if isinstance(error, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import threading
 import time
@@ -299,6 +300,12 @@ class _NativeRun:
             self._look_at(self.engine.policy_nodes(0))
         if not self._is_over:
             self._look = self.loop.call_later(_LOOK_S, self._look_again)
+
+    def failure(self) -> str:
+        """Return why the latest attempt failed that did, in words, of the first node where any did; else nothing."""
+        found = next((failure for _, failure in self.engine.policy_nodes(0) if failure), "")
+        # Whoever began the batch named the address, and the system's number says no more than its words.
+        return re.sub(r"^\S+:\d+: | \(os error \d+\)$", "", found)
 
     def room(self, node: int, slots: int) -> None:
         """Have a node take so many items at the same time from now on.

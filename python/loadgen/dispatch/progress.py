@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Self, TextIO, TypeAlias
 
 from loadgen.errors import ConfigError
-from loadgen.shown import bar, put
+from loadgen.shown import bar, plain, put
 
 _REDRAW_S, _LINE_S = 0.25, 10.0
 _BAR, _BAR_LEAST, _NARROW = 28, 8, 40
 """Columns of the bar, and of a terminal that is too narrow for one."""
+_WHY = 120
+"""Characters of why an attempt failed: a server may say very much."""
 
 
 class Progress(NamedTuple):
@@ -34,6 +36,7 @@ class Progress(NamedTuple):
         seconds: Since the batch began.
         restored: Items whose value a journal had.
         attempts: Attempts so far, with those under way.
+        failure: Why the latest attempt failed that did, in words; empty if none did, or its call is settled.
     """
 
     done: int = 0
@@ -50,6 +53,7 @@ class Progress(NamedTuple):
     seconds: float = 0.0
     restored: int = 0
     attempts: int = 0
+    failure: str = ""
 
     @property
     def eta_s(self) -> float | None:
@@ -60,8 +64,8 @@ class Progress(NamedTuple):
         return self.seconds * (self.total - self.done) / made
 
 
-Choice: TypeAlias = "str | bool | Callable[[Progress], object] | None"
-"""What a user may say: ``"auto"`` or None, True, False, or a function that is told."""
+Choice: TypeAlias = "str | bool | Callable[[Progress], object] | View | None"
+"""What a user may say: ``"auto"`` or None, True, False, a function that is told, or a view of one's own."""
 
 
 class View:
@@ -88,7 +92,8 @@ def view(choice: Choice = None, out: TextIO | None = None, name: str = "dispatch
 
     Args:
         choice: ``"auto"`` or None shows a line on a terminal and nothing elsewhere; True shows plain lines elsewhere;
-            False shows nothing; a function is called with a :class:`Progress` four times a second and at the end.
+            False shows nothing; a function is called with a :class:`Progress` four times a second and at the end;
+            a view is taken as it is.
         out: Where it goes; standard error if None.
         name: What the line begins with.
 
@@ -97,6 +102,8 @@ def view(choice: Choice = None, out: TextIO | None = None, name: str = "dispatch
     """
     if choice is False:
         return View()
+    if isinstance(choice, View):
+        return choice
     if callable(choice):
         return CallView(choice)
     if choice not in (None, True, "auto"):
@@ -118,6 +125,28 @@ class CallView(View):
     def show(self, progress: Progress) -> None:
         """Tell it."""
         self._call(progress)
+
+
+class KeptView(View):
+    """Keeps the latest progress, for whoever asks when the batch is gone, and shows it as another view does.
+
+    Args:
+        shown: The other view.
+    """
+
+    def __init__(self, shown: View) -> None:
+        self.interval_s = shown.interval_s or _LINE_S
+        self.latest = Progress()
+        self._shown = shown
+
+    def show(self, progress: Progress) -> None:
+        """Keep it, and show it."""
+        self.latest = progress
+        self._shown.show(progress)
+
+    def close(self) -> None:
+        """Close the other view."""
+        self._shown.close()
 
 
 class LineView(View):
@@ -172,9 +201,11 @@ def line(name: str, progress: Progress, width: int) -> str:
     """
     # The bar's width hangs on the terminal's alone: one that gave way to the facts would jump as they come and go.
     cells = max(_BAR_LEAST, min(_BAR, (width - _NARROW) // 3)) if progress.total and width >= _NARROW else 0
+    if progress.failure and in_vain(progress):
+        cells = 0  # the reason needs the room, and a bar would have nothing to show
     room = width - len(name) - 4 - (cells + 2 if cells else 0)
     facts = _facts(progress)
-    while len(facts) > 1 and len("   ".join(text for _, text in facts)) > room:
+    while max(facts)[0] > 0 and len("   ".join(text for _, text in facts)) > room:
         facts.remove(max(facts, key=lambda fact: fact[0]))
     rest = "   ".join(text for _, text in facts)
     filled = f"{bar(progress.done / progress.total, cells)}  " if progress.total and cells else ""
@@ -182,16 +213,15 @@ def line(name: str, progress: Progress, width: int) -> str:
 
 
 def _facts(p: Progress) -> list[tuple[int, str]]:
-    """Return what is said, each with how soon it is left out where the room is short: the highest goes first."""
+    """Return what is said, each with how soon it is left out where the room is short: the highest first, 0 never."""
     eta = p.eta_s
-    ended = p.attempts - p.in_flight
     # A service that is down has the breaker wait half a minute at a time: it must not look like one that is slow.
-    in_vain = f"none of {ended:,} attempts succeeded" if ended > 0 and p.ok == p.restored else ""
+    vain = in_vain(p)
     hedges = f"hedges {p.hedges:,}" + (f" ({p.hedges_won:,} won)" if p.hedges_won else "")
     found = [
         (0, f"{p.done:,} / {p.total:,}" if p.total is not None else f"{p.done:,} done"),
         (8, f"{p.restored:,} from the journal" if p.restored else ""),
-        (2, in_vain),
+        (0 if p.failure else 2, vain),
         (3, f"in flight {p.in_flight:,}"),
         (5, f"limit {p.limit:,}" if p.limit else ""),
         (6, hedges if p.hedges else ""),
@@ -201,6 +231,20 @@ def _facts(p: Progress) -> list[tuple[int, str]]:
         (2, f"about {clock(eta)} left" if eta is not None and p.done != p.total else ""),
     ]
     return [(rank, text) for rank, text in found if text]
+
+
+def in_vain(p: Progress) -> str:
+    """Return that no attempt has succeeded, and why the latest didn't; empty where one has, or none has ended.
+
+    Args:
+        p: How far the batch is.
+    """
+    ended = p.attempts - p.in_flight
+    if ended <= 0 or p.ok != p.restored:
+        return ""
+    why = plain(" ".join(p.failure.split()))
+    why = why if len(why) <= _WHY else f"{why[: _WHY - 1]}…"
+    return f"none of {ended:,} attempts succeeded" + (f": {why}" if why else "")
 
 
 def clock(seconds: float) -> str:
@@ -215,7 +259,15 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def progress_of(totals: dict[str, Any], *, total: int | None, seconds: float, restored: int = 0) -> Progress:
+def progress_of(
+    totals: dict[str, Any],
+    *,
+    total: int | None,
+    seconds: float,
+    restored: int = 0,
+    failure: str = "",
+    is_cut_short: bool = False,
+) -> Progress:
     """Return how far a batch is, from what its policy counts.
 
     Args:
@@ -223,8 +275,11 @@ def progress_of(totals: dict[str, Any], *, total: int | None, seconds: float, re
         total: Items in all, with those restored; None while more may come.
         seconds: Since the batch began.
         restored: Items whose value a journal had.
+        failure: Why the latest attempt failed that did.
+        is_cut_short: Whether an error or an interrupt ends the batch: what that cancels has neither failed nor ended.
     """
-    failed: int = sum(totals[name] for name in ("failed", "timed_out", "cancelled", "gave_up"))
+    bad = ("failed", "timed_out", "gave_up") if is_cut_short else ("failed", "timed_out", "gave_up", "cancelled")
+    failed: int = sum(totals[name] for name in bad)
     return Progress(
         done=totals["ok"] + failed + restored,
         total=total,
@@ -240,4 +295,5 @@ def progress_of(totals: dict[str, Any], *, total: int | None, seconds: float, re
         seconds=seconds,
         restored=restored,
         attempts=totals["attempts"],
+        failure=failure,
     )

@@ -26,6 +26,9 @@ class Pace(Protocol):
     def now(self) -> int:
         """Return the nanoseconds since the batch began."""
 
+    def failure(self) -> str:
+        """Return why the latest attempt failed that did, in words; empty where nobody knows of any."""
+
 
 class Watching:
     """Shows how far a batch is, on the loop that it runs on, and tells of its calls as they end.
@@ -49,7 +52,7 @@ class Watching:
         elif options.trace:
             self._trace = self._live = live.Live()
         self._timer: asyncio.TimerHandle | None = None
-        self._has_failed = False
+        self._has_failed = self._is_cut_short = False
 
     def begin(self) -> None:
         """Show that nothing is done yet but what a journal had."""
@@ -73,6 +76,7 @@ class Watching:
         """Do what :meth:`end` does where an error ended the batch: its caller gets that one, not what a view raises."""
         if self._has_failed:
             return
+        self._is_cut_short = True
         try:
             self.end()
         except Exception as problem:  # noqa: BLE001 - a user's function, at the end of a batch that has an error already
@@ -96,6 +100,8 @@ class Watching:
             total=len(work.items),
             seconds=self._driver.now() / 1e9,
             restored=len(work.restored),
+            failure=self._driver.failure(),
+            is_cut_short=self._is_cut_short,
         )
 
     def _settled(self, positions: Sequence[int]) -> None:

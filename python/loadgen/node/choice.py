@@ -113,7 +113,7 @@ def choose(
     if mode != "auto":
         asked = "for this batch" if is_forced else "for all batches"
         return decision(mode, "forced", f"Mode {mode} was asked for, {asked}", order, batch, top_k=top_k)
-    detail = "Speeds are not known yet - each node shows its own as it pulls"
+    detail = _unknown(nodes, measured)
     if len(nodes) == 1:
         detail = "Only one node - nothing to spread over"
     elif is_measured:
@@ -121,6 +121,16 @@ def choose(
         ratio = times[order[-1]] / times[order[0]]
         detail = f"Speed ratio {ratio:.1f}x - each item goes where it is done soonest, about {seconds} in all"
     return Decision("auto", "pull_by_free_slot", detail, min(sum(slots), max(1, batch)), tuple(order))
+
+
+def _unknown(nodes: Sequence[Node], measured: Sequence[float | None]) -> str:
+    """Return what is known of the nodes' speeds where one is missing: of the others, how far apart they are."""
+    known = [time for time in measured if time is not None]
+    if not known:
+        return "Speeds are not known yet - each node shows its own as it pulls"
+    names = ", ".join(node.name for node, time in zip(nodes, measured, strict=True) if time is None)
+    apart = f"; speed ratio {max(known) / min(known):.1f}x of the other {len(known)}" if len(known) > 1 else ""
+    return f"No speed is known yet of {names}, shown as it pulls{apart}"
 
 
 def slots_of(chosen: Decision, nodes: Sequence[Node], kind: str = "") -> list[int]:

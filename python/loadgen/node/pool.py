@@ -317,6 +317,11 @@ class NodePool:
         """
         own_loop.run(lambda: self.aprobe(model, text, kind=kind), "aprobe", "pool")
 
+    @property
+    def measured(self) -> tuple[tuple[str, str], ...]:
+        """What was measured, of any node: what is asked, and of which model; the latest first."""
+        return tuple(self._memory.kinds())
+
     def report(self, batches: Sequence[int] = BATCHES, *, model: str | None = None, kind: str | None = None) -> Report:
         """Return how batches of some sizes would be spread, and how long each mode would take, from measured speeds.
 

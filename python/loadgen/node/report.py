@@ -20,7 +20,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         batch: Items.
         decision: How the pool would spread it now, and why.
-        times: How long each mode would take; ``None`` while not every node is measured.
+        times: How long each mode would take on the nodes that are measured; ``None`` while none is.
         recommendation: The mode that would take the least time; ``None`` likewise.
         saved_s: How much ``auto`` is ahead of the best of the others; ``None`` likewise.
     """
@@ -72,12 +72,13 @@ def report_of(
         top_k: How many nodes ``hybrid`` takes.
     """
     known = [time for time in times if time is not None]
+    known_slots = [many for many, time in zip(slots, times, strict=True) if time is not None]
     rows = []
     for batch in batches:
-        if len(known) < len(nodes):
+        if not known:
             rows.append(ReportRow(batch=batch, decision=decide(batch), times=None, recommendation=None, saved_s=None))
             continue
-        found = estimate(known, slots, batch, top_k=top_k)
+        found = estimate(known, known_slots, batch, top_k=top_k)
         rows.append(
             ReportRow(
                 batch=batch,

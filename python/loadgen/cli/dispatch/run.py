@@ -22,6 +22,7 @@ from loadgen.cli.dispatch.output import Written
 from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption, flags
 from loadgen.config import secret
+from loadgen.dispatch import progress
 from loadgen.dispatch.journal import Journal
 from loadgen.dispatch.live import Call, Live
 from loadgen.errors import ConfigError, DispatchError
@@ -93,8 +94,9 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
     _check_files(files, given["remember"])
     source = _source(files, as_json)
     kept = _Kept(source, Live(sys.stderr) if live else None)
+    shown = progress.KeptView(progress.view(not (quiet or live)))
     choices = {name: given[name] for name in _STRATEGY if given[name] is not None}
-    choices |= {"journal": _journal(files, source, options), "trace": kept, "progress": not (quiet or live)}
+    choices |= {"journal": _journal(files, source, options), "trace": kept, "progress": shown}
     dispatcher = _dispatcher(choices)
     _say_idle(dispatcher.strategy, given)
     with Stopping(signal.SIGINT, signal.SIGTERM) as stopping, _warned():
@@ -102,7 +104,7 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
             with _outputs(files, as_json) as write:
                 summary = _call(dispatcher, source, options, given["stream"], kept, write)
         except KeyboardInterrupt:
-            _say_stopped(source, kept, files)
+            _say_stopped(source, kept, files, progress.in_vain(shown.latest))
             return stopping.status
     _show(summary, as_json, quiet, to_stdout=files.out is not None)
     return _status(summary, options, files.journal)
@@ -241,7 +243,7 @@ def _written(source: Source, call: Call) -> Written:
     return output.written(source, call.index, call.value if call.ok else call.error, call.kind == "journal", stats)
 
 
-def _say_stopped(source: Source, kept: _Kept, files: _Files) -> None:
+def _say_stopped(source: Source, kept: _Kept, files: _Files, in_vain: str) -> None:
     done = sum(call.ok for call in kept.calls.values())
     if files.journal is not None:
         way_out = f"what finished is in {files.journal}: run it again, and only the rest is called"
@@ -249,7 +251,8 @@ def _say_stopped(source: Source, kept: _Kept, files: _Files) -> None:
         way_out = f"their answers are in {files.out}; with --journal FILE a batch can be gone on with"
     else:
         way_out = "with --journal FILE a batch can be gone on with"
-    show.error(f"stopped when {done:,} of {len(source.calls):,} calls had an answer", way_out)
+    why = f": {in_vain}" if in_vain else ""
+    show.error(f"stopped when {done:,} of {len(source.calls):,} calls had an answer{why}", way_out)
 
 
 def summary_of(batch: Batch[Any], source: Source) -> BatchSummary:

@@ -10,6 +10,7 @@ import msgspec
 
 from loadgen.cli.nodes.pool import options, pool_of
 from loadgen.errors import ConfigError
+from loadgen.shown import plain
 
 
 def _report(
@@ -20,9 +21,7 @@ def _report(
 
     pool = pool_of(**said)
     if probe:
-        if model is None:
-            raise ConfigError("a probe asks a model, and none is named", "--model NAME")
-        kind = kind or "embeddings"
+        kind, model = _probed(pool.measured, kind, model)
         pool.probe(model, kind=kind)
     report = pool.report(tuple(batches) or BATCHES, model=model, kind=kind)
     if as_json:
@@ -30,6 +29,18 @@ def _report(
         return 0
     click.echo("\n".join(report_lines(report)))
     return 0
+
+
+def _probed(measured: Sequence[tuple[str, str]], kind: str | None, model: str | None) -> tuple[str, str]:
+    """Return what a probe asks of which model: where no model is named, the only one that was measured before."""
+    known = [(one, name) for one, name in measured if kind in (None, one) and model in (None, name)]
+    if model is None:
+        models = sorted({name for _, name in known})
+        if len(models) != 1:
+            among = f", such as {' or '.join(map(plain, models))}" if models else ""
+            raise ConfigError("a probe asks a model, and none is named", f"--model NAME{among}")
+        model = models[0]
+    return kind or (known[0][0] if known else "embeddings"), model
 
 
 command = click.Command(

@@ -46,7 +46,7 @@ def _run(
             file.put(_lines(batch))
     if not quiet:
         lines = batch_lines(batch)
-        line = compared(pool.report((max(1, len(batch)),), model=model, kind=kind))
+        line = compared(pool.report((max(1, len(batch)),), model=model, kind=kind), batch)
         click.echo("\n".join([*lines, line] if line else lines), err=out is None)
     return 0 if batch.ok else 1
 
@@ -87,6 +87,6 @@ command = click.Command(
         click.Option(["--output-tokens"], type=click.IntRange(min=1), metavar="N", help="Most tokens of an answer."),
         click.Option(["--journal"], metavar="FILE", help="Keep what is done, and go on from there."),
         click.Option(["--attempt-timeout"], metavar="TIME", help="For each attempt.  [default: 90s]"),
-        click.Option(["--quiet"], is_flag=True, help="Show neither progress nor summary."),
+        click.Option(["--quiet", "-q"], is_flag=True, help="Show neither progress nor summary."),
     ],
 )

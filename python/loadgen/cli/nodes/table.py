@@ -111,10 +111,11 @@ def report_lines(report: Report) -> list[str]:
         "",
     )
     lines = [f" speeds of {what}", "", *rows_of(head, [_report_row(row) for row in report.rows], left=3), ""]
-    lines += [f" {row.batch:,}: {row.decision.detail}" for row in report.rows]
+    lines += [f" {row.batch:,}: {plain(row.decision.detail)}" for row in report.rows]
     if report.unmeasured:
         names = ", ".join(map(plain, report.unmeasured))
-        lines += ["", f" not measured yet: {names}. --probe has each node do one item; a batch measures better"]
+        others = "" if report.rows and report.rows[0].times is None else ", so the times are without"
+        lines += ["", f" not measured yet{others}: {names}. --probe has each node do one item; a batch measures better"]
     return lines
 
 
@@ -158,23 +159,27 @@ def batch_lines(batch: NodeBatch[object]) -> list[str]:
         *rows_of(head, rows, left=2),
         "",
         f" {len(batch):,} items: {batch.mode} ({batch.reason}) {_seconds(batch.wall_s)}{lost}",
-        f" {batch.detail}",
+        f" {plain(batch.detail)}",
     ]
 
 
-def compared(report: Report) -> str:
-    """Return the line that compares the modes for one size; empty while not every node is measured.
+def compared(report: Report, batch: NodeBatch[object]) -> str:
+    """Return the line that compares what each mode would take for a batch, by the speeds of its nodes.
+
+    Empty while not every node is measured, and where one can't be used any more: what all of them would take tells
+    nothing of a batch that the others did.
 
     Args:
-        report: Of one size.
+        report: Of the batch's size.
+        batch: The batch.
     """
     row = report.rows[0]
-    if row.times is None:
+    if row.times is None or report.unmeasured or any(one.state != "up" for one in batch.work):
         return ""
     times = row.times
     auto, alone, even = map(_seconds, (times.auto, times.sequential, times.parallel))
     modes = f"auto (pull, tail copied) {auto} · sequential {alone} · parallel, even split {even}"
-    return f" {row.batch:,} items: {modes}   Time saved {_seconds(row.saved_s)}"
+    return f" {row.batch:,} items, expected: {modes}   Time saved {_seconds(row.saved_s)}"
 
 
 def _named(name: str, url: str) -> str:
