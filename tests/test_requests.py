@@ -44,6 +44,13 @@ def of_fixture() -> list[RequestTable]:
     return [RequestTable(test_formats.FIXTURE, phase, size) for phase, size in enumerate(sizes)]
 
 
+def test_what_was_never_sent_has_no_node(tmp_path: Path) -> None:
+    test_formats.never_sent(tmp_path)
+    table = RequestTable(tmp_path, 0, 3)
+    assert [request.node for request in table] == [None] * 3
+    assert pa.table(table).column("node").to_pylist() == [None] * 3
+
+
 @pytest.mark.parametrize("phase", [0, 1])
 def test_every_reader_finds_what_stands_in_the_log(phase: int) -> None:
     table = of_fixture()[phase]

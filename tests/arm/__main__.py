@@ -46,8 +46,6 @@ PYTHON_SUITES = (
 PYTHON_SKIPPED = (
     # The emulator tells a process another start of itself than the kernel tells others of it: to those it looks dead.
     "tests/test_series.py::test_another_process_is_looked_into_until_after_its_end",
-    # Emulated, the subscriber is slow: with room for one message it misses the last when the publisher ends.
-    "tests/test_event_zmq.py::test_the_end_delivers_what_was_sent",
 )
 PYTHON_NEEDS = ("pytest", "hypothesis", "jsonschema")
 
