@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,9 +36,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: As :func:`write`.
     """
-    # By chance, as two threads may write one file.
-    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    temporary, handle = made_beside(path)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -47,3 +46,30 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def made_beside(path: Path) -> tuple[Path, int]:
+    """Make an empty file beside another, called ``.NAME.`` and sixteen hexadecimal digits; return it, open for writing.
+
+    Args:
+        path: The other, in a directory that exists.
+
+    Raises:
+        OSError: If it can't be made.
+    """
+    # By chance: two threads may write one file, and after a kill a process of the same number may be here.
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def all_beside(path: Path) -> list[Path]:
+    """Return the files that :func:`made_beside` made for another and that are still there, whoever made them.
+
+    Args:
+        path: The other.
+
+    Raises:
+        OSError: If the directory can't be read.
+    """
+    named = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}")
+    return [found for found in path.parent.iterdir() if named.fullmatch(found.name)]

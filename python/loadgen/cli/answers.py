@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from loadgen import private_file
 from loadgen.errors import ConfigError, DispatchError
 
 
@@ -90,9 +90,7 @@ class Replaced:
 def _locked(place: Path) -> tuple[Path, int]:
     """Make and lock the temporary file beside a place; its path, and its descriptor, which holds the lock."""
     while True:
-        # By chance: after a kill, a process of the same number may be here, as those of containers mostly are.
-        temporary = place.with_name(f".{place.name}.{os.urandom(8).hex()}")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        temporary, handle = private_file.made_beside(place)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             is_ours = os.fstat(handle).st_nlink > 0
@@ -107,9 +105,8 @@ def _locked(place: Path) -> tuple[Path, int]:
 
 def _remove_left(place: Path) -> None:
     """Remove what killed processes left beside a place: files of a temporary's name that nobody has locked."""
-    named = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{16}}")
     with suppress(OSError):  # a directory that can be written to, but not read
-        for left in [path for path in place.parent.iterdir() if named.fullmatch(path.name)]:
+        for left in private_file.all_beside(place):
             with suppress(OSError):  # locked: its process goes on
                 handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
