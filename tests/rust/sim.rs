@@ -152,7 +152,7 @@ fn a_bucket_that_fills_within_the_pause_makes_auto_no_slower_than_one_that_asks_
     // A refusal costs nothing, and says to come back in a second: by then so small a bucket has long been full.
     for (per_s, burst) in [(50.0, 1.0), (50.0, 2.0), (200.0, 1.0), (10.0, 1.0)] {
         let service = Service {
-            rate: Some(loadgen::sim::Rate { per_s, burst, retry_after: true }),
+            rate: Some(loadgen::sim::Rate { per_s, burst, retry_after: true, retry_after_ms: false }),
             error: Some(Failing { share: 0.05, after_s: 0.06, status: 500 }),
             refuse_s: 0.002,
             ..Service::of(Latency::Lognormal { median_s: 0.06, sigma: 0.2 })
@@ -163,6 +163,38 @@ fn a_bucket_that_fills_within_the_pause_makes_auto_no_slower_than_one_that_asks_
         assert!(wall < theirs, "{per_s}/s, burst {burst}: {wall:.1} s beside {theirs:.1} s");
         let sent = mean(&auto.iter().map(|b| b.totals.attempts as f64 / 200.0).collect::<Vec<_>>());
         assert!(sent < 1.25, "{per_s}/s, burst {burst}: {sent:.2} requests an item");
+        assert!(auto.iter().all(|batch| batch.failed == 0), "{per_s}/s, burst {burst}: items without an answer");
+    }
+}
+
+#[test]
+fn auto_comes_near_the_rate_of_a_small_bucket_whatever_a_refusal_says_and_however_long_it_takes() {
+    // Rate and burst; seconds until a refusal, what it says, and at most how many times the least there can be it may take.
+    for (per_s, burst, refuse_s, retry_after, retry_after_ms, most) in [
+        (5.0, 3.0, 0.005, true, false, 1.12),
+        (12.0, 3.0, 0.5, true, false, 1.25),
+        (12.0, 6.0, 0.5, true, false, 1.2),
+        (20.0, 5.0, 0.5, true, false, 1.3),
+        (50.0, 5.0, 0.005, true, false, 1.7),
+        (12.0, 6.0, 0.5, false, false, 1.1),
+        (50.0, 5.0, 0.5, false, false, 1.35),
+        (100.0, 3.0, 0.5, false, false, 1.9),
+        (2.0, 2.0, 0.5, false, true, 1.05),
+        (20.0, 5.0, 0.5, false, true, 1.1),
+    ] {
+        let service = Service {
+            rate: Some(loadgen::sim::Rate { per_s, burst, retry_after, retry_after_ms }),
+            refuse_s,
+            ..Service::of(Latency::Lognormal { median_s: 0.5, sigma: 0.3 })
+        };
+        let on = Regime { name: "small bucket", items: 200, service };
+        let [auto, ceiling] = ["auto", "adaptive_ceiling"].map(|strategy| batches(strategy, &on, 0..8));
+        let least = (200.0 - burst) / per_s + 0.5;
+        let (ours, theirs) = (mean(&walls(&auto)) / least, mean(&walls(&ceiling)) / least);
+        let sent = mean(&auto.iter().map(|b| b.totals.attempts as f64 / 200.0).collect::<Vec<_>>());
+        let found =
+            format!("{per_s}/s, burst {burst}: {ours:.2} beside {theirs:.2} times the least, {sent:.2} an item");
+        assert!(ours < most && ours < theirs * 1.02 && sent < 1.3, "{found}");
         assert!(auto.iter().all(|batch| batch.failed == 0), "{per_s}/s, burst {burst}: items without an answer");
     }
 }

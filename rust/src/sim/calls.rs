@@ -195,8 +195,9 @@ impl Bucket {
             self.tokens -= 1.0;
             return None;
         }
-        let wait = ((1.0 - self.tokens) / self.rate.per_s).ceil();
-        Some(self.rate.retry_after.then(|| ns(wait)))
+        let wait = (1.0 - self.tokens) / self.rate.per_s;
+        let told = if self.rate.retry_after_ms { (wait * 1e3).ceil() / 1e3 } else { wait.ceil() };
+        Some((self.rate.retry_after || self.rate.retry_after_ms).then(|| ns(told)))
     }
 }
 
@@ -252,7 +253,10 @@ mod tests {
 
     #[test]
     fn a_rate_admits_a_burst_and_then_what_time_brings_and_says_when_to_return_in_whole_seconds() {
-        let service = Service { rate: Some(Rate { per_s: 0.4, burst: 2.0, retry_after: true }), ..constant() };
+        let service = Service {
+            rate: Some(Rate { per_s: 0.4, burst: 2.0, retry_after: true, retry_after_ms: false }),
+            ..constant()
+        };
         let mut world = Calls::new(&service, 1, 5);
         (0..3).for_each(|item| world.begin(0, item));
         assert_eq!(world.take_answer().map(|a| (a.attempt, a.status, a.retry_after_ns)), Some((2, 429, Some(3 * S))));
@@ -260,6 +264,15 @@ mod tests {
         world.begin(2 * S + S / 2, 4);
         let statuses: Vec<_> = ends(&mut world).into_iter().map(|(_, attempt, status)| (attempt, status)).collect();
         assert_eq!(statuses, [(0, 200), (1, 200), (3, 429), (4, 200)]);
+    }
+
+    #[test]
+    fn a_refusal_may_say_when_to_return_to_the_millisecond() {
+        let rate = Rate { per_s: 0.4, burst: 1.0, retry_after: false, retry_after_ms: true };
+        let service = Service { rate: Some(rate), ..constant() };
+        let mut world = Calls::new(&service, 1, 2);
+        (0..2).for_each(|item| world.begin(0, item));
+        assert_eq!(world.take_answer().and_then(|a| a.retry_after_ns), Some(2 * S + S / 2));
     }
 
     #[test]

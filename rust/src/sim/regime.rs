@@ -85,5 +85,5 @@ const fn fast_500(share: f64) -> Failing {
 }
 
 const fn bucket(per_s: f64, burst: f64) -> Rate {
-    Rate { per_s, burst, retry_after: true }
+    Rate { per_s, burst, retry_after: true, retry_after_ms: false }
 }

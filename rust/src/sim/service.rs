@@ -103,6 +103,9 @@ pub struct Rate {
     /// Whether a 429 says when to come back, in whole seconds as the header does.
     #[serde(default = "yes")]
     pub retry_after: bool,
+    /// Whether it says so to the millisecond, as `retry-after-ms` does.
+    #[serde(default)]
+    pub retry_after_ms: bool,
 }
 
 /// A time in which the service is down.

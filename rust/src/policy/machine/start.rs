@@ -311,7 +311,7 @@ impl Policy {
         self.limit.started(now, attempt, crowd);
         self.hedge.started(now, attempt, crowd);
         if let Some(pacer) = &mut self.pacer {
-            pacer.started(now);
+            pacer.started(now, attempt);
         }
         self.count_start(kind);
         self.note();

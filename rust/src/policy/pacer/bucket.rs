@@ -1,0 +1,358 @@
+//! What the rate of the service's bucket can be, by what it let in and what it refused.
+//!
+//! The last starts are poured through a bucket of a guessed rate. Would it have refused what was let in, the guess is too low;
+//! would it have let in what was refused, too high. A faster bucket is never emptier, so both bounds are found by halving. It
+//! doesn't matter how starts were spread, or whether the bucket ran over meanwhile. No clock of the service enters.
+//! Source: the token bucket of RFC 2697, read backwards.
+
+use std::collections::VecDeque;
+
+use super::super::{AttemptId, SECOND};
+
+/// Starts that are kept: enough to know a rate within a hundredth.
+const KEPT: usize = 128;
+/// So few are explained by some bucket, whatever they say.
+const FEW: usize = 8;
+/// A rate lies between a start an hour and as many as nobody makes.
+pub(super) const SLOWEST: f64 = 1.0 / 3_600.0;
+pub(super) const FASTEST: f64 = 1e6;
+/// Bounds are found to this factor.
+const EXACT: f64 = 1.005;
+/// Seconds by which two starts may reach the service nearer to each other, or further apart, than they were made: at first, and
+/// at most, where less explains nothing.
+const JITTER_S: f64 = 1e-3;
+const JITTER_MOST_S: f64 = 0.02;
+/// A lower bound that rises by less isn't worth the look.
+const RISES: f64 = 1.02;
+/// What is left of a bound that was too high, at most.
+const YIELDS: f64 = 0.95;
+/// What a bucket holds at most that refused: less than one.
+const REFUSES: f64 = 1.0 - 1e-6;
+
+/// The bounds of a rate, and the starts that tell them.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    starts: VecDeque<Start>,
+    /// Those before the first refusal, which tell what a full bucket holds.
+    opening: Vec<Start>,
+    /// Whether any was forgotten: then nobody knows how full it was before the first of them.
+    forgot: bool,
+    jitter_s: f64,
+    /// What it may have held beyond what was seen.
+    spare: f64,
+    least: f64,
+    most: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    attempt: AttemptId,
+    at: u64,
+    /// The rate at which it was made.
+    rate: f64,
+    refused: bool,
+}
+
+/// What became of a bucket of a guessed rate.
+#[derive(Clone, Copy, Debug)]
+struct Poured {
+    /// It would have refused what was let in.
+    too_slow: bool,
+    /// It would have let in what was refused.
+    too_fast: bool,
+    /// What is in it after the last start.
+    level: f64,
+}
+
+impl Bucket {
+    /// A bucket of which nothing is known.
+    pub(super) fn new() -> Self {
+        Self {
+            starts: VecDeque::with_capacity(KEPT),
+            opening: Vec::new(),
+            forgot: false,
+            jitter_s: JITTER_S,
+            spare: 0.0,
+            least: SLOWEST,
+            most: FASTEST,
+        }
+    }
+
+    /// Starts a second that come into it at least.
+    pub(super) fn least(&self) -> f64 {
+        self.least
+    }
+
+    /// And at most.
+    pub(super) fn most(&self) -> f64 {
+        self.most
+    }
+
+    /// Believe that this is its rate, until something contradicts it.
+    pub(super) fn believe(&mut self, rate: f64) {
+        (self.least, self.most) = (rate, rate);
+    }
+
+    /// Believe that this is too fast. If it must not be, a full bucket held more than was seen of it, or others take from it.
+    pub(super) fn doubt(&mut self, rate: f64, known: u64) {
+        if rate <= self.least * EXACT * EXACT {
+            self.spare = 2.0 * self.spare + 1.0;
+            self.least = self.least_of(known).min(rate * YIELDS);
+        }
+        self.most = rate.min(self.most * YIELDS).max(self.least);
+    }
+
+    /// Whether any was let in of those started since then, up to `known`.
+    pub(super) fn let_in(&self, since: u64, known: u64) -> bool {
+        let late = self.starts.iter().rev().take_while(|start| start.at >= since);
+        late.into_iter().any(|start| !start.refused && start.at < known)
+    }
+
+    /// An attempt was started, at such a rate; their numbers rise.
+    #[inline]
+    pub(super) fn started(&mut self, attempt: AttemptId, at: u64, rate: f64) {
+        if self.starts.len() == KEPT {
+            self.starts.pop_front();
+            self.forgot = true;
+        }
+        self.starts.push_back(Start { attempt, at, rate, refused: false });
+    }
+
+    /// It was refused; the rate at which it was made, if it isn't forgotten.
+    pub(super) fn refused(&mut self, attempt: AttemptId) -> Option<f64> {
+        let i = self.starts.binary_search_by_key(&attempt, |start| start.attempt).ok()?;
+        self.starts[i].refused = true;
+        // Refusals may come in any order.
+        if self.opening.is_empty() {
+            self.opening.extend(self.starts.range(..i));
+        } else {
+            self.opening.retain(|start| start.attempt < attempt);
+        }
+        Some(self.starts[i].rate)
+    }
+
+    /// What it holds when it is full, if it has this rate: what was let in at first, less what came into it meanwhile.
+    pub(super) fn full(&self, per_s: f64) -> f64 {
+        let (mut taken, mut most, mut at) = (0.0, 1.0, 0);
+        for start in &self.opening {
+            taken = f64::max(taken - per_s * (start.at - at) as f64 / SECOND, 0.0) + 1.0;
+            (most, at) = (f64::max(most, taken), start.at);
+        }
+        most
+    }
+
+    /// What is in it at least.
+    pub(super) fn level(&self, now: u64) -> f64 {
+        let since = self.starts.back().map_or(0, |last| now.saturating_sub(last.at));
+        let poured = self.pour(self.least, u64::MAX);
+        (poured.level + self.least * since as f64 / SECOND).min(self.full(self.most))
+    }
+
+    /// Find both bounds anew. What was started after `known` may still be refused.
+    pub(super) fn learn(&mut self, known: u64) {
+        loop {
+            let (least, most) = (self.least_of(known), halve(|rate| !self.pour(rate, known).too_fast));
+            if least <= most * EXACT && most > SLOWEST {
+                // What was known before holds until it is contradicted.
+                let (was_least, was_most) = (self.least, self.most);
+                self.least = if was_least <= most { was_least.max(least) } else { least };
+                self.most = if least <= was_most { was_most.min(most) } else { most }.max(self.least);
+                return;
+            }
+            if !self.doubts() {
+                return;
+            }
+        }
+    }
+
+    /// No bucket explains what was seen. Perhaps it wasn't full at first, or starts arrive at other times than they are made;
+    /// or the service has changed, and what is older tells nothing. Whether there is anything left to doubt.
+    fn doubts(&mut self) -> bool {
+        if !self.forgot {
+            self.forgot = true;
+        } else if self.jitter_s < JITTER_MOST_S {
+            self.jitter_s = (self.jitter_s * 3.0).min(JITTER_MOST_S);
+        } else if self.starts.len() > FEW {
+            self.starts.drain(..self.starts.len() / 2);
+            self.jitter_s = JITTER_S;
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Raise the lower bound if what was let in up to `known` does; whether it did. Where it passes the upper one, the service
+    /// has become faster, nobody knows by how much.
+    pub(super) fn confirm(&mut self, known: u64) -> bool {
+        let rises = self.pour(self.least * RISES, known).too_slow;
+        if rises {
+            self.least = self.least.max(self.least_of(known));
+            self.most = if self.least > self.most * RISES { FASTEST } else { self.most.max(self.least) };
+        }
+        rises
+    }
+
+    fn least_of(&self, known: u64) -> f64 {
+        halve(|rate| self.pour(rate, known).too_slow)
+    }
+
+    fn pour(&self, per_s: f64, known: u64) -> Poured {
+        let full = self.full(per_s);
+        let near = per_s * self.jitter_s;
+        // As much as it can have held before each start, and as little.
+        let more = (full - 1e-6).ceil() + self.spare;
+        let (mut high, mut low) = (more, if self.forgot { 0.0 } else { full });
+        let (mut too_slow, mut too_fast) = (false, false);
+        let mut at = self.starts.front().map_or(0, |first| first.at);
+        for start in &self.starts {
+            let came = per_s * (start.at - at) as f64 / SECOND;
+            at = start.at;
+            if start.refused {
+                too_fast |= (low + (came - near).max(0.0)).min(full) > REFUSES;
+                (high, low) = ((high + came).min(REFUSES), (low + came).min(REFUSES));
+            } else {
+                too_slow |= start.at < known && (high + came + near).min(more) < REFUSES;
+                high = ((high + came).min(more) - 1.0).max(0.0);
+                low = ((low + came).min(full) - 1.0).max(0.0);
+            }
+        }
+        Poured { too_slow, too_fast, level: low }
+    }
+}
+
+/// The highest rate up to which this holds.
+fn halve(holds: impl Fn(f64) -> bool) -> f64 {
+    let (mut low, mut high) = (SLOWEST, FASTEST);
+    if holds(high) {
+        return high;
+    }
+    while high > low * EXACT {
+        let middle = (low * high).sqrt();
+        if holds(middle) { low = middle } else { high = middle }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// A bucket as a service keeps it.
+    struct Kept {
+        per_s: f64,
+        burst: f64,
+        tokens: f64,
+        at: u64,
+    }
+
+    impl Kept {
+        fn full(per_s: f64, burst: f64) -> Self {
+            Self { per_s, burst, tokens: burst, at: 0 }
+        }
+
+        fn admits(&mut self, now: u64) -> bool {
+            self.tokens = (self.tokens + (now - self.at) as f64 / SECOND * self.per_s).min(self.burst);
+            self.at = now;
+            let admits = self.tokens >= 1.0;
+            self.tokens -= f64::from(u8::from(admits));
+            admits
+        }
+    }
+
+    /// What a bucket tells of one that sees these starts.
+    fn seen(kept: &mut Kept, starts: impl IntoIterator<Item = u64>) -> Bucket {
+        let mut bucket = Bucket::new();
+        for (attempt, at) in (0..).zip(starts) {
+            bucket.started(attempt, at, 1.0);
+            if !kept.admits(at) {
+                bucket.refused(attempt);
+                bucket.learn(at);
+            }
+        }
+        bucket
+    }
+
+    proptest! {
+        #[test]
+        fn the_rate_lies_between_the_bounds_however_starts_are_spread(
+            per_s in 0.5f64..200.0,
+            burst in 1u32..50,
+            gaps in prop::collection::vec((0.0f64..1.0).prop_map(|x| x * x * x), 1..400),
+            pace in 0.3f64..4.0,
+        ) {
+            // At once at first, as many as there are room for and one more; then faster or slower than the rate.
+            let mut now = 0;
+            let spread = gaps.iter().map(|gap| {
+                now += (gap * 4.0 / (pace * per_s) * SECOND) as u64;
+                now
+            });
+            let starts: Vec<u64> = std::iter::repeat_n(0, burst as usize + 1).chain(spread).collect();
+            let bucket = seen(&mut Kept::full(per_s, f64::from(burst)), starts);
+            let (least, most) = (bucket.least() / EXACT, bucket.most() * EXACT);
+            prop_assert!((least..=most).contains(&per_s), "{least} {per_s} {most}");
+        }
+
+        #[test]
+        fn what_is_in_it_for_sure_is_let_in(
+            per_s in 0.5f64..200.0,
+            burst in 1u32..50,
+            paces in prop::collection::vec(0.5f64..3.0, 20..200),
+            rest_s in 0.0f64..3.0,
+        ) {
+            let mut now = 0;
+            let spread = paces.iter().map(|pace| {
+                now += (SECOND / (pace * per_s)) as u64;
+                now
+            });
+            let starts: Vec<u64> = std::iter::repeat_n(0, burst as usize + 1).chain(spread).collect();
+            let mut kept = Kept::full(per_s, f64::from(burst));
+            let bucket = seen(&mut kept, starts);
+            let later = now + (rest_s * SECOND) as u64;
+            // A start's worth of what was rounded, and of the time by which the bounds may be off.
+            let sure = (bucket.level(later) / (EXACT * EXACT) - 1.0) as u32;
+            let let_in = (0..sure).all(|_| kept.admits(later));
+            prop_assert!(let_in, "{sure} of {} at {} to {}", kept.tokens, bucket.least(), bucket.most());
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_was_full_again_tells_the_rate_by_how_long_it_lasted() {
+        // Three at once; a second later three more at once, which fill it no further, and the fourth after 50 ms.
+        let mut bucket = seen(&mut Kept::full(10.0, 3.0), [0, 0, 0, 0]);
+        let starts = [1_000, 1_000, 1_000, 1_050, 1_100, 1_150].map(|ms| ms * MS);
+        (4..).zip(starts).for_each(|(attempt, at)| bucket.started(attempt, at, 1.0));
+        bucket.refused(7);
+        bucket.refused(9);
+        bucket.learn(1_150 * MS);
+        assert!((6.0..10.0).contains(&bucket.least()) && (10.0..21.0).contains(&bucket.most()), "{bucket:?}");
+    }
+
+    #[test]
+    fn what_may_still_be_refused_raises_nothing() {
+        let mut bucket = seen(&mut Kept::full(10.0, 1.0), [0, 0]);
+        (2..12).for_each(|attempt| bucket.started(attempt, u64::from(attempt) * 100 * MS, 1.0));
+        assert!(!bucket.confirm(100 * MS) && bucket.confirm(2_000 * MS));
+        assert!((8.0..10.1).contains(&bucket.least()), "{}", bucket.least());
+    }
+
+    #[test]
+    fn a_service_that_has_become_slower_is_seen_and_what_is_older_forgotten() {
+        let mut kept = Kept::full(50.0, 5.0);
+        let mut bucket = seen(&mut kept, (0..200).map(|i| i * 18 * MS));
+        assert!((45.0..51.0).contains(&bucket.least()) && (49.0..60.0).contains(&bucket.most()), "{bucket:?}");
+        kept.per_s = 10.0;
+        for i in 200..260 {
+            let at = u64::from(i) * 18 * MS + u64::from(i - 199) * 70 * MS;
+            bucket.started(i, at, 1.0);
+            if !kept.admits(at) {
+                bucket.refused(i);
+                bucket.learn(at);
+            }
+        }
+        assert!((8.0..10.2).contains(&bucket.least()) && (9.8..12.5).contains(&bucket.most()), "{bucket:?}");
+    }
+}
