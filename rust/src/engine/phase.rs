@@ -3,61 +3,22 @@
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::balance::Balance;
 use super::bodies::Bodies;
 use super::config::PhaseConfig;
-use super::dispatch::{self, NodeTold};
+use super::dispatch::PolicyTold;
 use super::early::FirstAnswers;
+use super::error::EngineError;
+use super::flight::SWEEP_MS;
 use super::manual::{Asked, Gate, WorkerGone};
-use super::run::EngineError;
+use super::reason::StopReason;
 use super::settings::Settings;
-use crate::policy::{Policy, Totals};
-use crate::record::Row;
-use crate::schedule::Arrivals;
+use crate::record::{Failure, Row};
+use crate::schedule::{Arrivals, SampleOrder};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Not cancelled, and never will be as it stands.
 const NEVER: u64 = u64::MAX;
-
-/// Why a phase stopped issuing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum StopReason {
-    /// All its requests were issued.
-    Requests = 1,
-    /// Its duration was over.
-    Duration = 2,
-    /// The schedule came to its end.
-    Plan = 3,
-    /// Somebody asked it to.
-    Stopped = 4,
-    /// The first answers said that the rest would fail too.
-    Early = 5,
-    /// The disk could not follow.
-    Disk = 6,
-}
-
-impl StopReason {
-    /// The word in the log and in results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Duration => "duration",
-            Self::Plan => "plan",
-            Self::Stopped => "stopped",
-            Self::Early => "early",
-            Self::Disk => "disk",
-        }
-    }
-
-    fn from_code(code: u32) -> Option<Self> {
-        [Self::Requests, Self::Duration, Self::Plan, Self::Stopped, Self::Early, Self::Disk]
-            .into_iter()
-            .find(|r| *r as u32 == code)
-    }
-}
 
 /// How requests of a phase ended, counted by one worker and added up when it is through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +29,25 @@ pub struct Tally {
     pub failed: u64,
     pub cancelled: u64,
     pub reconnects: u64,
+}
+
+impl Tally {
+    /// A request has ended.
+    pub(super) fn ended(&mut self, failure: Failure) {
+        match failure {
+            Failure::None => self.ok += 1,
+            Failure::Cancelled => self.cancelled += 1,
+            _ => self.failed += 1,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.issued += other.issued;
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.reconnects += other.reconnects;
+    }
 }
 
 /// One phase of a run.
@@ -95,7 +75,8 @@ pub struct Phase {
     first_answers: FirstAnswers,
     open: Mutex<Open>,
     changed: Condvar,
-    dispatched: Mutex<Dispatched>,
+    /// Of a phase whose policy decides.
+    pub(super) policy: PolicyTold,
 }
 
 /// What a phase is made of.
@@ -108,14 +89,6 @@ pub struct Ways {
     pub gate: Option<Gate>,
     /// Which node a request goes to, where no policy decides that.
     pub(super) balance: Balance,
-}
-
-/// What a phase's policy comes to, told some times a second; and the policy itself, once it has done its work.
-#[derive(Default)]
-struct Dispatched {
-    totals: Totals,
-    nodes: Vec<NodeTold>,
-    policy: Option<Policy>,
 }
 
 /// What the end of a phase is decided on; touched once per worker and phase.
@@ -150,7 +123,7 @@ impl Phase {
             first_answers,
             open: Mutex::new(Open { workers, tally: Tally::default(), end_ns: 0 }),
             changed: Condvar::new(),
-            dispatched: Mutex::default(),
+            policy: PolicyTold::default(),
         }
     }
 
@@ -251,6 +224,11 @@ impl Phase {
         }
     }
 
+    /// Its samples' order, from the start.
+    pub fn order(&self) -> SampleOrder {
+        SampleOrder::new(self.config.order, self.bodies().count(), self.config.seed)
+    }
+
     /// What makes the prompt of the request with this index in the session unlike every other; empty unless asked for.
     pub fn marker(&self, request: u64) -> String {
         if self.config.unique_prompts && self.bodies().has_holes() {
@@ -308,6 +286,17 @@ impl Phase {
         StopReason::from_code(self.reason.load(Ordering::Relaxed))
     }
 
+    /// The sweep's look: stop where the disk is `behind`, or where the time is over and nobody has noticed.
+    pub fn look(&self, now: u64, behind: bool) {
+        let elapsed = self.started().map_or(0, |start| now.saturating_sub(start));
+        if behind {
+            self.stop(StopReason::Disk);
+        } else if elapsed >= self.duration_ns().saturating_add(SWEEP_MS * 1_000_000) {
+            // A schedule ends by itself; what is busy or waits doesn't. A sweep later, nothing due is left unsent.
+            self.stop(StopReason::Duration);
+        }
+    }
+
     /// What is in flight at `ns` is to be cancelled; the earliest wish counts.
     pub fn cancel_at(&self, ns: u64) {
         // Relaxed: pairs with the load in `cancelled`.
@@ -352,53 +341,12 @@ impl Phase {
         self.issuing.load(Ordering::Acquire) > 0
     }
 
-    /// Its policy counts this by now, and knows this of each node. Whoever looks at it just then is not waited for.
-    pub(super) fn tell_policy(&self, totals: Totals, nodes: Vec<NodeTold>) {
-        if let Ok(mut dispatched) = self.dispatched.try_lock() {
-            (dispatched.totals, dispatched.nodes) = (totals, nodes);
-        }
-    }
-
-    /// Its policy has done its work, and left each node so.
-    pub(super) fn keep_policy(&self, policy: Policy, nodes: Vec<NodeTold>) {
-        *self.dispatched() = Dispatched { totals: policy.totals(), nodes, policy: Some(policy) };
-    }
-
-    /// What its policy counts: exact once it has done its work.
-    pub fn policy_totals(&self) -> Totals {
-        self.dispatched().totals
-    }
-
-    /// What its policy knows of each node, likewise.
-    pub fn policy_nodes(&self) -> Vec<NodeTold> {
-        self.dispatched().nodes.clone()
-    }
-
-    /// What the log keeps of its policy, once that has done its work.
-    pub(super) fn policy_account(&self) -> Option<Value> {
-        self.dispatched().policy.as_ref().map(dispatch::account)
-    }
-
-    /// Its policy, once that has done its work; once.
-    pub fn take_policy(&self) -> Option<Policy> {
-        self.dispatched().policy.take()
-    }
-
-    fn dispatched(&self) -> std::sync::MutexGuard<'_, Dispatched> {
-        // A poisoned lock means that a caller panicked while it looked; nothing is half done.
-        self.dispatched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A worker is through: nothing of the phase is in flight on it any more.
     pub fn leave(&self, tally: Tally, now: u64) {
         let mut open = self.lock();
         open.workers -= 1;
         open.end_ns = open.end_ns.max(now);
-        open.tally.issued += tally.issued;
-        open.tally.ok += tally.ok;
-        open.tally.failed += tally.failed;
-        open.tally.cancelled += tally.cancelled;
-        open.tally.reconnects += tally.reconnects;
+        open.tally.add(tally);
         self.changed.notify_all();
     }
 
@@ -465,7 +413,7 @@ mod tests {
     use super::*;
     use crate::engine::manual::{Order, Orders};
     use crate::engine::settings::tests::settings;
-    use crate::record::{Detail, Failure};
+    use crate::record::Detail;
     use serde_json::json;
 
     fn phase(json: &str, workers: u16) -> Phase {
