@@ -118,15 +118,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Send one request of a manual phase now, of this sample or of the order's next: its index in the session. `None`
-    /// when the phase takes no more: its limits are reached, or it was stopped. `planned_ns` if the moment it should have
-    /// started is not now.
-    pub fn issue(&self, sample: Option<u64>, planned_ns: Option<u64>) -> Result<Option<u64>, EngineError> {
-        self.ask(Asked { sample, planned_ns, ..Asked::default() })
-    }
-
-    /// The same, with a say in where the request goes and what it is.
-    pub fn ask(&self, asked: Asked) -> Result<Option<u64>, EngineError> {
+    /// Send one request of a manual phase now: its index in the session. `None` when the phase takes no more: its limits
+    /// are reached, or it was stopped.
+    pub fn issue(&self, asked: Asked) -> Result<Option<u64>, EngineError> {
         self.check_process()?;
         let phase = self.manual()?;
         phase.check(&asked)?;
