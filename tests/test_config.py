@@ -8,6 +8,7 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from loadgen import config as configs
 from loadgen.cli.options import flags
@@ -356,7 +357,7 @@ def test_references_are_filled_in_where_sent_and_kept_where_stored(
     stored = redacted(config)
     assert stored["extra_body"] == {"user": "${CANARY}", "temperature": 0}
     assert stored["header"] == {"X-Token": "[redacted]", "X-File": "[redacted]"}
-    for text in (repr(stored), repr(config)):
+    for text in (repr(stored), repr(config), pretty_repr(config), pretty_repr(config.extra_body)):
         assert "canary" not in text.lower().replace("${canary}", "")
 
 
@@ -372,7 +373,7 @@ def test_credentials_of_a_url_are_never_stored_or_shown(monkeypatch: pytest.Monk
     config = resolve(
         "http://user:canary-pw@h:8000/v1?key=canary-q", {**GOOD, "proxy": "http://u:canary-px@p:1", "header": []}
     )
-    assert "canary" not in repr(redacted(config)) + repr(config)
+    assert "canary" not in repr(redacted(config)) + repr(config) + pretty_repr(config)
     assert redacted(config)["url"] == "http://h:8000/v1?key=[redacted]"
     for url in ("http://u:canary@:99999x", "u:canary@h", "ftp://u:canary@h"):
         assert "canary" not in str(refusal(url, **GOOD))

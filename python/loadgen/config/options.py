@@ -303,11 +303,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return all(url.startswith("mock:") for url in self.urls)
 
     def __repr__(self) -> str:
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         shown = {name: getattr(self, name) for name in self.__struct_fields__}
         for name in ("url", "proxy"):
             shown[name] = shown[name] and secret.shown_url(shown[name])
         shown["more_urls"] = tuple(secret.shown_url(url) for url in self.more_urls)
-        return f"Config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return list(shown.items())
 
 
 class RunOptions(TypedDict, total=False):

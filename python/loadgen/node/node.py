@@ -63,6 +63,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         if not self.name:
             msgspec.structs.force_setattr(self, "name", self.shown)
 
+    def __repr__(self) -> str:
+        return f"Node({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, self.shown if name == "url" else getattr(self, name)) for name in self.__struct_fields__]
+
     @property
     def shown(self) -> str:
         """Its URL, without credentials."""
