@@ -13,6 +13,13 @@ from loadgen.config import secret, target, values
 
 Api: TypeAlias = Literal["chat", "completions", "embeddings", "ollama_chat", "ollama_generate", "ollama_embed"]
 Balance: TypeAlias = Literal["round_robin", "least_in_flight", "session", "weighted"]
+ArrivalKind: TypeAlias = Literal["poisson", "constant", "gamma", "uniform"]
+OrderName: TypeAlias = Literal["without_replacement", "sequential", "with_replacement", "single"]
+PhaseKind: TypeAlias = Literal["warmup", "performance", "accuracy"]
+
+STAGED: Final[tuple[ArrivalKind, ...]] = ("poisson", "constant")
+"""The arrivals whose rate may change while they run."""
+
 EMBEDDING: Final = ("embeddings", "ollama_embed")
 """The APIs that answer with vectors: all at once, and without output tokens."""
 
@@ -75,7 +82,7 @@ class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    type: Literal["warmup", "performance", "accuracy"]
+    type: PhaseKind
     options: Config
     drains: bool | None = None
     scorer: Any = None
@@ -111,8 +118,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         float | None, _load(values.positive, "R", "Open loop: R requests per second, whatever the server does.")
     ] = None
     arrival: Annotated[
-        Literal["poisson", "constant", "gamma", "uniform"],
-        _load(values.choice("poisson", "constant", "gamma", "uniform"), "NAME", "How the gaps of an open loop spread."),
+        ArrivalKind, _load(values.choice(*get_args(ArrivalKind)), "NAME", "How the gaps of an open loop spread.")
     ] = "poisson"
     burstiness: Annotated[
         float | None, _load(values.positive, "B", "Shape of gamma arrivals: 1 is Poisson, below 1 burstier.")
@@ -138,12 +144,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     order: Annotated[
-        Literal["without_replacement", "sequential", "with_replacement", "single"],
-        _load(
-            values.choice("without_replacement", "sequential", "with_replacement", "single"),
-            "NAME",
-            "How prompts are drawn from the dataset.",
-        ),
+        OrderName, _load(values.choice(*get_args(OrderName)), "NAME", "How prompts are drawn from the dataset.")
     ] = "without_replacement"
     seed: Annotated[int, _load(values.whole, "N", "Seed of sample order, arrivals and synthetic prompts.")] = 0
 
@@ -320,7 +321,7 @@ class RunOptions(TypedDict, total=False):
     model: str | None
     concurrency: int | None
     rate: float | None
-    arrival: Literal["poisson", "constant", "gamma", "uniform"]
+    arrival: ArrivalKind
     burstiness: float | None
     stages: str | list[str] | tuple[str, ...] | None
     burst: int | None
@@ -328,7 +329,7 @@ class RunOptions(TypedDict, total=False):
     requests: int | None
     duration: float | str | None
     warmup: int | str | None
-    order: Literal["without_replacement", "sequential", "with_replacement", "single"]
+    order: OrderName
     seed: int
     dataset: str | os.PathLike[str] | None
     prompt_field: str | None
