@@ -12,7 +12,7 @@ import msgspec
 
 from loadgen.cli import show
 from loadgen.cli.dispatch.stopping import Stopping
-from loadgen.cli.options import GroupedCommand, GroupedOption
+from loadgen.cli.options import GroupedCommand, GroupedOption, value_of
 from loadgen.config import values
 from loadgen.errors import ConfigError
 from loadgen.shown import plain
@@ -34,8 +34,8 @@ def _bench(out: str, as_json: bool, quiet: bool, plots: bool | None, **given: An
     plan = Plan(
         strategies=_names("--strategies", given, [strategy.name for strategy in chosen.strategies]),
         scenarios=_names("--scenarios", given, [scenario.id for scenario in chosen.scenarios]),
-        runs=_read("--runs", given["runs"], values.count),
-        seed=_read("--seed", given["seed"], values.whole),
+        runs=value_of("--runs", given["runs"], values.count),
+        seed=value_of("--seed", given["seed"], values.whole),
     )
     callee = callee_of(chosen, given)
     experiment = Experiment(callee, Path(out), chosen, plan, told=None if quiet else _tell)
@@ -74,7 +74,7 @@ def callee_of(chosen: Settings, given: dict[str, Any], trace: Any = None) -> Any
 
     options = choice.Options(
         service=given["service"],
-        speed=_read("--speed", given["speed"], values.positive),
+        speed=value_of("--speed", given["speed"], values.positive),
         url=given["url"],
         model=given["model"],
         trace=trace,
@@ -128,13 +128,6 @@ def _names(option: str, given: dict[str, Any], known: list[str]) -> tuple[str, .
     from loadgen.dispatch.experiment import settings
 
     return settings.choose(option, given[option.removeprefix("--")], known)
-
-
-def _read(option: str, value: Any, how: Any) -> Any:
-    try:
-        return how(value)
-    except ValueError as error:
-        raise ConfigError(f"{option} {value} {error}") from None
 
 
 def callee_flags(default: str) -> list[click.Parameter]:
