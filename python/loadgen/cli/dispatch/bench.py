@@ -14,7 +14,7 @@ from loadgen.cli import show
 from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption, value_of
 from loadgen.config import values
-from loadgen.errors import ConfigError
+from loadgen.errors import DispatchError
 from loadgen.shown import plain
 
 if TYPE_CHECKING:
@@ -27,9 +27,13 @@ SUMMARY, TABLE, PLOTS = "summary.json", "summary.txt", "plots"
 
 
 def _bench(out: str, as_json: bool, quiet: bool, plots: bool | None, **given: Any) -> int:
+    from loadgen.dispatch.experiment import plots as drawing
     from loadgen.dispatch.experiment import table
+    from loadgen.dispatch.experiment.record import KEPT
     from loadgen.dispatch.experiment.runner import Experiment, Plan
 
+    if plots:
+        drawing.check()
     chosen = settings_of(given)
     plan = Plan(
         strategies=_names("--strategies", given, [strategy.name for strategy in chosen.strategies]),
@@ -43,7 +47,7 @@ def _bench(out: str, as_json: bool, quiet: bool, plots: bool | None, **given: An
         with Stopping(signal.SIGTERM) as stopping:  # children are ended in order, as by Ctrl-C
             summary = experiment.run()
     except KeyboardInterrupt:
-        show.error("stopped", "what has a record is kept: the same command goes on from there")
+        show.error("stopped", KEPT)
         return stopping.status
     text = table.render(summary, chosen)
     _keep(experiment.directory, summary, text)
@@ -98,11 +102,13 @@ def _tell(progress: Progress) -> None:
 
 
 def _keep(directory: Path, summary: Summary, text: str) -> None:
+    from loadgen.dispatch.experiment.record import KEPT
+
     try:
         (directory / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
         (directory / TABLE).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"can't write the summary to {directory}: {error.strerror or error}") from None
+        raise DispatchError(f"can't write the summary to {directory}: {error.strerror or error}", KEPT) from None
 
 
 def _draw(experiment: Experiment, summary: Summary, wanted: bool | None) -> None:

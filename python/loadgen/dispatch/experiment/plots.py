@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from loadgen.dispatch.experiment.record import Record
+from loadgen.dispatch.experiment.record import KEPT, Record
 from loadgen.dispatch.experiment.settings import Settings, Strategy
 from loadgen.dispatch.experiment.summary import CLAIM_S, Row, Stats, Summary
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, DispatchError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,6 +85,16 @@ class _Data(msgspec.Struct, frozen=True):
         return (record for record in self.records if record.ok and record.strategy == strategy.name)
 
 
+def check() -> None:
+    """Check that plots can be drawn at all.
+
+    Raises:
+        ConfigError: If matplotlib isn't installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise ConfigError("plots need matplotlib, which is not installed", "pip install 'loadgen[plots]'")
+
+
 def draw(records: Sequence[Record], summary: Summary, settings: Settings, directory: Path) -> list[Path]:
     """Draw every plot that the records have something for.
 
@@ -97,13 +108,13 @@ def draw(records: Sequence[Record], summary: Summary, settings: Settings, direct
         The files.
 
     Raises:
-        ConfigError: If matplotlib isn't installed, or a file can't be written.
+        ConfigError: If matplotlib isn't installed.
+        DispatchError: If a file can't be written; the records are kept.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("plots need matplotlib, which is not installed", "pip install 'loadgen[plots]'") from None
+    check()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     present = {row.strategy for row in summary.totals if row.ok}
     data = _Data(records, summary, tuple(s for s in settings.strategies if s.name in present))
     drawn = []
@@ -117,7 +128,7 @@ def draw(records: Sequence[Record], summary: Summary, settings: Settings, direct
                     figure.savefig(path, dpi=_DPI, facecolor="white")
                     drawn.append(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"can't draw the plots into {directory}: {error}") from None
+        raise DispatchError(f"can't draw the plots into {directory}: {error}", KEPT) from None
     return drawn
 
 
