@@ -32,6 +32,7 @@ _ENTRY_IN = 1.6
 
 
 def scenario_axis(axes: Axes, data: Data) -> None:
+    """Lay the scenarios along the bottom, each with its number of calls, and a logarithmic scale up the side."""
     calls = {record.scenario: record.calls for record in data.records}
     axes.set_xticks(range(len(data.scenarios)), [f"{name}\n{calls[name]}" for name in data.scenarios])
     axes.set_xlabel("scenario, and its number of calls")
@@ -41,6 +42,7 @@ def scenario_axis(axes: Axes, data: Data) -> None:
 
 
 def whiskers(axes: Axes, x: float, stats: Stats, colour: str = INK) -> None:
+    """Draw the 95 % interval of a mean, where there are runs enough for one."""
     if stats.ci95 is None:
         return
     low, high = stats.ci95
