@@ -41,7 +41,7 @@ class PlannedPhase(msgspec.Struct, frozen=True):
     plan: PhasePlan
 
 
-class Plan(msgspec.Struct, frozen=True):
+class RunPlan(msgspec.Struct, frozen=True):
     """What will be run: everything that needs no connection to the target.
 
     Args:
@@ -73,7 +73,7 @@ class PreparedPhase(msgspec.Struct, frozen=True):
     dataset: Dataset | None
 
 
-def plan(config: Config, phases: Sequence[PhaseConfig], *, listed: bool = False) -> Plan:
+def plan(config: Config, phases: Sequence[PhaseConfig], *, listed: bool = False) -> RunPlan:
     """Make the plan of a run: its prompts and phases.
 
     Args:
@@ -97,7 +97,7 @@ def plan(config: Config, phases: Sequence[PhaseConfig], *, listed: bool = False)
         planned.append(PlannedPhase(phase, options, prompts, told))
     if config.tokenizer is not None and any(phase.dataset is not None for phase in phases):
         dataset.open_tokenizer(config.tokenizer)  # it is needed after the run; what is wrong with it is said before
-    return Plan(config, planned)
+    return RunPlan(config, planned)
 
 
 def _check(phase: PhaseConfig, options: Config, prompts: Dataset) -> None:
@@ -151,7 +151,7 @@ def _prompts(phase: PhaseConfig, options: Config, known: dict[tuple[Any, ...], D
     return known[key]
 
 
-def prepare(plan: Plan) -> list[PreparedPhase]:
+def prepare(plan: RunPlan) -> list[PreparedPhase]:
     """Make a plan's phases ready to begin: ask for the models that were not named, and render the bodies.
 
     Args:
