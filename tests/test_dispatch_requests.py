@@ -11,9 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 from loadgen import CallTimeoutError, ConfigError, Dispatcher, DispatchError, RequestError, _core
 from loadgen.dispatch import Answer, Call, native
+from loadgen.dispatch.requests import endpoint_of
 
 QUICK = {"base": 0.001, "most": 0.01}
 
@@ -347,10 +349,13 @@ def test_an_empty_batch_sends_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "given", "words"),
     [
-        ({}, {"url": "ftp://here"}, "ftp"),
-        ({}, {"url": "http://127.0.0.1:1", "strem": True}, "unknown option strem"),
-        ({}, {"url": ""}, "url must not be empty"),
-        ({}, {"url": None}, "url must be text"),
+        ({}, {"url": "ftp://here"}, "url must begin with http://, https://"),
+        ({}, {"url": "mock:?ttft=5"}, "url is no server: start one with `loadgen mock`"),
+        ({}, {"url": "http://127.0.0.1:1", "strem": True}, "unknown option strem\nperhaps stream?"),
+        ({}, {"url": ""}, "url must be a URL, such as"),
+        ({}, {"url": None}, "url must be a URL, such as"),
+        ({}, {"url": "canary@127.0.0.1:1"}, "^url must be a whole URL; perhaps http://127.0.0.1:1$"),
+        ({}, {"url": "http://127.0.0.1:1", "proxy": "canary:1"}, "^proxy must begin with http://: no proxy"),
         ({}, {"url": "http://127.0.0.1:1", "api": "embeddings"}, "api 'embeddings' must be one of chat, completions"),
         ({}, {"url": "http://127.0.0.1:1", "extra_body": [1]}, "^extra_body must be a mapping of fields$"),
         ({}, {"url": "http://127.0.0.1:1", "headers": ["X-Key canary"]}, '^headers must look like "Name: value"$'),
@@ -364,6 +369,17 @@ def test_what_makes_no_sense_is_refused_before_anything_is_sent(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         Dispatcher("parallel", **options).requests(["a"], **given)
+
+
+def test_an_endpoint_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY", "canary-key")
+    endpoint = endpoint_of(
+        "http://u:canary-pw@127.0.0.1:1", {"api_key_env": "CANARY", "headers": ["X-A: ${CANARY}"], "model": "m"}
+    )
+    assert endpoint.told["api_key"] == "canary-key"
+    for shown in (repr(endpoint), pretty_repr(endpoint)):
+        assert "http://127.0.0.1:1" in shown
+        assert "canary" not in shown
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ _SILENCE_S = 1e6
 """Where no stall timeout is given, silence within an answer ends with the attempt's own time limit."""
 
 
-class Callee(Protocol):
+class Destination(Protocol):
     """What native requests go to: an endpoint, or nodes."""
 
     @property
@@ -74,7 +74,7 @@ class Callee(Protocol):
 
 async def run_requests(
     options: Options,
-    service: Callee,
+    service: Destination,
     items: Sequence[Any],
     codec: type | None = Answer,
     beside: Beside | None = None,
@@ -129,7 +129,7 @@ def _check(options: Options) -> None:
 
 
 async def _run(
-    options: Options, service: Callee, work: BatchItems, beside: Beside | None, absent: Sequence[int]
+    options: Options, service: Destination, work: BatchItems, beside: Beside | None, absent: Sequence[int]
 ) -> Batch[Any]:
     if not work.called:
         return work.batch(_NoColumns(), wall_s=0.0)
@@ -220,7 +220,7 @@ class _NativeRun:
 
     @classmethod
     async def begin(
-        cls, service: Callee, phase: dict[str, Any], bodies: tuple[_core.Bodies, dict[str, _core.Bodies] | None]
+        cls, service: Destination, phase: dict[str, Any], bodies: tuple[_core.Bodies, dict[str, _core.Bodies] | None]
     ) -> _NativeRun:
         """Start an engine and its phase.
 
@@ -428,7 +428,7 @@ class _NoColumns:
         return {}
 
 
-def _settle(work: BatchItems, columns: _EngineColumns, service: Callee, limits: Limits, ended: Ended) -> None:
+def _settle(work: BatchItems, columns: _EngineColumns, service: Destination, limits: Limits, ended: Ended) -> None:
     """Take what became of a request: its answer, or its error."""
     request = ended[at.REQUEST]
     columns.ended(ended)
@@ -443,7 +443,7 @@ def _settle(work: BatchItems, columns: _EngineColumns, service: Callee, limits: 
         work.settle(request, value, None)
 
 
-def _error(service: Callee, limits: Limits, ended: Ended) -> DispatchError:
+def _error(service: Destination, limits: Limits, ended: Ended) -> DispatchError:
     failure, detail = ended[at.FAILURE], ended[at.DETAIL]
     if failure == "timeout":
         return limits.exceeded(ended[at.ATTEMPTS], (ended[at.DONE_NS] - ended[at.PLANNED_NS]) / 1e9)

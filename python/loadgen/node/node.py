@@ -167,13 +167,6 @@ def _node(given: Any) -> Node:
     return Node(**given)
 
 
-def _url(value: Any) -> str:
-    url = target.url(value)
-    if url.startswith("mock:"):
-        raise ValueError("is no server: start one with `loadgen mock`, and give its URL")
-    return url
-
-
 def _capacity(value: Any) -> int:
     slots = values.count(value)
     if slots > 10_000:
@@ -203,7 +196,7 @@ def _name(value: Any) -> str:
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
-    "url": _url,
+    "url": target.remote,
     "name": _name,
     "api": values.choice(*APIS),
     "capacity": _capacity,
