@@ -199,9 +199,6 @@ class PhaseResult(Measured, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"<PhaseResult {_said(self)}>"
 
-    def __str__(self) -> str:
-        return repr(self)
-
     @property
     def requests(self) -> RequestTable:
         """Its requests, a row each: a table for whoever reads Arrow, and an iterable of :class:`Request`."""
@@ -238,7 +235,7 @@ class PhaseResult(Measured, frozen=True, kw_only=True):
         return dict(self.report.get("settings") or {})
 
     @property
-    def failures(self) -> dict[str, Any]:
+    def failures(self) -> dict[str, int]:
         """Failed requests by class."""
         return dict(self.report.get("failures") or {})
 
@@ -299,9 +296,6 @@ class SessionResult(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         phases = "".join(f"; {_said(phase)}" for phase in self.phases)
         return f"<SessionResult {self.id} {self.status}{phases}>"
-
-    def __str__(self) -> str:
-        return repr(self)
 
     @property
     def perf_results(self) -> list[PhaseResult]:
