@@ -14,7 +14,8 @@ import pytest
 from rich.pretty import pretty_repr
 
 from loadgen import CallTimeoutError, ConfigError, Dispatcher, DispatchError, RequestError, _core
-from loadgen.dispatch import Answer, Call, native
+from loadgen.dispatch import Answer, Call, native_run
+from loadgen.dispatch.native_run import NativeRun
 from loadgen.dispatch.requests import endpoint_of
 
 QUICK = {"base": 0.001, "most": 0.01}
@@ -194,7 +195,7 @@ def test_an_error_at_one_answer_loses_none_of_the_others_nor_those_that_had_come
         [completion(0, "none"), completion(1, "http"), completion(2, "none")],
         [completion(3, "cancelled"), completion(4, "none")],
     )
-    monkeypatch.setattr(native._NativeRun, "_end", lambda run: run.engine.stop(0.0))
+    monkeypatch.setattr(NativeRun, "_end", lambda run: run.engine.stop(0.0))
     told: list[int] = []
 
     def ended(one: tuple[Any, ...]) -> None:
@@ -204,7 +205,7 @@ def test_an_error_at_one_answer_loses_none_of_the_others_nor_those_that_had_come
 
     async def main() -> BaseException:
         broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        run = native._NativeRun(engine, 0)  # type: ignore[arg-type]
+        run = NativeRun(engine, 0)  # type: ignore[arg-type]
         run.listen(ended, broken.set_result)
         error = await broken
         await run.end()
@@ -256,7 +257,7 @@ def test_a_batch_whose_engine_breaks_down_gives_the_answers_that_it_has(monkeypa
         def __getattr__(self, name: str) -> Any:
             return getattr(self.engine, name)
 
-    monkeypatch.setattr(native, "_core", SimpleNamespace(**{**vars(_core), "Engine": Breaking}))
+    monkeypatch.setattr(native_run, "_core", SimpleNamespace(**{**vars(_core), "Engine": Breaking}))
     with (
         mock(output_tokens=1, stall_rate=0.5, seed=3) as server,
         pytest.raises(DispatchError) as raised,
@@ -285,7 +286,7 @@ def test_values_are_kept_where_the_engine_fails_to_account_for_them(monkeypatch:
     def broken(_: Any) -> None:
         raise DispatchError("the engine broke down: a worker panicked")
 
-    monkeypatch.setattr(native._NativeRun, "_end", broken)
+    monkeypatch.setattr(NativeRun, "_end", broken)
     with mock(output_tokens=1) as server, pytest.warns(RuntimeWarning, match="the batch is whole.*a worker panicked"):
         batch = Dispatcher("parallel").requests(["a", "b"], url=server.url)
     assert batch.ok

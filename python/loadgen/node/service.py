@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NodeService:
-    """Nodes as what native requests go to (``Destination`` of :mod:`loadgen.dispatch.native`), by the policy's numbers.
+    """Nodes as the :class:`~loadgen.dispatch.native_run.Destination` of native requests, by the policy's numbers.
 
     Args:
         asking: What is asked.
