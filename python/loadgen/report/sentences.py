@@ -334,9 +334,8 @@ def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
         )
     before = [] if unique else [plain(other.name) for other in _same_prompts_before(result, phase)]
     if before:
-        found.append(
-            f"the server's prefix cache may have seen them in phase {', '.join(before)} (--unique-prompts prevents it)"
-        )
+        phases = f"phase{'s' if before[1:] else ''} {', '.join(before)}"
+        found.append(f"the server's prefix cache may have seen them in {phases} (--unique-prompts prevents it)")
     if phase.dataset is not None and phase.dataset.note:
         found.append(plain(phase.dataset.note))
     return found
