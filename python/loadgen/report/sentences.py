@@ -9,6 +9,7 @@ import msgspec
 
 from loadgen.config import target
 from loadgen.config.nodes import balance_words
+from loadgen.config.options import EMBEDDING
 from loadgen.report import failed, figures
 from loadgen.report.table import is_open_loop
 from loadgen.shown import plain
@@ -189,6 +190,7 @@ def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
     """Return the lines below a phase's table."""
     found = [Sentence("throughput", throughput(phase))]
     found += [Sentence(label, text) for label, text in _dispatch(phase)]
+    found += [Sentence("streams", text, "yellow") for text in (_whole(result, phase),) if text]
     found += [Sentence("tokens", text) for text in (tokens(phase),) if text]
     found += failures(result, phase)
     found += [Sentence("prompts", text) for text in _prompts(result, phase)]
@@ -311,6 +313,18 @@ def tokens(phase: PhaseResult) -> str:
     more = f"; {held:.2f} a chunk" if held is not None else ""
     more += f"; {figures.many(without, 'answer')} without a count" if without else ""
     return f"{', '.join(parts)} ({source}{more})"
+
+
+def _whole(result: SessionResult, phase: PhaseResult) -> str:
+    """Return how many answers came whole where streams were asked for; empty where none did."""
+    asked = _asked(result, phase)
+    if not asked.get("stream") or asked.get("api") in EMBEDDING:
+        return ""
+    answers, streamed = (getattr(phase, name).count for name in ("latency", "ttft"))
+    if streamed >= answers:
+        return ""
+    came = f"{figures.whole(answers - streamed)} of {figures.many(answers, 'answer')} came whole"
+    return f"{came}, though streams were asked for: they have no TTFT and no TPOT, and meet no objective for these"
 
 
 def failures(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
