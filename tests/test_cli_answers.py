@@ -119,3 +119,20 @@ def test_on_a_full_disk_the_journal_says_what_is_lost_and_nobody_claims_that_it_
     assert journal == "error: can't write the journal batch.journal: File too large"
     assert "of the calls that ended are in it" in way_out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["batch.journal", "items.txt"]
+
+
+def test_a_warning_with_a_way_out_has_a_line_for_each(tmp_path: Path) -> None:
+    (tmp_path / "items.txt").write_text("one\n")
+    command = [sys.executable, "-m", "loadgen", "dispatch", "run", "mock:", "--items", "items.txt", "--quiet"]
+    ended = subprocess.run(
+        [*command, "--remember", "learned"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1)),
+    )
+    warning, way_out = ended.stderr.splitlines()
+    assert warning.startswith("warning: what the batch learned isn't remembered: can't write learned: ")
+    assert way_out == "       name another file to remember in"

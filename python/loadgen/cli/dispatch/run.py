@@ -191,7 +191,8 @@ def _warned() -> Iterator[None]:
     """Say warnings as the command line does."""
 
     def say(message: Warning | str, *_: object, **__: object) -> None:
-        show.warning(str(message))
+        words, _, way_out = str(message).partition("\n")
+        show.warning(words, way_out)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
