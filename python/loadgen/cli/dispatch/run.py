@@ -191,8 +191,7 @@ def _warned() -> Iterator[None]:
     """Say warnings as the command line does."""
 
     def say(message: Warning | str, *_: object, **__: object) -> None:
-        words, _, way_out = str(message).partition("\n")
-        show.warning(words, way_out)
+        show.warning(*str(message).split("\n", 1))  # and the way out, where it has one
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
