@@ -1,5 +1,6 @@
 """The command line in a process of its own: signals, a reader that goes away, and what an import brings along."""
 
+import importlib
 import json
 import os
 import signal
@@ -108,11 +109,20 @@ def test_a_runs_way_to_its_first_request_imports_no_terminal_library() -> None:
     assert names & {"rich", "yaml", "zmq", "asyncio", "loadgen.report.screen"} == set()
 
 
-def test_every_public_name_is_there_and_no_other() -> None:
-    import loadgen
+def test_what_few_runs_use_is_imported_by_those() -> None:
+    names = loaded("import loadgen.cli, loadgen.cli.run, loadgen.session.runner")
+    few = {"dataset.records", "metrics.snapshot", "metrics.registry", "session.mock", "session.scoring.named"}
+    assert names & {f"loadgen.{name}" for name in few} == set()
 
-    for name in loadgen.__all__:
-        assert getattr(loadgen, name) is not None
-        assert name in dir(loadgen)
-    with pytest.raises(AttributeError, match="no attribute 'nope'"):
-        _ = loadgen.nope  # type: ignore[attr-defined]
+
+PACKAGES = ("", ".dataset", ".dispatch", ".metrics", ".node", ".session.scoring")
+
+
+@pytest.mark.parametrize("package", [f"loadgen{room}" for room in PACKAGES])
+def test_a_packages_names_are_imported_when_they_are_first_used(package: str) -> None:
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+        assert name in dir(module)
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nope'"):
+        _ = module.nope

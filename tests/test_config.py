@@ -270,6 +270,23 @@ def test_a_proxy_that_nobody_could_reach_is_refused_before_anybody_is_asked(prox
     assert "canary" not in said
 
 
+@pytest.mark.parametrize(
+    ("path", "api", "named"),
+    [
+        ("/v1/completions", "chat", "completions"),
+        ("/v1/chat/completions", "completions", "chat"),
+        ("/v1/embeddings/", "chat", "embeddings"),
+        ("/api/generate", "ollama_chat", "ollama_generate"),
+    ],
+)
+def test_a_url_with_the_path_of_another_api_is_refused(path: str, api: str, named: str) -> None:
+    error = refusal(f"http://u:canary@h{path}", **GOOD, api=api)
+    assert error.message == f"http://h{path} ends in the path of {named}, and --api is {api}"
+    assert error.way_out == f"give --api {named}, or a URL that ends before that path"
+    assert resolve(f"http://h{path}", {**GOOD, "api": named}).api == named
+    assert resolve(f"http://h{path.rstrip('/')}/v1", {**GOOD, "api": api}).api == api, "a base, whatever it is called"
+
+
 def test_no_target_is_said() -> None:
     assert "no target given" in refusal(None, **GOOD).message
 
@@ -304,6 +321,7 @@ def test_a_file_gives_options_and_flags_win(tmp_path: Path) -> None:
         ("a: &x [1]\nb: *x\n", "line 1: anchors and aliases are not allowed"),
         ("rate: !!python/object/apply:os.system ['true']\n", "the tag"),
         ("rate: [1\n", "is not YAML: line"),
+        ("url: mock:\n", 'stands in quotes: url: "mock:"'),
         ("- 1\n- 2\n", "does not hold options"),
         ("", "does not hold options"),
         ("concurency: 4\n", "unknown option concurency in"),
@@ -321,7 +339,7 @@ def test_a_file_gives_options_and_flags_win(tmp_path: Path) -> None:
 def test_a_bad_file_is_named_with_what_is_bad(tmp_path: Path, text: str, words: str) -> None:
     file = write(tmp_path / "bad.yaml", text)
     error = refusal(URL, file=file, requests="5")
-    assert words in error.message
+    assert words in str(error)
     assert "bad.yaml" in error.message
 
 

@@ -51,6 +51,9 @@ def test_every_flag_a_page_names_exists() -> None:
             line for line in re.findall(r"`([^`\n]+)`", page.read_text()) if not line.startswith(("pip ", "cargo "))
         ]
         named = {flag for text in code for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text)}
+        if page.name == "moving.md":  # whose table names those of others, and test_elsewhere.py looks at them
+            rows = [row.partition(" | ")[2] for row in page.read_text().splitlines() if row.startswith("| `")]
+            named -= set(re.findall(r"--[a-z][a-z0-9-]*", " ".join(rows)))
         assert named - known - others == set(), page.name
 
 

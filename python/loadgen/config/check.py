@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 
+from loadgen.config import secret, target
 from loadgen.config.nodes import check_balance
 from loadgen.config.options import EMBEDDING, STAGED, Config
 from loadgen.errors import ConfigError
@@ -160,6 +161,13 @@ def check_target(config: Config, name: Name) -> None:
         raise ConfigError(
             f"{name('header')} sets Authorization, and so would the API key", "give one of the two ways to authorise"
         )
+    for url in config.urls:
+        named = target.api_of(url)
+        if named not in ("", config.api):
+            raise ConfigError(
+                f"{secret.shown_url(url)} ends in the path of {named}, and {name('api')} is {config.api}",
+                f"give {name('api')} {named}, or a URL that ends before that path",
+            )
     local = next((url for url in config.urls if url.startswith(("unix:", "mock:"))), None)
     if config.proxy is not None and local is not None:
         raise ConfigError(f"{name('proxy')} can't lead to {local.partition(':')[0]}:", "leave the proxy out")

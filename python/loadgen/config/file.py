@@ -74,7 +74,9 @@ def _yaml(path: str, content: str) -> Any:
         node = yaml.compose(content, Loader=yaml.SafeLoader)
         return None if node is None else _plain(path, node, yaml.SafeLoader(""))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {_words(error)}") from None
+        is_colon = getattr(error, "problem", None) == "mapping values are not allowed here"
+        way_out = 'a value that holds a colon stands in quotes: url: "mock:"' if is_colon else ""
+        raise ConfigError(f"{path} is not YAML: {_words(error)}", way_out) from None
 
 
 def _refuse(path: str, event: Any) -> None:

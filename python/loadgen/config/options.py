@@ -1,11 +1,9 @@
 """The one table of a run's options: flags, keys of a configuration file and Python keywords all come from it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_args, get_origin
 
 import msgspec
 
@@ -83,7 +81,7 @@ class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     type: PhaseKind
-    options: Config
+    options: "Config"
     drains: bool | None = None
     scorer: Any = None
     target_field: str | None = None
@@ -370,10 +368,10 @@ class RunOptions(TypedDict, total=False):
 
 
 def _table() -> dict[str, Option]:
-    hints = get_type_hints(Config, include_extras=True)
+    # Not `get_type_hints`: it compiles and checks every hint, and a run would wait for that before its first request.
+    hints: dict[str, Any] = Config.__annotations__
     found = {}
-    for name in Config.__struct_fields__:
-        hint = hints[name]
+    for name, hint in hints.items():
         if get_origin(hint) is Annotated:
             found[name] = next(extra for extra in get_args(hint) if isinstance(extra, Option))
     return found

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from loadgen.config import values
+from loadgen.config import elsewhere, values
 from loadgen.config.check import LOADS, check, check_target
 from loadgen.config.known import nearest
 from loadgen.config.nodes import misfits
@@ -139,9 +139,8 @@ def _unknown(key: str, behind: str) -> ConfigError:
             way_out = f"put it beside phases: all of them share one {key}"
         return ConfigError(f"{key}{behind} is the whole run's, not a phase's", way_out)
     close = nearest(key, [*PER_PHASE, *_OWN])
-    return ConfigError(
-        f"unknown option {key}{behind}", f"perhaps {close}?" if close else f"a phase has: {', '.join(PER_PHASE)}"
-    )
+    way_out = elsewhere.hint(key, PER_PHASE, "") or (f"perhaps {close}?" if close else "")
+    return ConfigError(f"unknown option {key}{behind}", way_out or f"a phase has: {', '.join(PER_PHASE)}")
 
 
 def _drain(value: Any, behind: str) -> tuple[bool | None, float | None]:

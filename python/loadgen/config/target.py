@@ -77,6 +77,17 @@ def socket_path(url: str) -> str | None:
     return url.removeprefix("unix:").removeprefix("//") if url.startswith("unix:") else None
 
 
+def api_of(url: str) -> str:
+    """Return the API whose path a target ends in; empty where it is a base.
+
+    Args:
+        url: The target, valid.
+    """
+    path = urlsplit(url).path.rstrip("/") if url.startswith("http") else ""
+    named = [api for api, endpoint in PATHS.items() if path.endswith(endpoint.removeprefix("/v1"))]
+    return max(named, key=lambda api: len(PATHS[api]), default="")  # of .../chat/completions, chat
+
+
 def words(urls: str | Sequence[str]) -> str:
     """Return the targets of a run in a few words.
 

@@ -16,9 +16,9 @@ from loadgen import config as configs
 from loadgen.config import Config, secret
 from loadgen.config.nodes import balance_of, check_weights
 from loadgen.config.options import EMBEDDING
-from loadgen.dataset import Dataset, Sessions
+from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError, TargetError
-from loadgen.session import machine, mock, scoring
+from loadgen.session import machine, scoring
 from loadgen.session.phase import PhaseConfig, PhaseType, load_of
 from loadgen.session.phase import stored as stored_phase
 from loadgen.session.phase_plan import PhasePlan, plan_of
@@ -141,7 +141,7 @@ def _prompts(phase: PhaseConfig, options: Config, known: dict[tuple[Any, ...], D
         "output_tokens": options.output_tokens,
         "tokenizer": options.tokenizer,
         "seed": phase.seed if phase.dataset is None else 0,
-        "sessions": Sessions(options.session_field) if balance_of(options) == {"kind": "session"} else None,
+        "sessions": dataset.Sessions(options.session_field) if balance_of(options) == {"kind": "session"} else None,
         "targets": None if phase.scorer is None else scoring.targets_of(phase.scorer, phase.settings.target_field),
     }
     path = None if phase.dataset is None else os.fspath(phase.dataset)
@@ -231,6 +231,8 @@ def targets(config: Config) -> Iterator[list[str]]:
 
 
 def _mock(url: str, servers: ExitStack) -> str:
+    from loadgen.session import mock  # a table of its own, which a run against a server never needs
+
     told = msgspec.json.encode(mock.config_of_url(url)).decode()
     try:
         server = _core.MockServer(told)
@@ -262,6 +264,8 @@ def _model_at(url: str, config: Config) -> str:
     if url.startswith("python:"):
         return url.removeprefix("python:")  # an issuer of the user's own makes of it what it likes
     if url.startswith("mock:"):
+        from loadgen.session import mock
+
         names = mock.config_of_url(url).get("models") or ["mock"]
         return str(names[0])
     from loadgen.session import models  # brings http.client and ssl, which most runs never need

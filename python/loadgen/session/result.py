@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from loadgen.session import scoring
 from loadgen.session.metric import Measured
 from loadgen.session.requests import RequestTable
-from loadgen.session.scoring import AccuracyResult, SampleScore, scores_of
+from loadgen.session.scoring.accuracy import AccuracyResult
+
+if TYPE_CHECKING:
+    from loadgen.session.scoring import SampleScore
 
 Status = Literal["complete", "interrupted", "failed"]
 
@@ -212,7 +216,7 @@ class PhaseResult(Measured, frozen=True, kw_only=True):
         Raises:
             ReportError: If it was not scored, when the first is asked for.
         """
-        return scores_of(self.dir, self.report["index"])
+        return scoring.scores_of(self.dir, self.report["index"])
 
     @property
     def strategy(self) -> str:

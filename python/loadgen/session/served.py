@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import MetricsError
-from loadgen.metrics import MetricsRegistry, MetricsSnapshot, SessionState
+
+if TYPE_CHECKING:
+    from loadgen.metrics import MetricsRegistry, MetricsSnapshot, SessionState
 
 
 class HasSegment(Protocol):
@@ -52,6 +54,8 @@ class _Awaited:
         self._registry: MetricsRegistry | None = None
 
     def show(self, run: str, engine: HasSegment) -> None:
+        from loadgen.metrics import MetricsRegistry
+
         self._registry = MetricsRegistry.of(run, engine.segment())
 
     def _there(self) -> MetricsRegistry:

@@ -119,12 +119,24 @@ def _call(
         bodies = asked.bodies(source, options, model)
         try:
             batch = dispatcher.requests(bodies, url=sent_to, model=model, stream=stream, **_wire(options))
-        except (KeyboardInterrupt, DispatchError):
-            if kept.calls:
-                write(source, [_written(source, call) for _, call in sorted(kept.calls.items())])
+        except KeyboardInterrupt:
+            _write_kept(source, kept, write)
+            raise
+        except DispatchError:
+            try:
+                _write_kept(source, kept, write)
+            except DispatchError as unwritten:
+                # A disk that has no room for the journal has none for the answers: what the journal holds is said last.
+                show.error(unwritten.message)
             raise
         write(source, [output.answer(source, call) for call in batch])
         return summary_of(batch, source)
+
+
+def _write_kept(source: Source, kept: _Kept, write: Callable[[Source, Sequence[Written]], None]) -> None:
+    """Write the answers of a batch that broke off, if it had any."""
+    if kept.calls:
+        write(source, [_written(source, call) for _, call in sorted(kept.calls.items())])
 
 
 def _source(files: _Files, as_json: bool) -> Source:
@@ -174,7 +186,7 @@ def _warned() -> Iterator[None]:
     """Say warnings as the command line does."""
 
     def say(message: Warning | str, *_: object, **__: object) -> None:
-        show.warning(str(message))
+        show.warning(*str(message).split("\n", 1))  # and the way out, where it has one
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
