@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loadgen.dispatch import ended as at
 from loadgen.dispatch import remember
 from loadgen.dispatch.ended import Ended
-from loadgen.dispatch.limits import Limits, given_up
+from loadgen.dispatch.limits import TimeLimits, given_up
 from loadgen.dispatch.native_columns import EngineColumns, NoColumns
 from loadgen.dispatch.native_run import Destination, NativeRun
 from loadgen.dispatch.own_thread import on_own_thread
@@ -95,7 +95,7 @@ async def _run(
     # Very many take their time to render: the loop goes on meanwhile.
     bodies = await on_own_thread(lambda: service.bodies([work.items[position] for position in work.called]))
     run = await NativeRun.begin(service, _phase(options, policy, work, absent), bodies)
-    limits = Limits.of(policy)
+    limits = TimeLimits.of(policy)
     columns = EngineColumns(run, work)
     watching = Watching(options, work, columns, run)
     task = None if beside is None else aside(run.loop, beside(run), work)
@@ -152,7 +152,7 @@ async def _abort(run: NativeRun, watching: Watching, beside: asyncio.Task[None] 
         watching.abort()
 
 
-def _settle(work: BatchItems, columns: EngineColumns, service: Destination, limits: Limits, ended: Ended) -> None:
+def _settle(work: BatchItems, columns: EngineColumns, service: Destination, limits: TimeLimits, ended: Ended) -> None:
     """Take what became of a request: its answer, or its error."""
     request = ended[at.REQUEST]
     columns.ended(ended)
@@ -167,7 +167,7 @@ def _settle(work: BatchItems, columns: EngineColumns, service: Destination, limi
         work.settle(request, value, None)
 
 
-def _error(service: Destination, limits: Limits, ended: Ended) -> DispatchError:
+def _error(service: Destination, limits: TimeLimits, ended: Ended) -> DispatchError:
     failure, detail = ended[at.FAILURE], ended[at.DETAIL]
     if failure == "timeout":
         return limits.exceeded(ended[at.ATTEMPTS], (ended[at.DONE_NS] - ended[at.PLANNED_NS]) / 1e9)

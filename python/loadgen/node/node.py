@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from loadgen.config import secret, target, values
+from loadgen.config.known import hint
 from loadgen.errors import ConfigError
 
 Api: TypeAlias = Literal["openai", "ollama"]
@@ -161,7 +162,7 @@ def _node(given: Any) -> Node:
     known = Node.__struct_fields__
     for key in given:
         if key not in known:
-            raise ConfigError(f"a node has the unknown key {key!r}", f"there are {', '.join(known)}")
+            raise ConfigError(f"a node has the unknown key {key!r}", hint(key, known))
     if "url" not in given:
         raise ConfigError("a node has no url", "say url: http://127.0.0.1:11434")
     return Node(**given)
