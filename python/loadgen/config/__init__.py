@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from loadgen.config import file, phases, secret, target
+from loadgen.config import elsewhere, file, phases, secret, target
 from loadgen.config.check import check, check_no_load, check_target
 from loadgen.config.known import nearest
 from loadgen.config.nodes import misfits
@@ -155,10 +155,10 @@ def _read(name: str, value: Any, called: Any) -> Any:
 def _unknown(name: str, called: Any, speech: Speech) -> ConfigError:
     close = nearest(name, [*OPTIONS, "phases"])
     where = called(name)
-    shown = spoken_as(close, "keywords" if " in " in where else speech) if close else ""
-    return ConfigError(
-        f"unknown option {where}", f"perhaps {shown}?" if close else "`loadgen run --help` lists the options"
-    )
+    speech = "keywords" if " in " in where else speech
+    way_out = elsewhere.hint(name, OPTIONS, "--" if speech == "flags" else "")
+    way_out = way_out or (f"perhaps {spoken_as(close, speech)}?" if close else "`loadgen run --help` lists the options")
+    return ConfigError(f"unknown option {where}", way_out)
 
 
 def api_key(config: Config, called: Any = None) -> str | None:
