@@ -8,6 +8,7 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from loadgen import config as configs
 from loadgen.cli.options import flags
@@ -43,7 +44,7 @@ def test_durations_are_seconds_or_carry_their_unit(typed: Any, seconds: float) -
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "s", "10x", "1m 30", "-5s", "0", 0, "nan", "inf", True, None, "1e400", "400d", "500000h"]
+    "typed", ["", "s", "10x", "1m 30", "-5s", "0", 0, "nan", "inf", True, None, "1e400", "400d", "500000h", 10**400]
 )
 def test_what_is_no_duration_is_refused(typed: Any) -> None:
     with pytest.raises(ValueError, match=r"must be|longer than a year"):
@@ -335,6 +336,8 @@ def test_a_file_gives_options_and_flags_win(tmp_path: Path) -> None:
         ("stream: 'no'\n", "must be true or false"),
         ("duration: 2020-01-01\n", "must be a duration"),
         ("duration: 1:30\n", "must be a duration"),
+        ("rate: 5\nseed: 0x_\n", "line 2: 0x_ can't be read as a number"),
+        ("seed: " + "9" * 5000, "line 1: 99999999999999999999 can't be read as a number"),
         ("? [1, 2]\n: 3\n", "a key must be a plain word"),
         ("1: 2\n", "is not an option's name"),
         ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
@@ -357,6 +360,8 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_bytes(b"rate: \xff")
     assert "not UTF-8" in refusal(file=str(tmp_path / "c.yaml")).message
     (tmp_path / "d.toml").write_text("rate = 1\nrate = 2\n")
+    assert "is not TOML" in refusal(file=str(tmp_path / "d.toml")).message
+    (tmp_path / "d.toml").write_text("seed = " + "9" * 5000)
     assert "is not TOML" in refusal(file=str(tmp_path / "d.toml")).message
     (tmp_path / "e.yaml").write_text("#" * (1 << 20) + "#")
     assert "larger than 1 MiB" in refusal(file=str(tmp_path / "e.yaml")).message
@@ -381,7 +386,7 @@ def test_references_are_filled_in_where_sent_and_kept_where_stored(
     stored = redacted(config)
     assert stored["extra_body"] == {"user": "${CANARY}", "temperature": 0}
     assert stored["header"] == {"X-Token": "[redacted]", "X-File": "[redacted]"}
-    for text in (repr(stored), repr(config)):
+    for text in (repr(stored), repr(config), pretty_repr(config), pretty_repr(config.extra_body)):
         assert "canary" not in text.lower().replace("${canary}", "")
 
 
@@ -397,7 +402,7 @@ def test_credentials_of_a_url_are_never_stored_or_shown(monkeypatch: pytest.Monk
     config = resolve(
         "http://user:canary-pw@h:8000/v1?key=canary-q", {**GOOD, "proxy": "http://u:canary-px@p:1", "header": []}
     )
-    assert "canary" not in repr(redacted(config)) + repr(config)
+    assert "canary" not in repr(redacted(config)) + repr(config) + pretty_repr(config)
     assert redacted(config)["url"] == "http://h:8000/v1?key=[redacted]"
     for url in ("http://u:canary@:99999x", "u:canary@h", "ftp://u:canary@h"):
         assert "canary" not in str(refusal(url, **GOOD))

@@ -198,6 +198,7 @@ def test_the_example_is_a_pool(tmp_path: Path) -> None:
         ("mode: auto", "has no list of nodes"),
         ("nodes: http://a", "has no list of nodes"),
         ("nodes: [http://a]\nspeed: 3", "has the unknown key 'speed'"),
+        ("nodes: [http://a]\ntop-n: 3", "perhaps top_k?"),
         ("nodes: [http://a, http://a]", "the node http://a is given twice"),
         ("nodes: [{host: a}]", "a node has the unknown key 'host'"),
         ("nodes: [http://a]\nmode: fast", "mode 'fast' is none"),

@@ -61,7 +61,7 @@ def _toml(path: str, content: str) -> Any:
 
     try:
         return tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # what isn't TOML, and a number of more digits than Python reads
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
@@ -109,7 +109,11 @@ def _plain(path: str, node: Any, loader: Any) -> Any:
         return node.value  # dates and base-60 numbers are text here: 1:30 is no number of seconds
     if node.tag == "tag:yaml.org,2002:int" and ":" in node.value:
         return node.value
-    return loader.construct_object(node)
+    try:
+        return loader.construct_object(node)
+    except ValueError:  # 0x_ looks like a number to YAML alone, and thousands of digits are no number to Python
+        line = node.start_mark.line + 1
+        raise ConfigError(f"{path}, line {line}: {node.value[:20]} can't be read as a number", "quote text") from None
 
 
 _SCALARS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null"))

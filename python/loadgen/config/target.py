@@ -166,6 +166,24 @@ def url(value: Any) -> str:
     return got
 
 
+def remote(value: Any) -> str:
+    """Read a target that isn't within this process.
+
+    Args:
+        value: What the user gave.
+
+    Returns:
+        The URL as :func:`url` returns it.
+
+    Raises:
+        ValueError: With the rule that was broken; never with credentials in it.
+    """
+    got = url(value)
+    if got.startswith(_MOCK):
+        raise ValueError("is no server: start one with `loadgen mock`, and give its URL")
+    return got
+
+
 def proxy(value: Any) -> str:
     """Read a proxy: ``http://``, with a user and password where it wants them.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from loadgen.errors import ConfigError, ReportError
-from loadgen.metrics.final import FILE as SNAPSHOT
+from loadgen.metrics import SNAPSHOT
 
 RUNS = Path("loadgen-runs")
 LOG, REPORT, LOCK = "run.log", "report.json", ".lock"

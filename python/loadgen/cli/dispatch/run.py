@@ -85,12 +85,7 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
     said = {name: given[name] for name in _WIRE if given[name] not in (None, ())}
     said |= {} if max_error_rate is None else {"max_error_rate": max_error_rate}
     options = configs.resolve(url, said, speech="flags", needs_load=False)
-    for header in options.header:
-        if header.is_secret_in_the_open:
-            show.warning(
-                f"the value of {header.name} stands on the command line, where others on this machine can read it",
-                f"use --api-key-env NAME, or --header '{header.name}: ${{NAME}}' in single quotes",
-            )
+    show.warn_of_secrets(options.header)
     _check_files(files, given["remember"])
     source = _source(files, as_json)
     kept = _Kept(source, Live(sys.stderr) if live else None)
