@@ -371,7 +371,7 @@ def test_clean_removes_nothing_that_no_run_wrote(here: Path) -> None:
     (run_dir.RUNS / "notes").mkdir()
     result = call("clean", "--keep", "0", "--yes")
     assert result.exit_code == 1
-    assert "1 files of somebody else's stay, 'thesis.tex' for one" in result.stderr
+    assert "a file of somebody else's stays, 'thesis.tex'\n" in result.stderr
     assert [path.name for path in run.iterdir()] == ["thesis.tex"]
     assert (here / "elsewhere" / "run.log").exists()
     assert (run_dir.RUNS / "notes").exists()
