@@ -480,7 +480,7 @@ def test_a_mock_that_can_not_start_leaves_signals_as_they_were(
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     result = call("mock")
     assert result.exit_code == 2
-    assert "can't listen: the address is taken" in result.stderr
+    assert "can't start: the address is taken" in result.stderr
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
