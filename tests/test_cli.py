@@ -371,7 +371,7 @@ def test_clean_removes_nothing_that_no_run_wrote(here: Path) -> None:
     (run_dir.RUNS / "notes").mkdir()
     result = call("clean", "--keep", "0", "--yes")
     assert result.exit_code == 1
-    assert "1 files of somebody else's stay, 'thesis.tex' for one" in result.stderr
+    assert "a file of somebody else's stays, 'thesis.tex'\n" in result.stderr
     assert [path.name for path in run.iterdir()] == ["thesis.tex"]
     assert (here / "elsewhere" / "run.log").exists()
     assert (run_dir.RUNS / "notes").exists()
@@ -468,6 +468,20 @@ def test_mock_refuses_what_is_no_setting(core: ModuleType, args: list[str], word
     result = call("mock", *args)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_a_mock_that_can_not_start_leaves_signals_as_they_were(
+    core: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(_: str) -> None:
+        raise OSError("the address is taken")
+
+    monkeypatch.setattr(core, "MockServer", taken)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    result = call("mock")
+    assert result.exit_code == 2
+    assert "can't start: the address is taken" in result.stderr
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
 # --- the whole

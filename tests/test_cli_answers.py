@@ -136,3 +136,13 @@ def test_a_warning_with_a_way_out_has_a_line_for_each(tmp_path: Path) -> None:
     warning, way_out = ended.stderr.splitlines()
     assert warning.startswith("warning: what the batch learned isn't remembered: can't write learned: ")
     assert way_out == "       name another file to remember in"
+
+
+@pytest.mark.parametrize("how", [("--quiet",), ("--json", "--out", "answers.jsonl")])
+def test_why_no_call_was_answered_is_said_where_no_summary_says_it(tmp_path: Path, how: tuple[str, ...]) -> None:
+    (tmp_path / "items.txt").write_text("one\ntwo\n")
+    command = [sys.executable, "-m", "loadgen", "dispatch", "run", "mock:?fault=404", "--items", "items.txt", *how]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    (said,) = ended.stderr.splitlines()
+    assert said.startswith("error: 2 of 2 calls have no answer: RequestError: HTTP 404: ")

@@ -287,6 +287,13 @@ def test_a_url_with_the_path_of_another_api_is_refused(path: str, api: str, name
     assert resolve(f"http://h{path.rstrip('/')}/v1", {**GOOD, "api": api}).api == api, "a base, whatever it is called"
 
 
+@pytest.mark.parametrize("several", ["4,8,16", [4, 8]])
+def test_several_loads_at_once_are_phases(several: Any) -> None:
+    error = refusal(URL, requests=5, concurrency=several)
+    assert error.way_out == "several loads, one after the other, are phases of one run, in its --config"
+    assert refusal(URL, requests=5, concurrency="x").way_out == ""
+
+
 def test_no_target_is_said() -> None:
     assert "no target given" in refusal(None, **GOOD).message
 

@@ -1,7 +1,9 @@
-"""Saying things to a person: errors and warnings, and what to do about them."""
+"""Saying things to a person: errors and warnings, what to do about them, and how much room there is."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -32,6 +34,11 @@ def warning(message: str, way_out: str = "") -> None:
         way_out: What to do; empty for nothing.
     """
     _say("warning: ", message, way_out)
+
+
+def width() -> int | None:
+    """Return the terminal's columns; ``None`` where what is printed goes to a file or a pipe, which has no width."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
 def warn_of_secrets(headers: Iterable[Header]) -> None:

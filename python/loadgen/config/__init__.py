@@ -148,7 +148,9 @@ def _read(name: str, value: Any, called: Any) -> Any:
         hidden = name in ("header", "extra_body", "proxy") or not isinstance(value, (str, int, float))
         shown = "" if hidden else f" {value}" if str(value).isprintable() else f" {value!r}"
         key, _, where = called(name).partition(" in ")
-        raise ConfigError(f"{key}{shown[:200]}{f' in {where}' if where else ''} {error}") from None
+        several = name in ("concurrency", "rate") and (isinstance(value, (list, tuple)) or "," in str(value))
+        way_out = "several loads, one after the other, are phases of one run, in its --config" if several else ""
+        raise ConfigError(f"{key}{shown[:200]}{f' in {where}' if where else ''} {error}", way_out) from None
     return typed
 
 

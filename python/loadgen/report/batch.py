@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -186,7 +187,7 @@ def show(batch: BatchSummary, out: TextIO | None = None, width: int | None = Non
     from rich.console import Console
 
     out = out if out is not None else sys.stdout
-    fixed = width if width is not None else None if out.isatty() else 100
+    fixed = width if width is not None else None if out.isatty() or os.environ.get("COLUMNS") else 100
     console = Console(file=out, width=fixed, highlight=False, markup=False, emoji=False, soft_wrap=False)
     for line in lines(batch, console):
         console.print(line, overflow="crop", no_wrap=True, crop=True)
@@ -267,9 +268,9 @@ def _count(count: int, one: str, many: str = "") -> str:
 def _listed(parts: Sequence[str], width: int, console: Console) -> Iterator[Text]:
     """Put parts on lines, each whole on one if a line can hold it."""
     line = ""
-    for part in parts:
+    for left, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
         longer = f"{line} · {part}" if line else part
-        if line and len(longer) >= width - 1:
+        if line and len(longer) + (len(" ·") if left else 0) > width - 1:
             yield from indented(f"{line} ·", width, "", console)
             longer = part
         line = longer
