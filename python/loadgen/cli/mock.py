@@ -14,6 +14,8 @@ from loadgen.cli.options import GroupedCommand, GroupedOption
 from loadgen.errors import ConfigError
 from loadgen.session import mock
 
+_STOPS = {signal.SIGINT, signal.SIGTERM}
+
 
 def _mock(list_faults: bool, **given: Any) -> int:
     if list_faults:
@@ -30,26 +32,40 @@ def _mock(list_faults: bool, **given: Any) -> int:
     ]
     config = mock.config_of(pairs, lambda name: "--" + name.replace("_", "-"))
     # Blocked before the server's threads begin, so that they inherit it and the signal waits for us.
-    stops = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        _serve(config)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return 0
+
+
+def _serve(config: dict[str, Any]) -> None:
+    """Serve until a signal comes."""
     try:
         server = _core.MockServer(msgspec.json.encode(config).decode())
     except ValueError as error:
         raise ConfigError(str(error)) from None
     except OSError as error:
-        raise ConfigError(
-            f"the mock server can't listen: {error}", "take another port: --port N, or --port 0"
-        ) from None
+        words = str(error).removeprefix("mock server: ")
+        raise ConfigError(f"the mock server can't start: {words}", _elsewhere(words)) from None
     try:
         click.echo(server.url)
         models = ", ".join(config.get("models", ["mock"]))
         click.echo(f"serving {models} at {server.url}; Ctrl-C stops it, {server.url}/truth tells what it did", err=True)
         sys.stdout.flush()
-        signal.sigwait(stops)
+        signal.sigwait(_STOPS)
     finally:
         server.stop()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
-    return 0
+
+
+def _elsewhere(words: str) -> str:
+    """Return where else to listen; empty if that isn't what went wrong."""
+    if "cannot listen on" not in words:
+        return ""
+    return (
+        "take another port: --port N, or --port 0" if "in use" in words else "name an address of this machine: --host"
+    )
 
 
 def _flag(name: str, option: mock.MockOption) -> click.Parameter:

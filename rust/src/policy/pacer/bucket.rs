@@ -33,7 +33,7 @@ const REFUSES: f64 = 1.0 - 1e-6;
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     starts: VecDeque<Start>,
-    /// Those before the first refusal, which tell what a full bucket holds.
+    /// Those that were let in before the first refusal, which tell what a full bucket holds.
     opening: Vec<Start>,
     /// Whether any was forgotten: then nobody knows how full it was before the first of them.
     forgot: bool,
@@ -104,8 +104,8 @@ impl Bucket {
 
     /// Whether any was let in of those started since then, up to `known`.
     pub(super) fn let_in(&self, since: u64, known: u64) -> bool {
-        let late = self.starts.iter().rev().take_while(|start| start.at >= since);
-        late.into_iter().any(|start| !start.refused && start.at < known)
+        let mut late = self.starts.iter().rev().take_while(|start| start.at >= since);
+        late.any(|start| !start.refused && start.at < known)
     }
 
     /// An attempt was started, at such a rate; their numbers rise.
@@ -124,7 +124,7 @@ impl Bucket {
         self.starts[i].refused = true;
         // Refusals may come in any order.
         if self.opening.is_empty() {
-            self.opening.extend(self.starts.range(..i));
+            self.opening.extend(self.starts.range(..i).filter(|start| !start.refused));
         } else {
             self.opening.retain(|start| start.attempt < attempt);
         }
@@ -196,6 +196,7 @@ impl Bucket {
         halve(|rate| self.pour(rate, known).too_slow)
     }
 
+    /// Pour the starts through a bucket of this rate.
     fn pour(&self, per_s: f64, known: u64) -> Poured {
         let full = self.full(per_s);
         let near = per_s * self.jitter_s;
