@@ -278,6 +278,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn the_rate_lies_between_the_bounds_however_starts_are_spread(
             per_s in 0.5f64..200.0,

@@ -124,11 +124,11 @@ fn nothing_is_held_back_before_the_first_refusal() {
 #[test]
 fn it_finds_the_rate_whatever_the_burst_and_is_refused_little() {
     for per_s in [1.0, 5.0, 12.0, 50.0, 100.0] {
-        for burst in [1.0, 2.0, 3.0, 6.0, 10.0, 20.0, 100.0] {
+        for burst in [1.0, 3.0, 10.0, 100.0] {
             for retry_after in [None, Some(S), Some(S / 20)] {
                 let mut served = Served { retry_after, ..Served::new(per_s, burst) };
-                served.go_on(100);
-                let (admitted, rejected) = served.go_on(100);
+                served.go_on(80);
+                let (admitted, rejected) = served.go_on(80);
                 let on = format!("{per_s}/s, burst {burst}, {retry_after:?}: {admitted}/s, {rejected}/s refused");
                 assert!((0.9 * per_s..1.02 * per_s).contains(&admitted) && rejected < 0.03 * per_s + 0.05, "{on}");
             }
