@@ -107,7 +107,7 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
             _say_stopped(source, kept, files, progress.in_vain(shown.latest))
             return stopping.status
     _show(summary, as_json, quiet, to_stdout=files.out is not None)
-    return _status(summary, options, files.journal)
+    return _status(summary, options, files.journal, progress.in_vain(shown.latest))
 
 
 def _call(
@@ -298,7 +298,7 @@ def _show(summary: BatchSummary, as_json: bool, quiet: bool, *, to_stdout: bool)
         report.show(summary, sys.stdout if to_stdout else sys.stderr)
 
 
-def _status(summary: BatchSummary, options: Config, journal: str | None) -> int:
+def _status(summary: BatchSummary, options: Config, journal: str | None, in_vain: str) -> int:
     if summary.failed == 0:
         return 0
     share = summary.failed / summary.calls
@@ -306,7 +306,8 @@ def _status(summary: BatchSummary, options: Config, journal: str | None) -> int:
         return 0
     allowed = f"; {figures.share(options.max_error_rate)} are allowed (--max-error-rate)" if summary.ok else ""
     again = f"run it again, and only these are called: the others are in {journal}" if journal is not None else ""
-    show.error(f"{summary.failed:,} of {summary.calls:,} calls have no answer{allowed}", again)
+    why = f": {in_vain}" if in_vain else ""
+    show.error(f"{summary.failed:,} of {summary.calls:,} calls have no answer{allowed}{why}", again)
     return 1
 
 
