@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    package.compile_it()
     wrk = shutil.which("wrk")
     here = machine.look(ROOT)
     print(here.words())

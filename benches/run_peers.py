@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import machine, process
+from harness import machine, package, process
 from harness.clients import Loadgen
 from harness.errors import BenchError
 from harness.request import Request
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(here.words())
     if here.busy:
         print("WARNING: the machine is busy; wait until it is quiet before you believe a figure")
+    package.compile_it()
     results = Results()
     peers = _installed(options, results)
     status = 0

@@ -1,12 +1,12 @@
-"""The fixtures of the tests of events: contexts that are closed at the end."""
+"""The fixtures of the tests of events: contexts that are closed at the end, and subscribers in them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from event_support import Contexts
-from loadgen.event import ManagedZMQContext
+from event_support import WAIT_S, Contexts, Subscriber
+from loadgen.event import EventCodec, EventPublisherService, ManagedZMQContext, ZmqMessageSubscriber
 
 
 @pytest.fixture
@@ -25,3 +25,17 @@ def contexts() -> Iterator[Contexts]:
 @pytest.fixture
 def ctx(contexts: Contexts) -> ManagedZMQContext:
     return contexts()
+
+
+@pytest.fixture
+def listen(contexts: Contexts) -> Callable[..., Subscriber]:
+    """Makes a subscriber, on this thread and in a context of its own, that the service has waited for."""
+
+    def made(service: EventPublisherService, *topics: str) -> Subscriber:
+        subscriber = ZmqMessageSubscriber(
+            contexts(), service.address, EventCodec(), topics=topics or ("",), from_start=True
+        )
+        assert service.wait_for(subscriber.greeting, WAIT_S)
+        return subscriber
+
+    return made

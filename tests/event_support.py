@@ -2,10 +2,19 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from loadgen import _core
-from loadgen.event import EventRecord, EventType, ManagedZMQContext, MessageCodec, ZmqMessageSubscriber
+from loadgen.event import (
+    EventPublisherService,
+    EventRecord,
+    EventType,
+    ManagedZMQContext,
+    MessageCodec,
+    ZmqMessageSubscriber,
+)
 
 WAIT_S = 20.0  # what never comes is a failure; nothing is this slow
 
@@ -13,6 +22,7 @@ ISSUED, FIRST, COMPLETE = EventType.SAMPLE_ISSUED, EventType.SAMPLE_RECV_FIRST, 
 FAILED, STARTED, ENDED = EventType.ERROR_CLIENT, EventType.SESSION_STARTED, EventType.SESSION_ENDED
 
 Contexts = Callable[[], ManagedZMQContext]
+Subscriber = ZmqMessageSubscriber[EventRecord]
 
 
 class Text(MessageCodec[tuple[str, bytes]]):
@@ -86,3 +96,10 @@ def frames_of(source: int, *records: EventRecord) -> list[bytes]:
     for record in records:
         batch.publish(record.type, record.ns, record.request)
     return batch.take()
+
+
+@contextmanager
+def isolated(ctx: ManagedZMQContext, **arguments: Any) -> Iterator[EventPublisherService]:
+    """A service whose records never age unless a test wants it."""
+    with EventPublisherService(ctx, isolated_event_loop=True, **{"max_age": 3600, **arguments}) as service:
+        yield service

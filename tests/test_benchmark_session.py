@@ -344,7 +344,7 @@ async def _hold_one(issuer: Issuer) -> None:
 def test_a_strategy_that_goes_on_after_its_phase_is_cancelled_and_one_that_refuses_is_an_error(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen.session.stage.LINGER_S", 0.01)
+    monkeypatch.setattr("loadgen.session.running_phase.LINGER_S", 0.01)
     let_go = asyncio.Event()
 
     async def refuses(issuer: Issuer) -> None:

@@ -2,6 +2,9 @@
 
 import fcntl
 import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +99,50 @@ def test_where_nothing_can_be_made_it_says_so_and_keeps_no_descriptor(tmp_path: 
     with Replaced(str(tmp_path / "o"), "--out") as out:
         out.put([b"x"])
     assert descriptors() == before
+
+
+def test_on_a_full_disk_the_journal_says_what_is_lost_and_nobody_claims_that_it_holds_it(tmp_path: Path) -> None:
+    (tmp_path / "items.txt").write_text("".join(f"item {number}\n" for number in range(3000)))
+    command = [sys.executable, "-m", "loadgen", "dispatch", "run", "mock:", "--items", "items.txt", "--quiet"]
+    ended = subprocess.run(
+        [*command, "--out", "answers.jsonl", "--journal", "batch.journal"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
+    )
+    assert ended.returncode == 1, ended.stderr
+    lost, journal, way_out = ended.stderr.splitlines()
+    assert lost == "error: can't write --out answers.jsonl: File too large"
+    assert journal == "error: can't write the journal batch.journal: File too large"
+    assert "of the calls that ended are in it" in way_out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["batch.journal", "items.txt"]
+
+
+def test_a_warning_with_a_way_out_has_a_line_for_each(tmp_path: Path) -> None:
+    (tmp_path / "items.txt").write_text("one\n")
+    command = [sys.executable, "-m", "loadgen", "dispatch", "run", "mock:", "--items", "items.txt", "--quiet"]
+    ended = subprocess.run(
+        [*command, "--remember", "learned"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1)),
+    )
+    warning, way_out = ended.stderr.splitlines()
+    assert warning.startswith("warning: what the batch learned isn't remembered: can't write learned: ")
+    assert way_out == "       name another file to remember in"
+
+
+@pytest.mark.parametrize("how", [("--quiet",), ("--json", "--out", "answers.jsonl")])
+def test_why_no_call_was_answered_is_said_where_no_summary_says_it(tmp_path: Path, how: tuple[str, ...]) -> None:
+    (tmp_path / "items.txt").write_text("one\ntwo\n")
+    command = [sys.executable, "-m", "loadgen", "dispatch", "run", "mock:?fault=404", "--items", "items.txt", *how]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    (said,) = ended.stderr.splitlines()
+    assert said.startswith("error: 2 of 2 calls have no answer: RequestError: HTTP 404: ")

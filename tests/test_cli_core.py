@@ -369,8 +369,17 @@ def test_mock_says_when_its_port_is_taken(here: Path) -> None:
     with mock() as server:
         done = call(here, "mock", "--port", server.url.rpartition(":")[2])
     assert done.returncode == 2
-    assert done.stderr.startswith("error: the mock server can't listen: ")
+    assert done.stderr.startswith("error: the mock server can't start: cannot listen on 127.0.0.1:")
     assert "--port 0" in done.stderr
+
+
+def test_mock_says_when_an_address_is_none_of_this_machine(here: Path) -> None:
+    done = call(here, "mock", "--host", "192.0.2.1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the mock server can't start: cannot listen on 192.0.2.1:0: ")
+    assert done.stderr.endswith("       name an address of this machine: --host\n")
+    done = call(here, "mock", "--tls-cert", "none.pem", "--tls-key", "none.pem")
+    assert (done.returncode, "--port" in done.stderr, "--host" in done.stderr) == (2, False, False)
 
 
 def test_mock_lists_the_faults_of_the_core(here: Path) -> None:

@@ -8,6 +8,7 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from loadgen import config as configs
 from loadgen.cli.options import flags
@@ -43,7 +44,7 @@ def test_durations_are_seconds_or_carry_their_unit(typed: Any, seconds: float) -
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "s", "10x", "1m 30", "-5s", "0", 0, "nan", "inf", True, None, "1e400", "400d", "500000h"]
+    "typed", ["", "s", "10x", "1m 30", "-5s", "0", 0, "nan", "inf", True, None, "1e400", "400d", "500000h", 10**400]
 )
 def test_what_is_no_duration_is_refused(typed: Any) -> None:
     with pytest.raises(ValueError, match=r"must be|longer than a year"):
@@ -269,6 +270,30 @@ def test_a_proxy_that_nobody_could_reach_is_refused_before_anybody_is_asked(prox
     assert "canary" not in said
 
 
+@pytest.mark.parametrize(
+    ("path", "api", "named"),
+    [
+        ("/v1/completions", "chat", "completions"),
+        ("/v1/chat/completions", "completions", "chat"),
+        ("/v1/embeddings/", "chat", "embeddings"),
+        ("/api/generate", "ollama_chat", "ollama_generate"),
+    ],
+)
+def test_a_url_with_the_path_of_another_api_is_refused(path: str, api: str, named: str) -> None:
+    error = refusal(f"http://u:canary@h{path}", **GOOD, api=api)
+    assert error.message == f"http://h{path} ends in the path of {named}, and --api is {api}"
+    assert error.way_out == f"give --api {named}, or a URL that ends before that path"
+    assert resolve(f"http://h{path}", {**GOOD, "api": named}).api == named
+    assert resolve(f"http://h{path.rstrip('/')}/v1", {**GOOD, "api": api}).api == api, "a base, whatever it is called"
+
+
+@pytest.mark.parametrize("several", ["4,8,16", [4, 8]])
+def test_several_loads_at_once_are_phases(several: Any) -> None:
+    error = refusal(URL, requests=5, concurrency=several)
+    assert error.way_out == "several loads, one after the other, are phases of one run, in its --config"
+    assert refusal(URL, requests=5, concurrency="x").way_out == ""
+
+
 def test_no_target_is_said() -> None:
     assert "no target given" in refusal(None, **GOOD).message
 
@@ -303,6 +328,7 @@ def test_a_file_gives_options_and_flags_win(tmp_path: Path) -> None:
         ("a: &x [1]\nb: *x\n", "line 1: anchors and aliases are not allowed"),
         ("rate: !!python/object/apply:os.system ['true']\n", "the tag"),
         ("rate: [1\n", "is not YAML: line"),
+        ("url: mock:\n", 'stands in quotes: url: "mock:"'),
         ("- 1\n- 2\n", "does not hold options"),
         ("", "does not hold options"),
         ("concurency: 4\n", "unknown option concurency in"),
@@ -310,6 +336,8 @@ def test_a_file_gives_options_and_flags_win(tmp_path: Path) -> None:
         ("stream: 'no'\n", "must be true or false"),
         ("duration: 2020-01-01\n", "must be a duration"),
         ("duration: 1:30\n", "must be a duration"),
+        ("rate: 5\nseed: 0x_\n", "line 2: 0x_ can't be read as a number"),
+        ("seed: " + "9" * 5000, "line 1: 99999999999999999999 can't be read as a number"),
         ("? [1, 2]\n: 3\n", "a key must be a plain word"),
         ("1: 2\n", "is not an option's name"),
         ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
@@ -318,7 +346,7 @@ def test_a_file_gives_options_and_flags_win(tmp_path: Path) -> None:
 def test_a_bad_file_is_named_with_what_is_bad(tmp_path: Path, text: str, words: str) -> None:
     file = write(tmp_path / "bad.yaml", text)
     error = refusal(URL, file=file, requests="5")
-    assert words in error.message
+    assert words in str(error)
     assert "bad.yaml" in error.message
 
 
@@ -332,6 +360,8 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_bytes(b"rate: \xff")
     assert "not UTF-8" in refusal(file=str(tmp_path / "c.yaml")).message
     (tmp_path / "d.toml").write_text("rate = 1\nrate = 2\n")
+    assert "is not TOML" in refusal(file=str(tmp_path / "d.toml")).message
+    (tmp_path / "d.toml").write_text("seed = " + "9" * 5000)
     assert "is not TOML" in refusal(file=str(tmp_path / "d.toml")).message
     (tmp_path / "e.yaml").write_text("#" * (1 << 20) + "#")
     assert "larger than 1 MiB" in refusal(file=str(tmp_path / "e.yaml")).message
@@ -356,7 +386,7 @@ def test_references_are_filled_in_where_sent_and_kept_where_stored(
     stored = redacted(config)
     assert stored["extra_body"] == {"user": "${CANARY}", "temperature": 0}
     assert stored["header"] == {"X-Token": "[redacted]", "X-File": "[redacted]"}
-    for text in (repr(stored), repr(config)):
+    for text in (repr(stored), repr(config), pretty_repr(config), pretty_repr(config.extra_body)):
         assert "canary" not in text.lower().replace("${canary}", "")
 
 
@@ -372,7 +402,7 @@ def test_credentials_of_a_url_are_never_stored_or_shown(monkeypatch: pytest.Monk
     config = resolve(
         "http://user:canary-pw@h:8000/v1?key=canary-q", {**GOOD, "proxy": "http://u:canary-px@p:1", "header": []}
     )
-    assert "canary" not in repr(redacted(config)) + repr(config)
+    assert "canary" not in repr(redacted(config)) + repr(config) + pretty_repr(config)
     assert redacted(config)["url"] == "http://h:8000/v1?key=[redacted]"
     for url in ("http://u:canary@:99999x", "u:canary@h", "ftp://u:canary@h"):
         assert "canary" not in str(refusal(url, **GOOD))

@@ -425,3 +425,20 @@ class TestArguments:
 
     def test_a_datasets_parts_are_public(self) -> None:
         assert Dataset("n", "0", [Sample(prompt="a")])[0].prompt == "a"
+
+
+def test_a_mistyped_field_is_compared_with_those_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"id": "abc", "question": "why?"}\n')
+    with pytest.raises(DatasetError) as caught:
+        load(path, prompt_field="questoin")
+    assert caught.value.way_out == "perhaps --prompt-field question?"
+
+
+def test_a_record_without_the_field_that_the_first_one_showed_is_not_asked_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "why?"}\n{"promt": "and how?"}\n')
+    with pytest.raises(DatasetError) as caught:
+        load(path)
+    assert caught.value.message.startswith(f'no field "prompt" in {path}, line 2')
+    assert caught.value.way_out == "the first record has it, and each must"

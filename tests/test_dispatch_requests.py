@@ -11,9 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 from loadgen import CallTimeoutError, ConfigError, Dispatcher, DispatchError, RequestError, _core
-from loadgen.dispatch import Answer, Call, Journal, native
+from loadgen.dispatch import Answer, Call, Journal, native_run
+from loadgen.dispatch.native_run import NativeRun
+from loadgen.dispatch.requests import endpoint_of
 
 QUICK = {"base": 0.001, "most": 0.01}
 
@@ -208,7 +211,7 @@ def test_an_error_at_one_answer_loses_none_of_the_others_nor_those_that_had_come
         [completion(0, "none"), completion(1, "http"), completion(2, "none")],
         [completion(3, "cancelled"), completion(4, "none")],
     )
-    monkeypatch.setattr(native._NativeRun, "_end", lambda run: run.engine.stop(0.0))
+    monkeypatch.setattr(NativeRun, "_end", lambda run: run.engine.stop(0.0))
     told: list[int] = []
 
     def ended(one: tuple[Any, ...]) -> None:
@@ -218,7 +221,7 @@ def test_an_error_at_one_answer_loses_none_of_the_others_nor_those_that_had_come
 
     async def main() -> BaseException:
         broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        run = native._NativeRun(engine, 0)  # type: ignore[arg-type]
+        run = NativeRun(engine, 0)  # type: ignore[arg-type]
         run.listen(ended, broken.set_result)
         error = await broken
         await run.end()
@@ -270,7 +273,7 @@ def test_a_batch_whose_engine_breaks_down_gives_the_answers_that_it_has(monkeypa
         def __getattr__(self, name: str) -> Any:
             return getattr(self.engine, name)
 
-    monkeypatch.setattr(native, "_core", SimpleNamespace(**{**vars(_core), "Engine": Breaking}))
+    monkeypatch.setattr(native_run, "_core", SimpleNamespace(**{**vars(_core), "Engine": Breaking}))
     with (
         mock(output_tokens=1, stall_rate=0.5, seed=3) as server,
         pytest.raises(DispatchError) as raised,
@@ -299,7 +302,7 @@ def test_values_are_kept_where_the_engine_fails_to_account_for_them(monkeypatch:
     def broken(_: Any) -> None:
         raise DispatchError("the engine broke down: a worker panicked")
 
-    monkeypatch.setattr(native._NativeRun, "_end", broken)
+    monkeypatch.setattr(NativeRun, "_end", broken)
     with mock(output_tokens=1) as server, pytest.warns(RuntimeWarning, match="the batch is whole.*a worker panicked"):
         batch = Dispatcher("parallel").requests(["a", "b"], url=server.url)
     assert batch.ok
@@ -363,10 +366,13 @@ def test_an_empty_batch_sends_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "given", "words"),
     [
-        ({}, {"url": "ftp://here"}, "ftp"),
-        ({}, {"url": "http://127.0.0.1:1", "strem": True}, "unknown option strem"),
-        ({}, {"url": ""}, "url must not be empty"),
-        ({}, {"url": None}, "url must be text"),
+        ({}, {"url": "ftp://here"}, "url must begin with http://, https://"),
+        ({}, {"url": "mock:?ttft=5"}, "url is no server: start one with `loadgen mock`"),
+        ({}, {"url": "http://127.0.0.1:1", "strem": True}, "unknown option strem\nperhaps stream?"),
+        ({}, {"url": ""}, "url must be a URL, such as"),
+        ({}, {"url": None}, "url must be a URL, such as"),
+        ({}, {"url": "canary@127.0.0.1:1"}, "^url must be a whole URL; perhaps http://127.0.0.1:1$"),
+        ({}, {"url": "http://127.0.0.1:1", "proxy": "canary:1"}, "^proxy must begin with http://: no proxy"),
         ({}, {"url": "http://127.0.0.1:1", "api": "embeddings"}, "api 'embeddings' must be one of chat, completions"),
         ({}, {"url": "http://127.0.0.1:1", "extra_body": [1]}, "^extra_body must be a mapping of fields$"),
         ({}, {"url": "http://127.0.0.1:1", "headers": ["X-Key canary"]}, '^headers must look like "Name: value"$'),
@@ -380,6 +386,17 @@ def test_what_makes_no_sense_is_refused_before_anything_is_sent(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         Dispatcher("parallel", **options).requests(["a"], **given)
+
+
+def test_an_endpoint_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY", "canary-key")
+    endpoint = endpoint_of(
+        "http://u:canary-pw@127.0.0.1:1", {"api_key_env": "CANARY", "headers": ["X-A: ${CANARY}"], "model": "m"}
+    )
+    assert endpoint.told["api_key"] == "canary-key"
+    for shown in (repr(endpoint), pretty_repr(endpoint)):
+        assert "http://127.0.0.1:1" in shown
+        assert "canary" not in shown
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from loadgen.dispatch import strategy as strategies
 from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.classify import Classifier
 from loadgen.dispatch.driver import Driver
-from loadgen.dispatch.limits import Limits
+from loadgen.dispatch.limits import TimeLimits
 from loadgen.dispatch.work import BatchWork
 
 WAIT_S = 20.0
@@ -125,7 +125,7 @@ def test_a_blocking_callable_that_never_returns_ends_at_its_time_out_and_is_coun
 
 
 def test_abandoned_threads_are_bounded_and_every_call_still_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "bounds", lambda _: running.Bounds(threads=3, limits=Limits()))
+    monkeypatch.setattr(running, "bounds", lambda _: running.Bounds(threads=3, limits=TimeLimits()))
     release = threading.Event()
     begun: list[int] = []
 

@@ -70,6 +70,19 @@ def test_no_part_of_the_outcome_is_torn_where_a_line_can_hold_it(width: int) -> 
     assert any("83 sent (1.08 a call): 5 hedges, 4 won" in line for line in lines)
 
 
+@pytest.mark.parametrize("width", range(60, 121))
+def test_what_parts_the_outcome_stands_behind_a_part_and_alone_on_no_line(width: int) -> None:
+    assert "·" not in [line.strip() for line in shown(but(limit=(20, 25)), width)]
+
+
+def test_a_pipe_is_as_wide_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns, widest in (("60", 60), (None, 100)):
+        monkeypatch.setenv("COLUMNS", columns) if columns else monkeypatch.delenv("COLUMNS")
+        out = io.StringIO()
+        report.show(HEDGED, out)
+        assert widest - 15 < max(map(len, out.getvalue().splitlines())) <= widest
+
+
 def test_failures_are_told_by_reason_the_most_frequent_first_and_no_more_than_three() -> None:
     failures = [Failure(f"HTTP 50{n}", 4 - n, [f"call {n}"]) for n in range(4)]
     failures.append(Failure("odd", 1, ["x"]))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import pickle
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -479,3 +480,12 @@ def test_an_interrupt_in_a_callable_ends_the_batch() -> None:
     with pytest.raises(KeyboardInterrupt):
         loadgen.Dispatcher("parallel", workers=3).run(call, range(5))
     assert cancelled == [0, 1]
+
+
+def test_a_batch_that_is_pickled_says_what_of_it_can_be() -> None:
+    made = loadgen.Dispatcher("parallel").run(lambda item: 1 // item, [1, 0])
+    with pytest.raises(TypeError, match=r"pickle its values, or list\(batch\)"):
+        pickle.dumps(made)
+    calls = pickle.loads(pickle.dumps(list(made)))
+    assert [call.value for call in calls if call.ok] == [1]
+    assert str(pickle.loads(pickle.dumps(made.values))[1]) == str(made.values[1])

@@ -11,6 +11,8 @@ import pytest
 
 import cli_page
 import readme_page
+from loadgen import _core
+from loadgen.session import mock
 from page_examples import PAGES, ROOT, environment
 
 
@@ -49,6 +51,9 @@ def test_every_flag_a_page_names_exists() -> None:
             line for line in re.findall(r"`([^`\n]+)`", page.read_text()) if not line.startswith(("pip ", "cargo "))
         ]
         named = {flag for text in code for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text)}
+        if page.name == "moving.md":  # whose table names those of others, and test_elsewhere.py looks at them
+            rows = [row.partition(" | ")[2] for row in page.read_text().splitlines() if row.startswith("| `")]
+            named -= set(re.findall(r"--[a-z][a-z0-9-]*", " ".join(rows)))
         assert named - known - others == set(), page.name
 
 
@@ -92,6 +97,20 @@ def test_the_metrics_page_defines_each_metric_in_the_reports_own_words(tmp_path:
     told = {name: metric["definition"] for name, metric in metrics.items() if metric is not None}
     assert {name for name, words in told.items() if f"| `{name}` | {words} |" not in page} == set()
     assert {"ttft", "failed_latency", "latency", "tpot"} <= told.keys()
+
+
+def test_the_mock_servers_page_has_its_options() -> None:
+    rows = [
+        line.split("|")[1]
+        for line in (ROOT / "docs" / "mock.md").read_text(encoding="utf-8").splitlines()
+        if "|" in line
+    ]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(mock.OPTIONS)
+
+
+def test_the_formats_page_names_each_column_of_a_request() -> None:
+    _, _, told = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8").partition("## From Python")
+    assert {name for name, _ in _core.row_columns()} <= set(re.findall(r"`(\w+)`", told))
 
 
 def test_every_command_and_target_a_page_names_exists() -> None:

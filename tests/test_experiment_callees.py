@@ -306,6 +306,16 @@ def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
     assert [call.row for call in seen] == ["a", "c"]
 
 
+@pytest.mark.parametrize("junk", [b"not JSON\n", b'{"row":1}\n', b"[" * 100_000 + b"\n"])
+def test_what_a_tool_should_not_have_written_is_an_error_that_says_so(tmp_path: Path, junk: bytes) -> None:
+    path = tmp_path / "trace.jsonl"
+    reader = trace_file.Reader(path)
+    path.write_bytes(junk)
+    for _ in range(2):
+        with pytest.raises(DispatchError, match="the tool wrote to FMSR_TRACE what can't be read from byte 0 on"):
+            reader.read()
+
+
 def test_without_the_variable_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(trace_file.VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)

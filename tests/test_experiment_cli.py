@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,25 @@ def test_a_signal_keeps_what_was_measured_and_says_how_to_go_on(
     assert signal.getsignal(number) == before
     assert result.stderr.splitlines()[-1].strip() == "what has a record is kept: the same command goes on from there"
     assert len((tmp_path / "loadgen-experiment" / "sim" / "runs.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_summary_that_can_not_be_written_does_not_count_as_nothing_done(fake: FakeCallee, tmp_path: Path) -> None:
+    (tmp_path / "loadgen-experiment" / "sim" / "summary.json").mkdir(parents=True)
+    result = call("bench", "--runs", "1", "--no-plots")
+    assert result.exit_code == 1
+    error, way_out = result.stderr.splitlines()[-2:]
+    assert error == "error: can't write the summary to loadgen-experiment/sim: Is a directory"
+    assert way_out.strip() == "what has a record is kept: the same command goes on from there"
+
+
+def test_plots_that_can_not_be_drawn_are_refused_before_anything_is_run(
+    fake: FakeCallee, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = call("bench", "--runs", "1", "--plots")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: plots need matplotlib, which is not installed\n")
+    assert not fake.tasks
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,9 @@ def test_too_few_descriptors_are_said_with_what_would_fit(monkeypatch: pytest.Mo
         "1,000 requests in flight need 1,072 file descriptors, and this process may have 512"
     )
     assert caught.value.way_out == "raise the limit (ulimit -Hn), or lower --concurrency to 440"
+    with limits(monkeypatch, 32, 32), pytest.raises(ConfigError) as caught:
+        machine.reserve_descriptors(config, phases_of(config), workers=1)
+    assert caught.value.way_out == "raise the limit (ulimit -Hn), or take fewer workers", "no load is 0"
 
 
 def test_a_limit_that_may_not_be_raised_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

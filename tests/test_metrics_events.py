@@ -12,6 +12,7 @@ from loadgen import _core
 from loadgen.errors import ConfigError, MetricsError
 from loadgen.event import EventPublisherService, EventRecord, EventType, ManagedZMQContext
 from loadgen.metrics import (
+    SNAPSHOT,
     Aggregate,
     MetricsAggregatorService,
     MetricsRegistry,
@@ -214,7 +215,7 @@ def test_a_session_is_followed_to_its_final_snapshot(
         outcome = service.wait(WAIT_S)
         last = subscriber.wait_for_complete(WAIT_S)
     assert outcome is not None
-    assert last == outcome.snapshot == final.load(tmp_path / final.FILE)
+    assert last == outcome.snapshot == final.load(tmp_path / SNAPSHOT)
     assert (last.state, last.counter("completed"), last.pending, last.missing) == (SessionState.COMPLETE, 5, 0, 0)
 
 
@@ -250,7 +251,7 @@ def test_a_session_that_never_ends_is_interrupted_by_closing(
     until(lambda: service.in_flight_count == 1)
     service.close()
     service.close()
-    assert final.load(tmp_path / final.FILE).state is SessionState.INTERRUPTED
+    assert final.load(tmp_path / SNAPSHOT).state is SessionState.INTERRUPTED
 
 
 def test_what_was_dropped_is_said(

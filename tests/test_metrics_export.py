@@ -236,13 +236,15 @@ def test_what_fails_is_counted_and_the_next_comes(
     from opentelemetry.sdk.metrics.export import MetricExportResult
 
     keeper: Any = Keeper()
-    keeper.then = RuntimeError("no way") if how == "raises" else MetricExportResult.FAILURE
+    keeper.then = RuntimeError("header Bearer canary-7f3a") if how == "raises" else MetricExportResult.FAILURE
     caplog.set_level(logging.WARNING, "loadgen.metrics")
     with OpenTelemetryExport(registry, keeper, interval=0.1) as export:
         until(lambda: export.exported.failed >= 2)
         keeper.then = None
         until(lambda: export.exported.done >= 1)
-    assert "could not be exported" in caplog.text
+    said = "the exporter raised RuntimeError" if how == "raises" else "FAILURE"
+    assert f"metrics could not be exported: {said}" in caplog.text
+    assert "canary" not in caplog.text
 
 
 def test_by_default_it_speaks_otlp_to_where_the_environment_says(

@@ -20,6 +20,7 @@ from loadgen.errors import EventError, MetricsError
 from loadgen.event import ManagedZMQContext
 from loadgen.event.home import Home
 from loadgen.metrics import (
+    SNAPSHOT,
     MetricsPublisher,
     MetricsRegistry,
     MetricsSnapshot,
@@ -104,7 +105,7 @@ def test_without_a_subscriber_closing_waits_for_nobody(registry: MetricsRegistry
     closing.start()
     closing.join(WAIT_S)
     assert not closing.is_alive()
-    assert final.load(tmp_path / final.FILE) == outcome.snapshot
+    assert final.load(tmp_path / SNAPSHOT) == outcome.snapshot
     publisher.close()
 
 
@@ -241,7 +242,7 @@ def test_what_can_not_be_published_is_stored(paused: PausedLoop, tmp_path: Path)
         return outcome
 
     outcome = paused.run_until_complete(ends())
-    assert (outcome.published, outcome.stored) == (False, tmp_path / final.FILE)
+    assert (outcome.published, outcome.stored) == (False, tmp_path / SNAPSHOT)
     assert "refused" in outcome.problems[0]
     assert final.load(outcome.stored).state is COMPLETE
 
@@ -304,8 +305,8 @@ def test_a_loop_that_is_blocked_does_not_keep_the_numbers_from_the_disk(
         patch.setattr(Home, "ask", blocked)
         outcome = publisher.publish_final(SessionState.INTERRUPTED)
     publisher.close()
-    assert (outcome.published, outcome.stored) == (False, tmp_path / final.FILE)
-    assert final.load(tmp_path / final.FILE).state is SessionState.INTERRUPTED
+    assert (outcome.published, outcome.stored) == (False, tmp_path / SNAPSHOT)
+    assert final.load(tmp_path / SNAPSHOT).state is SessionState.INTERRUPTED
 
 
 # --- the end
@@ -319,7 +320,7 @@ def test_publishing_the_final_one_again_changes_nothing(paused: PausedLoop, tmp_
             Source(), transport=lambda: kept, store=tmp_path, linger=0, isolated_event_loop=False
         )
         first = publisher.publish_final(SessionState.INTERRUPTED)
-        (tmp_path / final.FILE).unlink()
+        (tmp_path / SNAPSHOT).unlink()
         second = publisher.publish_final()
         publisher.close()
         publisher.close()

@@ -13,6 +13,7 @@ import pytest
 from event_support import Contexts
 from loadgen.errors import MetricsError
 from loadgen.metrics import (
+    SNAPSHOT,
     CounterStat,
     MetricsPublisher,
     MetricsRegistry,
@@ -101,7 +102,7 @@ def publisher() -> Iterator[MetricsPublisher]:
 
 
 def test_the_published_final_one_wins(publisher: MetricsPublisher, contexts: Contexts, tmp_path: Path) -> None:
-    final.store(tmp_path / final.FILE, snapshot())
+    final.store(tmp_path / SNAPSHOT, snapshot())
     with MetricsSnapshotSubscriber(contexts(), publisher.address) as subscriber:
         assert subscriber.receive(WAIT_S) is not None
         publisher.publish_final()
@@ -115,7 +116,7 @@ def test_then_the_stored_one_then_the_last_live_one(
     with MetricsSnapshotSubscriber(contexts(), publisher.address) as subscriber:
         assert subscriber.receive(WAIT_S) is not None
         live = best(subscriber, tmp_path, 0)
-        final.store(tmp_path / final.FILE, snapshot())
+        final.store(tmp_path / SNAPSHOT, snapshot())
         stored = best(subscriber, tmp_path, 0)
     assert (live.via, live.data["run"]["status"], stored.via) == ("live", "interrupted", "disk")
     assert "had not ended" in live.warnings[0]
@@ -131,7 +132,7 @@ def test_without_any_it_says_so(tmp_path: Path) -> None:
 def test_a_run_that_left_but_a_snapshot_is_reported_by_it_and_can_be_removed(tmp_path: Path) -> None:
     run = tmp_path / "20260101T000000Z-abcd"
     run.mkdir()
-    final.store(run / final.FILE, snapshot())
+    final.store(run / SNAPSHOT, snapshot())
     result, warning = again.load(str(run))
     assert (result.report["run"]["source"], "snapshot" in warning) == ("snapshot", True)
     assert run_dir.find("abcd", tmp_path) == run

@@ -198,6 +198,7 @@ def test_the_example_is_a_pool(tmp_path: Path) -> None:
         ("mode: auto", "has no list of nodes"),
         ("nodes: http://a", "has no list of nodes"),
         ("nodes: [http://a]\nspeed: 3", "has the unknown key 'speed'"),
+        ("nodes: [http://a]\ntop-n: 3", "perhaps top_k?"),
         ("nodes: [http://a, http://a]", "the node http://a is given twice"),
         ("nodes: [{host: a}]", "a node has the unknown key 'host'"),
         ("nodes: [http://a]\nmode: fast", "mode 'fast' is none"),
@@ -235,6 +236,27 @@ def test_a_gpu_that_measures_like_a_cpu_is_flagged() -> None:
     assert "labelled gpu, and measures like a CPU" in lines
     pool._memory.seen[0].speeds = {("embeddings", "m"): _speed(0.1)}
     assert [node.flag for node in pool.stats(kind="embeddings", model="m").nodes] == ["", ""]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, None])
+def test_a_table_leaves_out_what_has_no_room_and_never_a_node(width: int | None) -> None:
+    names = ("gpu-box", "laptop-one", "laptop-two")
+    pool = NodePool([{"url": f"http://127.0.0.1:1816{at}", "name": name} for at, name in enumerate(names)])
+    for seen in pool._memory.seen:
+        seen.speeds = {("embeddings", "m"): _speed(0.1)}
+    stats = stats_lines(pool.stats(kind="embeddings", model="m"), width=width)
+    tables = [stats, report_lines(pool.report((10, 500)), width=width)[:5]]
+    for table in tables:
+        assert width is None or max(map(len, table)) < width
+    assert [line.split()[0] for line in stats[3:]] == list(names)
+    assert all(head in stats[2] for head in ("state", "health", "speed", "p95", "errors", "share"))
+    assert ("http://127.0.0.1:18160" in stats[3]) is (width in (120, None))
+
+
+def test_nodes_that_are_called_by_their_urls_are_named_once() -> None:
+    (node,) = stats_lines(NodePool([{"url": "http://127.0.0.1:18160"}]).stats())[3:]
+    assert node.count("127.0.0.1:18160") == 1
+    assert "url" not in stats_lines(NodePool([{"url": "http://127.0.0.1:18160"}]).stats())[2]
 
 
 def _speed(seconds: float) -> Speed:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 import virtual_loop
 from loadgen.errors import ConfigError, DispatchError, NodeError
@@ -201,6 +202,7 @@ def test_credentials_of_a_url_are_never_shown(tmp_path: Path) -> None:
     pool = NodePool([url], state=tmp_path / "state")
     batch = run(pool, serving({url: 0.1}), 3)
     shown = [repr(pool), repr(batch), repr(batch.work), repr(pool.stats()), (tmp_path / "state").read_text()]
+    shown += [repr(Node(url=url)), pretty_repr(Node(url=url))]
     assert batch.ok
     assert not any("secret-word" in text for text in shown)
     with pytest.raises(ConfigError) as caught:

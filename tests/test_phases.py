@@ -13,6 +13,7 @@ import jsonschema
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from rich.pretty import pretty_repr
 
 import loadgen
 import reports
@@ -37,6 +38,7 @@ from loadgen.session.phase import (
     stored,
 )
 from loadgen.session.phase_plan import PhasePlan, plan_of
+from loadgen.session.query import Query
 from loadgen.session.result import SessionResult
 from loadgen.session.scoring import NumericAnswer
 from loadgen.session.strategy import BurstStrategy, ConcurrencyStrategy, TimedIssueStrategy
@@ -263,8 +265,10 @@ def test_no_secret_shows_in_a_phases_text(monkeypatch: pytest.MonkeyPatch) -> No
     run = resolve("http://h", {"concurrency": 1, "requests": 1})
     plan = plan_of(phase, run, ABOUT, (1, 1))
     assert "canary-7f3a" in plan.json()
-    for shown in (repr(phase), repr(plan), json.dumps(plan.meta), json.dumps(stored(phase, run))):
-        assert "canary-7f3a" not in shown
+    query = Query(0, 0, b'{"user": "canary-7f3a"}', (("X-Key", "canary-7f3a"),), 0)
+    shown = [repr(phase), repr(plan), repr(query), json.dumps(plan.meta), json.dumps(stored(phase, run))]
+    shown += [pretty_repr(phase), pretty_repr(plan), pretty_repr(query)]
+    assert not [text for text in shown if "canary-7f3a" in text]
 
 
 def plan(given: dict[str, Any], **beside: Any) -> tuple[PhasePlan, dict[str, Any]]:

@@ -123,3 +123,16 @@ def test_events_that_were_lost_are_in_the_report_and_said(events: dict[str, Any]
     VALIDATOR.validate(report)
     found = sentences.about_run(SessionResult.of(Path("/runs/x"), report))
     assert [sentence.text for sentence in found if sentence.label == "lost"] == said
+
+
+def test_answers_that_came_whole_where_streams_were_asked_for_are_told(here: Path) -> None:
+    def told(url: str, **options: Any) -> dict[str, str]:
+        result = loadgen.run(url, concurrency=2, requests=40, **options)
+        return {line.label: line.text for line in sentences.about_phase(result, result.performance)}
+
+    half = told("mock:?fault=json_instead:share=50%25")["streams"]
+    assert 0 < int(half.partition(" ")[0]) < 40
+    assert half.endswith("they have no TTFT and no TPOT, and meet no objective for these")
+    assert told("mock:?fault=json_instead")["streams"].startswith("40 of 40 answers came whole")
+    for options in ({}, {"stream": False}, {"api": "embeddings"}):
+        assert "streams" not in told("mock:", **options)

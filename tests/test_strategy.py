@@ -280,7 +280,7 @@ def test_only_a_built_in_strategy_runs_by_its_plan() -> None:
         (TimedIssueStrategy, r"has a rate \(None\) or stages \(None\): give exactly one"),
         (lambda: TimedIssueStrategy(5, stages="5/s:1s"), "give exactly one"),
         (lambda: TimedIssueStrategy(5, max_concurrency=0), "max_concurrency must be 1 or more, not 0"),
-        (lambda: TimedIssueStrategy(5, arrival="often"), "there is no arrival 'often': take one of constant, poisson"),
+        (lambda: TimedIssueStrategy(5, arrival="often"), "there is no arrival 'often': take one of poisson, constant"),
         (lambda: TimedIssueStrategy(5, burstiness=2), "burstiness shapes gamma arrivals, and these are poisson"),
         (lambda: TimedIssueStrategy(5, arrival="gamma", burstiness=0), "burstiness must be above 0, not 0"),
         (lambda: TimedIssueStrategy(5, arrival=Arrival("gamma"), burstiness=2), "give it once"),

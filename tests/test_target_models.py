@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import loadgen
+from loadgen.cli import early
 from loadgen.config import resolve
 from loadgen.errors import ConfigError, TargetError
 from loadgen.session import mock, models
@@ -179,3 +180,43 @@ def test_an_unreachable_server_is_named_without_its_credentials(here: Path) -> N
         loadgen.run("http://u:canary@127.0.0.1:9", concurrency=1, requests=1)
     assert caught.value.message == "can't ask http://127.0.0.1:9/v1/models: connection refused"
     assert list(here.iterdir()) == []
+
+
+def test_who_can_not_be_reached_is_looked_for_where_the_connection_goes(here: Path) -> None:
+    for proxy, way_out in (
+        (None, "is the server up, and the URL right?"),
+        ("http://u:canary@127.0.0.1:9", "is the proxy http://127.0.0.1:9 up, and the server behind it?"),
+    ):
+        with pytest.raises(TargetError) as caught:
+            loadgen.run("http://127.0.0.1:9", concurrency=1, requests=1, proxy=proxy)
+        assert caught.value.way_out == f"no model was named, so the server was asked; {way_out}"
+        assert early_stop(f"http://127.0.0.1:9{'' if proxy is None else '/v1'}", proxy=proxy) == way_out
+
+
+def test_a_server_without_tls_is_a_matter_of_the_scheme(here: Path) -> None:
+    with serving({"/v1/models": (200, listed("tiny"))}) as (url, _):
+        secure = url.replace("http:", "https:")
+        with pytest.raises(TargetError) as caught:
+            loadgen.run(secure, concurrency=1, requests=1)
+        assert caught.value.message.startswith(f"no secure connection to {secure}/v1/models: ")
+        assert caught.value.way_out.endswith("; does it speak TLS there? Else the URL begins with http://")
+        assert early_stop(secure) == "does it speak TLS there? Else the URL begins with http://"
+        assert early_stop(secure, http2=True) == "does it speak HTTP/2? Without --http2 it is asked for HTTP/1.1"
+
+
+def test_a_certificate_that_nobody_vouches_for_shows_how_to_trust_it() -> None:
+    config = config_for("https://h", http2=True)
+    assert models.insecure(config, unverified=True) == "--cacert FILE trusts its authority, --insecure any certificate"
+
+
+def test_a_file_of_authorities_that_holds_none_is_named(here: Path) -> None:
+    (here / "ca.key").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    with pytest.raises(ConfigError) as caught:
+        loadgen.run("https://127.0.0.1:9", concurrency=1, requests=1, cacert="ca.key")
+    assert caught.value.message == "cacert ca.key holds no certificate"
+
+
+def early_stop(url: str, **given: Any) -> str:
+    """The way out that the command line names for a run none of whose requests found a connection."""
+    result = loadgen.run(url, concurrency=1, requests=3, model="m", **given)
+    return early.error_of(result, config_for(url, model="m", **given))[1].splitlines()[0]

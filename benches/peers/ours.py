@@ -42,7 +42,7 @@ class Ours(Peer):
     name = "loadgen"
     sees = "events"
     recipe = Here()
-    lengths: ClassVar = {"A": (20_000, 100_000), "B": (2_000, 10_000)}
+    lengths: ClassVar = {"A": (50_000, 300_000), "B": (10_000, 60_000)}
     is_paced = True
 
     def closed(self, job: Job, length: int, connections: int = CONNECTIONS) -> Command:

@@ -6,7 +6,9 @@ async. Everything is imported when it is first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from loadgen.first_use import on_first_use
 
 if TYPE_CHECKING:
     from loadgen._core import __version__
@@ -153,9 +155,9 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "loadgen._core": ("__version__",),
-    "loadgen.dispatch": ("Batch", "CallResult", "Dispatcher", "Grid", "Unknown"),
-    "loadgen.errors": (
+    "_core": ("__version__",),
+    "dispatch": ("Batch", "CallResult", "Dispatcher", "Grid", "Unknown"),
+    "errors": (
         "CallTimeoutError",
         "ConfigError",
         "DatasetError",
@@ -170,7 +172,7 @@ _ROOMS = {
         "RunError",
         "TargetError",
     ),
-    "loadgen.event": (
+    "event": (
         "EventCodec",
         "EventPublisherService",
         "EventRecord",
@@ -182,7 +184,8 @@ _ROOMS = {
         "ZmqMessagePublisher",
         "ZmqMessageSubscriber",
     ),
-    "loadgen.metrics": (
+    "metrics": (
+        "metrics",
         "MetricsAggregatorService",
         "MetricsPublisher",
         "MetricsRegistry",
@@ -190,8 +193,8 @@ _ROOMS = {
         "MetricsSnapshotSubscriber",
         "SessionState",
     ),
-    "loadgen.node": ("Node", "NodeBatch", "NodePool"),
-    "loadgen.session": (
+    "node": ("Node", "NodeBatch", "NodePool"),
+    "session": (
         "Drain",
         "Limits",
         "Metric",
@@ -204,15 +207,15 @@ _ROOMS = {
         "arun",
         "run",
     ),
-    "loadgen.session.benchmark": ("BenchmarkSession",),
-    "loadgen.session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
-    "loadgen.session.http_issuer": ("HttpIssuer",),
-    "loadgen.session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
-    "loadgen.session.pattern": ("create_load_strategy",),
-    "loadgen.session.phase_issuer": ("PhaseIssuer",),
-    "loadgen.session.plan": ("Plan",),
-    "loadgen.session.query": ("Query", "QueryResult", "SampleIssuer", "StreamChunk", "Usage"),
-    "loadgen.session.strategy": (
+    "session.benchmark": ("BenchmarkSession",),
+    "session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
+    "session.http_issuer": ("HttpIssuer",),
+    "session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
+    "session.pattern": ("create_load_strategy",),
+    "session.phase_issuer": ("PhaseIssuer",),
+    "session.plan": ("Plan",),
+    "session.query": ("Query", "QueryResult", "SampleIssuer", "StreamChunk", "Usage"),
+    "session.strategy": (
         "AdaptiveStrategy",
         "BurstStrategy",
         "ConcurrencyStrategy",
@@ -220,20 +223,6 @@ _ROOMS = {
         "TimedIssueStrategy",
     ),
 }
-_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 if not TYPE_CHECKING:  # a checker would take any name for one of ours
-
-    def __getattr__(name: str) -> Any:
-        import importlib
-
-        if name == "metrics":  # `loadgen.metrics.attach(run)` without another import
-            return importlib.import_module("loadgen.metrics")
-        if name not in _HOMES:
-            raise AttributeError(f"module 'loadgen' has no attribute {name!r}")
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *_HOMES})
+    __getattr__, __dir__ = on_first_use(__name__, _ROOMS)

@@ -66,11 +66,24 @@ class _App(LazyGroup):
 def _say_usage(error: click.UsageError) -> None:
     message, _, way_out = error.format_message().partition("\n")
     if isinstance(error, click.NoSuchOption):
-        message = f"there is no option {error.option_name}"
-        close = [name for name in error.possibilities or [] if name != error.option_name]
-        way_out = f"perhaps {', '.join(sorted(close)[:3])}?" if close else ""
+        message, way_out = f"there is no option {error.option_name}", _meant(error)
     path = error.ctx.command_path if error.ctx is not None else "loadgen"
     show.error(message.rstrip("."), way_out or f"`{path} --help` says more")
+
+
+def _meant(error: click.NoSuchOption) -> str:
+    """Return which option was probably meant, as the way out; empty if none comes near."""
+    import difflib  # only a mistake needs it
+
+    from loadgen.config import elsewhere
+
+    params = error.ctx.command.params if error.ctx is not None else []
+    # Without the hyphens in front: they are what any two flags have in common.
+    known = [flag.removeprefix("--") for param in params for flag in (*param.opts, *param.secondary_opts)]
+    word = error.option_name.lstrip("-")
+    there = elsewhere.hint(word, [param.name or "" for param in params], "--")
+    close = difflib.get_close_matches(word, known)
+    return there or (f"perhaps {', '.join(sorted(f'--{name}' for name in close))}?" if close else "")
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

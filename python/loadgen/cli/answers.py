@@ -117,7 +117,7 @@ def _remove_left(place: Path) -> None:
 
 
 def to_stdout(pieces: Iterable[bytes]) -> None:
-    """Write to standard output; unbuffered it takes as much at a time as a pipe holds.
+    """Write to standard output; unbuffered (``PYTHONUNBUFFERED``) it takes as much at a time as a pipe holds.
 
     Raises:
         OSError: If the reader is gone.

@@ -10,6 +10,7 @@ import click
 from loadgen import _core
 from loadgen.cli import show
 from loadgen.cli.ls import line_of
+from loadgen.cli.options import value_of
 from loadgen.config import values
 from loadgen.errors import ConfigError, ReportError
 from loadgen.report import figures
@@ -26,8 +27,9 @@ def _clean(directory: str | None, keep: str | None, older_than: str | None, yes:
     below = Path(directory) if directory is not None else run_dir.RUNS
     if directory is not None and not below.is_dir():
         raise ReportError(f"there is no directory {directory}")
-    least_s = _age(older_than)
-    chosen = choose(list(run_dir.runs(below)), _number(keep), least_s, dt.datetime.now(dt.UTC))
+    least_s = value_of("--older-than", older_than, _age, "days are written 7d")
+    newest = value_of("--keep", keep, values.whole)
+    chosen = choose(list(run_dir.runs(below)), newest, least_s, dt.datetime.now(dt.UTC))
     if not chosen:
         click.echo("no run to remove", err=True)
         _clean_segments()
@@ -91,22 +93,9 @@ def _seconds_old(path: Path, now: dt.datetime) -> float:
     return now.timestamp() - path.stat().st_mtime
 
 
-def _number(keep: str | None) -> int | None:
-    try:
-        return None if keep is None else values.whole(keep)
-    except ValueError as error:
-        raise ConfigError(f"--keep {keep} {error}") from None
-
-
-def _age(older_than: str | None) -> float | None:
-    if older_than is None:
-        return None
-    try:
-        if older_than.endswith("d"):
-            return values.positive(older_than[:-1]) * 86400
-        return values.duration(older_than)
-    except ValueError as error:
-        raise ConfigError(f"--older-than {older_than} {error}", "days are written 7d") from None
+def _age(typed: str) -> float:
+    """Read an age in seconds: a duration, or days."""
+    return values.positive(typed[:-1]) * 86400 if typed.endswith("d") else values.duration(typed)
 
 
 def _told(seconds: float) -> str:

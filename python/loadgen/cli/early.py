@@ -34,7 +34,8 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
         "http_404": _other_api(config) if is_path else "",
         "http_401": "check the API key: --api-key-env NAME or --api-key-file FILE",
         "http_403": "check what the API key may do",
-        "connect": _unreachable(result, phase),
+        "connect": _unreachable(result, phase, config),
+        "tls": models.insecure(config, unverified="certificate" in words),
     }.get(failure, "")
     of = _of(phase, config)
     where_to = f" in phase {phase.name}" if len(result.report["run"]["config"].get("phases", ())) > 1 else ""
@@ -47,11 +48,11 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     return message + (f" ({has})" if has else ""), f"{way_out}\n{done}" if way_out else done
 
 
-def _unreachable(result: SessionResult, phase: PhaseResult) -> str:
+def _unreachable(result: SessionResult, phase: PhaseResult, config: Config) -> str:
     """Return what to look at where nobody listens: whoever has answered before is no wrong address."""
     before = [other for other in result.phases[: result.phases.index(phase)] if other.counts.ok]
     if not before:
-        return "is the server up, and the URL right?"
+        return models.unreachable(config)
     return f"it answered in phase {before[-1].name}: is it still up?"
 
 

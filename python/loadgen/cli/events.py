@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from loadgen.cli import show
+from loadgen.cli.answers import to_stdout
 from loadgen.config.known import nearest
 from loadgen.errors import ReportError
 from loadgen.event.log import NAME, EventLog
@@ -48,20 +48,12 @@ def _events(run: str | None, topic: Sequence[str], follow: bool) -> int:
     pieces = log.follow(lambda: run_dir.is_running(directory), lambda: time.sleep(_LOOK_S)) if follow else log.records()
     try:
         for records in pieces:
-            _write(_lines(records))
+            to_stdout([_lines(records)])
     except (ValueError, FileNotFoundError) as error:
         raise ReportError(f"can't read {directory / NAME}: {error}") from None
     if log.damaged:
         show.warning(f"{log.damaged:,} bytes of {directory / NAME} are damaged; what was in them is left out")
     return 0
-
-
-def _write(lines: bytes) -> None:
-    """Write all of it: an unbuffered standard output (``PYTHONUNBUFFERED``) takes as much at a time as a pipe holds."""
-    left = memoryview(lines)
-    while left:
-        left = left[sys.stdout.buffer.write(left) :]
-    sys.stdout.buffer.flush()
 
 
 def _topic(name: str) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import sys
 from pathlib import Path
 
 import click
 import msgspec
 
+from loadgen.cli import show
 from loadgen.config.target import words
 from loadgen.errors import MetricsError, ReportError
 from loadgen.report import figures
@@ -134,7 +132,7 @@ def _ls(directory: str | None, as_json: bool) -> int:
     if not lines:
         click.echo(f"no run in {below}", err=True)
         return 0
-    for text in table([_cells(line) for line in lines], _width()):
+    for text in table([_cells(line) for line in lines], show.width()):
         click.echo(text)
     if any(line.status == "killed" for line in lines):
         click.echo("`loadgen report ID` reports what a killed run completed", err=True)
@@ -155,11 +153,6 @@ def _cells(line: Line) -> list[str]:
         figures.time_ms(line.ttft_p99),
         line.status,
     ]
-
-
-def _width() -> int | None:
-    """Return the terminal's columns; ``None`` where the list goes to a file or a pipe, which has no width."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
 def table(rows: list[list[str]], width: int | None) -> list[str]:

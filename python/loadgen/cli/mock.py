@@ -37,9 +37,8 @@ def _mock(list_faults: bool, **given: Any) -> int:
     except ValueError as error:
         raise ConfigError(str(error)) from None
     except OSError as error:
-        raise ConfigError(
-            f"the mock server can't listen: {error}", "take another port: --port N, or --port 0"
-        ) from None
+        words = str(error).removeprefix("mock server: ")
+        raise ConfigError(f"the mock server can't start: {words}", _elsewhere(words)) from None
     try:
         click.echo(server.url)
         models = ", ".join(config.get("models", ["mock"]))
@@ -50,6 +49,15 @@ def _mock(list_faults: bool, **given: Any) -> int:
         server.stop()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
     return 0
+
+
+def _elsewhere(words: str) -> str:
+    """Return where else to listen; empty if that isn't what went wrong."""
+    if "cannot listen on" not in words:
+        return ""
+    return (
+        "take another port: --port N, or --port 0" if "in use" in words else "name an address of this machine: --host"
+    )
 
 
 def _flag(name: str, option: mock.MockOption) -> click.Parameter:

@@ -1,15 +1,18 @@
-"""Flags of a command, made from the table of options, and its help in groups."""
+"""Flags of a command, made from the table of options; its help in groups; and how the value of another flag is read."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
 import click
 from click.shell_completion import CompletionItem
 
 from loadgen.config import DEFAULTS, OPTIONS, Option
 from loadgen.config.values import flag, path
+from loadgen.errors import ConfigError
+
+T = TypeVar("T")
 
 
 class GroupedCommand(click.Command):
@@ -68,6 +71,30 @@ def flags(
     """
     few = choices or {}
     return [_flag(name, option, few.get(name)) for name, option in OPTIONS.items() if name in names]
+
+
+@overload
+def value_of(flag: str, typed: str, read: Callable[[Any], T], way_out: str = ...) -> T: ...
+@overload
+def value_of(flag: str, typed: str | None, read: Callable[[Any], T], way_out: str = ...) -> T | None: ...
+def value_of(flag: str, typed: str | None, read: Callable[[Any], T], way_out: str = "") -> T | None:
+    """Return the value of a flag that is none of the table's; ``None`` where it wasn't given.
+
+    Args:
+        flag: The flag, with its dashes.
+        typed: What was typed.
+        read: Reads it; raises ``ValueError`` with the rule that was broken.
+        way_out: What the error says to do.
+
+    Raises:
+        ConfigError: If it can't be read.
+    """
+    if typed is None:
+        return None
+    try:
+        return read(typed)
+    except ValueError as error:
+        raise ConfigError(f"{flag} {typed} {error}", way_out) from None
 
 
 def _flag(name: str, option: Option, few: Sequence[str] | None) -> click.Parameter:

@@ -7,20 +7,14 @@ import sys
 import click
 import msgspec
 
-from loadgen import config as configs
 from loadgen.cli import show
+from loadgen.cli.options import value_of
 from loadgen.config import OPTIONS
-from loadgen.errors import ConfigError
 from loadgen.report import again
 
 
 def _report(run: str | None, percentiles: str | None, as_json: bool) -> int:
-    wanted = None
-    if percentiles is not None:
-        try:
-            wanted = OPTIONS["percentiles"].read(percentiles)
-        except ValueError as error:
-            raise ConfigError(f"{configs.spoken_as('percentiles', 'flags')} {percentiles} {error}") from None
+    wanted = value_of("--percentiles", percentiles, OPTIONS["percentiles"].read)
     result, warning = again.load(run, wanted)
     if warning:
         show.warning(warning)

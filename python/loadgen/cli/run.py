@@ -41,12 +41,7 @@ def _run(
 ) -> int:
     given = {name: value for name, value in given.items() if value not in (None, ())}
     options = configs.resolve(urls or None, given, config_file=config, speech="flags")
-    for header in options.header if "header" in given else ():
-        if header.is_secret_in_the_open:
-            show.warning(
-                f"the value of {header.name} stands on the command line, where others on this machine can read it",
-                f"use --api-key-env NAME, or --header '{header.name}: ${{NAME}}' in single quotes",
-            )
+    show.warn_of_secrets(options.header if "header" in given else ())
     if dry_run:
         from loadgen.cli import dry
 

@@ -1,10 +1,17 @@
-"""Saying things to a person: errors and warnings, and what to do about them."""
+"""Saying things to a person: errors and warnings, what to do about them, and how much room there is."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from loadgen.shown import plain
+
+if TYPE_CHECKING:
+    from loadgen.config.secret import Header
 
 _INDENT = 7
 
@@ -27,6 +34,25 @@ def warning(message: str, way_out: str = "") -> None:
         way_out: What to do; empty for nothing.
     """
     _say("warning: ", message, way_out)
+
+
+def width() -> int | None:
+    """Return the terminal's columns; ``None`` where what is printed goes to a file or a pipe, which has no width."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
+
+
+def warn_of_secrets(headers: Iterable[Header]) -> None:
+    """Warn of each header typed on the command line whose value seems to be a secret.
+
+    Args:
+        headers: The headers that were typed.
+    """
+    for header in headers:
+        if header.is_secret_in_the_open:
+            warning(
+                f"the value of {header.name} stands on the command line, where others on this machine can read it",
+                f"use --api-key-env NAME, or --header '{header.name}: ${{NAME}}' in single quotes",
+            )
 
 
 def _say(head: str, message: str, way_out: str) -> None:

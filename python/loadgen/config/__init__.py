@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from loadgen.config import file, phases, secret, target
+from loadgen.config import elsewhere, file, phases, secret, target
 from loadgen.config.check import check, check_no_load, check_target
 from loadgen.config.known import nearest
 from loadgen.config.nodes import misfits
@@ -148,17 +148,19 @@ def _read(name: str, value: Any, called: Any) -> Any:
         hidden = name in ("header", "extra_body", "proxy") or not isinstance(value, (str, int, float))
         shown = "" if hidden else f" {value}" if str(value).isprintable() else f" {value!r}"
         key, _, where = called(name).partition(" in ")
-        raise ConfigError(f"{key}{shown[:200]}{f' in {where}' if where else ''} {error}") from None
+        several = name in ("concurrency", "rate") and (isinstance(value, (list, tuple)) or "," in str(value))
+        way_out = "several loads, one after the other, are phases of one run, in its --config" if several else ""
+        raise ConfigError(f"{key}{shown[:200]}{f' in {where}' if where else ''} {error}", way_out) from None
     return typed
 
 
 def _unknown(name: str, called: Any, speech: Speech) -> ConfigError:
     close = nearest(name, [*OPTIONS, "phases"])
     where = called(name)
-    shown = spoken_as(close, "keywords" if " in " in where else speech) if close else ""
-    return ConfigError(
-        f"unknown option {where}", f"perhaps {shown}?" if close else "`loadgen run --help` lists the options"
-    )
+    speech = "keywords" if " in " in where else speech
+    way_out = elsewhere.hint(name, OPTIONS, "--" if speech == "flags" else "")
+    way_out = way_out or (f"perhaps {spoken_as(close, speech)}?" if close else "`loadgen run --help` lists the options")
+    return ConfigError(f"unknown option {where}", way_out)
 
 
 def api_key(config: Config, called: Any = None) -> str | None:

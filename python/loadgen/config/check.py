@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Collection
 
+from loadgen.config import secret, target
 from loadgen.config.nodes import check_balance
-from loadgen.config.options import EMBEDDING, Config
+from loadgen.config.options import EMBEDDING, STAGED, Config
 from loadgen.errors import ConfigError
 
 Name = Callable[[str], str]
 
-_LOADS = {
+LOADS = {
     "concurrency": "keeps {} in flight",
     "rate": "starts {:g} requests a second on a schedule",
     "stages": "starts requests on a schedule whose rate changes",
     "burst": "sends {} requests at once",
 }
+"""The options that are a load, of which a phase has one, and what each does."""
 
 
 def check(config: Config, given: Collection[str], name: Name, *, invent: bool = True) -> Config:
@@ -56,7 +58,7 @@ def check_no_load(config: Config, name: Name) -> None:
     Raises:
         ConfigError: If they do: no phase would have it.
     """
-    for option in (*_LOADS, "max_concurrency", "requests", "duration", "warmup"):
+    for option in (*LOADS, "max_concurrency", "requests", "duration", "warmup"):
         if getattr(config, option) is not None:
             raise ConfigError(
                 f"{name(option)} has no phase that takes it: each of the phases given brings its own load and end",
@@ -67,10 +69,10 @@ def check_no_load(config: Config, name: Name) -> None:
 def _load(config: Config, name: Name, invent: bool) -> Config:
     import msgspec
 
-    loads = [load for load in _LOADS if getattr(config, load) is not None]
+    loads = [load for load in LOADS if getattr(config, load) is not None]
     if len(loads) > 1:
         first, second = loads[:2] if loads[:2] != ["concurrency", "rate"] else ["rate", "concurrency"]
-        words = "; ".join(f"{name(load)} {_LOADS[load].format(getattr(config, load))}" for load in (first, second))
+        words = "; ".join(f"{name(load)} {LOADS[load].format(getattr(config, load))}" for load in (first, second))
         cap = f" To cap a rate, use {name('max_concurrency')} {config.concurrency}." if "concurrency" in loads else ""
         raise ConfigError(f"{name(first)} and {name(second)} are two kinds of load", f"{words}.{cap}")
     if not loads and invent and config.is_mock and config.max_concurrency is None:
@@ -113,7 +115,7 @@ def _arrival(config: Config, given: Collection[str], name: Name) -> None:
         raise ConfigError(
             f"{name('arrival')} {config.arrival} needs an open loop", f"give {name('rate')} or {name('stages')}"
         )
-    if config.stages is not None and config.arrival not in ("poisson", "constant"):
+    if config.stages is not None and config.arrival not in STAGED:
         raise ConfigError(
             f"{name('stages')} can't have {config.arrival} arrivals", f"use {name('arrival')} poisson or constant"
         )
@@ -159,6 +161,13 @@ def check_target(config: Config, name: Name) -> None:
         raise ConfigError(
             f"{name('header')} sets Authorization, and so would the API key", "give one of the two ways to authorise"
         )
+    for url in config.urls:
+        named = target.api_of(url)
+        if named not in ("", config.api):
+            raise ConfigError(
+                f"{secret.shown_url(url)} ends in the path of {named}, and {name('api')} is {config.api}",
+                f"give {name('api')} {named}, or a URL that ends before that path",
+            )
     local = next((url for url in config.urls if url.startswith(("unix:", "mock:"))), None)
     if config.proxy is not None and local is not None:
         raise ConfigError(f"{name('proxy')} can't lead to {local.partition(':')[0]}:", "leave the proxy out")

@@ -61,7 +61,7 @@ def _toml(path: str, content: str) -> Any:
 
     try:
         return tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # what isn't TOML, and a number of more digits than Python reads
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
@@ -74,7 +74,9 @@ def _yaml(path: str, content: str) -> Any:
         node = yaml.compose(content, Loader=yaml.SafeLoader)
         return None if node is None else _plain(path, node, yaml.SafeLoader(""))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {_words(error)}") from None
+        is_colon = getattr(error, "problem", None) == "mapping values are not allowed here"
+        way_out = 'a value that holds a colon stands in quotes: url: "mock:"' if is_colon else ""
+        raise ConfigError(f"{path} is not YAML: {_words(error)}", way_out) from None
 
 
 def _refuse(path: str, event: Any) -> None:
@@ -107,7 +109,11 @@ def _plain(path: str, node: Any, loader: Any) -> Any:
         return node.value  # dates and base-60 numbers are text here: 1:30 is no number of seconds
     if node.tag == "tag:yaml.org,2002:int" and ":" in node.value:
         return node.value
-    return loader.construct_object(node)
+    try:
+        return loader.construct_object(node)
+    except ValueError:  # 0x_ looks like a number to YAML alone, and thousands of digits are no number to Python
+        line = node.start_mark.line + 1
+        raise ConfigError(f"{path}, line {line}: {node.value[:20]} can't be read as a number", "quote text") from None
 
 
 _SCALARS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null"))

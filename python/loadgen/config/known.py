@@ -30,6 +30,17 @@ def did_you_mean(word: object, known: Collection[str]) -> str:
     return f" (did you mean {close}?)" if close else ""
 
 
+def hint(word: object, known: Collection[str]) -> str:
+    """Return the way out of an error that meets such a word: the one that was probably meant, or all there are.
+
+    Args:
+        word: As for :func:`nearest`.
+        known: Likewise.
+    """
+    close = nearest(word, known)
+    return f"perhaps {close}?" if close else f"there are {', '.join(known)}"
+
+
 def check_options(given: Collection[str], known: Collection[str]) -> None:
     """Check the keywords of a call.
 
@@ -42,10 +53,7 @@ def check_options(given: Collection[str], known: Collection[str]) -> None:
     """
     for name in given:
         if name not in known:
-            close = nearest(name, known)
-            raise ConfigError(
-                f"unknown option {name}", f"perhaps {close}?" if close else f"there are {', '.join(known)}"
-            )
+            raise ConfigError(f"unknown option {name}", hint(name, known))
 
 
 def no_choice(called: str, value: object, known: Collection[str]) -> ConfigError:

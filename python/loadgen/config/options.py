@@ -1,11 +1,9 @@
 """The one table of a run's options: flags, keys of a configuration file and Python keywords all come from it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_args, get_origin
 
 import msgspec
 
@@ -13,6 +11,13 @@ from loadgen.config import secret, target, values
 
 Api: TypeAlias = Literal["chat", "completions", "embeddings", "ollama_chat", "ollama_generate", "ollama_embed"]
 Balance: TypeAlias = Literal["round_robin", "least_in_flight", "session", "weighted"]
+ArrivalKind: TypeAlias = Literal["poisson", "constant", "gamma", "uniform"]
+OrderName: TypeAlias = Literal["without_replacement", "sequential", "with_replacement", "single"]
+PhaseKind: TypeAlias = Literal["warmup", "performance", "accuracy"]
+
+STAGED: Final[tuple[ArrivalKind, ...]] = ("poisson", "constant")
+"""The arrivals whose rate may change while they run."""
+
 EMBEDDING: Final = ("embeddings", "ollama_embed")
 """The APIs that answer with vectors: all at once, and without output tokens."""
 
@@ -75,8 +80,8 @@ class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    type: Literal["warmup", "performance", "accuracy"]
-    options: Config
+    type: PhaseKind
+    options: "Config"
     drains: bool | None = None
     scorer: Any = None
     target_field: str | None = None
@@ -111,8 +116,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         float | None, _load(values.positive, "R", "Open loop: R requests per second, whatever the server does.")
     ] = None
     arrival: Annotated[
-        Literal["poisson", "constant", "gamma", "uniform"],
-        _load(values.choice("poisson", "constant", "gamma", "uniform"), "NAME", "How the gaps of an open loop spread."),
+        ArrivalKind, _load(values.choice(*get_args(ArrivalKind)), "NAME", "How the gaps of an open loop spread.")
     ] = "poisson"
     burstiness: Annotated[
         float | None, _load(values.positive, "B", "Shape of gamma arrivals: 1 is Poisson, below 1 burstier.")
@@ -138,12 +142,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     order: Annotated[
-        Literal["without_replacement", "sequential", "with_replacement", "single"],
-        _load(
-            values.choice("without_replacement", "sequential", "with_replacement", "single"),
-            "NAME",
-            "How prompts are drawn from the dataset.",
-        ),
+        OrderName, _load(values.choice(*get_args(OrderName)), "NAME", "How prompts are drawn from the dataset.")
     ] = "without_replacement"
     seed: Annotated[int, _load(values.whole, "N", "Seed of sample order, arrivals and synthetic prompts.")] = 0
 
@@ -303,11 +302,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return all(url.startswith("mock:") for url in self.urls)
 
     def __repr__(self) -> str:
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         shown = {name: getattr(self, name) for name in self.__struct_fields__}
         for name in ("url", "proxy"):
             shown[name] = shown[name] and secret.shown_url(shown[name])
         shown["more_urls"] = tuple(secret.shown_url(url) for url in self.more_urls)
-        return f"Config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return list(shown.items())
 
 
 class RunOptions(TypedDict, total=False):
@@ -317,7 +319,7 @@ class RunOptions(TypedDict, total=False):
     model: str | None
     concurrency: int | None
     rate: float | None
-    arrival: Literal["poisson", "constant", "gamma", "uniform"]
+    arrival: ArrivalKind
     burstiness: float | None
     stages: str | list[str] | tuple[str, ...] | None
     burst: int | None
@@ -325,7 +327,7 @@ class RunOptions(TypedDict, total=False):
     requests: int | None
     duration: float | str | None
     warmup: int | str | None
-    order: Literal["without_replacement", "sequential", "with_replacement", "single"]
+    order: OrderName
     seed: int
     dataset: str | os.PathLike[str] | None
     prompt_field: str | None
@@ -366,10 +368,10 @@ class RunOptions(TypedDict, total=False):
 
 
 def _table() -> dict[str, Option]:
-    hints = get_type_hints(Config, include_extras=True)
+    # Not `get_type_hints`: it compiles and checks every hint, and a run would wait for that before its first request.
+    hints: dict[str, Any] = Config.__annotations__
     found = {}
-    for name in Config.__struct_fields__:
-        hint = hints[name]
+    for name, hint in hints.items():
         if get_origin(hint) is Annotated:
             found[name] = next(extra for extra in get_args(hint) if isinstance(extra, Option))
     return found

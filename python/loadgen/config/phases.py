@@ -1,23 +1,20 @@
 """The phases of a run's options: a list of mappings, each read by the same table as the run's own options."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import msgspec
 
-from loadgen.config import values
-from loadgen.config.check import check, check_target
+from loadgen.config import elsewhere, values
+from loadgen.config.check import LOADS, check, check_target
 from loadgen.config.known import nearest
 from loadgen.config.nodes import misfits
-from loadgen.config.options import OPTIONS, Config, PhaseOptions
+from loadgen.config.options import OPTIONS, STAGED, ArrivalKind, Config, PhaseKind, PhaseOptions
 from loadgen.errors import ConfigError
-
-Kind: TypeAlias = Literal["warmup", "performance", "accuracy"]
 
 PER_PHASE = tuple(name for name, option in OPTIONS.items() if option.per_phase)
 _OWN = ("name", "type", "drain", "scorer", "target_field")
-_KINDS: tuple[Kind, ...] = get_args(Kind)
-_LOADS = ("concurrency", "rate", "stages", "burst")
+_KINDS: tuple[PhaseKind, ...] = get_args(PhaseKind)
 
 
 class Around(msgspec.Struct, frozen=True):
@@ -119,7 +116,7 @@ def _name(value: Any, place: str) -> str:
     return _text(str(value) if is_number else value, f"name of {place}")
 
 
-def _kind(value: Any, behind: str) -> Kind:
+def _kind(value: Any, behind: str) -> PhaseKind:
     for kind in _KINDS:
         if value == kind:
             return kind
@@ -142,9 +139,8 @@ def _unknown(key: str, behind: str) -> ConfigError:
             way_out = f"put it beside phases: all of them share one {key}"
         return ConfigError(f"{key}{behind} is the whole run's, not a phase's", way_out)
     close = nearest(key, [*PER_PHASE, *_OWN])
-    return ConfigError(
-        f"unknown option {key}{behind}", f"perhaps {close}?" if close else f"a phase has: {', '.join(PER_PHASE)}"
-    )
+    way_out = elsewhere.hint(key, PER_PHASE, "") or (f"perhaps {close}?" if close else "")
+    return ConfigError(f"unknown option {key}{behind}", way_out or f"a phase has: {', '.join(PER_PHASE)}")
 
 
 def _drain(value: Any, behind: str) -> tuple[bool | None, float | None]:
@@ -165,8 +161,8 @@ def _over(lower: Mapping[str, Any], upper: Mapping[str, Any], *, is_default: boo
         upper: Options that win; ``None`` takes one away.
         is_default: Whether ``lower`` are defaults, of which a phase takes what goes with its load.
     """
-    gives_load = any(upper.get(name) is not None for name in _LOADS)
-    dropped = set(_LOADS) if gives_load else set()
+    gives_load = any(upper.get(name) is not None for name in LOADS)
+    dropped = set(LOADS) if gives_load else set()
     chosen = {name: value for name, value in lower.items() if name not in dropped}
     chosen |= upper
     chosen = {name: value for name, value in chosen.items() if value is not None}
@@ -192,7 +188,7 @@ def _drop(chosen: dict[str, Any], kept: Mapping[str, Any], names: Sequence[str])
 def _misfits_of_load(chosen: Mapping[str, Any]) -> list[str]:
     """Return the options that shape another kind of load than the one chosen."""
     scheduled = "rate" in chosen or "stages" in chosen
-    shapes = ("poisson", "constant") if "stages" in chosen else ("poisson", "constant", "gamma", "uniform")
+    shapes = STAGED if "stages" in chosen else get_args(ArrivalKind)
     arrival = chosen.get("arrival", "poisson")
     found = [] if scheduled and arrival in shapes else ["arrival"]
     found += [] if scheduled and arrival == "gamma" and not found else ["burstiness"]

@@ -35,6 +35,9 @@ class Header(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Header({self.name!r}, {HIDDEN})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # msgspec's own, which rich asks first, would give every field
+        return [("name", self.name), ("value", HIDDEN)]
+
     @property
     def is_secret_in_the_open(self) -> bool:
         """Whether a secret seems to have been typed where a process list or a shell's history shows it."""
@@ -49,6 +52,9 @@ class ExtraBody(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"ExtraBody({self.stored!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("stored", self.stored)]
 
 
 def headers(value: Any) -> tuple[Header, ...]:

@@ -77,6 +77,17 @@ def socket_path(url: str) -> str | None:
     return url.removeprefix("unix:").removeprefix("//") if url.startswith("unix:") else None
 
 
+def api_of(url: str) -> str:
+    """Return the API whose path a target ends in; empty where it is a base.
+
+    Args:
+        url: The target, valid.
+    """
+    path = urlsplit(url).path.rstrip("/") if url.startswith("http") else ""
+    named = [api for api, endpoint in PATHS.items() if path.endswith(endpoint.removeprefix("/v1"))]
+    return max(named, key=lambda api: len(PATHS[api]), default="")  # of .../chat/completions, chat
+
+
 def words(urls: str | Sequence[str]) -> str:
     """Return the targets of a run in a few words.
 
@@ -152,6 +163,24 @@ def url(value: Any) -> str:
         raise ValueError("must begin with http://, https://, unix: or mock:")
     else:
         raise ValueError(f"must be a whole URL; perhaps http://{got.rpartition('@')[2].lstrip('/')}")
+    return got
+
+
+def remote(value: Any) -> str:
+    """Read a target that isn't within this process.
+
+    Args:
+        value: What the user gave.
+
+    Returns:
+        The URL as :func:`url` returns it.
+
+    Raises:
+        ValueError: With the rule that was broken; never with credentials in it.
+    """
+    got = url(value)
+    if got.startswith(_MOCK):
+        raise ValueError("is no server: start one with `loadgen mock`, and give its URL")
     return got
 
 

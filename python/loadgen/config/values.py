@@ -162,7 +162,10 @@ def _seconds(value: Any) -> float:
             if end == 0:
                 raise ValueError(words) from None
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        got = float(value)
+        try:
+            got = float(value)
+        except OverflowError:
+            raise ValueError(words) from None
     else:
         raise ValueError(words)
     if not math.isfinite(got):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from loadgen.config.known import nearest
 from loadgen.dataset.sample import Message, Sample
 from loadgen.dataset.session import SessionMapping
 from loadgen.dataset.target import MISSING, TargetMapping, look_up
@@ -121,7 +122,12 @@ class FieldMapping:
         names = ", ".join(str(name) for name in record) or "none"
         wanted = f'no field "{field}"' if field else "no field that looks like a prompt"
         text = next((name for name, value in record.items() if name != field and _reads_like_text(value)), None)
+        meant = nearest(field, record) if field and self._named else ""
         way_out = f"name the one to send: --prompt-field {text}" if text is not None else "none of them holds text"
+        if field and not self._named:
+            way_out = "the first record has it, and each must"
+        elif meant:
+            way_out = f"perhaps --prompt-field {meant}?"
         raise DatasetError(f"{wanted} in {self._name}, {where} (fields: {names})", way_out)
 
     def _text(self, text: str, field: str, where: str, record: dict[str, Any]) -> Sample:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from loadgen.dataset.field import FieldMapping
-from loadgen.dataset.records import Records
 from loadgen.dataset.sample import Dataset, Sample
-from loadgen.dataset.session import SessionMapping, Sessions
-from loadgen.dataset.synthetic import synthetic
-from loadgen.dataset.target import TargetMapping, Targets
 from loadgen.errors import DatasetError
+
+if TYPE_CHECKING:
+    from loadgen.dataset.field import FieldMapping
+    from loadgen.dataset.session import Sessions
+    from loadgen.dataset.target import Targets
 
 
 def load(  # noqa: PLR0913  what a user says of prompts, each by its name
@@ -52,11 +52,19 @@ def load(  # noqa: PLR0913  what a user says of prompts, each by its name
             raise DatasetError("made prompts belong to no session", "name a file: --dataset FILE")
         if prompt_field is not None:
             raise DatasetError(f"--prompt-field {prompt_field} needs a dataset", "name a file: --dataset FILE")
+        from loadgen.dataset.synthetic import synthetic
+
         return synthetic(input_tokens, output_tokens=output_tokens, tokenizer=tokenizer, seed=seed, samples=samples)
     if input_tokens is not None:
         raise DatasetError(
             "--input-tokens makes synthetic prompts, and --dataset names prompts to send", "leave one of the two out"
         )
+    # What reads files isn't imported where prompts are made: each run would wait for it.
+    from loadgen.dataset.field import FieldMapping
+    from loadgen.dataset.records import Records
+    from loadgen.dataset.session import SessionMapping
+    from loadgen.dataset.target import TargetMapping
+
     with Records(Path(path)) as records:
         if records.form == "text" and prompt_field is not None:
             raise DatasetError(

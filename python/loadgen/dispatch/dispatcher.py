@@ -183,8 +183,8 @@ class Dispatcher:
                 ``model``: the model asked for; none. ``api``: ``chat`` or ``completions``. ``stream``: whether answers
                 are streamed; then the first token decides between copies. ``output_tokens``: most tokens of an answer.
                 ``extra_body``: further fields of each body. ``headers``: further headers. ``api_key_env``: the
-                environment variable that holds the API key. ``http2``, ``insecure``, ``cacert``, ``proxy``,
-                ``connect_timeout``: of the connection.
+                environment variable that holds the API key. ``http2``, ``insecure``, ``cacert``, ``cert``, ``key``,
+                ``proxy``, ``connect_timeout`` (seconds, or text such as ``"5s"``): of the connection.
 
         Returns:
             The answers in the bodies' order. One that failed is among the batch's ``errors``: a ``RequestError``, or a
@@ -195,9 +195,9 @@ class Dispatcher:
             DispatchError: If the batch could not be carried on.
         """
         from loadgen.dispatch.native import run_requests
-        from loadgen.dispatch.requests import service_of
+        from loadgen.dispatch.requests import endpoint_of
 
-        return await run_requests(self._options, service_of(url, options), sequence(bodies))
+        return await run_requests(self._options, endpoint_of(url, options), sequence(bodies))
 
     def requests(self, bodies: Iterable[Request], *, url: str, **options: Unpack[RequestOptions]) -> Batch[Answer]:
         """Do what :meth:`arequests` does on an event loop of its own.

@@ -17,7 +17,7 @@ from loadgen.dispatch import live
 from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.classify import Classifier, Outcome, limits_in
 from loadgen.dispatch.current import CURRENT, Attempt
-from loadgen.dispatch.limits import Limits, given_up
+from loadgen.dispatch.limits import TimeLimits, given_up
 from loadgen.dispatch.stall import Stalls
 from loadgen.dispatch.threads import Job, Threads
 from loadgen.dispatch.usage import usage_of
@@ -62,14 +62,20 @@ class Driver:
     """
 
     def __init__(
-        self, policy: _core.Policy, work: Work, classifier: Classifier, *, threads: int, limits: Limits | None = None
+        self,
+        policy: _core.Policy,
+        work: Work,
+        classifier: Classifier,
+        *,
+        threads: int,
+        limits: TimeLimits | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._policy = policy
         self._work = work
         self._classifier = classifier
         self._threads = Threads(self.loop, self._returned, threads)
-        self._limits = Limits() if limits is None else limits
+        self._limits = TimeLimits() if limits is None else limits
         silence_s = self._limits.stall_s
         self._stalls = None if silence_s is None else Stalls(self.loop, silence_s, self._stalled)
         self._start_s = self.loop.time()

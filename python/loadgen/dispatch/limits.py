@@ -16,7 +16,7 @@ def given_up() -> DispatchError:
     return DispatchError("the call was given up before it was made")
 
 
-class Limits(NamedTuple):
+class TimeLimits(NamedTuple):
     """The time limits of a policy's calls, in seconds; ``None`` for none.
 
     Args:

@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import msgspec
 
 from loadgen import _core, endpoint
-from loadgen.config import secret, values
+from loadgen.config import secret, target, values
+from loadgen.config.known import check_options
 from loadgen.dataset import Sample
 from loadgen.dispatch import ended as at
 from loadgen.dispatch.ended import Ended
@@ -24,7 +25,7 @@ _SECRET = ("url", "headers", "extra_body", "proxy", "api_key_env")
 
 
 class RequestOptions(TypedDict, total=False):
-    """How requests are made; what each means stands at :meth:`loadgen.Dispatcher.requests`."""
+    """How requests are made; what each means stands at :meth:`loadgen.Dispatcher.arequests`."""
 
     model: str | None
     api: Literal["chat", "completions"]
@@ -82,7 +83,7 @@ def answer_of(ended: Ended) -> Answer:
     )
 
 
-class Service(msgspec.Struct, frozen=True, kw_only=True):
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint and how it is spoken to: checked.
 
     Args:
@@ -100,6 +101,12 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int | None = None
     extra_body: dict[str, Any] | None = None
     stored_body: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Endpoint({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # what is told holds the API key, and the headers
+        return [(name, value) for name, value in self.described.items() if name != "call"]
 
     @property
     def described(self) -> dict[str, Any]:
@@ -189,7 +196,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"a body can't be sent as JSON: {error}") from None
 
 
-def service_of(url: str, given: Mapping[str, Any]) -> Service:
+def endpoint_of(url: str, given: Mapping[str, Any]) -> Endpoint:
     """Read how requests are made.
 
     Args:
@@ -199,10 +206,7 @@ def service_of(url: str, given: Mapping[str, Any]) -> Service:
     Raises:
         ConfigError: If an option is unknown, or its value can't be used.
     """
-    known = RequestOptions.__annotations__
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"unknown option {name}", f"there are url, {', '.join(known)}")
+    check_options(given, RequestOptions.__annotations__)
     said = {name: value for name, value in given.items() if value is not None}
 
     def value(name: str, read: Any, default: Any = None) -> Any:
@@ -218,13 +222,13 @@ def service_of(url: str, given: Mapping[str, Any]) -> Service:
         "cacert": value("cacert", values.path),
         "cert": value("cert", values.path),
         "key": value("key", values.path),
-        "proxy": value("proxy", values.text),
+        "proxy": value("proxy", target.proxy),
         "headers": [(header.name, header.value) for header in headers],
         "api_key": value("api_key_env", lambda name: secret.key_from_env(values.text(name), needed=True)),
         "connect_timeout_s": value("connect_timeout", values.duration, 10.0),
     }
-    return Service(
-        url=_read("url", url, values.text),
+    return Endpoint(
+        url=_read("url", url, target.remote),
         told=told,
         model=value("model", values.text),
         output_tokens=value("output_tokens", values.count32),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -234,6 +234,9 @@ class Batch(Sequence[CallResult[R]], Generic[R]):
         self.wall_s = wall_s
         self.strategy = strategy
         self.abandoned = abandoned
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Batch can't be pickled: its statistics are in the core; pickle its values, or list(batch)")
 
     @property
     def values(self) -> tuple[R | Unknown, ...]:

@@ -14,7 +14,7 @@ from loadgen.dispatch import remember
 from loadgen.dispatch.classify import Classifier
 from loadgen.dispatch.columns import PolicyColumns
 from loadgen.dispatch.driver import Driver
-from loadgen.dispatch.limits import Limits
+from loadgen.dispatch.limits import TimeLimits
 from loadgen.dispatch.own_thread import on_own_thread, whole
 from loadgen.dispatch.result import Batch
 from loadgen.dispatch.watching import Watching
@@ -219,7 +219,7 @@ class Bounds(TypedDict):
     """What a driver is bound by."""
 
     threads: int
-    limits: Limits
+    limits: TimeLimits
 
 
 def bounds(config: str) -> Bounds:
@@ -231,7 +231,7 @@ def bounds(config: str) -> Bounds:
     read = json.loads(config)
     limit = read["limit"]
     most = int(limit["n"] if limit["kind"] == "fixed" else limit["ceiling"])
-    return Bounds(threads=most + max(8, most), limits=Limits.of(read))
+    return Bounds(threads=most + max(8, most), limits=TimeLimits.of(read))
 
 
 def keep(options: Options, policy: _core.Policy) -> None:

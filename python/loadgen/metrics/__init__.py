@@ -5,7 +5,9 @@ Each name is imported when it is first used: a look into another process's run n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from loadgen.first_use import on_first_use
 
 if TYPE_CHECKING:
     from loadgen.metrics.aggregate import Aggregate
@@ -39,6 +41,9 @@ __all__ = [
     "read_hdr",
 ]
 
+SNAPSHOT = "metrics.snapshot"
+"""What the final snapshot is called in a run's directory."""
+
 _FILES = {
     "aggregate": ("Aggregate",),
     "distribution": ("Distribution", "read_hdr"),
@@ -52,18 +57,6 @@ _FILES = {
     "snapshot": ("CounterStat", "MetricsSnapshot", "SeriesStat", "SessionState"),
     "subscriber": ("MetricsSnapshotSubscriber",),
 }
-_HOMES = {name: file for file, names in _FILES.items() for name in names}
 
 if not TYPE_CHECKING:  # a checker would take any name for one of ours
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module 'loadgen.metrics' has no attribute {name!r}")
-        import importlib
-
-        value = getattr(importlib.import_module(f"loadgen.metrics.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *_HOMES})
+    __getattr__, __dir__ = on_first_use(__name__, _FILES)

@@ -11,9 +11,6 @@ from loadgen import private_file
 from loadgen.errors import MetricsError
 from loadgen.metrics.snapshot import MetricsSnapshot
 
-FILE = "metrics.snapshot"
-"""What the final snapshot is called in a run's directory."""
-
 
 class FinalPublished(msgspec.Struct, frozen=True):
     """What became of a final snapshot.

@@ -132,7 +132,7 @@ class OpenTelemetryExport:
         except LoadgenError as error:
             self._taken(error.message)
         except Exception as error:  # noqa: BLE001  an exporter is anybody's, and this is the edge of a thread
-            self._taken(repr(error))
+            self._taken(f"the exporter raised {type(error).__name__}")  # its words may quote a header's secret
 
     def _taken(self, said: str) -> None:
         if said == "SUCCESS":

@@ -18,7 +18,7 @@ from loadgen.event.context import ManagedZMQContext, wait_at_most
 from loadgen.event.home import Home
 from loadgen.event.message import PublisherStats
 from loadgen.event.zmq_publisher import ZmqMessagePublisher
-from loadgen.metrics import final
+from loadgen.metrics import SNAPSHOT, final
 from loadgen.metrics.final import FinalPublished
 from loadgen.metrics.registry import MetricsRegistry
 from loadgen.metrics.snapshot import MetricsSnapshot, SessionState, SnapshotSource
@@ -362,4 +362,4 @@ def _file(store: str | os.PathLike[str] | None) -> Path | None:
     if store is None:
         return None
     path = Path(store)
-    return path / final.FILE if path.is_dir() else path
+    return path / SNAPSHOT if path.is_dir() else path

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from loadgen.first_use import on_first_use
 
 if TYPE_CHECKING:
     from loadgen.node.node import Node
@@ -35,18 +37,6 @@ _FILES = {
     "stats": ("NodeStats", "Stats"),
     "thresholds": ("MODES", "Decision", "Mode", "Thresholds"),
 }
-_HOMES = {name: file for file, names in _FILES.items() for name in names}
 
 if not TYPE_CHECKING:  # a checker would take any name for one of ours
-
-    def __getattr__(name: str) -> Any:
-        import importlib
-
-        if name not in _HOMES:
-            raise AttributeError(f"module 'loadgen.node' has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"loadgen.node.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *_HOMES})
+    __getattr__, __dir__ = on_first_use(__name__, _FILES)

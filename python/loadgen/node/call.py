@@ -8,12 +8,13 @@ from typing import Any, Literal, Self, TypeAlias, TypedDict
 import msgspec
 
 from loadgen import endpoint
+from loadgen.config.known import no_choice
 from loadgen.dataset import Sample
 from loadgen.dispatch import ended as at
 from loadgen.dispatch.current import attempt
 from loadgen.dispatch.ended import Ended
 from loadgen.dispatch.requests import answer_of
-from loadgen.errors import ConfigError, RequestError
+from loadgen.errors import RequestError
 from loadgen.node.group import Groups
 from loadgen.node.node import Node
 from loadgen.node.post import Post
@@ -186,7 +187,7 @@ def kind_of(value: Any) -> Kind:
         ConfigError: If it is none; with the choices.
     """
     if value not in KINDS:
-        raise ConfigError(f"kind {value!r} is none", f"choose one of {', '.join(KINDS)}")
+        raise no_choice("kind", value, KINDS)
     return value  # type: ignore[no-any-return]
 
 

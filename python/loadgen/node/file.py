@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.config import file, values
+from loadgen.config.known import hint
 from loadgen.errors import ConfigError
 from loadgen.node.node import Node, nodes_of
 
@@ -49,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> tuple[tuple[Node, ...], dict[str, Any]
         )
     for key in said:
         if key not in _KEYS:
-            raise ConfigError(f"{name} has the unknown key {key!r}", f"there are nodes, {', '.join(_KEYS)}")
+            raise ConfigError(f"{name} has the unknown key {key!r}", hint(key, ("nodes", *_KEYS)))
     state = said.get("state")
     if isinstance(state, str):  # beside the file, wherever it is read from
         said["state"] = str(Path(name).parent / values.path(state))

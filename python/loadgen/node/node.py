@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from loadgen.config import secret, target, values
+from loadgen.config.known import hint
 from loadgen.errors import ConfigError
 
 Api: TypeAlias = Literal["openai", "ollama"]
@@ -62,6 +63,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"a node's {name} {shown} {error}") from None
         if not self.name:
             msgspec.structs.force_setattr(self, "name", self.shown)
+
+    def __repr__(self) -> str:
+        return f"Node({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, self.shown if name == "url" else getattr(self, name)) for name in self.__struct_fields__]
 
     @property
     def shown(self) -> str:
@@ -155,17 +162,10 @@ def _node(given: Any) -> Node:
     known = Node.__struct_fields__
     for key in given:
         if key not in known:
-            raise ConfigError(f"a node has the unknown key {key!r}", f"there are {', '.join(known)}")
+            raise ConfigError(f"a node has the unknown key {key!r}", hint(key, known))
     if "url" not in given:
         raise ConfigError("a node has no url", "say url: http://127.0.0.1:11434")
     return Node(**given)
-
-
-def _url(value: Any) -> str:
-    url = target.url(value)
-    if url.startswith("mock:"):
-        raise ValueError("is no server: start one with `loadgen mock`, and give its URL")
-    return url
 
 
 def _capacity(value: Any) -> int:
@@ -197,7 +197,7 @@ def _name(value: Any) -> str:
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
-    "url": _url,
+    "url": target.remote,
     "name": _name,
     "api": values.choice(*APIS),
     "capacity": _capacity,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NodeService:
-    """What native requests go to (``Callee`` of :mod:`loadgen.dispatch.native`): the nodes, as the policy numbers them.
+    """Nodes as the :class:`~loadgen.dispatch.native_run.Destination` of native requests, by the policy's numbers.
 
     Args:
         asking: What is asked.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import msgspec
 from loadgen.dispatch.progress import clock
 from loadgen.dispatch.rank import percentile
 from loadgen.report import figures
+from loadgen.report.wrapping import indented, pair
 from loadgen.shown import plain
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _REASONS = 3
-_GAP = 4
-_PAIR = 140
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -187,7 +187,7 @@ def show(batch: BatchSummary, out: TextIO | None = None, width: int | None = Non
     from rich.console import Console
 
     out = out if out is not None else sys.stdout
-    fixed = width if width is not None else None if out.isatty() else 100
+    fixed = width if width is not None else None if out.isatty() or os.environ.get("COLUMNS") else 100
     console = Console(file=out, width=fixed, highlight=False, markup=False, emoji=False, soft_wrap=False)
     for line in lines(batch, console):
         console.print(line, overflow="crop", no_wrap=True, crop=True)
@@ -200,14 +200,14 @@ def lines(batch: BatchSummary, console: Console) -> Iterator[Text]:
     width = max(40, console.width) - 1
     yield Text()
     title = f"{_count(batch.calls, 'call')} · {batch.strategy} · {clock(batch.wall_s)}"
-    yield from _pair(title, _sequential(batch), width, "bold", console)
+    yield from pair(title, _sequential(batch), width, "bold", console)
     yield from _listed(_outcome(batch), width, console)
     if batch.p50_s is not None:
-        yield from _pair(_times(batch), _slowest(batch), width, "", console)
+        yield from pair(_times(batch), _slowest(batch), width, "", console)
     for failure in batch.failures[:_REASONS]:
         names = ", ".join(failure.names) + (", …" if failure.count > len(failure.names) else "")
         text = f"{failure.count:,} failed    {failure.reason}: {names}"
-        yield from _wrapped(plain(text), width, "red", console)
+        yield from indented(plain(text), width, "red", console)
     left = sum(failure.count for failure in batch.failures[_REASONS:])
     if left:
         yield Text(f" {left:,} more failed for {len(batch.failures) - _REASONS:,} other reasons", style="red")
@@ -265,34 +265,13 @@ def _count(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def _pair(left: str, right: str, width: int, style: str, console: Console) -> Iterator[Text]:
-    """Put two texts on one line, or each on lines of its own where they don't fit."""
-    from rich.text import Text
-
-    first, second = Text(f" {left}", style=style), Text(right)
-    gap = min(width, _PAIR) - first.cell_len - second.cell_len
-    if right and gap >= _GAP:
-        yield first + Text(" " * gap) + second
-        return
-    yield from _wrapped(left, width, style, console)
-    if right:
-        yield from _wrapped(right, width, "", console)
-
-
 def _listed(parts: Sequence[str], width: int, console: Console) -> Iterator[Text]:
     """Put parts on lines, each whole on one if a line can hold it."""
     line = ""
-    for part in parts:
+    for left, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
         longer = f"{line} · {part}" if line else part
-        if line and len(longer) >= width - 1:
-            yield from _wrapped(f"{line} ·", width, "", console)
+        if line and len(longer) + (len(" ·") if left else 0) > width - 1:
+            yield from indented(f"{line} ·", width, "", console)
             longer = part
         line = longer
-    yield from _wrapped(line, width, "", console)
-
-
-def _wrapped(text: str, width: int, style: str, console: Console) -> Iterator[Text]:
-    from rich.text import Text
-
-    for line in Text(text).wrap(console, width - 1):
-        yield Text(f" {line.plain.rstrip()}", style=style)
+    yield from indented(line, width, "", console)

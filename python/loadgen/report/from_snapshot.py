@@ -11,7 +11,8 @@ import msgspec
 
 from loadgen import _core
 from loadgen.errors import MetricsError
-from loadgen.metrics.final import FILE, load
+from loadgen.metrics import SNAPSHOT
+from loadgen.metrics.final import load
 from loadgen.metrics.snapshot import MetricsSnapshot, SeriesStat, SessionState
 from loadgen.metrics.subscriber import MetricsSnapshotSubscriber
 from loadgen.session import SessionResult
@@ -86,7 +87,7 @@ def best(
     problem: MetricsError | None = None
     if directory is not None:
         try:
-            return Report.from_snapshot(load(Path(directory) / FILE), "disk")
+            return Report.from_snapshot(load(Path(directory) / SNAPSHOT), "disk")
         except MetricsError as error:
             problem = error
     if subscriber is not None and subscriber.latest is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from loadgen.report import accuracy, nodes, overview, sentences
 from loadgen.report.sentences import Sentence
 from loadgen.report.table import rows
+from loadgen.report.wrapping import indented, pair, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,13 +19,7 @@ if TYPE_CHECKING:
     from loadgen.session import PhaseResult, SessionResult
 
 _LABEL = 12
-_PAIR = 140
 _NARROWEST, _WIDEST = 40, 200
-_JOINT = "\ue000"
-_UNIT_SPACE = re.compile(
-    r"(?<=\d) (?=(?:%|[µm]?s|min|h|[kMG]?B|values|(?:(?:output|total) tok|tok|req|requests)/s)(?!\w))"
-    r"|(?<=output) (?=tok/s)|(?<=total) (?=tok/s)|(?<=[≤×<>±]) (?=\d)|(?<= min) (?=\d\d s)|(?<= h) (?=\d\d min)"
-)
 
 
 def show(result: SessionResult, out: TextIO | None = None, width: int | None = None) -> None:
@@ -58,7 +52,7 @@ def lines(result: SessionResult, console: Console) -> Iterator[Text]:
     yield Text()
     yield from _alarms(result, console, width)
     measured = sentences.measured(result)
-    yield from _pair(console, sentences.title(result), f"run {sentences.run_name(result)}", width)
+    yield from pair(sentences.title(result), f"run {sentences.run_name(result)}", width, "bold", console)
     for number, line in enumerate(overview.rows(result.perf_results, width)):
         if number == 0:
             yield Text()
@@ -66,7 +60,7 @@ def lines(result: SessionResult, console: Console) -> Iterator[Text]:
     for phase in measured:
         if len(measured) > 1:
             yield Text()
-            yield from _pair(console, sentences.heading(result, phase), "", width)
+            yield from pair(sentences.heading(result, phase), "", width, "bold", console)
         yield Text()
         yield from _phase(result, phase, console, width)
     yield Text()
@@ -79,8 +73,7 @@ def _alarms(result: SessionResult, console: Console, width: int) -> Iterator[Tex
     from rich.text import Text
 
     for alarm in sentences.alarms(result):
-        for line in _wrapped(alarm, console, width - 1):
-            yield Text(f" {line}", style="bold red")
+        yield from indented(alarm, width, "bold red", console)
         yield Text()
 
 
@@ -88,19 +81,19 @@ def _phase(result: SessionResult, phase: PhaseResult, console: Console, width: i
     from rich.text import Text
 
     if phase.type == "accuracy":
-        yield from _pair(console, sentences.counts(phase), accuracy.headline(phase), width)
+        yield from pair(sentences.counts(phase), accuracy.headline(phase), width, "bold", console)
         yield Text()
         for sentence in accuracy.about_phase(result, phase):
             yield from _labelled(sentence, console, width)
         return
-    yield from _pair(console, sentences.counts(phase), sentences.goodput(phase), width)
+    yield from pair(sentences.counts(phase), sentences.goodput(phase), width, "bold", console)
     table, notes = rows(phase, width)
     if table:
         yield Text()
         for line, style in table:
             yield Text(line, style=style)
         for note in notes:
-            for number, line in enumerate(_wrapped(note, console, width - 3)):
+            for number, line in enumerate(wrapped(note, console, width - 3)):
                 yield Text(f"{' ' if number == 0 else '   '}{line}", style="dim")
     for number, node in enumerate(nodes.rows(phase, width)):
         if number == 0:
@@ -111,32 +104,9 @@ def _phase(result: SessionResult, phase: PhaseResult, console: Console, width: i
         yield from _labelled(sentence, console, width)
 
 
-def _pair(console: Console, left: str, right: str, width: int) -> Iterator[Text]:
-    """Put two texts on one line, or each on lines of its own where they don't fit."""
-    from rich.text import Text
-
-    first, second = Text(f" {left}", style="bold"), Text(right)
-    gap = min(width, _PAIR) - first.cell_len - second.cell_len
-    if right and gap >= 3:
-        yield first + Text(" " * gap) + second
-        return
-    for text, style in ((left, "bold"), (right, "")):
-        for line in _wrapped(text, console, width - 1) if text else ():
-            yield Text(f" {line}", style=style)
-
-
 def _labelled(sentence: Sentence, console: Console, width: int) -> Iterator[Text]:
     from rich.text import Text
 
-    for number, line in enumerate(_wrapped(sentence.text, console, width - _LABEL - 1)):
+    for number, line in enumerate(wrapped(sentence.text, console, width - _LABEL - 1)):
         label = f" {sentence.label if number == 0 else '':<{_LABEL}}"
         yield Text(label, style="dim" if number == 0 else "") + Text(line, style=sentence.style)
-
-
-def _wrapped(text: str, console: Console, width: int) -> list[str]:
-    """Break text into lines at words, but never a number from its unit."""
-    from rich.text import Text
-
-    # Rich breaks at no-break spaces too, so what stands for one is no space. Text can't hold it: ``plain`` escapes it.
-    joined = Text(_UNIT_SPACE.sub(_JOINT, text))
-    return [line.plain.rstrip().replace(_JOINT, " ") for line in joined.wrap(console, width)]

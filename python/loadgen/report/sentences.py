@@ -9,6 +9,7 @@ import msgspec
 
 from loadgen.config import target
 from loadgen.config.nodes import balance_words
+from loadgen.config.options import EMBEDDING
 from loadgen.report import failed, figures
 from loadgen.report.table import is_open_loop
 from loadgen.shown import plain
@@ -189,6 +190,7 @@ def about_phase(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
     """Return the lines below a phase's table."""
     found = [Sentence("throughput", throughput(phase))]
     found += [Sentence(label, text) for label, text in _dispatch(phase)]
+    found += [Sentence("streams", text, "yellow") for text in (_whole(result, phase),) if text]
     found += [Sentence("tokens", text) for text in (tokens(phase),) if text]
     found += failures(result, phase)
     found += [Sentence("prompts", text) for text in _prompts(result, phase)]
@@ -313,6 +315,18 @@ def tokens(phase: PhaseResult) -> str:
     return f"{', '.join(parts)} ({source}{more})"
 
 
+def _whole(result: SessionResult, phase: PhaseResult) -> str:
+    """Return how many answers came whole where streams were asked for; empty where none did."""
+    asked = _asked(result, phase)
+    if not asked.get("stream") or asked.get("api") in EMBEDDING:
+        return ""
+    answers, streamed = (getattr(phase, name).count for name in ("latency", "ttft"))
+    if streamed >= answers:
+        return ""
+    came = f"{figures.whole(answers - streamed)} of {figures.many(answers, 'answer')} came whole"
+    return f"{came}, though streams were asked for: they have no TTFT and no TPOT, and meet no objective for these"
+
+
 def failures(result: SessionResult, phase: PhaseResult) -> list[Sentence]:
     """Return what failed, a line for each kind."""
     lines = failed.lines(phase.report["failure_details"], _asked(result, phase))
@@ -334,9 +348,8 @@ def _prompts(result: SessionResult, phase: PhaseResult) -> list[str]:
         )
     before = [] if unique else [plain(other.name) for other in _same_prompts_before(result, phase)]
     if before:
-        found.append(
-            f"the server's prefix cache may have seen them in phase {', '.join(before)} (--unique-prompts prevents it)"
-        )
+        phases = f"phase{'s' if before[1:] else ''} {', '.join(before)}"
+        found.append(f"the server's prefix cache may have seen them in {phases} (--unique-prompts prevents it)")
     if phase.dataset is not None and phase.dataset.note:
         found.append(plain(phase.dataset.note))
     return found

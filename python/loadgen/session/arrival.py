@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
 from loadgen.config import values
+from loadgen.config.options import ArrivalKind
 
 T = TypeVar("T")
+
+KINDS: tuple[ArrivalKind, ...] = get_args(ArrivalKind)
 
 
 class Arrival(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -25,7 +28,7 @@ class Arrival(msgspec.Struct, frozen=True, omit_defaults=True):
         ValueError: If a parameter is none of its kind's, or out of bounds.
     """
 
-    kind: Literal["constant", "poisson", "gamma", "uniform"]
+    kind: ArrivalKind
     burstiness: float | None = None
     low: float | None = None
     high: float | None = None
@@ -94,9 +97,6 @@ class Stage(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
         """The stage as a report says it."""
         rate = f"{self.start:g}" if self.start == self.end else f"{self.start:g} → {self.end:g}"
         return f"{rate}/s for {self.seconds:g} s"
-
-
-KINDS = ("constant", "poisson", "gamma", "uniform")
 
 
 def arrival_of(value: str | Arrival | Mapping[str, Any], burstiness: float | None) -> Arrival:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from loadgen import _core
+from loadgen import _core, metrics
 from loadgen.config.target import bare, names, words
 from loadgen.errors import MetricsError
-from loadgen.metrics import MetricsReader, attach
 from loadgen.session.phase_plan import PhasePlan
+
+if TYPE_CHECKING:
+    from loadgen.metrics import MetricsReader
 
 ROOM = 3896
 """Bytes that a segment's header has for it (`ABOUT_BYTES` of rust/src/series/header.rs)."""
@@ -142,7 +144,7 @@ def watched(directory: Path) -> MetricsReader | None:
     """
     for path in _core.segments():
         try:
-            reader = attach(path)
+            reader = metrics.attach(path)
         except MetricsError:
             continue  # not to be believed, or gone meanwhile
         if read(reader.about).directory == str(directory.absolute()):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from loadgen import _core
 from loadgen.errors import RunError
 from loadgen.session.prepare import PreparedPhase
-from loadgen.session.stage import Failed, Stage
+from loadgen.session.running_phase import Failed, RunningPhase
 
 if TYPE_CHECKING:
     from loadgen.event import EventPublisherService
@@ -45,9 +45,9 @@ class Desk(ABC):
         self._queue: _core.EventQueue | None = None
         self._failed: Failed | None = None
         self._closed = False
-        self._stage: Stage | None = None
-        self._stages: list[Stage] = []
-        self._handed_over: set[Stage] = set()
+        self._running: RunningPhase | None = None
+        self._begun: list[RunningPhase] = []
+        self._handed_over: set[RunningPhase] = set()
         self._stopping: float | None = None
         self._dropped: _core.Counter | None = None
         self._dropped_before = 0
@@ -66,7 +66,7 @@ class Desk(ABC):
         """Begin to hear of ends, before the first phase."""
 
     @abstractmethod
-    async def _begin(self, stage: Stage, phase: PreparedPhase) -> None:
+    async def _begin(self, running: RunningPhase, phase: PreparedPhase) -> None:
         """Let a phase's strategy issue, if it is Python that does."""
 
     @abstractmethod
@@ -113,8 +113,8 @@ class Desk(ABC):
             phase: The phase.
         """
         assert self._failed is not None
-        stage = Stage(phase, self._failed)
-        self._on_loop(self._enter(stage, phase))
+        running = RunningPhase(phase, self._failed)
+        self._on_loop(self._enter(running, phase))
 
     def going(self) -> None:
         """Let the live metrics tell of dropped events; called now and then while a phase goes on."""
@@ -162,7 +162,7 @@ class Desk(ABC):
             index: The phase's index in the session.
         """
         with contextlib.suppress(RuntimeError):  # as in stop
-            self._loop.call_soon_threadsafe(self._stop_stage, index)
+            self._loop.call_soon_threadsafe(self._stop_phase, index)
 
     def fail(self, what: str, problem: Exception | None) -> None:
         """Something of the user's has raised, or gone.
@@ -174,18 +174,18 @@ class Desk(ABC):
         assert self._failed is not None
         self._failed(what, problem)
 
-    def _ended_in(self, stage: Stage) -> bool:
-        """Return whether a request of ``stage`` that has ended leaves its slot to the current phase."""
-        return stage is not self._stage and stage in self._handed_over
+    def _ended_in(self, running: RunningPhase) -> bool:
+        """Return whether what has ended of ``running`` leaves its slot to the current phase."""
+        return running is not self._running and running in self._handed_over
 
-    async def _enter(self, stage: Stage, phase: PreparedPhase) -> None:
-        if self._stage is not None and not self._stage.drains:
-            self._handed_over.add(self._stage)
-        self._stage = stage
-        self._stages.append(stage)
-        await self._begin(stage, phase)
-        if self._stopping is not None:  # it came before there was a stage to tell
-            stage.stop(now=self._stopping == 0)
+    async def _enter(self, running: RunningPhase, phase: PreparedPhase) -> None:
+        if self._running is not None and not self._running.drains:
+            self._handed_over.add(self._running)
+        self._running = running
+        self._begun.append(running)
+        await self._begin(running, phase)
+        if self._stopping is not None:  # it came before there was a phase to tell
+            running.stop(now=self._stopping == 0)
 
     async def _enlist(self) -> None:
         self._queue = self.core.event_queue()
@@ -198,22 +198,22 @@ class Desk(ABC):
         publisher.detach(queue)
 
     async def _end(self) -> None:
-        if self._stage is not None:  # it has ended, unless the core broke down
-            await self._stage.end()
+        if self._running is not None:  # it has ended, unless the core broke down
+            await self._running.end()
         await self._close()
 
     async def _leave(self) -> None:
         await self._hear()
-        if self._stage is not None:
-            await self._stage.end()
+        if self._running is not None:
+            await self._running.end()
 
-    def _stop_stage(self, index: int) -> None:
-        if index < len(self._stages):  # else its strategy is told when it begins: the core takes no more of it
-            self._stages[index].stop(now=False)
+    def _stop_phase(self, index: int) -> None:
+        if index < len(self._begun):  # else its strategy is told when it begins: the core takes no more of it
+            self._begun[index].stop(now=False)
 
     def _stop(self, grace: float) -> None:
-        if self._stage is not None:
-            self._stage.stop(now=grace == 0)
+        if self._running is not None:
+            self._running.stop(now=grace == 0)
 
     def _on_loop(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Have the loop do something, and wait for it."""

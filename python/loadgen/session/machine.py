@@ -86,7 +86,7 @@ def reserve_descriptors(config: Config, phases: Sequence[PhaseConfig], workers: 
         load = f"{option} of phase {heaviest.name}" if several else f"--{option.replace('_', '-')}"
         raise ConfigError(
             f"{in_flight:,} requests in flight need {wanted:,} file descriptors, and this process may have {ceiling:,}",
-            f"raise the limit (ulimit -Hn), or lower {load} to {most:,}",
+            "raise the limit (ulimit -Hn)" + (f", or lower {load} to {most:,}" if most else ", or take fewer workers"),
         )
     is_bounded = all(bound is not None for _, bound in bounds)
     target = wanted if is_bounded else max(wanted, min(ceiling, _OPEN_LOOP))

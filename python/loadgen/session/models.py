@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from loadgen import http_get
-from loadgen.config import Config, target
-from loadgen.errors import TargetError
+from loadgen.config import Config, secret, target
+from loadgen.errors import ConfigError, TargetError
 
 
 class _Model(msgspec.Struct):
@@ -61,13 +61,16 @@ def ask(config: Config, api_key: str | None) -> list[str]:
         finally:
             connection.close()
     except ssl.SSLError as error:
+        words = getattr(error, "verify_message", "") or error.reason or str(error)
+        unverified = isinstance(error, ssl.SSLCertVerificationError)
         raise TargetError(
-            f"no secure connection to {shown}: {getattr(error, 'verify_message', '') or error.reason}"
+            f"no secure connection to {shown}: {words}", insecure(config, unverified=unverified)
         ) from None
     except TimeoutError:
-        raise TargetError(f"{shown} did not answer within {min(config.connect_timeout, 10):g} s") from None
+        words = f"{shown} did not answer within {min(config.connect_timeout, 10):g} s"
+        raise TargetError(words, unreachable(config)) from None
     except OSError as error:
-        raise TargetError(f"can't ask {shown}: {_reason(error)}") from None
+        raise TargetError(f"can't ask {shown}: {_reason(error)}", unreachable(config)) from None
     if reply.status != 200:
         refused = reply.status in (401, 403)
         key = "check the API key: --api-key-env NAME or --api-key-file FILE" if refused else ""
@@ -76,6 +79,31 @@ def ask(config: Config, api_key: str | None) -> list[str]:
         return [model.id for model in msgspec.json.decode(reply.body, type=_Models).data]
     except (msgspec.DecodeError, RecursionError):
         raise TargetError(f"{shown} did not answer with a list of models") from None
+
+
+def unreachable(config: Config) -> str:
+    """Return what to look at where no connection can be made.
+
+    Args:
+        config: The run's options.
+    """
+    if config.proxy is not None:
+        return f"is the proxy {secret.shown_url(config.proxy)} up, and the server behind it?"
+    return "is the server up, and the URL right?"
+
+
+def insecure(config: Config, *, unverified: bool) -> str:
+    """Return what to do where no secure connection can be made.
+
+    Args:
+        config: The run's options.
+        unverified: Whether it is the server's certificate that isn't trusted.
+    """
+    if unverified:
+        return "--cacert FILE trusts its authority, --insecure any certificate"
+    if config.http2:
+        return "does it speak HTTP/2? Without --http2 it is asked for HTTP/1.1"
+    return "does it speak TLS there? Else the URL begins with http://"
 
 
 def only(config: Config, api_key: str | None, server: str = "the server") -> str:
@@ -150,7 +178,10 @@ def _connection(config: Config) -> http.client.HTTPConnection:
 
 
 def _context(config: Config) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=config.cacert)
+    try:
+        context = ssl.create_default_context(cafile=config.cacert)
+    except ssl.SSLError:
+        raise ConfigError(f"cacert {config.cacert} holds no certificate", "name a file with one in PEM") from None
     if config.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

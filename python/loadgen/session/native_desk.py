@@ -13,7 +13,7 @@ from loadgen.session.desk import Desk
 from loadgen.session.phase_issuer import PhaseIssuer
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.query import QueryResult, Usage
-from loadgen.session.stage import Stage
+from loadgen.session.running_phase import RunningPhase
 
 if TYPE_CHECKING:
     from loadgen.event import EventPublisherService
@@ -54,9 +54,9 @@ class NativeDesk(Desk):
     async def _listen(self) -> None:
         self._loop.add_reader(self.core.fileno(), self._take)
 
-    async def _begin(self, stage: Stage, phase: PreparedPhase) -> None:
+    async def _begin(self, running: RunningPhase, phase: PreparedPhase) -> None:
         self._take()
-        if stage.is_native:
+        if running.is_native:
             return
         engine = self.core
 
@@ -64,10 +64,10 @@ class NativeDesk(Desk):
             return engine.issue(sample, planned_ns)
 
         # Of what a plan has issued, only the engine knows how much that was; it issues no more.
-        handed_over = (i for i, earlier in enumerate(self._stages) if earlier in self._handed_over)
+        handed_over = (i for i, earlier in enumerate(self._begun) if earlier in self._handed_over)
         occupied = sum(engine.issued(i) - self._ended[i] for i in handed_over)
         issuer = PhaseIssuer(claim, seed=phase.plan.seed, start_ns=self._start_ns, occupied=occupied)
-        stage.start(issuer, engine.end_issue)
+        running.start(issuer, engine.end_issue)
 
     async def _hear(self) -> None:
         self._take()
@@ -79,17 +79,17 @@ class NativeDesk(Desk):
 
     def _take(self) -> None:
         # A plan begins before the loop is told of its phase: what has ended by then waits for that.
-        known = len(self._stages)
+        known = len(self._begun)
         taken = self._early + self.core.take_completions()
         self._early = [ended for ended in taken if ended[at.PHASE] >= known]
         for ended in taken:
             if ended[at.PHASE] >= known:
                 continue
-            request, stage = ended[at.REQUEST], self._stages[ended[at.PHASE]]
+            request, running = ended[at.REQUEST], self._begun[ended[at.PHASE]]
             self._ended[ended[at.PHASE]] += 1
-            stage.completed(request, _result(ended) if stage.wants_answers else None)
-            if self._ended_in(stage) and self._stage is not None:
-                self._stage.slot_freed(request)
+            running.completed(request, _result(ended) if running.wants_answers else None)
+            if self._ended_in(running) and self._running is not None:
+                self._running.slot_freed(request)
 
 
 def _result(ended: Ended) -> QueryResult:

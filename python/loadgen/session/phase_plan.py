@@ -88,6 +88,9 @@ class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
     def __repr__(self) -> str:
         return f"PhasePlan({self.name!r}, {self.kind.value}, {self.words})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # the request may hold secrets
+        return [("name", self.name), ("type", self.kind.value), ("load", self.words)]
+
 
 def plan_of(
     phase: PhaseConfig,

@@ -16,9 +16,9 @@ from loadgen import config as configs
 from loadgen.config import Config, secret
 from loadgen.config.nodes import balance_of, check_weights
 from loadgen.config.options import EMBEDDING
-from loadgen.dataset import Dataset, Sessions
+from loadgen.dataset import Dataset
 from loadgen.errors import ConfigError, TargetError
-from loadgen.session import machine, mock, scoring
+from loadgen.session import machine, scoring
 from loadgen.session.phase import PhaseConfig, PhaseType, load_of
 from loadgen.session.phase import stored as stored_phase
 from loadgen.session.phase_plan import PhasePlan, plan_of
@@ -41,7 +41,7 @@ class PlannedPhase(msgspec.Struct, frozen=True):
     plan: PhasePlan
 
 
-class Plan(msgspec.Struct, frozen=True):
+class RunPlan(msgspec.Struct, frozen=True):
     """What will be run: everything that needs no connection to the target.
 
     Args:
@@ -73,7 +73,7 @@ class PreparedPhase(msgspec.Struct, frozen=True):
     dataset: Dataset | None
 
 
-def plan(config: Config, phases: Sequence[PhaseConfig], *, listed: bool = False) -> Plan:
+def plan(config: Config, phases: Sequence[PhaseConfig], *, listed: bool = False) -> RunPlan:
     """Make the plan of a run: its prompts and phases.
 
     Args:
@@ -97,7 +97,7 @@ def plan(config: Config, phases: Sequence[PhaseConfig], *, listed: bool = False)
         planned.append(PlannedPhase(phase, options, prompts, told))
     if config.tokenizer is not None and any(phase.dataset is not None for phase in phases):
         dataset.open_tokenizer(config.tokenizer)  # it is needed after the run; what is wrong with it is said before
-    return Plan(config, planned)
+    return RunPlan(config, planned)
 
 
 def _check(phase: PhaseConfig, options: Config, prompts: Dataset) -> None:
@@ -141,7 +141,7 @@ def _prompts(phase: PhaseConfig, options: Config, known: dict[tuple[Any, ...], D
         "output_tokens": options.output_tokens,
         "tokenizer": options.tokenizer,
         "seed": phase.seed if phase.dataset is None else 0,
-        "sessions": Sessions(options.session_field) if balance_of(options) == {"kind": "session"} else None,
+        "sessions": dataset.Sessions(options.session_field) if balance_of(options) == {"kind": "session"} else None,
         "targets": None if phase.scorer is None else scoring.targets_of(phase.scorer, phase.settings.target_field),
     }
     path = None if phase.dataset is None else os.fspath(phase.dataset)
@@ -151,7 +151,7 @@ def _prompts(phase: PhaseConfig, options: Config, known: dict[tuple[Any, ...], D
     return known[key]
 
 
-def prepare(plan: Plan) -> list[PreparedPhase]:
+def prepare(plan: RunPlan) -> list[PreparedPhase]:
     """Make a plan's phases ready to begin: ask for the models that were not named, and render the bodies.
 
     Args:
@@ -231,6 +231,8 @@ def targets(config: Config) -> Iterator[list[str]]:
 
 
 def _mock(url: str, servers: ExitStack) -> str:
+    from loadgen.session import mock  # a table of its own, which a run against a server never needs
+
     told = msgspec.json.encode(mock.config_of_url(url)).decode()
     try:
         server = _core.MockServer(told)
@@ -262,6 +264,8 @@ def _model_at(url: str, config: Config) -> str:
     if url.startswith("python:"):
         return url.removeprefix("python:")  # an issuer of the user's own makes of it what it likes
     if url.startswith("mock:"):
+        from loadgen.session import mock
+
         names = mock.config_of_url(url).get("models") or ["mock"]
         return str(names[0])
     from loadgen.session import models  # brings http.client and ssl, which most runs never need

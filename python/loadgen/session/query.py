@@ -36,6 +36,9 @@ class Query(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Query(id={self.id}, sample={self.sample}, {len(self.body)} bytes)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # body and headers may hold secrets
+        return [("id", self.id), ("sample", self.sample), ("bytes", len(self.body))]
+
 
 class StreamChunk(msgspec.Struct, frozen=True):
     """A piece of an answer that has come; without text and tokens it is but the answer's first byte.

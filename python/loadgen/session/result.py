@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from loadgen.session import scoring
 from loadgen.session.metric import Measured
 from loadgen.session.requests import RequestTable
-from loadgen.session.scoring import AccuracyResult, SampleScore, scores_of
+from loadgen.session.scoring.accuracy import AccuracyResult
+
+if TYPE_CHECKING:
+    from loadgen.session.scoring import SampleScore
 
 Status = Literal["complete", "interrupted", "failed"]
 
@@ -199,9 +203,6 @@ class PhaseResult(Measured, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"<PhaseResult {_said(self)}>"
 
-    def __str__(self) -> str:
-        return repr(self)
-
     @property
     def requests(self) -> RequestTable:
         """Its requests, a row each: a table for whoever reads Arrow, and an iterable of :class:`Request`."""
@@ -215,7 +216,7 @@ class PhaseResult(Measured, frozen=True, kw_only=True):
         Raises:
             ReportError: If it was not scored, when the first is asked for.
         """
-        return scores_of(self.dir, self.report["index"])
+        return scoring.scores_of(self.dir, self.report["index"])
 
     @property
     def strategy(self) -> str:
@@ -238,7 +239,7 @@ class PhaseResult(Measured, frozen=True, kw_only=True):
         return dict(self.report.get("settings") or {})
 
     @property
-    def failures(self) -> dict[str, Any]:
+    def failures(self) -> dict[str, int]:
         """Failed requests by class."""
         return dict(self.report.get("failures") or {})
 
@@ -299,9 +300,6 @@ class SessionResult(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         phases = "".join(f"; {_said(phase)}" for phase in self.phases)
         return f"<SessionResult {self.id} {self.status}{phases}>"
-
-    def __str__(self) -> str:
-        return repr(self)
 
     @property
     def perf_results(self) -> list[PhaseResult]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from loadgen.errors import ConfigError, ReportError
-from loadgen.metrics.final import FILE as SNAPSHOT
+from loadgen.metrics import SNAPSHOT
 
 RUNS = Path("loadgen-runs")
 LOG, REPORT, LOCK = "run.log", "report.json", ".lock"
@@ -235,7 +235,9 @@ def remove(path: Path) -> str:
             file.unlink()
         others = [file.name for file in path.iterdir()]
         if others:
-            return f"the run is gone; {len(others)} files of somebody else's stay, {others[0]!r} for one"
+            if len(others) == 1:
+                return f"the run is gone; a file of somebody else's stays, {others[0]!r}"
+            return f"the run is gone; {len(others):,} files of somebody else's stay, {others[0]!r} for one"
         path.rmdir()
     except OSError as error:
         return error.strerror or str(error)

@@ -264,9 +264,8 @@ class Run:
                 self._watcher.ended(phase, end)
             if end["reason"] in ("early", "disk", "stopped") and index not in self._skipped:
                 break
-        engine.segment().advance(
-            "draining"
-        )  # of phases that don't drain, or stopped: what they left goes on to its end
+        # Phases that don't drain, or were stopped, have left requests, which go on to their end.
+        engine.segment().advance("draining")
 
     def _settle(self, phases: list[PreparedPhase], directory: Path, config: dict[str, Any]) -> RunError | None:
         """Score and count what the answers were kept for; what went wrong is returned, as the report comes first."""

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from loadgen import _core
 from loadgen.config import Config
 from loadgen.errors import MetricsError
-from loadgen.metrics import MetricsRegistry, MetricsSnapshot, SessionState
+
+if TYPE_CHECKING:
+    from loadgen.metrics import MetricsRegistry, MetricsSnapshot, SessionState
 
 
-class Measured(Protocol):
+class HasSegment(Protocol):
     """Whatever keeps live metrics of its run: the core's engine, or its sink."""
 
     def segment(self) -> _core.Segment:
         """Return the run's live metrics."""
 
 
-Show = Callable[[str, Measured], None]
+Show = Callable[[str, HasSegment], None]
 
 
 @contextmanager
@@ -51,7 +53,9 @@ class _Awaited:
     def __init__(self) -> None:
         self._registry: MetricsRegistry | None = None
 
-    def show(self, run: str, engine: Measured) -> None:
+    def show(self, run: str, engine: HasSegment) -> None:
+        from loadgen.metrics import MetricsRegistry
+
         self._registry = MetricsRegistry.of(run, engine.segment())
 
     def _there(self) -> MetricsRegistry:

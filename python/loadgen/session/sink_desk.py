@@ -15,7 +15,7 @@ from loadgen.session.desk import Desk
 from loadgen.session.phase_issuer import PhaseIssuer
 from loadgen.session.prepare import PreparedPhase
 from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk
-from loadgen.session.stage import Stage, see_out
+from loadgen.session.running_phase import RunningPhase, see_out
 
 if TYPE_CHECKING:
     from loadgen.event import EventPublisherService
@@ -53,7 +53,7 @@ class SinkDesk(Desk):
         self._sink: _core.Sink | None = None
         self._receiver: asyncio.Task[None] | None = None
         self._beat: asyncio.TimerHandle | None = None
-        self._flying: dict[int, tuple[Stage, int]] = {}
+        self._flying: dict[int, tuple[RunningPhase, int]] = {}
         self._headers: list[list[str]] = []
         self._closing = False
 
@@ -71,18 +71,18 @@ class SinkDesk(Desk):
         self._receiver = self._loop.create_task(self._receive(), name="loadgen receiver")
         self._turn(_core.now_ns())
 
-    async def _begin(self, stage: Stage, phase: PreparedPhase) -> None:
+    async def _begin(self, running: RunningPhase, phase: PreparedPhase) -> None:
         own = (phase.plan.request or {}).get("headers", self._headers)
         headers = tuple((name, value) for name, value in own)
         sink = self.core
 
         def claim(sample: int | None, planned_ns: int | None) -> int | None:
             issued = sink.issue(sample, planned_ns)
-            return None if issued is None else self._send(stage, issued, headers)
+            return None if issued is None else self._send(running, issued, headers)
 
         occupied = sum(flown in self._handed_over for flown, _ in self._flying.values())
         issuer = PhaseIssuer(claim, seed=phase.plan.seed, start_ns=sink.start(), occupied=occupied)
-        stage.start(issuer, sink.end_issue)
+        running.start(issuer, sink.end_issue)
 
     async def _hear(self) -> None:
         self._take_cancelled()
@@ -119,20 +119,20 @@ class SinkDesk(Desk):
             raise RunError("something that it awaited was cancelled", "catch the CancelledError of what it cancels")
         shut.result()
 
-    def _send(self, stage: Stage, issued: tuple[int, int, int], headers: tuple[tuple[str, str], ...]) -> int:
+    def _send(self, running: RunningPhase, issued: tuple[int, int, int], headers: tuple[tuple[str, str], ...]) -> int:
         request, sample, planned_ns = issued
         sink = self.core
         body = sink.body(request)
         assert body is not None, "a request that was just issued is in flight"
         query = Query(request, sample, body, headers, planned_ns)
-        self._flying[request] = stage, sample
+        self._flying[request] = running, sample
         sink.sent(request)
         try:
             self._issuer.issue(query)
         except Exception as problem:
             self._flying.pop(request, None)
             sink.complete(request, "connect", error=f"the issuer's issue() raised {type(problem).__name__}")
-            stage.fail("the issuer's issue()", problem)
+            running.fail("the issuer's issue()", problem)
             raise
         return request
 
@@ -174,15 +174,15 @@ class SinkDesk(Desk):
         )
         flown = self._flying.pop(result.id, None)
         if was_in_flight and flown is not None:
-            stage, sample = flown
-            if stage.wants_answers:
+            running, sample = flown
+            if running.wants_answers:
                 result = msgspec.structs.replace(result, sample=sample, ns=result.ns or _core.now_ns())
-            self._completed(stage, result)
+            self._completed(running, result)
 
-    def _completed(self, stage: Stage, result: QueryResult) -> None:
-        stage.completed(result.id, result)
-        if self._ended_in(stage) and self._stage is not None:
-            self._stage.slot_freed(result.id)
+    def _completed(self, running: RunningPhase, result: QueryResult) -> None:
+        running.completed(result.id, result)
+        if self._ended_in(running) and self._running is not None:
+            self._running.slot_freed(result.id)
 
     def _lose(self, what: str, problem: Exception | None) -> None:
         """The transport has gone: nothing in flight will be answered, and nothing more can be issued."""
@@ -190,9 +190,9 @@ class SinkDesk(Desk):
             return
         lost, self._flying = self._flying, {}
         why = what if problem is None else f"{what} raised {type(problem).__name__}"
-        for request, (stage, sample) in lost.items():
+        for request, (running, sample) in lost.items():
             if self.core.complete(request, "protocol", error=why):
-                self._completed(stage, QueryResult(request, error=why, failure="protocol", sample=sample))
+                self._completed(running, QueryResult(request, error=why, failure="protocol", sample=sample))
         self.fail(what, problem)
 
     def _turn(self, due_ns: int) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from loadgen import _core
 from loadgen.config import values
+from loadgen.config.options import STAGED
 from loadgen.session.arrival import Arrival, arrival_of, stages_of, valid
 from loadgen.session.issuer import Issuer
 from loadgen.session.order import SampleOrder, name_of
@@ -178,7 +179,7 @@ class TimedIssueStrategy(_Planned):
         self.rate = None if rate is None else valid("rate", rate, values.positive)
         self.stages = None if stages is None else stages_of(stages)
         self.arrival = arrival_of(arrival, burstiness)
-        if stages is not None and self.arrival.kind not in ("poisson", "constant"):
+        if stages is not None and self.arrival.kind not in STAGED:
             raise ValueError(f"stages can't have {self.arrival.kind} arrivals: take poisson or constant")
         if max_concurrency is not None:
             self.max_concurrency = valid("max_concurrency", max_concurrency, values.count32)

@@ -12,9 +12,9 @@ import msgspec
 
 from loadgen.cli import show
 from loadgen.cli.dispatch.stopping import Stopping
-from loadgen.cli.options import GroupedCommand, GroupedOption
+from loadgen.cli.options import GroupedCommand, GroupedOption, value_of
 from loadgen.config import values
-from loadgen.errors import ConfigError
+from loadgen.errors import DispatchError
 from loadgen.shown import plain
 
 if TYPE_CHECKING:
@@ -27,15 +27,19 @@ SUMMARY, TABLE, PLOTS = "summary.json", "summary.txt", "plots"
 
 
 def _bench(out: str, as_json: bool, quiet: bool, plots: bool | None, **given: Any) -> int:
+    from loadgen.dispatch.experiment import plots as drawing
     from loadgen.dispatch.experiment import table
+    from loadgen.dispatch.experiment.record import KEPT
     from loadgen.dispatch.experiment.runner import Experiment, Plan
 
+    if plots:
+        drawing.check()
     chosen = settings_of(given)
     plan = Plan(
         strategies=_names("--strategies", given, [strategy.name for strategy in chosen.strategies]),
         scenarios=_names("--scenarios", given, [scenario.id for scenario in chosen.scenarios]),
-        runs=_read("--runs", given["runs"], values.count),
-        seed=_read("--seed", given["seed"], values.whole),
+        runs=value_of("--runs", given["runs"], values.count),
+        seed=value_of("--seed", given["seed"], values.whole),
     )
     callee = callee_of(chosen, given)
     experiment = Experiment(callee, Path(out), chosen, plan, told=None if quiet else _tell)
@@ -43,7 +47,7 @@ def _bench(out: str, as_json: bool, quiet: bool, plots: bool | None, **given: An
         with Stopping(signal.SIGTERM) as stopping:  # children are ended in order, as by Ctrl-C
             summary = experiment.run()
     except KeyboardInterrupt:
-        show.error("stopped", "what has a record is kept: the same command goes on from there")
+        show.error("stopped", KEPT)
         return stopping.status
     text = table.render(summary, chosen)
     _keep(experiment.directory, summary, text)
@@ -74,7 +78,7 @@ def callee_of(chosen: Settings, given: dict[str, Any], trace: Any = None) -> Any
 
     options = choice.Options(
         service=given["service"],
-        speed=_read("--speed", given["speed"], values.positive),
+        speed=value_of("--speed", given["speed"], values.positive),
         url=given["url"],
         model=given["model"],
         trace=trace,
@@ -98,11 +102,13 @@ def _tell(progress: Progress) -> None:
 
 
 def _keep(directory: Path, summary: Summary, text: str) -> None:
+    from loadgen.dispatch.experiment.record import KEPT
+
     try:
         (directory / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
         (directory / TABLE).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"can't write the summary to {directory}: {error.strerror or error}") from None
+        raise DispatchError(f"can't write the summary to {directory}: {error.strerror or error}", KEPT) from None
 
 
 def _draw(experiment: Experiment, summary: Summary, wanted: bool | None) -> None:
@@ -128,13 +134,6 @@ def _names(option: str, given: dict[str, Any], known: list[str]) -> tuple[str, .
     from loadgen.dispatch.experiment import settings
 
     return settings.choose(option, given[option.removeprefix("--")], known)
-
-
-def _read(option: str, value: Any, how: Any) -> Any:
-    try:
-        return how(value)
-    except ValueError as error:
-        raise ConfigError(f"{option} {value} {error}") from None
 
 
 def callee_flags(default: str) -> list[click.Parameter]:

@@ -85,12 +85,7 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
     said = {name: given[name] for name in _WIRE if given[name] not in (None, ())}
     said |= {} if max_error_rate is None else {"max_error_rate": max_error_rate}
     options = configs.resolve(url, said, speech="flags", needs_load=False)
-    for header in options.header:
-        if header.is_secret_in_the_open:
-            show.warning(
-                f"the value of {header.name} stands on the command line, where others on this machine can read it",
-                f"use --api-key-env NAME, or --header '{header.name}: ${{NAME}}' in single quotes",
-            )
+    show.warn_of_secrets(options.header)
     _check_files(files, given["remember"])
     source = _source(files, as_json)
     kept = _Kept(source, Live(sys.stderr) if live else None)
@@ -107,7 +102,8 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
             _say_stopped(source, kept, files, progress.in_vain(shown.latest))
             return stopping.status
     _show(summary, as_json, quiet, to_stdout=files.out is not None)
-    return _status(summary, options, files.journal, progress.in_vain(shown.latest))
+    in_vain = progress.in_vain(shown.latest)
+    return _status(summary, options, files.journal, in_vain, why_shown=not (quiet or as_json))
 
 
 def _call(
@@ -124,12 +120,24 @@ def _call(
         bodies = asked.bodies(source, options, model)
         try:
             batch = dispatcher.requests(bodies, url=sent_to, model=model, stream=stream, **_wire(options))
-        except (KeyboardInterrupt, DispatchError):
-            if kept.calls:
-                write(source, [_written(source, call) for _, call in sorted(kept.calls.items())])
+        except KeyboardInterrupt:
+            _write_kept(source, kept, write)
+            raise
+        except DispatchError:
+            try:
+                _write_kept(source, kept, write)
+            except DispatchError as unwritten:
+                # A disk that has no room for the journal has none for the answers: what the journal holds is said last.
+                show.error(unwritten.message)
             raise
         write(source, [output.answer(source, call) for call in batch])
         return summary_of(batch, source)
+
+
+def _write_kept(source: Source, kept: _Kept, write: Callable[[Source, Sequence[Written]], None]) -> None:
+    """Write the answers of a batch that broke off, if it had any."""
+    if kept.calls:
+        write(source, [_written(source, call) for _, call in sorted(kept.calls.items())])
 
 
 def _source(files: _Files, as_json: bool) -> Source:
@@ -179,7 +187,7 @@ def _warned() -> Iterator[None]:
     """Say warnings as the command line does."""
 
     def say(message: Warning | str, *_: object, **__: object) -> None:
-        show.warning(str(message))
+        show.warning(*str(message).split("\n", 1))  # and the way out, where it has one
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
@@ -298,7 +306,7 @@ def _show(summary: BatchSummary, as_json: bool, quiet: bool, *, to_stdout: bool)
         report.show(summary, sys.stdout if to_stdout else sys.stderr)
 
 
-def _status(summary: BatchSummary, options: Config, journal: str | None, in_vain: str) -> int:
+def _status(summary: BatchSummary, options: Config, journal: str | None, in_vain: str, *, why_shown: bool) -> int:
     if summary.failed == 0:
         return 0
     share = summary.failed / summary.calls
@@ -306,8 +314,11 @@ def _status(summary: BatchSummary, options: Config, journal: str | None, in_vain
         return 0
     allowed = f"; {figures.share(options.max_error_rate)} are allowed (--max-error-rate)" if summary.ok else ""
     again = f"run it again, and only these are called: the others are in {journal}" if journal is not None else ""
-    why = f": {in_vain}" if in_vain else ""
-    show.error(f"{summary.failed:,} of {summary.calls:,} calls have no answer{allowed}{why}", again)
+    why = in_vain
+    if not (why or why_shown) and summary.failures:
+        why = summary.failures[0].reason + (", …" if summary.failures[1:] else "")
+    reason = f": {why}" if why else ""
+    show.error(f"{summary.failed:,} of {summary.calls:,} calls have no answer{allowed}{reason}", again)
     return 1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from loadgen.cli.options import GroupedCommand, GroupedOption
+from loadgen.cli.options import GroupedCommand, GroupedOption, value_of
 from loadgen.config import values
 from loadgen.errors import ConfigError
 
@@ -26,14 +26,14 @@ def _simulate(strategy: tuple[str, ...], as_json: bool, policy: str | None, **gi
     from loadgen.dispatch import strategy as strategies
 
     service = _service(given["service"], given["run"])
-    items = _read("items", given, values.count32)
+    items = value_of("--items", given["items"], values.count32)
     found = simulate.simulate(
         service,
         items if items is not None else service.items or _ITEMS,
         strategy or strategies.STRATEGIES,
-        seeds=_read("seeds", given, values.count32) or 200,
-        first_seed=_read("seed", given, values.whole) or 0,
-        max_concurrency=_read("max_concurrency", given, values.count32),
+        seeds=value_of("--seeds", given["seeds"], values.count32) or 200,
+        first_seed=value_of("--seed", given["seed"], values.whole) or 0,
+        max_concurrency=value_of("--max-concurrency", given["max_concurrency"], values.count32),
         policy=policy,
     )
     if as_json:
@@ -122,16 +122,6 @@ def _told(service: Service, found: Sequence[Simulation]) -> dict[str, Any]:
         ],
         "use": simulate.best_of(found).strategy,
     }
-
-
-def _read(name: str, given: dict[str, Any], reader: Any) -> Any:
-    value = given[name]
-    if value is None:
-        return None
-    try:
-        return reader(value)
-    except ValueError as error:
-        raise ConfigError(f"--{name.replace('_', '-')} {value} {error}") from None
 
 
 command = GroupedCommand(

@@ -11,9 +11,8 @@ import click
 from loadgen.cli import show
 from loadgen.cli.dispatch.bench import callee_flags, callee_of, settings_of
 from loadgen.cli.dispatch.stopping import Stopping
-from loadgen.cli.options import GroupedCommand, GroupedOption
+from loadgen.cli.options import GroupedCommand, GroupedOption, value_of
 from loadgen.config import values
-from loadgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from loadgen.dispatch.experiment.record import Record
@@ -30,10 +29,7 @@ def _trace(scenario: str, strategy: str, **given: Any) -> int:
     label = chosen.strategy(strategy).label
     live = Live(title=f"scenario {scenario} · {label} · {given['callee']}")
     callee = callee_of(chosen, given, live)
-    try:
-        seed = values.whole(given["seed"])
-    except ValueError as error:
-        raise ConfigError(f"--seed {given['seed']} {error}") from None
+    seed = value_of("--seed", given["seed"], values.whole)
     try:
         with Stopping(signal.SIGTERM) as stopping:  # children are ended in order, as by Ctrl-C
             record = asyncio.run(_one(chosen, callee, scenario, strategy, seed))

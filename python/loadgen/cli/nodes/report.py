@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from loadgen.cli import show
 from loadgen.cli.nodes.pool import options, pool_of
 from loadgen.errors import ConfigError
 from loadgen.shown import plain
@@ -27,7 +28,7 @@ def _report(
     if as_json:
         click.echo(msgspec.json.encode(report).decode())
         return 0
-    click.echo("\n".join(report_lines(report)))
+    click.echo("\n".join(report_lines(report, width=show.width())))
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from loadgen.cli import show
 from loadgen.cli.answers import Replaced, to_stdout
 from loadgen.cli.nodes.pool import options, pool_of
 from loadgen.errors import ConfigError, DatasetError
@@ -45,7 +46,7 @@ def _run(
         else:
             file.put(_lines(batch))
     if not quiet:
-        lines = batch_lines(batch)
+        lines = batch_lines(batch, width=show.width())
         line = compared(pool.report((max(1, len(batch)),), model=model, kind=kind), batch)
         click.echo("\n".join([*lines, line] if line else lines), err=out is None)
     return 0 if batch.ok else 1

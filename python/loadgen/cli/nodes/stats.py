@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from loadgen.cli import show
 from loadgen.cli.nodes.pool import options, pool_of
 
 
@@ -20,7 +21,7 @@ def _stats(*, model: str | None, kind: str | None, check: bool, verbose: bool, a
     if as_json:
         click.echo(msgspec.json.encode(stats).decode())
         return 0
-    click.echo("\n".join(stats_lines(stats, verbose=verbose)))
+    click.echo("\n".join(stats_lines(stats, verbose=verbose, width=show.width())))
     return 0
 
 

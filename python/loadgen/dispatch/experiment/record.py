@@ -11,6 +11,9 @@ from loadgen.dispatch.experiment.catalogue import Grid
 from loadgen.dispatch.experiment.hardware import Hardware
 from loadgen.dispatch.experiment.measured import Call, Measured
 
+KEPT = "what has a record is kept: the same command goes on from there"
+"""What an error says to do once runs have been made."""
+
 
 class Cell(msgspec.Struct, frozen=True, order=True):
     """One cell of the experiment.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 import msgspec
 
 from loadgen.dispatch.experiment.measured import Measured
+from loadgen.errors import DispatchError
 
 if TYPE_CHECKING:
     from loadgen.dispatch.live import Call
@@ -107,7 +108,11 @@ class Reader:
         """What all calls brought; ``None`` until the tool has told."""
 
     def read(self) -> None:
-        """Read what is new, up to the last whole line."""
+        """Read what is new, up to the last whole line.
+
+        Raises:
+            DispatchError: If a line isn't one of :class:`Line`; reading again raises it again.
+        """
         try:
             with self._path.open("rb") as file:
                 file.seek(self._at)
@@ -115,8 +120,15 @@ class Reader:
         except FileNotFoundError:
             return
         whole = new[: new.rfind(b"\n") + 1]
+        try:
+            lines = msgspec.json.Decoder(Line).decode_lines(whole)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise DispatchError(
+                f"the tool wrote to {VARIABLE} what can't be read from byte {self._at} on: {error}",
+                "each line is a JSON object with the fields of loadgen.dispatch.experiment.trace_file.Line",
+            ) from None
         self._at += len(whole)
-        for line in msgspec.json.Decoder(Line).decode_lines(whole):
+        for line in lines:
             if line.measured is not None:
                 self.measured = line.measured
             else:

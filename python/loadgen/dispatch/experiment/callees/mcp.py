@@ -81,7 +81,8 @@ class McpCallee:
         """Call the tool with a grid's rows and columns.
 
         Raises:
-            DispatchError: If a server does not start. A tool that fails is a result.
+            DispatchError: If a server does not start, or the tool's account of its calls can't be read. A tool that
+                fails is a result.
         """
         async with self._model(task) as server:
             with tempfile.TemporaryDirectory(prefix="loadgen-trace-") as made:
@@ -113,6 +114,9 @@ class McpCallee:
                 finally:
                     wall_s = time.monotonic() - began
                     following.cancel()
+            await asyncio.wait([following])
+        if not following.cancelled():
+            following.result()  # it has ended by itself, so it raises: what the tool wrote can't be read, or be told
         reader.read()
         measured = reader.measured or _from_answers(content, grid, wall_s)
         return msgspec.structs.replace(measured, wall_s=wall_s, error=error, hardware=sampler.result())

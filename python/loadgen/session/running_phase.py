@@ -33,7 +33,7 @@ class Failed(Protocol):
         """
 
 
-class Stage:
+class RunningPhase:
     """One phase on the loop.
 
     Args:
