@@ -386,6 +386,8 @@ def test_too_many_failures_exit_1_after_the_answers(
     assert result.exit_code == 1
     assert len(lines(result.stdout)) == 3
     assert "error: 2 of 3 calls have no answer" in result.stderr
+    quiet = call("mock:", "--items", "items.txt", "--quiet").stderr
+    assert "(--max-error-rate): ConnectionError: refused\n" in quiet, "no summary says it"
     assert call("mock:", "--items", "items.txt", "--max-error-rate", "70%").exit_code == 0
 
 
