@@ -470,6 +470,20 @@ def test_mock_refuses_what_is_no_setting(core: ModuleType, args: list[str], word
     assert words in result.stderr
 
 
+def test_a_mock_that_can_not_start_leaves_signals_as_they_were(
+    core: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(_: str) -> None:
+        raise OSError("the address is taken")
+
+    monkeypatch.setattr(core, "MockServer", taken)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    result = call("mock")
+    assert result.exit_code == 2
+    assert "can't start: the address is taken" in result.stderr
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
 # --- the whole
 
 

@@ -365,6 +365,15 @@ def test_mock_serves_until_it_is_told_to_stop(here: Path, number: signal.Signals
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("how", [("--quiet",), ("--json",)])
+def test_why_no_request_succeeded_is_said_where_no_report_says_it(here: Path, how: tuple[str, ...]) -> None:
+    done = call(here, "run", "mock:?fault=500", "--requests", "3", "--concurrency", "1", "--ui", "none", *how)
+    assert done.returncode == 1
+    assert done.stderr == "error: no request succeeded\n       3 × HTTP 500: Internal error   requests 0, 1, 2\n"
+    shown = call(here, "run", "mock:?fault=500", "--requests", "3", "--concurrency", "1", "--ui", "none")
+    assert shown.stderr == "error: no request succeeded\n"
+
+
 def test_mock_says_when_its_port_is_taken(here: Path) -> None:
     with mock() as server:
         done = call(here, "mock", "--port", server.url.rpartition(":")[2])

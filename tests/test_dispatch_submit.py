@@ -9,7 +9,7 @@ import pytest
 
 import loadgen
 import virtual_loop
-from loadgen.dispatch import attempt, service, work
+from loadgen.dispatch import attempt, submitted, work
 
 
 def run(main: Any) -> None:
@@ -191,14 +191,14 @@ def test_a_service_that_is_never_idle_forgets_the_calls_that_are_over(monkeypatc
             return item
 
         dispatcher = loadgen.Dispatcher("parallel", workers=2, key=lambda item: item)
-        calls = 3 * service.FORGOTTEN_EVERY
+        calls = 3 * submitted.FORGOTTEN_EVERY
         before = dispatcher.submit(call, 0)
         for item in range(1, calls):
             after = dispatcher.submit(call, item)
             assert await before == item - 1
             before = after
         assert await before == calls - 1
-        made = dispatcher._service()
+        made = dispatcher._submitted_here()
         with pytest.raises(IndexError):
             made._policy.item(0)
         assert made._policy.attempts_of(calls - 1)
@@ -222,7 +222,7 @@ def test_a_call_is_not_forgotten_before_its_error_was_raised() -> None:
             return item
 
         dispatcher = loadgen.Dispatcher("parallel", workers=2, retry=1)
-        calls = 2 * service.FORGOTTEN_EVERY - 1
+        calls = 2 * submitted.FORGOTTEN_EVERY - 1
         slow = dispatcher.submit(call, 0)
         for item in range(1, calls):
             await dispatcher.submit(call, item)
@@ -231,13 +231,13 @@ def test_a_call_is_not_forgotten_before_its_error_was_raised() -> None:
             await slow
         assert await late[0] == calls
         with pytest.raises(IndexError):
-            dispatcher._service()._policy.item(0)
+            dispatcher._submitted_here()._policy.item(0)
 
     run(main)
 
 
 def test_an_idle_service_begins_anew_before_its_numbers_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "ROTATED_AT", 10)
+    monkeypatch.setattr(submitted, "ROTATED_AT", 10)
 
     async def main(loop: Any) -> None:
         async def call(item: int) -> int:
@@ -280,7 +280,7 @@ def test_a_dispatcher_serves_one_loop_after_the_other_and_keeps_none() -> None:
 
     for _ in range(3):
         assert asyncio.run(main()) == "7"
-    assert len(dispatcher._services) == 1
+    assert len(dispatcher._submitted) == 1
 
 
 def test_without_a_loop_there_is_nothing_to_submit_to() -> None:

@@ -103,13 +103,14 @@ def test_the_rust_core_points_one_way() -> None:
         ("record/a.rs", "use crate::clock;\nuse crate::record::Row;", None),
         ("record/a.rs", "// use crate::stats::Summary;", None),
         ("record/a.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\n    use crate::stats::Summary;\n}", None),
+        ("record/a/tests.rs", "use crate::stats::Summary;", None),
         ("endpoint/a.rs", "use crate::http::Sink;", None),
         ("python/a.rs", "use crate::engine::Engine;\nuse pyo3::Bound;", None),
     ],
 )
 def test_a_use_that_points_the_wrong_way_is_named(tmp_path: Path, name: str, code: str, breach: str | None) -> None:
     path = tmp_path / name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(code)
     assert [line.split(": ")[1] for line in direction.breaches(tmp_path)] == ([breach] if breach else [])
 

@@ -9,8 +9,8 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use loadgen::engine::Bodies;
 use loadgen::engine::config::PhaseConfig;
+use loadgen::engine::{Asked, Bodies};
 use loadgen::record::{Failure, Row};
 use loadgen::series::Detail;
 use loadgen::stats::{Options, summarise};
@@ -250,7 +250,7 @@ fn what_is_issued_from_outside_takes_turns_too() {
     let servers = servers(2);
     let run = run(&urls(&servers), 2);
     run.begin(json!({"load": {"kind": "manual"}, "requests": 10}));
-    (0..10).for_each(|_| assert!(run.engine.issue(None, None).unwrap().is_some()));
+    (0..10).for_each(|_| assert!(run.engine.issue(Asked::default()).unwrap().is_some()));
     assert_eq!(run.wait()["counts"]["ok"], 10);
     assert!(rows(run).iter().all(|row| row.node.map(u64::from) == Some(row.id % 2)));
 }

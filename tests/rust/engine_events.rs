@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use loadgen::engine::Engine;
+use loadgen::engine::{Asked, Engine};
 use loadgen::event::{EventQueue, EventReader, EventType, Frame};
 use loadgen::record::{Failure, Row};
 use loadgen::stats::{Options, summarise};
@@ -291,7 +291,7 @@ fn requests_that_are_issued_from_outside_are_told_with_the_sample_asked_for() {
     let run = EventRun::new(&server.url, json!({}), json!({"stream": false}));
     run.begin(json!({"load": {"kind": "manual"}}));
     for sample in [2, 0, 1] {
-        run.run.engine.issue(Some(sample), None).unwrap().unwrap();
+        run.run.engine.issue(Asked { sample: Some(sample), ..Asked::default() }).unwrap().unwrap();
     }
     run.run.engine.end_issue().unwrap();
     run.run.wait();

@@ -2,18 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
+mod event_log;
+mod event_queue;
 
-use loadgen::clock::Anchor;
+use std::collections::HashMap;
+
 use loadgen::event::{
-    Batch, BatchLimits, Emitter, Event, EventQueue, EventReader, EventType, FRAME_HEAD, Frame, FrameFault, Outlets,
-    Record, SESSION_SOURCE, SessionData, TOPIC_BYTES, event_queue, is_one_value,
+    Batch, BatchLimits, Emitter, Event, EventQueue, EventType, FRAME_HEAD, Frame, FrameFault, Outlets, Record,
+    SESSION_SOURCE, SessionData, TOPIC_BYTES, event_queue, is_one_value,
 };
-use loadgen::record::{Detail, EventCounts, EventShard, Failure, Finish, LogHeader, LogWriter, Row, Stamps};
+use loadgen::record::{Detail, Failure, Finish, Row, Stamps};
 use proptest::prelude::*;
-use serde_json::json;
 
 const NEVER: BatchLimits = BatchLimits { send_threshold: u32::MAX, max_age_ns: u64::MAX, max_bytes: usize::MAX };
 
@@ -37,6 +36,18 @@ fn records(frame: &[u8]) -> Vec<Record<'_>> {
 fn failed(id: u64, done: u64) -> Row {
     let stamps = Stamps { done, ..Stamps::default() };
     Row { id, failure: Failure::Http, detail: Detail::Redirect, status: 301, stamps, ..Row::default() }
+}
+
+fn frame_of(source: u16, kind: EventType, request: u64) -> Vec<u8> {
+    let mut batch = Batch::new(source, NEVER);
+    batch.mark(kind, request, 1);
+    frames(&mut batch).remove(0)
+}
+
+/// An emitter that publishes to a queue.
+fn publishing(limits: BatchLimits) -> (Emitter, EventQueue) {
+    let (mut senders, queue) = event_queue(&[0]).unwrap();
+    (Emitter::new(0, limits, true, Outlets { log: None, publisher: Some(senders.remove(0)) }), queue)
 }
 
 #[test]
@@ -69,7 +80,7 @@ fn a_flush_is_due_when_the_oldest_has_come_of_age() {
     assert!(!batch.is_old(u64::MAX), "nothing has no age");
     assert!(!batch.mark(EventType::SampleIssued, 0, 100));
     assert!(!batch.mark(EventType::RecvFirst, 0, 95), "an older stamp may come later");
-    assert_eq!((batch.oldest_ns(), batch.leaves_ns()), (Some(95), Some(105)));
+    assert_eq!(batch.oldest_ns(), Some(95));
     assert!(!batch.is_old(104) && batch.is_old(105));
     assert!(batch.mark(EventType::SampleComplete, 0, 105));
     assert_eq!(frames(&mut batch).len(), 3);
@@ -278,146 +289,6 @@ fn a_text_of_any_length_and_script_fits_its_event() {
     assert_eq!((record.event.session, record.source), (Some("run"), SESSION_SOURCE));
 }
 
-// --- the queue ---
-
-fn frame_of(source: u16, kind: EventType, request: u64) -> Vec<u8> {
-    let mut batch = Batch::new(source, NEVER);
-    batch.mark(kind, request, 1);
-    frames(&mut batch).remove(0)
-}
-
-fn requests(frames: &[Vec<u8>]) -> Vec<(u16, u64)> {
-    frames.iter().flat_map(|frame| records(frame)).map(|r| (r.source, r.event.request.unwrap())).collect()
-}
-
-#[test]
-fn an_event_of_the_session_waits_for_what_had_left_the_workers_before_it() {
-    let (mut senders, queue) = event_queue(&[0, 1]).unwrap();
-    let mut session = senders.pop().unwrap();
-    for i in 0..3 {
-        for (source, sender) in senders.iter_mut().enumerate() {
-            sender.send(frame_of(source as u16, EventType::SampleIssued, i), 1);
-        }
-    }
-    session.send(frame_of(SESSION_SOURCE, EventType::SessionEnded, 99), 1);
-    // What is put in after the session's word comes after it, whenever it is taken out.
-    senders[1].send(frame_of(1, EventType::SampleIssued, 50), 1);
-    let mut all = queue.take(1);
-    senders[0].send(frame_of(0, EventType::SampleIssued, 51), 1);
-    while let more = queue.take(1)
-        && !more.is_empty()
-    {
-        all.extend(more);
-    }
-    let expected = [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2), (SESSION_SOURCE, 99), (0, 51), (1, 50)];
-    assert_eq!(requests(&all), expected);
-}
-
-fn is_readable(queue: &EventQueue) -> bool {
-    let mut poll = libc::pollfd { fd: queue.fileno(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one valid, writable pollfd.
-    unsafe { libc::poll(&mut poll, 1, 0) == 1 }
-}
-
-#[test]
-fn the_descriptor_is_readable_as_long_as_frames_wait() {
-    let (mut senders, queue) = event_queue(&[0]).unwrap();
-    let readable = || is_readable(&queue);
-    assert!(!readable());
-    (0..3).for_each(|i| senders[0].send(frame_of(0, EventType::SampleIssued, i), 1));
-    senders[0].wake();
-    assert!(readable());
-    assert_eq!(queue.take(2).len(), 2);
-    assert!(readable(), "one is left");
-    assert_eq!(queue.take(2).len(), 1);
-    assert!(!readable());
-    assert!(queue.take(2).is_empty());
-}
-
-/// An emitter that publishes to a queue.
-fn publishing(limits: BatchLimits) -> (Emitter, EventQueue) {
-    let (mut senders, queue) = event_queue(&[0]).unwrap();
-    (Emitter::new(0, limits, true, Outlets { log: None, publisher: Some(senders.remove(0)) }), queue)
-}
-
-#[test]
-fn the_publisher_is_told_of_a_flush_before_its_oldest_event_is_too_old() {
-    let (mut emitter, queue) = publishing(BatchLimits { send_threshold: 2, max_age_ns: 1_000, ..NEVER });
-    (0..2).for_each(|i| emitter.issued(10 + i, i, 0, 0));
-    assert!(!is_readable(&queue), "more may come");
-    emitter.issued(500, 2, 0, 0);
-    assert_eq!(emitter.leaves_ns(), Some(1_010), "of what has left the batch, too");
-    emitter.flush_if_due(1_009);
-    assert!(!is_readable(&queue));
-    emitter.flush_if_due(1_010);
-    assert!(is_readable(&queue));
-    assert_eq!((queue.take(9).len(), emitter.leaves_ns()), (1, Some(1_500)), "the third waits for a batch");
-    emitter.issued(1_500, 3, 0, 0);
-    assert!(is_readable(&queue), "the event that shows it tells it");
-    assert_eq!((queue.take(9).len(), emitter.leaves_ns()), (1, None));
-}
-
-#[test]
-fn the_publisher_is_told_of_much_at_once() {
-    let (mut emitter, queue) = publishing(BatchLimits { send_threshold: 100, ..NEVER });
-    let events = (0..).find(|&i| {
-        emitter.issued(1, i, 0, 0);
-        is_readable(&queue)
-    });
-    let frames = queue.take(usize::MAX);
-    let bytes: usize = frames.iter().map(Vec::len).sum();
-    assert_eq!(events, Some(100 * frames.len() as u64 - 1));
-    assert!((256 << 10..264 << 10).contains(&bytes), "{bytes}");
-}
-
-#[test]
-fn the_publisher_is_told_of_each_flush_that_is_asked_for_and_of_each_event_without_batches() {
-    let (mut emitter, queue) = publishing(NEVER);
-    emitter.issued(1, 0, 0, 0);
-    emitter.flush();
-    assert!(is_readable(&queue));
-    assert_eq!(queue.take(9).len(), 1);
-    emitter.flush();
-    assert!(!is_readable(&queue), "of nothing it is not told");
-    emitter.session(EventType::SessionEnded, 1, "run", SessionData::None);
-    assert!(is_readable(&queue));
-    let (mut emitter, queue) = publishing(BatchLimits { send_threshold: 1, ..NEVER });
-    emitter.issued(1, 0, 0, 0);
-    assert!(is_readable(&queue));
-}
-
-#[test]
-fn a_full_ring_drops_and_counts_and_never_holds_its_source_up() {
-    let (mut senders, queue) = event_queue(&[4, 5]).unwrap();
-    let limits = BatchLimits { send_threshold: 1, ..NEVER };
-    let mut emitter = Emitter::new(4, limits, false, Outlets { log: None, publisher: Some(senders.remove(0)) });
-    // Nobody takes anything out, so a source that waited would wait for ever.
-    (0..50_000).for_each(|i| emitter.issued(i, i, 0, 0));
-    let dropped = queue.dropped();
-    assert!(dropped > 0);
-    assert_eq!(queue.dropped_by_source(), [(4, dropped)]);
-    let taken = queue.take(usize::MAX);
-    assert_eq!(taken.len() as u64 + dropped, 50_000);
-    emitter.issued(1, 50_000, 0, 0);
-    let next = queue.take(9);
-    assert_eq!(Frame::decode(&next[0]).unwrap().topic_seq, 50_000, "a subscriber sees the gap");
-    assert_eq!(queue.dropped(), dropped);
-}
-
-#[test]
-fn a_ring_is_bounded_in_bytes_too() {
-    let (mut senders, queue) = event_queue(&[0]).unwrap();
-    let big = frame_of(0, EventType::SampleIssued, 0).into_iter().chain(vec![0; 1 << 20]).collect::<Vec<u8>>();
-    (0..64).for_each(|_| senders[0].send(big.clone(), 10));
-    let kept = queue.take(100).len() as u64;
-    assert!((20..=32).contains(&kept), "{kept} MiB");
-    assert_eq!(queue.dropped(), 10 * (64 - kept));
-    senders[0].send(big, 10);
-    assert_eq!(queue.take(100).len(), 1, "room comes back");
-}
-
-// --- frames and records ---
-
 fn any_kind() -> impl Strategy<Value = EventType> {
     (0..EventType::ALL.len()).prop_map(|i| EventType::ALL[i])
 }
@@ -524,167 +395,4 @@ fn one_value_is_told_from_none_two_and_endless_ones() {
     assert!(!is_one_value(b"") && !is_one_value(b"\x01\x02") && !is_one_value(b"\xc1"));
     assert!(!is_one_value(b"\xdd\xff\xff\xff\xff") && !is_one_value(b"\xdf\xff\xff\xff\xff\xff\xff\xff\xff"));
     assert!(is_one_value(b"\xc7\x02\x05ab") && is_one_value(b"\xd8\x050123456789abcdef"));
-}
-
-// --- the log ---
-
-/// Write an event log of `rounds` flushes of three requests each; how many bytes it has after each of them.
-fn write_log(dir: &Path, rounds: u64) -> Vec<u64> {
-    let anchor = Anchor { mono_ns: 5, wall_ns: 7 };
-    let header = LogHeader { anchor, session: "7f3a".to_owned(), meta: json!({}) };
-    let log = LogWriter::create(dir, &header, false).unwrap();
-    log.keep_events().unwrap();
-    let mut emitter = Emitter::new(2, NEVER, true, Outlets { log: Some(log.event_shard(2)), publisher: None });
-    let mut ends = Vec::new();
-    for round in 0..rounds {
-        for id in 3 * round..3 * round + 3 {
-            emitter.issued(id, id, 0, id);
-            emitter.ended(&failed(id, id));
-        }
-        emitter.flush();
-        assert_eq!(log.count_events().unwrap().logged, 9 * (round + 1));
-        ends.push(fs::metadata(dir.join("events.log")).unwrap().len());
-    }
-    drop(emitter);
-    let stats = log.finish().unwrap();
-    assert_eq!(stats.event_bytes, ends.last().copied().unwrap_or(256));
-    ends
-}
-
-fn read_log(dir: &Path, wanted: &[EventType]) -> (Vec<(EventType, u64)>, u64) {
-    let mut reader = EventReader::open(dir, wanted, 0).unwrap();
-    let mut found = Vec::new();
-    while let Some(frame) = reader.next_frame().unwrap() {
-        found.extend(records(&frame).iter().map(|r| (r.event.kind, r.event.request.unwrap())));
-    }
-    (found, reader.damaged())
-}
-
-#[test]
-fn an_event_log_cut_at_any_byte_gives_all_that_was_whole_before() {
-    let dir = tempfile::tempdir().unwrap();
-    let ends = write_log(dir.path(), 2);
-    let path = dir.path().join("events.log");
-    let whole = fs::read(&path).unwrap();
-    for cut in (256..=whole.len()).rev() {
-        fs::write(&path, &whole[..cut]).unwrap();
-        let kept = ends.iter().filter(|&&end| end <= cut as u64).count();
-        assert_eq!(read_log(dir.path(), &[]), (read_of(kept), 0), "cut at {cut}");
-    }
-}
-
-/// The records of the first `rounds` flushes of `write_log`, as they stand in the file.
-fn read_of(rounds: usize) -> Vec<(EventType, u64)> {
-    let round = |round: u64| {
-        [EventType::ErrorClient, EventType::SampleIssued, EventType::SampleComplete]
-            .into_iter()
-            .flat_map(move |kind| (3 * round..3 * round + 3).map(move |id| (kind, id)))
-    };
-    (0..rounds as u64).flat_map(round).collect()
-}
-
-#[test]
-fn a_flipped_bit_costs_its_block_and_no_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let ends = write_log(dir.path(), 2);
-    let path = dir.path().join("events.log");
-    let whole = fs::read(&path).unwrap();
-    for at in 256..whole.len() {
-        let mut flipped = whole.clone();
-        flipped[at] ^= 1 << (at % 8);
-        fs::write(&path, &flipped).unwrap();
-        let hit = ends.iter().position(|&end| (at as u64) < end).unwrap() as u64;
-        let (found, damaged) = read_log(dir.path(), &[]);
-        let expected: Vec<_> = read_of(2).into_iter().filter(|(_, id)| id / 3 != hit).collect();
-        assert_eq!(found, expected, "byte {at}");
-        // A damaged head in the last block looks like an unfinished end.
-        assert!(damaged > 0 || hit == 1, "byte {at}");
-    }
-}
-
-#[test]
-fn a_reader_goes_on_where_another_one_ended() {
-    let dir = tempfile::tempdir().unwrap();
-    let ends = write_log(dir.path(), 3);
-    let mut first = EventReader::open(dir.path(), &[EventType::SampleIssued], 0).unwrap();
-    assert_eq!(first.offset(), 0);
-    first.next_frame().unwrap().unwrap();
-    assert_eq!(first.offset(), ends[0]);
-    let mut next = EventReader::open(dir.path(), &[], first.offset()).unwrap();
-    let frame = next.next_frame().unwrap().unwrap();
-    assert_eq!(records(&frame)[0].event.request, Some(3));
-    assert_eq!(next.offset(), ends[0], "two more frames of this block are to come");
-    while next.next_frame().unwrap().is_some() {}
-    assert_eq!((next.offset(), next.damaged()), (ends[2], 0));
-    let mut end = EventReader::open(dir.path(), &[], ends[2]).unwrap();
-    assert_eq!((end.next_frame().unwrap(), end.offset()), (None, ends[2]));
-}
-
-#[test]
-fn only_the_topics_asked_for_are_read() {
-    let dir = tempfile::tempdir().unwrap();
-    write_log(dir.path(), 2);
-    let (found, _) = read_log(dir.path(), &[EventType::ErrorClient, EventType::SampleComplete]);
-    assert_eq!(found.len(), 12);
-    assert!(found.iter().all(|(kind, _)| *kind != EventType::SampleIssued));
-}
-
-#[test]
-fn a_full_flush_of_the_longest_events_fits_a_block() {
-    let dir = tempfile::tempdir().unwrap();
-    let header = LogHeader { anchor: Anchor::now(), session: "7f3a".to_owned(), meta: json!({}) };
-    let log = LogWriter::create(dir.path(), &header, false).unwrap();
-    log.keep_events().unwrap();
-    let outlets = Outlets { log: Some(log.event_shard(0)), publisher: None };
-    let mut emitter = Emitter::new(0, NEVER, true, outlets);
-    let name = "n".repeat(2_000);
-    (0..5_000).for_each(|i| emitter.issued(u64::MAX, u64::MAX, u16::MAX, u64::MAX - i));
-    emitter.session(EventType::StartPerformanceTracking, u64::MAX, &"s".repeat(2_000), SessionData::Phase(9, &name));
-    drop(emitter);
-    assert_eq!(log.count_events().unwrap(), EventCounts { logged: 5_001, missing: 0, error: None });
-    log.finish().unwrap();
-}
-
-#[test]
-fn full_blocks_are_handed_over_together_or_when_they_are_old() {
-    let dir = tempfile::tempdir().unwrap();
-    let header = LogHeader { anchor: Anchor::now(), session: "7f3a".to_owned(), meta: json!({}) };
-    let log = LogWriter::create(dir.path(), &header, false).unwrap();
-    log.keep_events().unwrap();
-    let mut shard = log.event_shard(0);
-    let logged = || log.count_events().unwrap().logged;
-    // Two of these don't fit one block.
-    let text = "x".repeat(40 << 10);
-    let keep = |shard: &mut EventShard, request: u64| {
-        let mut batch = Batch::new(0, NEVER);
-        let event = Event::new(EventType::SampleIssued, 1);
-        batch.push(&Event { request: Some(request), session: Some(&text), ..event });
-        shard.frame(&frames(&mut batch)[0], 1);
-    };
-    (0..7).for_each(|request| keep(&mut shard, request));
-    shard.flush_if_due(0);
-    assert_eq!(logged(), 0, "six are full, with less than 256 KiB");
-    keep(&mut shard, 7);
-    assert_eq!(logged(), 7);
-    shard.flush_if_due(0);
-    assert_eq!(logged(), 7, "the last is young");
-    shard.flush_if_due(u64::MAX);
-    assert_eq!(log.count_events().unwrap(), EventCounts { logged: 8, missing: 0, error: None });
-    log.finish().unwrap();
-    let (found, damaged) = read_log(dir.path(), &[]);
-    assert_eq!(found.iter().map(|&(_, request)| request).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
-    assert_eq!(damaged, 0);
-}
-
-#[test]
-fn events_without_a_log_to_go_to_are_counted_as_missing() {
-    let dir = tempfile::tempdir().unwrap();
-    let header = LogHeader { anchor: Anchor::now(), session: "7f3a".to_owned(), meta: json!({}) };
-    let log = LogWriter::create(dir.path(), &header, false).unwrap();
-    let mut shard = log.event_shard(0);
-    shard.frame(&frame_of(0, EventType::SampleIssued, 1), 1);
-    shard.flush();
-    let counts = log.count_events().unwrap();
-    assert_eq!((counts.logged, counts.missing), (0, 1), "no events.log was asked for");
-    log.finish().unwrap();
 }

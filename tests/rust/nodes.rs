@@ -323,7 +323,7 @@ fn whoever_issues_may_name_the_node_and_bring_the_body() {
     let body: Arc<[u8]> = br#"{"brought":1}"#.as_slice().into();
     for node in [1, 1, 0] {
         let asked = Asked { node: Some(node), body: Some(Arc::clone(&body)), ..Asked::default() };
-        run.engine.ask(asked).unwrap().unwrap();
+        run.engine.issue(asked).unwrap().unwrap();
     }
     run.engine.end_issue().unwrap();
     assert_eq!(run.wait()["counts"]["ok"], json!(3));
@@ -343,7 +343,8 @@ fn what_nobody_waits_for_any_more_is_cut_off_and_the_rest_goes_on() {
     });
     let run = Run::new(&server.url, json!({}));
     run.begin(manual());
-    let [first, second] = [0, 1].map(|sample| run.engine.issue(Some(sample), None).unwrap().unwrap());
+    let [first, second] =
+        [0, 1].map(|sample| run.engine.issue(Asked { sample: Some(sample), ..Asked::default() }).unwrap().unwrap());
     run.engine.give_up(first).unwrap();
     run.engine.give_up(77).unwrap();
     run.engine.end_issue().unwrap();
@@ -360,7 +361,7 @@ fn what_cant_be_asked_for_says_why() {
     let server = Server::new(|_, _| Reply::Keep(chat()));
     let run = Run::new(&server.url, json!({}));
     run.begin(manual());
-    let words = |asked| run.engine.ask(asked).unwrap_err().to_string();
+    let words = |asked| run.engine.issue(asked).unwrap_err().to_string();
     assert!(words(Asked { node: Some(1), ..Asked::default() }).contains("node 1 of 1"));
     assert!(words(Asked { body: Some(b"[]".as_slice().into()), ..Asked::default() }).contains("not a JSON object"));
     run.engine.end_issue().unwrap();
@@ -374,7 +375,7 @@ fn an_answer_s_word_on_when_to_come_again_is_told() {
     let server = Server::new(move |_, _| Reply::Keep(late.clone()));
     let run = Run::new(&server.url, json!({}));
     run.begin(manual());
-    run.engine.issue(None, None).unwrap().unwrap();
+    run.engine.issue(Asked::default()).unwrap().unwrap();
     run.engine.end_issue().unwrap();
     run.wait();
     assert_eq!(run.engine.take_completions()[0].retry_after_ns, Some(3_000_000_000));

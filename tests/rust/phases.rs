@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use loadgen::engine::Completion;
+use loadgen::engine::{Asked, Completion};
 use loadgen::record::{Failure, Row, TextReader, UNSET, WhichLog};
 use loadgen::series::{Detail, Reader, State};
 use serde_json::{Value, json};
@@ -167,7 +167,7 @@ fn a_warm_up_that_answers_late_is_not_in_the_next_phases_live_figures() {
     assert!(completions(&run, 2).iter().all(|c| (c.row.chunks, c.row.failure) == (5, Failure::None)));
     let live = run.engine.live().0;
     assert_eq!((live.issued, live.ok, live.chunks, live.tokens), (0, 0, 0, 0));
-    assert_eq!(live.ttft.quantile(0.5), None);
+    assert!(live.ttft.quantiles(&[0.5]).is_empty());
 }
 
 #[test]
@@ -237,11 +237,11 @@ fn what_is_issued_from_outside_is_sent_at_once_and_told_when_it_ends() {
     let start = run.engine.start_ns(PATIENCE).unwrap();
     let mut ended = Vec::new();
     for (id, sample) in [(0, Some(2)), (1, None), (2, Some(0))] {
-        assert_eq!(run.engine.issue(sample, None).unwrap(), Some(id));
+        assert_eq!(run.engine.issue(Asked { sample, ..Asked::default() }).unwrap(), Some(id));
         ended.extend(completions(&run, 1));
     }
     run.engine.end_issue().unwrap();
-    assert_eq!(run.engine.issue(None, None).unwrap(), None);
+    assert_eq!(run.engine.issue(Asked::default()).unwrap(), None);
     let end = run.wait();
     assert_eq!((&end["reason"], &end["never_issued"]), (&json!("plan"), &json!(0)));
     assert_eq!(end["counts"], json!({"issued": 3, "ok": 1, "failed": 2, "cancelled": 0, "reconnects": 0}));
@@ -267,7 +267,7 @@ fn many_threads_issue_each_request_once_and_all_are_told_before_the_phase_ends()
     let run = Run::new(&server.url, json!({"workers": 3}));
     run.begin(manual(json!({"completions": "ids"})));
     let mut ids: Vec<u64> = std::thread::scope(|scope| {
-        let issue = || (0..EACH).map(|_| run.engine.issue(None, None).unwrap().unwrap()).collect::<Vec<_>>();
+        let issue = || (0..EACH).map(|_| run.engine.issue(Asked::default()).unwrap().unwrap()).collect::<Vec<_>>();
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(issue)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
@@ -290,17 +290,17 @@ fn limits_end_a_phase_that_is_issued_from_outside() {
     let server = Server::new(|_, _| Reply::Keep(chat()));
     let run = Run::new(&server.url, json!({"workers": 2}));
     run.begin(manual(json!({"name": "a", "requests": 3})));
-    let issued: Vec<_> = (0..5).map(|_| run.engine.issue(None, None).unwrap()).collect();
+    let issued: Vec<_> = (0..5).map(|_| run.engine.issue(Asked::default()).unwrap()).collect();
     assert_eq!(issued, [Some(0), Some(1), Some(2), None, None]);
     let end = run.wait();
     assert_eq!((&end["reason"], &end["counts"]["ok"]), (&json!("requests"), &json!(3)));
 
     // Its time is over whether or not anybody asks.
     run.begin(manual(json!({"name": "b", "duration_s": 0.05})));
-    assert_eq!(run.engine.issue(None, None).unwrap(), Some(3), "numbers go on from phase to phase");
+    assert_eq!(run.engine.issue(Asked::default()).unwrap(), Some(3), "numbers go on from phase to phase");
     let end = run.wait();
     assert_eq!((&end["reason"], &end["counts"]["issued"]), (&json!("duration"), &json!(1)));
-    assert_eq!(run.engine.issue(None, None).unwrap(), None);
+    assert_eq!(run.engine.issue(Asked::default()).unwrap(), None);
 
     run.begin(manual(json!({"name": "c"})));
     run.engine.end_issue().unwrap();
@@ -312,9 +312,9 @@ fn a_stop_ends_a_phase_that_is_issued_from_outside_and_what_it_cancels_is_told()
     let server = Server::new(|_, _| Reply::Hang);
     let run = Run::new(&server.url, json!({"workers": 2}));
     run.begin(manual(json!({"completions": "ids"})));
-    (0..5).for_each(|id| assert_eq!(run.engine.issue(None, None).unwrap(), Some(id)));
+    (0..5).for_each(|id| assert_eq!(run.engine.issue(Asked::default()).unwrap(), Some(id)));
     run.engine.stop(Duration::ZERO);
-    assert_eq!(run.engine.issue(None, None).unwrap(), None);
+    assert_eq!(run.engine.issue(Asked::default()).unwrap(), None);
     let end = run.wait();
     assert_eq!((&end["reason"], &end["counts"]["cancelled"]), (&json!("stopped"), &json!(5)), "{end}");
     let told = run.engine.take_completions();
@@ -326,9 +326,9 @@ fn a_run_that_is_finished_takes_no_more_from_outside() {
     let server = Server::new(|_, _| Reply::Hang);
     let run = Run::new(&server.url, json!({}));
     run.begin(manual(json!({})));
-    assert_eq!(run.engine.issue(None, None).unwrap(), Some(0));
+    assert_eq!(run.engine.issue(Asked::default()).unwrap(), Some(0));
     run.engine.finish("interrupted", "").unwrap();
-    assert_eq!(run.engine.issue(None, None).unwrap(), None);
+    assert_eq!(run.engine.issue(Asked::default()).unwrap(), None);
     assert_eq!(read(run.dir.path()).len(), 1, "what was promised has its row");
 }
 
@@ -337,9 +337,12 @@ fn what_cannot_be_issued_from_outside_says_why() {
     let server = Server::new(|_, _| Reply::Keep(chat()));
     let run = Run::new(&server.url, json!({}));
     run.phase(closed(1, 1));
-    assert!(run.engine.issue(None, None).unwrap_err().to_string().contains("only a phase whose load is manual"));
+    assert!(run.engine.issue(Asked::default()).unwrap_err().to_string().contains("only a phase whose load is manual"));
     run.begin(manual(json!({})));
-    assert_eq!(run.engine.issue(Some(3), None).unwrap_err().to_string(), "sample 3 of 3: they are counted from 0");
+    assert_eq!(
+        run.engine.issue(Asked { sample: Some(3), ..Asked::default() }).unwrap_err().to_string(),
+        "sample 3 of 3: they are counted from 0"
+    );
     run.engine.end_issue().unwrap();
     run.wait();
     assert_eq!(run.engine.take_completions(), [], "a phase that doesn't ask for it has nobody told");

@@ -14,6 +14,8 @@ from loadgen.cli.options import GroupedCommand, GroupedOption
 from loadgen.errors import ConfigError
 from loadgen.session import mock
 
+_STOPS = {signal.SIGINT, signal.SIGTERM}
+
 
 def _mock(list_faults: bool, **given: Any) -> int:
     if list_faults:
@@ -30,8 +32,16 @@ def _mock(list_faults: bool, **given: Any) -> int:
     ]
     config = mock.config_of(pairs, lambda name: "--" + name.replace("_", "-"))
     # Blocked before the server's threads begin, so that they inherit it and the signal waits for us.
-    stops = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        _serve(config)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return 0
+
+
+def _serve(config: dict[str, Any]) -> None:
+    """Serve until a signal comes."""
     try:
         server = _core.MockServer(msgspec.json.encode(config).decode())
     except ValueError as error:
@@ -44,11 +54,9 @@ def _mock(list_faults: bool, **given: Any) -> int:
         models = ", ".join(config.get("models", ["mock"]))
         click.echo(f"serving {models} at {server.url}; Ctrl-C stops it, {server.url}/truth tells what it did", err=True)
         sys.stdout.flush()
-        signal.sigwait(stops)
+        signal.sigwait(_STOPS)
     finally:
         server.stop()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
-    return 0
 
 
 def _elsewhere(words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from loadgen.config import Config
     from loadgen.session import SessionResult
 
+_KINDS = 3
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -108,10 +110,19 @@ def _tell(result: SessionResult, options: Config, as_json: bool, quiet: bool, se
     if result.status == "failed":
         from loadgen.cli import early as early_stop
 
-        message, way_out = early_stop.error_of(result, options) if early else (result.reason or "the run failed", "")
+        why = _failures(result) if quiet or as_json else ""  # else the report above has them
+        message, way_out = early_stop.error_of(result, options) if early else (result.reason or "the run failed", why)
         show.error(message, way_out)
         return 1
     return 0
+
+
+def _failures(result: SessionResult) -> str:
+    """Return the first kinds of failures, a line each."""
+    from loadgen.report import sentences
+
+    told = (sentence.text for phase in result.perf_results for sentence in sentences.failures(result, phase))
+    return "\n".join(itertools.islice(told, _KINDS))
 
 
 command = GroupedCommand(

@@ -14,7 +14,7 @@ from loadgen.dispatch.callee import Callee, Wrapped
 from loadgen.dispatch.grid import Grid, Pairs, sides
 from loadgen.dispatch.result import Batch
 from loadgen.dispatch.running import run_batch
-from loadgen.dispatch.service import Service
+from loadgen.dispatch.submitted import Submitted
 from loadgen.dispatch.work import hashed, sequence
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Dispatcher:
 
     def __init__(self, strategy: str | None = None, **options: Unpack[DispatchOptions]) -> None:
         self._options = strategies.read(strategy, options)
-        self._services: dict[asyncio.AbstractEventLoop, Service] = {}
+        self._submitted: dict[asyncio.AbstractEventLoop, Submitted] = {}
         self._callees: dict[Any, Callee] = {}
 
     @classmethod
@@ -235,7 +235,7 @@ class Dispatcher:
         """
         same = self._options.coalesce
         key = None if same is None else (call, hashed("coalesce", same(item)))
-        return self._service().submit(self._callee(call), item, key)
+        return self._submitted_here().submit(self._callee(call), item, key)
 
     @overload
     def wrap(self, call: Callable[P, Awaitable[R]]) -> Callable[P, asyncio.Future[R]]: ...
@@ -257,7 +257,7 @@ class Dispatcher:
         @functools.wraps(call)
         def wrapped(*arguments: Any, **names: Any) -> asyncio.Future[Any]:
             key = None if same is None else (callee, hashed("coalesce", same(*arguments, **names)))
-            return self._service().submit(callee, (arguments, names), key)
+            return self._submitted_here().submit(callee, (arguments, names), key)
 
         return wrapped
 
@@ -267,16 +267,16 @@ class Dispatcher:
         Raises:
             RuntimeError: If no event loop runs.
         """
-        return self._service().totals()
+        return self._submitted_here().totals()
 
-    def _service(self) -> Service:
+    def _submitted_here(self) -> Submitted:
         loop = asyncio.get_running_loop()
-        service = self._services.get(loop)
-        if service is None:
-            for old in [known for known in list(self._services) if known.is_closed()]:
-                self._services.pop(old, None)  # loops of several threads may come here at once
-            service = self._services[loop] = Service(self._options)
-        return service
+        submitted = self._submitted.get(loop)
+        if submitted is None:
+            for old in [known for known in list(self._submitted) if known.is_closed()]:
+                self._submitted.pop(old, None)  # loops of several threads may come here at once
+            submitted = self._submitted[loop] = Submitted(self._options)
+        return submitted
 
     def _callee(self, call: Callable[..., Any]) -> Callee:
         """Return what is known of a function; looking at it costs more than calling it."""

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::config::{PhaseType, RunConfig};
-use super::phase::{Phase, SharedPhase, StopReason, Ways};
-use super::run::EngineError;
+use super::error::EngineError;
+use super::phase::{Phase, SharedPhase, Ways};
+use super::reason::StopReason;
 use super::ticker::Ticker;
 use crate::clock::{Anchor, now_ns};
 use crate::event::RunEvents;
@@ -108,7 +109,7 @@ impl Account {
     /// Nothing more is issued; what any phase has in flight may go on for `grace`. `only` stops the phase with that index,
     /// and no other: by the time that it is asked for, the next may have begun.
     pub(super) fn stop(&self, grace: Duration, only: Option<u16>) {
-        let until = now_ns().saturating_add(grace.as_nanos() as u64);
+        let until = now_ns().saturating_add(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX));
         for phase in self.phases.iter().filter(|phase| only.is_none_or(|index| index == phase.index)) {
             phase.stop(StopReason::Stopped);
             phase.cancel_at(until);

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use super::completions::{Completion, Made, Texts};
 use super::config::Completions;
 use super::flight::Verdict;
+use super::phase_here::PhaseHere;
 use super::reception::Reception;
-use super::worker::{PhaseHere, Worker};
+use super::worker::Worker;
 use crate::http::{Fault, Secrets};
-use crate::record::{Attempt, Detail, Failure, ReadList, Row, TextKind, TokenSource};
+use crate::record::{Attempt, Detail, Failure, ReadList, Row, TextKind};
 
 /// So many failures of a phase keep their words, on each worker.
 pub(super) const TEXTS_KEPT: u32 = 50;
@@ -67,7 +68,7 @@ impl Finished<'_> {
         if !self.error.is_empty() && self.row.failure != Failure::None && phase.keeps_text(TEXTS_KEPT) {
             keep_text(TextKind::Error, self.error.as_bytes());
         }
-        if let Some(said) = self.said.filter(|_| self.keeps_answer(phase)) {
+        if let Some(said) = self.said.filter(|_| phase.shared.settings.keeps_answer(self.row)) {
             let texts = [(TextKind::Reasoning, said.reasoning), (TextKind::Answer, said.text)];
             texts.into_iter().filter(|(_, text)| !text.is_empty()).for_each(|(kind, text)| keep_text(kind, text));
             if said.holds_more {
@@ -75,13 +76,6 @@ impl Finished<'_> {
             }
         }
         shard.push(self.row, self.reads, self.attempts);
-    }
-
-    /// Whether the answer's text is asked for: every one, or for a tokenizer those that it will have to count.
-    fn keeps_answer(&self, phase: &PhaseHere) -> bool {
-        let settings = &phase.shared.settings;
-        let uncounted = self.row.failure == Failure::None && self.row.token_source != TokenSource::Usage;
-        settings.save_responses || settings.keep_uncounted && uncounted
     }
 
     /// What whoever waits for this request is told.

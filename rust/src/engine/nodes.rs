@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::config::{NodeConfig, RunConfig};
-use super::run::EngineError;
+use super::error::EngineError;
 use crate::endpoint::Api;
 use crate::http::{Connector, Target, TlsClient, TlsOptions};
 use crate::sync::{AtomicBool, Ordering};

@@ -3,61 +3,22 @@
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::balance::Balance;
 use super::bodies::Bodies;
 use super::config::PhaseConfig;
-use super::dispatch::{self, NodeTold};
+use super::dispatch::PolicyTold;
 use super::early::FirstAnswers;
+use super::error::EngineError;
+use super::flight::SWEEP_MS;
 use super::manual::{Asked, Gate, WorkerGone};
-use super::run::EngineError;
+use super::reason::StopReason;
 use super::settings::Settings;
-use crate::policy::{Policy, Totals};
-use crate::record::Row;
-use crate::schedule::Arrivals;
+use crate::record::{Failure, Row};
+use crate::schedule::{Arrivals, SampleOrder};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Not cancelled, and never will be as it stands.
 const NEVER: u64 = u64::MAX;
-
-/// Why a phase stopped issuing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum StopReason {
-    /// All its requests were issued.
-    Requests = 1,
-    /// Its duration was over.
-    Duration = 2,
-    /// The schedule came to its end.
-    Plan = 3,
-    /// Somebody asked it to.
-    Stopped = 4,
-    /// The first answers said that the rest would fail too.
-    Early = 5,
-    /// The disk could not follow.
-    Disk = 6,
-}
-
-impl StopReason {
-    /// The word in the log and in results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Duration => "duration",
-            Self::Plan => "plan",
-            Self::Stopped => "stopped",
-            Self::Early => "early",
-            Self::Disk => "disk",
-        }
-    }
-
-    fn from_code(code: u32) -> Option<Self> {
-        [Self::Requests, Self::Duration, Self::Plan, Self::Stopped, Self::Early, Self::Disk]
-            .into_iter()
-            .find(|r| *r as u32 == code)
-    }
-}
 
 /// How requests of a phase ended, counted by one worker and added up when it is through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +29,25 @@ pub struct Tally {
     pub failed: u64,
     pub cancelled: u64,
     pub reconnects: u64,
+}
+
+impl Tally {
+    /// A request has ended.
+    pub(super) fn ended(&mut self, failure: Failure) {
+        match failure {
+            Failure::None => self.ok += 1,
+            Failure::Cancelled => self.cancelled += 1,
+            _ => self.failed += 1,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.issued += other.issued;
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.reconnects += other.reconnects;
+    }
 }
 
 /// One phase of a run.
@@ -95,7 +75,8 @@ pub struct Phase {
     first_answers: FirstAnswers,
     open: Mutex<Open>,
     changed: Condvar,
-    dispatched: Mutex<Dispatched>,
+    /// Of a phase whose policy decides.
+    pub(super) policy: PolicyTold,
 }
 
 /// What a phase is made of.
@@ -108,14 +89,6 @@ pub struct Ways {
     pub gate: Option<Gate>,
     /// Which node a request goes to, where no policy decides that.
     pub(super) balance: Balance,
-}
-
-/// What a phase's policy comes to, told some times a second; and the policy itself, once it has done its work.
-#[derive(Default)]
-struct Dispatched {
-    totals: Totals,
-    nodes: Vec<NodeTold>,
-    policy: Option<Policy>,
 }
 
 /// What the end of a phase is decided on; touched once per worker and phase.
@@ -150,7 +123,7 @@ impl Phase {
             first_answers,
             open: Mutex::new(Open { workers, tally: Tally::default(), end_ns: 0 }),
             changed: Condvar::new(),
-            dispatched: Mutex::default(),
+            policy: PolicyTold::default(),
         }
     }
 
@@ -251,6 +224,11 @@ impl Phase {
         }
     }
 
+    /// Its samples' order, from the start.
+    pub fn order(&self) -> SampleOrder {
+        SampleOrder::new(self.config.order, self.bodies().count(), self.config.seed)
+    }
+
     /// What makes the prompt of the request with this index in the session unlike every other; empty unless asked for.
     pub fn marker(&self, request: u64) -> String {
         if self.config.unique_prompts && self.bodies().has_holes() {
@@ -308,6 +286,17 @@ impl Phase {
         StopReason::from_code(self.reason.load(Ordering::Relaxed))
     }
 
+    /// The sweep's look: stop where the disk is `behind`, or where the time is over and nobody has noticed.
+    pub fn look(&self, now: u64, behind: bool) {
+        let elapsed = self.started().map_or(0, |start| now.saturating_sub(start));
+        if behind {
+            self.stop(StopReason::Disk);
+        } else if elapsed >= self.duration_ns().saturating_add(SWEEP_MS * 1_000_000) {
+            // A schedule ends by itself; what is busy or waits doesn't. A sweep later, nothing due is left unsent.
+            self.stop(StopReason::Duration);
+        }
+    }
+
     /// What is in flight at `ns` is to be cancelled; the earliest wish counts.
     pub fn cancel_at(&self, ns: u64) {
         // Relaxed: pairs with the load in `cancelled`.
@@ -352,53 +341,12 @@ impl Phase {
         self.issuing.load(Ordering::Acquire) > 0
     }
 
-    /// Its policy counts this by now, and knows this of each node. Whoever looks at it just then is not waited for.
-    pub(super) fn tell_policy(&self, totals: Totals, nodes: Vec<NodeTold>) {
-        if let Ok(mut dispatched) = self.dispatched.try_lock() {
-            (dispatched.totals, dispatched.nodes) = (totals, nodes);
-        }
-    }
-
-    /// Its policy has done its work, and left each node so.
-    pub(super) fn keep_policy(&self, policy: Policy, nodes: Vec<NodeTold>) {
-        *self.dispatched() = Dispatched { totals: policy.totals(), nodes, policy: Some(policy) };
-    }
-
-    /// What its policy counts: exact once it has done its work.
-    pub fn policy_totals(&self) -> Totals {
-        self.dispatched().totals
-    }
-
-    /// What its policy knows of each node, likewise.
-    pub fn policy_nodes(&self) -> Vec<NodeTold> {
-        self.dispatched().nodes.clone()
-    }
-
-    /// What the log keeps of its policy, once that has done its work.
-    pub(super) fn policy_account(&self) -> Option<Value> {
-        self.dispatched().policy.as_ref().map(dispatch::account)
-    }
-
-    /// Its policy, once that has done its work; once.
-    pub fn take_policy(&self) -> Option<Policy> {
-        self.dispatched().policy.take()
-    }
-
-    fn dispatched(&self) -> std::sync::MutexGuard<'_, Dispatched> {
-        // A poisoned lock means that a caller panicked while it looked; nothing is half done.
-        self.dispatched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A worker is through: nothing of the phase is in flight on it any more.
     pub fn leave(&self, tally: Tally, now: u64) {
         let mut open = self.lock();
         open.workers -= 1;
         open.end_ns = open.end_ns.max(now);
-        open.tally.issued += tally.issued;
-        open.tally.ok += tally.ok;
-        open.tally.failed += tally.failed;
-        open.tally.cancelled += tally.cancelled;
-        open.tally.reconnects += tally.reconnects;
+        open.tally.add(tally);
         self.changed.notify_all();
     }
 
@@ -461,132 +409,4 @@ impl Phase {
 pub type SharedPhase = Arc<Phase>;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::manual::{Order, Orders};
-    use crate::engine::settings::tests::settings;
-    use crate::record::{Detail, Failure};
-    use serde_json::json;
-
-    fn phase(json: &str, workers: u16) -> Phase {
-        let config: PhaseConfig = serde_json::from_str(json).unwrap();
-        let settings = settings(json!({}), json!({}));
-        Phase::new(0, 100, Ways { config, settings, gate: None, balance: Balance::elsewhere() }, workers)
-    }
-
-    /// A phase that is issued from outside, and its only worker's orders.
-    fn manual(limits: &str) -> (Phase, Orders) {
-        let load = format!(r#"{{"name":"p","load":{{"kind":"manual"}},"drain_timeout_s":1{limits}}}"#);
-        let (gate, mut orders) = Gate::new(1);
-        (Phase { gate: Some(gate), ..phase(&load, 1) }, orders.remove(0))
-    }
-
-    fn closed(requests: u64) -> Phase {
-        let json = format!(
-            r#"{{"name":"p","load":{{"kind":"concurrency","n":2}},"requests":{requests},"drain_timeout_s":240}}"#
-        );
-        phase(&json, 2)
-    }
-
-    fn answer(failure: Failure, status: u16, detail: Detail) -> Row {
-        Row { node: Some(0), failure, status, detail, ..Row::default() }
-    }
-
-    #[test]
-    fn claims_end_at_the_limit_and_say_so() {
-        let p = closed(3);
-        assert_eq!([p.claim(), p.claim(), p.claim(), p.claim()], [Some(0), Some(1), Some(2), None]);
-        assert_eq!(p.reason(), Some(StopReason::Requests));
-        assert_eq!(p.claimed(), 3);
-    }
-
-    #[test]
-    fn what_is_issued_from_outside_has_the_sessions_numbers_and_ends_at_the_limit() {
-        let (p, mut orders) = manual(r#","requests":2"#);
-        assert_eq!(
-            [
-                p.issue(Asked { sample: Some(7), ..Asked::default() }),
-                p.issue(Asked::default()),
-                p.issue(Asked::default())
-            ],
-            [Ok(Some(100)), Ok(Some(101)), Ok(None)]
-        );
-        let taken: Vec<_> = std::iter::from_fn(|| orders.try_recv().ok())
-            .map(|order| match order {
-                Order::Make { index, asked, .. } => (index, asked.sample),
-                Order::GiveUp(index) => panic!("nobody gave {index} up"),
-            })
-            .collect();
-        assert_eq!(taken, [(0, Some(7)), (1, None)]);
-        assert!(orders.is_closed(), "the last request closes the gate: nobody need say that it was the last");
-        assert_eq!((p.reason(), p.claimed(), p.never_issued()), (Some(StopReason::Requests), 2, 0));
-    }
-
-    #[test]
-    fn nothing_is_issued_from_outside_once_the_phase_has_stopped_or_its_time_is_over() {
-        let (p, orders) = manual("");
-        assert_eq!(p.issue(Asked::default()), Ok(Some(100)));
-        p.stop(StopReason::Stopped);
-        assert_eq!((p.issue(Asked::default()), p.reason()), (Ok(None), Some(StopReason::Stopped)));
-        assert!(!orders.is_empty() && orders.is_closed(), "what was promised is still made");
-        let (p, orders) = manual(r#","duration_s":0"#);
-        assert_eq!((p.issue(Asked::default()), p.reason()), (Ok(None), Some(StopReason::Duration)));
-        assert!(orders.is_empty() && orders.is_closed());
-    }
-
-    #[test]
-    fn a_phase_with_a_plan_takes_nothing_from_outside() {
-        let p = closed(3);
-        assert_eq!((p.issue(Asked::default()), p.stopped()), (Ok(None), false));
-    }
-
-    #[test]
-    fn the_first_reason_to_stop_stays() {
-        let p = closed(3);
-        p.stop(StopReason::Disk);
-        p.stop(StopReason::Stopped);
-        assert_eq!((p.reason(), p.claim()), (Some(StopReason::Disk), None));
-    }
-
-    #[test]
-    fn it_is_over_when_every_worker_has_left() {
-        let p = closed(1);
-        p.issued_last(10, 1);
-        assert!(p.is_issuing());
-        p.issued_last(20, 0);
-        assert!(!p.is_issuing());
-        p.leave(Tally { issued: 1, ok: 1, ..Tally::default() }, 30);
-        assert!(!p.wait(Duration::ZERO));
-        p.leave(Tally::default(), 25);
-        assert!(p.wait(Duration::ZERO));
-        assert_eq!(p.tally(), (Some(Tally { issued: 1, ok: 1, ..Tally::default() }), 30));
-        assert_eq!((p.issue_end_ns(), p.issued()), (20, 1));
-        assert!(p.cancelled(20 + 240_000_000_000) && !p.cancelled(19 + 240_000_000_000), "the drain is bounded");
-    }
-
-    #[test]
-    fn eight_fatal_first_answers_stop_it_and_one_good_one_prevents_that() {
-        let fatal = answer(Failure::Http, 404, Detail::None);
-        let p = closed(1000);
-        (0..7).for_each(|_| p.learn(&fatal));
-        assert!(!p.stopped());
-        p.learn(&answer(Failure::Connect, 0, Detail::Refused));
-        assert_eq!(p.reason(), Some(StopReason::Early));
-
-        let p = closed(1000);
-        p.learn(&answer(Failure::None, 200, Detail::None));
-        (0..50).for_each(|_| p.learn(&fatal));
-        assert!(!p.stopped());
-    }
-
-    #[test]
-    fn arrivals_that_a_cap_held_back_are_counted() {
-        let json = r#"{"name":"p","load":{"kind":"rate","rate":10.0,"arrival":{"kind":"constant"}},
-                       "duration_s":2.0,"drain_timeout_s":1}"#;
-        let p = phase(json, 1);
-        p.start(1_000);
-        p.issued_last(1_000 + 2_000_000_000, 15);
-        p.leave(Tally { issued: 15, ..Tally::default() }, 0);
-        assert_eq!(p.never_issued(), 5);
-    }
-}
+mod tests;

@@ -6,11 +6,8 @@ use super::events::WorkerEvents;
 use super::flight::Flight;
 use super::phase::Phase;
 use crate::endpoint::Answer;
-use crate::record::{Read, ReadIter, ReadList, Shard, Stamps, UNSET};
+use crate::record::{OpenReads, Read, ReadIter, ReadList, Shard, Stamps, UNSET};
 use crate::series::LiveShard;
-
-/// The reads of one request are handed to the log in parts of about this size, so that a long stream stays small.
-const SPILL_BYTES: usize = 8 * 1024;
 
 /// What a worker lends to an exchange: its buffer, the request's flight, and who is told.
 pub(super) struct Aids<'a> {
@@ -81,16 +78,14 @@ pub(super) struct Reception {
     node: u16,
     /// Bytes received.
     pub(super) bytes_in: u64,
-    reads: ReadList,
-    /// The newest read, until another one shows that nothing more came with it.
-    newest: Option<Read>,
+    reads: OpenReads,
 }
 
 impl Reception {
     /// For the answers of `node` to requests of `phase`.
     pub(super) fn new(phase: &Phase, node: u16) -> Self {
         let (answer, phase) = (phase.settings.answer(node), phase.index);
-        Self { answer, phase, node, bytes_in: 0, reads: ReadList::new(), newest: None }
+        Self { answer, phase, node, bytes_in: 0, reads: OpenReads::default() }
     }
 
     /// The node whose answers it reads.
@@ -107,7 +102,6 @@ impl Reception {
         self.answer.reset(phase.settings.node(self.node).stream);
         self.bytes_in = 0;
         self.reads.clear();
-        self.newest = None;
     }
 
     /// Whether any byte has come.
@@ -117,19 +111,17 @@ impl Reception {
 
     /// Nothing more comes: the newest read is one as well.
     pub(super) fn settle(&mut self) {
-        if let Some(read) = self.newest.take() {
-            self.reads.push(&read);
-        }
+        self.reads.settle();
     }
 
     /// The reads that carried tokens and have not gone to the log yet, once settled.
     pub(super) fn reads(&self) -> &ReadList {
-        &self.reads
+        self.reads.list()
     }
 
     /// The same, to be kept.
     pub(super) fn take_reads(&mut self) -> ReadList {
-        std::mem::take(&mut self.reads)
+        self.reads.take()
     }
 
     /// `bytes` came in at `now`; the decoder has not seen them yet.
@@ -176,24 +168,12 @@ impl Reception {
     }
 
     fn note(&mut self, read: Read, aids: &Aids<'_>) {
-        match &mut self.newest {
-            // Frames of HTTP/2 that one socket read brought are one read.
-            Some(newest) if read.delta_ns == 0 => {
-                newest.events += read.events;
-                newest.chunks += read.chunks;
-                newest.tokens = newest.tokens.saturating_add(read.tokens);
-            }
-            newest => {
-                if let Some(before) = newest.replace(read) {
-                    self.reads.push(&before);
-                }
-            }
-        }
+        self.reads.add(read);
         // Reads that may not count stay here: the log could not take them back.
         if let Audience::All(Observers { request, phase, .. }, shard) = aids.audience
-            && self.reads.bytes().len() > SPILL_BYTES
+            && let Some(reads) = self.reads.to_spill()
         {
-            shard.borrow_mut().spill(request, phase, &mut self.reads);
+            shard.borrow_mut().spill(request, phase, reads);
         }
     }
 }

@@ -11,9 +11,10 @@ use super::finish::{Close, Finished, Said};
 use super::flight::{Flight, Verdict, guarded};
 use super::multiplexed as http2;
 use super::nodes::Node;
+use super::phase_here::PhaseHere;
 use super::reception::{Aids, Audience, Chooser, Reception};
 use super::settings::{NodeSettings, Settings};
-use super::worker::{PhaseHere, Worker};
+use super::worker::Worker;
 use crate::clock::now_ns;
 use crate::http::{Fault, Hints, Stream};
 use crate::record::{Attempt, AttemptKind, Detail, Failure, ReadList, Row, StampSource, Stamps, TokenSource, UNSET};
@@ -250,7 +251,7 @@ impl Request {
     /// Whether this end asks for one more attempt, and of which kind.
     fn another(&mut self, stale: bool, close: &Close, reception: &Reception) -> Option<AttemptKind> {
         if stale {
-            self.worker.note_reconnected(&self.phase);
+            self.phase.reconnected();
             return Some(AttemptKind::Reconnect);
         }
         if self.refuses_usage(close, reception) {

@@ -6,7 +6,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use thiserror::Error;
 use tokio::sync::{Barrier, mpsc};
 
 use super::account::{Account, session_of, tell_end, tell_run_end};
@@ -15,59 +14,21 @@ use super::bodies::Renderings;
 use super::completions::{Completion, Taker};
 use super::config::{PhaseConfig, PhaseType, RunConfig};
 use super::dispatch::{Decider, NodeTold};
+use super::error::EngineError;
 use super::events::flush_all;
 use super::in_flight::InFlight;
 use super::manual::{Asked, Gate, Orders};
 use super::nodes::Node;
-use super::phase::{SharedPhase, StopReason, Ways};
+use super::phase::{SharedPhase, Ways};
+use super::reason::StopReason;
 use super::settings::Settings;
 use super::worker::{Command, Outfit, work};
-use crate::event::{EventQueue, EventsError, RunEvents};
-use crate::http::{ConnectConfigError, TargetError};
+use crate::event::{EventQueue, RunEvents};
 use crate::policy::{self, Policy, Totals};
-use crate::record::{Backlog, LogError};
+use crate::record::Backlog;
 use crate::schedule::Load;
-use crate::series::{LiveCopy, Segment, SeriesError};
+use crate::series::{LiveCopy, Segment};
 use crate::sync::Arc;
-
-/// Why a run could not start or go on.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum EngineError {
-    /// The URL or a header.
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    /// A certificate, a key, a proxy.
-    #[error(transparent)]
-    Connect(#[from] ConnectConfigError),
-    /// The nodes, or what a phase has for them.
-    #[error("{0}")]
-    Nodes(String),
-    /// The run log.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The live metrics: not even private memory could be had.
-    #[error(transparent)]
-    Series(#[from] SeriesError),
-    /// The events.
-    #[error(transparent)]
-    Events(#[from] EventsError),
-    /// A thread, or the descriptor that tells of completions.
-    #[error("no thread or descriptor could be had: {0}")]
-    Thread(#[from] std::io::Error),
-    /// A phase was begun while another was issuing, or on a run that has finished.
-    #[error("{0}")]
-    State(&'static str),
-    /// Something that was asked of a phase can't be done.
-    #[error("{0}")]
-    Phase(String),
-    /// A call in a child of the process that started the run.
-    #[error("this run belongs to the process that started it: after a fork, the child starts its own")]
-    Forked,
-    /// Something in a worker that should not happen.
-    #[error("{0}")]
-    Worker(String),
-}
 
 /// What all workers of a run may look at.
 pub(super) struct RunShared {
@@ -157,15 +118,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Send one request of a manual phase now, of this sample or of the order's next: its index in the session. `None`
-    /// when the phase takes no more: its limits are reached, or it was stopped. `planned_ns` if the moment it should have
-    /// started is not now.
-    pub fn issue(&self, sample: Option<u64>, planned_ns: Option<u64>) -> Result<Option<u64>, EngineError> {
-        self.ask(Asked { sample, planned_ns, ..Asked::default() })
-    }
-
-    /// The same, with a say in where the request goes and what it is.
-    pub fn ask(&self, asked: Asked) -> Result<Option<u64>, EngineError> {
+    /// Send one request of a manual phase now: its index in the session. `None` when the phase takes no more: its limits
+    /// are reached, or it was stopped.
+    pub fn issue(&self, asked: Asked) -> Result<Option<u64>, EngineError> {
         self.check_process()?;
         let phase = self.manual()?;
         phase.check(&asked)?;
@@ -228,7 +183,7 @@ impl Engine {
         let asked = phase.settings.nodes().iter().zip(&self.run.nodes);
         let usage_refused = asked.into_iter().any(|(s, node)| s.wants_usage() && node.usage_refusals.has(s.api));
         let mut more = json!({"usage_refused": usage_refused});
-        if let Some(account) = phase.policy_account() {
+        if let Some(account) = phase.policy.account() {
             more["dispatch"] = account;
         }
         let end = tell_end(&phase, &log, more)?;
@@ -260,7 +215,7 @@ impl Engine {
     /// What the policy of the phase with this index counts: told some times a second, and exact once it has ended. Zeros
     /// where no policy decides.
     pub fn policy_totals(&self, phase: u16) -> Result<Totals, EngineError> {
-        Ok(self.control().account.phase(phase)?.policy_totals())
+        Ok(self.control().account.phase(phase)?.policy.totals())
     }
 
     /// Have a node take so many items at the same time, of the phase with this index that a policy spreads; none while it
@@ -275,13 +230,13 @@ impl Engine {
 
     /// What the policy of the phase with this index knows of each node, as current as its totals. Empty where no policy decides.
     pub fn policy_nodes(&self, phase: u16) -> Result<Vec<NodeTold>, EngineError> {
-        Ok(self.control().account.phase(phase)?.policy_nodes())
+        Ok(self.control().account.phase(phase)?.policy.nodes())
     }
 
     /// The policy of the phase with this index, once that has ended: what it knows of each item and attempt. `None` before,
     /// where no policy decided, and the second time.
     pub fn take_policy(&self, phase: u16) -> Result<Option<Policy>, EngineError> {
-        Ok(self.control().account.phase(phase)?.take_policy())
+        Ok(self.control().account.phase(phase)?.policy.take())
     }
 
     /// Stop issuing; what is in flight, of earlier phases too, may go on for `grace`.

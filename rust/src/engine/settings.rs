@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use super::bodies::{Bodies, Renderings};
 use super::config::{Completions, PhaseConfig, RunConfig};
+use super::error::EngineError;
 use super::nodes::Node;
-use super::run::EngineError;
 use crate::endpoint::{Answer, AnswerOptions, Api};
 use crate::http::{Limits, RequestTemplate, Secrets};
+use crate::record::{Failure, Row, TokenSource};
 use crate::schedule::Load;
 use crate::sync::Arc;
 
@@ -18,9 +19,9 @@ pub(super) struct Settings {
     pub(super) timeout_ns: u64,
     pub(super) stall_timeout_ns: u64,
     /// Every answer's text goes to `answers.log`.
-    pub(super) save_responses: bool,
+    save_responses: bool,
     /// So does that of good answers whose tokens the server doesn't count.
-    pub(super) keep_uncounted: bool,
+    keep_uncounted: bool,
     /// Answers are read as text at all.
     keep_text: bool,
     /// Heads are read for when to come again.
@@ -91,6 +92,12 @@ impl Settings {
     /// Whether `answers.log` gets anything of this phase.
     pub(super) fn keep_answers(&self) -> bool {
         self.save_responses || self.keep_uncounted
+    }
+
+    /// Whether an answer's text goes there: every one does, or for a tokenizer those that it will have to count.
+    pub(super) fn keeps_answer(&self, row: &Row) -> bool {
+        let uncounted = row.failure == Failure::None && row.token_source != TokenSource::Usage;
+        self.save_responses || self.keep_uncounted && uncounted
     }
 
     /// A decoder of one node's answers.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::usage::{process_cpu_ns, steal_ticks, throttled_ns};
-use crate::clock::now_ns;
+use super::withheld::{steal_ticks, throttled_ns};
+use crate::clock::{now_ns, process_cpu_ns};
 use crate::record::LogWriter;
 use crate::series::Live;
 use crate::sync::Arc;

@@ -7,28 +7,25 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Barrier, Notify, mpsc};
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::spawn_local;
 
 use super::completions::{Completion, Held, Teller};
 use super::connection::{Connection, READ_BYTES};
-use super::dispatch::{Decider, Dispatch, NodeTold};
+use super::dispatch::Decider;
 use super::events::WorkerEvents;
 use super::flight::{Flights, SWEEP_MS};
 use super::issue;
 use super::manual::Orders;
 use super::multiplexed::Multiplexed;
 use super::nodes::Node;
-use super::phase::{Phase, SharedPhase, StopReason, Tally};
+use super::phase::{Phase, SharedPhase};
+use super::phase_here::PhaseHere;
 use super::reception::{Observers, Reception};
-use super::request::Ticket;
 use super::run::RunShared;
-use super::usage::thread_cpu_ns;
-use crate::clock::now_ns;
+use crate::clock::{now_ns, thread_cpu_ns};
 use crate::event::Emitter;
 use crate::http::{Limits, ResponseParser, Stream};
-use crate::policy::Policy;
-use crate::record::{Failure, ReadList, Row, Shard, Stamps};
-use crate::schedule::SampleOrder;
+use crate::record::{ReadList, Row, Shard};
 use crate::series::{LiveShard, LoopTurns};
 use crate::sync::Arc;
 
@@ -99,22 +96,6 @@ struct Pool {
     idle: RefCell<Vec<Box<Connection>>>,
     /// HTTP/2: shared connections and idle decoders.
     multiplexed: Multiplexed,
-}
-
-/// A phase as one worker runs it.
-pub(super) struct PhaseHere {
-    pub(super) shared: SharedPhase,
-    pub(super) live: Box<LiveShard>,
-    order: RefCell<SampleOrder>,
-    issuing: Cell<bool>,
-    closed: Cell<bool>,
-    in_flight: Cell<u64>,
-    tally: Cell<Tally>,
-    texts: Cell<u32>,
-    /// Whoever drives its policy, while it does.
-    dispatch: RefCell<Option<Rc<Dispatch>>>,
-    /// The task that waits for arrivals; it holds no request, so it may be dropped where it stands.
-    arrivals: RefCell<Option<AbortHandle>>,
 }
 
 /// The thread's main function.
@@ -191,7 +172,7 @@ impl Worker {
     }
 
     fn begin(self: &Rc<Self>, here: &Rc<PhaseHere>, orders: Option<Orders>) {
-        self.phases.borrow_mut().retain(|p| p.in_flight.get() > 0 || p.issuing.get() || p.is_dispatched());
+        self.phases.borrow_mut().retain(|phase| phase.is_at_work());
         self.phases.borrow_mut().push(Rc::clone(here));
         if let Some(orders) = orders {
             issue::obey(self, here, orders);
@@ -259,9 +240,7 @@ impl Worker {
     #[inline]
     pub(super) fn note_issued(&self, phase: &PhaseHere, late_ns: u64) {
         self.issued.set(self.issued.get() + 1);
-        phase.live.issued(late_ns);
-        phase.in_flight.set(phase.in_flight.get() + 1);
-        phase.count(|t| t.issued += 1);
+        phase.issued(late_ns);
     }
 
     /// Tell whoever waits for it that a request has ended.
@@ -279,22 +258,10 @@ impl Worker {
         self.completed.ring();
     }
 
-    /// A kept-alive connection was replaced for a request.
-    pub(super) fn note_reconnected(&self, phase: &PhaseHere) {
-        phase.live.reconnected();
-        phase.count(|t| t.reconnects += 1);
-    }
-
     /// A request ended, and its row is written.
     pub(super) fn note_done(&self, phase: &PhaseHere, row: &Row) {
         self.ended.set(self.ended.get() + 1);
-        phase.live.done(row);
-        phase.count(|t| match row.failure {
-            Failure::None => t.ok += 1,
-            Failure::Cancelled => t.cancelled += 1,
-            _ => t.failed += 1,
-        });
-        phase.in_flight.set(phase.in_flight.get() - 1);
+        phase.done(row);
     }
 
     /// A task that made requests has ended: its slot is the current phase's now.
@@ -332,7 +299,7 @@ impl Worker {
     }
 
     /// Hand all rows and events to the log's writer.
-    fn flush(&self) {
+    pub(super) fn flush(&self) {
         self.count_shard().flush();
         self.events.iter().for_each(|events| events.flush());
     }
@@ -362,125 +329,6 @@ impl Drop for PanicGuard {
             worker.run.fail(format!("a request's task panicked on worker {}; its row is missing", worker.id));
             worker.running.set(worker.running.get() - 1);
             worker.idle.notify_one();
-        }
-    }
-}
-
-impl PhaseHere {
-    fn new(shared: SharedPhase, live: Box<LiveShard>) -> Self {
-        let config = &shared.config;
-        let order = RefCell::new(SampleOrder::new(config.order, shared.bodies().count(), config.seed));
-        Self {
-            shared,
-            live,
-            order,
-            issuing: Cell::new(true),
-            closed: Cell::new(false),
-            in_flight: Cell::new(0),
-            tally: Cell::default(),
-            texts: Cell::new(0),
-            dispatch: RefCell::default(),
-            arrivals: RefCell::default(),
-        }
-    }
-
-    /// Its order from the start, for whoever looks ahead.
-    pub(super) fn order_anew(&self) -> SampleOrder {
-        let config = &self.shared.config;
-        SampleOrder::new(config.order, self.shared.bodies().count(), config.seed)
-    }
-
-    /// From now on a policy decides when requests start, and the phase isn't through before that is.
-    pub(super) fn dispatched_by(&self, dispatch: Rc<Dispatch>) {
-        *self.dispatch.borrow_mut() = Some(dispatch);
-    }
-
-    /// A node of its policy takes so many items from now on; nothing where that has done its work.
-    fn give_room(&self, node: u16, slots: u16) {
-        self.dispatch.borrow().iter().for_each(|dispatch| dispatch.give_room(node, slots));
-    }
-
-    /// The policy has done its work: the session gets it, with what it left of each node.
-    pub(super) fn dispatched(&self, policy: Option<Policy>, nodes: Vec<NodeTold>) {
-        self.dispatch.take();
-        if let Some(policy) = policy {
-            self.shared.keep_policy(policy, nodes);
-        }
-    }
-
-    fn is_dispatched(&self) -> bool {
-        self.dispatch.borrow().is_some()
-    }
-
-    /// The ticket of the request with this index, where no policy decides its node.
-    pub(super) fn ticket(&self, index: u64, sample: u64, stamps: Stamps) -> Ticket {
-        Ticket { index, sample, node: self.shared.balance.choose(index, sample, stamps.issued), stamps }
-    }
-
-    /// The sample of the request with this index.
-    pub(super) fn sample(&self, index: u64) -> u64 {
-        self.order.borrow_mut().sample(index)
-    }
-
-    /// Whether it still issues here.
-    pub(super) fn is_issuing(&self) -> bool {
-        self.issuing.get()
-    }
-
-    /// Nothing more will be issued here. The first call counts.
-    pub(super) fn issued_last(&self, worker: &Worker) {
-        if self.issuing.replace(false) {
-            self.shared.issued_last(now_ns(), self.tally.get().issued);
-            self.close_if_through(worker);
-        }
-    }
-
-    /// Whose task waits for the next arrival.
-    pub(super) fn arrivals_by(&self, handle: AbortHandle) {
-        *self.arrivals.borrow_mut() = Some(handle);
-    }
-
-    /// Whether the words of one more failure are to be kept, of at most `limit`.
-    pub(super) fn keeps_text(&self, limit: u32) -> bool {
-        let kept = self.texts.get();
-        self.texts.set(kept.saturating_add(1));
-        kept < limit
-    }
-
-    /// The sweep's look: is its time over, can the disk follow, has somebody stopped it?
-    fn look(&self, worker: &Worker, now: u64, behind: bool) {
-        self.dispatch.borrow().iter().for_each(|dispatch| dispatch.look(now));
-        if !self.issuing.get() {
-            return;
-        }
-        let elapsed = self.shared.started().map_or(0, |start| now.saturating_sub(start));
-        if behind {
-            self.shared.stop(StopReason::Disk);
-        } else if elapsed >= self.shared.duration_ns().saturating_add(SWEEP_MS * 1_000_000) {
-            // A schedule ends by itself; slots that are all busy don't. A sweep later, nothing due is left unsent.
-            self.shared.stop(StopReason::Duration);
-        }
-        // Orders that were let through before a stop still go out: then their end is the phase's. A policy ends it itself.
-        if self.shared.stopped() && !self.shared.is_manual() && !self.is_dispatched() {
-            if let Some(task) = self.arrivals.borrow_mut().take() {
-                task.abort();
-            }
-            self.issued_last(worker);
-        }
-    }
-
-    fn count(&self, add: impl FnOnce(&mut Tally)) {
-        let mut tally = self.tally.get();
-        add(&mut tally);
-        self.tally.set(tally);
-    }
-
-    fn close_if_through(&self, worker: &Worker) {
-        let through = !self.issuing.get() && self.in_flight.get() == 0 && !self.is_dispatched();
-        if through && !self.closed.replace(true) {
-            // The session syncs the log when the last worker has left: what this one has must be in it by then.
-            worker.flush();
-            self.shared.leave(self.tally.take(), now_ns());
         }
     }
 }

@@ -167,10 +167,4 @@ impl Batch {
     pub fn oldest_ns(&self) -> Option<u64> {
         (self.records > 0).then_some(self.oldest_ns)
     }
-
-    /// When the oldest record is to leave, by itself.
-    #[inline]
-    pub fn leaves_ns(&self) -> Option<u64> {
-        self.oldest_ns().map(|oldest| oldest.saturating_add(self.limits.max_age_ns))
-    }
 }

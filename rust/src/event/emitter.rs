@@ -2,7 +2,7 @@
 //! One to a thread; it takes no lock and waits for nobody.
 
 use super::batch::{Batch, BatchLimits};
-use super::encode::{Event, NIL, put_optional, put_str, put_uint};
+use super::encode::{Event, put_optional, put_str, put_uint};
 use super::kind::EventType;
 use super::queue::FrameSender;
 use crate::record::{EventShard, Failure, Finish, Row, UNSET};
@@ -281,10 +281,7 @@ fn put_failure(out: &mut Vec<u8>, row: &Row, node: Option<u16>) {
     out.extend_from_slice(b"\xa6detail");
     put_str(out, row.detail.name());
     out.extend_from_slice(b"\xa6status");
-    match row.status {
-        0 => out.push(NIL),
-        status => put_uint(out, u64::from(status)),
-    }
+    put_optional(out, (row.status != 0).then(|| u64::from(row.status)));
     put_node(out, node);
 }
 

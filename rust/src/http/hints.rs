@@ -6,6 +6,7 @@
 use super::date;
 
 const NS_PER_S: f64 = 1e9;
+const THIRTY_YEARS_NS: u64 = 1_000_000_000_000_000_000;
 
 /// LiteLLM's proxy hands a provider's headers on under their names with this in front.
 const HANDED_ON: &[u8] = b"llm_provider-";
@@ -51,11 +52,6 @@ impl Hints {
             told.note(name, value, wall_ns);
         }
         told.hints()
-    }
-
-    /// Whether a head said anything of use.
-    pub fn is_told(&self) -> bool {
-        self.retry_after_ns.is_some() || self.requests.is_told() || self.tokens.is_told()
     }
 }
 
@@ -153,15 +149,14 @@ fn until(value: &str, wall_ns: u64) -> Option<u64> {
 
 /// When an allowance is whole again: `6m0s`, `17ms`, `2.5`, a date, or a Unix time.
 fn reset(value: &str, wall_ns: u64) -> Option<u64> {
-    if let Some(ns) = scaled(value, NS_PER_S) {
-        // Nobody waits for thirty years: so large a number is a moment, in seconds or in milliseconds.
-        return Some(match ns {
-            ..1_000_000_000_000_000_000 => ns,
-            _ if value.len() >= 13 => scaled(value, 1e6)?.saturating_sub(wall_ns),
-            _ => ns.saturating_sub(wall_ns),
-        });
-    }
-    span(value).or_else(|| until(value, wall_ns))
+    let Some(ns) = scaled(value, NS_PER_S) else { return span(value).or_else(|| until(value, wall_ns)) };
+    // Nobody waits for thirty years: so large a number is a moment, in seconds, or in milliseconds if as seconds it lay
+    // centuries ahead.
+    Some(match ns / THIRTY_YEARS_NS {
+        0 => ns,
+        1..10 => ns.saturating_sub(wall_ns),
+        _ => scaled(value, 1e6)?.saturating_sub(wall_ns),
+    })
 }
 
 /// A span as Go prints it: `1h2m3.5s`, `17ms`.
@@ -263,7 +258,7 @@ mod tests {
         ]);
         assert_eq!(anthropic.requests, Allowance { limit: Some(50), remaining: Some(0), reset_ns: Some(S) });
         assert_eq!(anthropic.tokens.limit, Some(40_000));
-        assert!(!hints(&[("content-type", "text/plain"), ("x-request-id", "7")]).is_told());
+        assert_eq!(hints(&[("content-type", "text/plain"), ("x-request-id", "7")]), Hints::default());
     }
 
     #[test]
@@ -275,6 +270,7 @@ mod tests {
             ("2.5", Some(5 * S / 2)),
             ("784111780", Some(784_111_780 * S)),
             ("1784111780", Some((1_784_111_780 - 784_111_777) * S)),
+            ("1784111780.500", Some((1_784_111_780 - 784_111_777) * S + S / 2)),
             ("1784111780000", Some((1_784_111_780 - 784_111_777) * S)),
             ("5 parsecs", None),
             ("s", None),

@@ -111,7 +111,8 @@ impl Bucket {
 
     fn take(&mut self, now: u64) -> Result<(), u64> {
         self.credit = self.credit.saturating_add(now.saturating_sub(self.at)).min(self.most);
-        self.at = now;
+        // Another thread may have been here with a later clock.
+        self.at = self.at.max(now);
         if self.credit < self.price {
             return Err(self.price - self.credit);
         }
@@ -161,5 +162,14 @@ mod tests {
         assert_eq!(gate.admit(t + 60_000_000), Err(40_000_000));
         assert_eq!(gate.admit(t + 100_000_000), Ok(()));
         assert_eq!(gate.rejected, 2);
+    }
+
+    #[test]
+    fn a_thread_whose_clock_is_behind_gives_no_time_twice() {
+        let mut gate = gate(r#"{"rate_limit": {"rps": 10, "burst": 1}}"#);
+        let t = 5_000_000_000;
+        assert_eq!(gate.admit(t), Ok(()));
+        assert_eq!(gate.admit(t - 50_000_000), Err(100_000_000));
+        assert_eq!(gate.admit(t + 60_000_000), Err(40_000_000));
     }
 }

@@ -85,7 +85,8 @@ mod linux {
             let error = io::Error::last_os_error();
             match error.raw_os_error() {
                 Some(libc::EINTR) => Ok(0),
-                Some(libc::ENOSYS) if self.has_pwait2 => {
+                // The kernel is older, or a container's filter of system calls is, which says EPERM.
+                Some(libc::ENOSYS | libc::EPERM) if self.has_pwait2 => {
                     self.has_pwait2 = false;
                     Ok(0)
                 }

@@ -119,7 +119,7 @@ impl Engine {
         body: Option<&[u8]>,
     ) -> PyResult<Option<u64>> {
         let asked = Asked { sample, planned_ns, node, body: body.map(Arc::from) };
-        py.detach(|| self.0.ask(asked)).map_err(to_python)
+        py.detach(|| self.0.issue(asked)).map_err(to_python)
     }
 
     fn give_up(&self, py: Python<'_>, request: u64) -> PyResult<()> {

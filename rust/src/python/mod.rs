@@ -4,6 +4,7 @@ mod dispatch;
 mod engine;
 mod event;
 mod hints;
+mod mock;
 mod nodes;
 mod record;
 mod schedule;
@@ -14,8 +15,6 @@ mod stats;
 mod table;
 
 use pyo3::prelude::*;
-
-mod mock;
 
 /// The compiled core of `loadgen`. Its types are declared in `python/loadgen/_core.pyi`.
 #[pymodule]

@@ -1,4 +1,4 @@
-//! The Arrow C data and stream interfaces: columns handed to whoever reads Arrow, without a copy and without a library.
+//! The Arrow C data and stream interfaces: columns handed to whoever reads Arrow, without a library.
 //!
 //! Layouts, flags and rules of release are those of the specification ("The Arrow C data interface", "The Arrow C
 //! stream interface"). Whoever gets a structure may move it bit by bit and then marks the old place as released.

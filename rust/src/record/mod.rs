@@ -32,7 +32,7 @@ pub use entries::{Entries, Entry, MetaParts, TextKind};
 pub use error::{BlockFault, LogError};
 pub use events::{EventCounts, EventShard, MAX_EVENT_FRAME};
 pub use reader::{Damage, LogPlaces, LogReader, ReaderHeader, WhichLog};
-pub use reads::{ReadIter, ReadList};
+pub use reads::{OpenReads, ReadIter, ReadList};
 pub use row::{Attempt, Read, Row, Stamps, UNSET};
 pub use rows::{RowBlock, RowView};
 pub use shard::Shard;

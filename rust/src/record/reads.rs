@@ -55,6 +55,66 @@ impl ReadList {
     }
 }
 
+/// So many bytes of reads go to the log ahead of their row, so that a long stream stays small.
+const SPILL_BYTES: usize = 8 * 1024;
+
+/// The reads of an answer that is coming in. What comes at the same moment is one read.
+#[derive(Clone, Debug, Default)]
+pub struct OpenReads {
+    list: ReadList,
+    /// The newest, until another one shows that nothing more came with it.
+    newest: Option<Read>,
+}
+
+impl OpenReads {
+    /// Add a read, or what came with the newest: HTTP/2 frames of one socket read, chunks told at the same moment.
+    #[inline]
+    pub fn add(&mut self, read: Read) {
+        match &mut self.newest {
+            Some(newest) if read.delta_ns == 0 => {
+                newest.events += read.events;
+                newest.chunks += read.chunks;
+                newest.tokens = newest.tokens.saturating_add(read.tokens);
+            }
+            newest => {
+                if let Some(before) = newest.replace(read) {
+                    self.list.push(&before);
+                }
+            }
+        }
+    }
+
+    /// Those before the newest, once they are so many that the log takes them ahead of their row.
+    #[inline]
+    pub fn to_spill(&mut self) -> Option<&mut ReadList> {
+        (self.list.bytes.len() > SPILL_BYTES).then_some(&mut self.list)
+    }
+
+    /// Nothing more comes: the newest read is one as well.
+    pub fn settle(&mut self) {
+        if let Some(read) = self.newest.take() {
+            self.list.push(&read);
+        }
+    }
+
+    /// All that were added, once settled, but for those that the log has.
+    pub fn list(&self) -> &ReadList {
+        &self.list
+    }
+
+    /// The same, to be kept.
+    pub fn take(&mut self) -> ReadList {
+        self.newest = None;
+        std::mem::take(&mut self.list)
+    }
+
+    /// Forget the reads, keep the room.
+    pub fn clear(&mut self) {
+        self.newest = None;
+        self.list.clear();
+    }
+}
+
 /// Walks encoded reads.
 #[derive(Clone, Debug)]
 pub struct ReadIter<'a> {
@@ -130,6 +190,20 @@ mod tests {
         assert_eq!(list.bytes().len(), 5);
         list.clear();
         assert!(list.is_empty() && list.bytes().is_empty());
+    }
+
+    #[test]
+    fn what_comes_at_the_same_moment_is_one_read() {
+        let mut open = OpenReads::default();
+        let read = |delta_ns, tokens| Read { delta_ns, events: 1, chunks: 1, tokens };
+        [read(0, 2), read(0, 3), read(9, 1)].into_iter().for_each(|read| open.add(read));
+        assert_eq!(open.list().len(), 1, "more may come with the newest");
+        open.settle();
+        let all: Vec<Read> = ReadIter::new(open.list().bytes()).map(Result::unwrap).collect();
+        assert_eq!(all, [Read { delta_ns: 0, events: 2, chunks: 2, tokens: 5 }, read(9, 1)]);
+        assert!(open.to_spill().is_none());
+        (0..SPILL_BYTES as u64).for_each(|i| open.add(read(i + 1, 0)));
+        assert!(open.to_spill().is_some_and(|list| list.bytes().len() > SPILL_BYTES));
     }
 
     #[test]

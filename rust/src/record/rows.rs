@@ -5,8 +5,8 @@ use super::columns::{
     SET_TOKENS_OUT, STAMPS,
 };
 use super::{
-    Attempt, AttemptKind, Block, BlockFault, Detail, Failure, Finish, ReadIter, Row, StampSource, Stamps, TokenSource,
-    UNSET, varint,
+    Attempt, AttemptKind, Block, BlockFault, Detail, Failure, Finish, Row, StampSource, Stamps, TokenSource, UNSET,
+    varint,
 };
 
 /// One row with what hangs on it.
@@ -26,11 +26,6 @@ pub struct RowView<'a> {
 }
 
 impl<'a> RowView<'a> {
-    /// Its reads that came with the row.
-    pub fn read_iter(&self) -> ReadIter<'a> {
-        ReadIter::new(self.reads)
-    }
-
     /// Its attempts as they were kept: all, or the last 256.
     pub fn attempts(&self) -> impl Iterator<Item = Result<Attempt, BlockFault>> + 'a {
         let sent = self.row.stamps.sent;

@@ -40,7 +40,8 @@ impl SpilledReads {
     }
 
     /// Requests whose reads are here and whose row has not come.
-    pub fn waiting(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
         self.index.len()
     }
 

@@ -162,11 +162,6 @@ impl TableReader {
         }
         Ok((build.rows > 0).then(|| build.finish()))
     }
-
-    /// The log underneath, for what it tells of damage.
-    pub fn log(&self) -> &LogReader {
-        &self.reader
-    }
 }
 
 /// A batch in the making.

@@ -11,7 +11,7 @@ use super::block::{BlockKind, FLAG_MORE, HEAD, Head, MAX_PAYLOAD, SESSION_WORKER
 use super::events::EventLogState;
 use super::store::{LogFile, Syncing};
 use super::{EventCounts, LogError, LogStats};
-use crate::clock;
+use crate::clock::{self, thread_cpu_ns};
 
 /// While less than this waits to be written, buffers go back to their shard; a burst's buffers are freed.
 const KEEP_BUFFERS_BELOW: u64 = 2 << 20;
@@ -339,12 +339,4 @@ impl Writing {
             Err(reason) => Err(LogError::Disk { reason, lost_rows: self.lost_rows }),
         }
     }
-}
-
-/// CPU time this thread has used.
-fn thread_cpu_ns() -> u64 {
-    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `ts` is a valid, writable timespec; CLOCK_THREAD_CPUTIME_ID exists on Linux and macOS.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut ts) };
-    (ts.tv_sec as u64) * 1_000_000_000 + ts.tv_nsec as u64
 }

@@ -233,11 +233,6 @@ impl Merged {
         values
     }
 
-    /// The value at one quantile.
-    pub fn quantile(&self, quantile: f64) -> Option<u64> {
-        self.quantiles(&[quantile]).first().copied()
-    }
-
     /// `value`, or the least or greatest recorded if it lies outside them.
     pub(super) fn within(&self, value: u64) -> u64 {
         let (min, max) = (self.stats.min().unwrap_or(0), self.stats.max().unwrap_or(0));

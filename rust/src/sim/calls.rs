@@ -76,10 +76,10 @@ impl<'a> Calls<'a> {
         if let Some((status, retry_after_ns)) = self.refusal(now) {
             self.refused += 1;
             self.calls[attempt as usize] = Call { state: State::Refused, course, status, retry_after_ns };
-            self.ends.push(Reverse((now + ns(self.service.refuse_s), attempt)));
+            self.ends.push(Reverse((now.saturating_add(ns(self.service.refuse_s)), attempt)));
         } else if let Course::Fails(after, status) = course {
             self.calls[attempt as usize] = Call { state: State::Refused, course, status, retry_after_ns: None };
-            self.ends.push(Reverse((now + after, attempt)));
+            self.ends.push(Reverse((now.saturating_add(after), attempt)));
         } else if self.service.slots.is_none_or(|slots| self.serving < slots) {
             self.serve(now, attempt);
         } else {
@@ -139,7 +139,7 @@ impl<'a> Calls<'a> {
         call.state = State::Served;
         let (Course::Served(long) | Course::Fails(long, _)) = call.course;
         self.serving += 1;
-        self.ends.push(Reverse((now + long, attempt)));
+        self.ends.push(Reverse((now.saturating_add(long), attempt)));
     }
 
     fn free(&mut self, now: u64) {
@@ -226,6 +226,15 @@ mod tests {
             ends(&mut world),
             [(2 * S, 0, 200), (2 * S, 1, 200), (4 * S, 2, 200), (4 * S, 3, 200), (6 * S, 4, 200)]
         );
+    }
+
+    #[test]
+    fn a_time_beyond_counting_never_lies_in_the_past() {
+        let service = Service { slots: Some(1), ..Service::of(Latency::Constant { seconds: 1e300 }) };
+        let mut world = Calls::new(&service, 1, 2);
+        (0..2).for_each(|item| world.begin(S, item));
+        world.drop_attempt(2 * S, 0);
+        assert_eq!(world.next_end(), Some(u64::MAX));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::draw::Draws;
 use super::drive::{Start, World, drive};
+use super::service::ns;
 use super::{ServiceError, SimError};
 use crate::policy::{
     AttemptId, Config, ConfigError, End, Event, FixedConfig, ItemId, LimitConfig, NodeConfig, Outcome, Policy,
@@ -246,10 +247,10 @@ impl<'a> Pool<'a> {
         let draws = Draws::new(self.seed, attempt, u32::from(number));
         let items = starts.len() as u16;
         let (ends_s, good) = node.serve(now as f64 / 1e9, items, draws);
-        let ends = (ends_s * 1e9).round() as u64;
+        let ends = ns(ends_s);
         for start in starts {
             let what = match node.poison.contains(&start.item) {
-                true => (now + (node.fails_in_s * 1e9).round() as u64, What::Ended(start.attempt, false)),
+                true => (now.saturating_add(ns(node.fails_in_s)), What::Ended(start.attempt, false)),
                 false => (ends, What::Ended(start.attempt, good)),
             };
             self.ends.push(Reverse(what));

@@ -25,7 +25,6 @@ mod trust;
 use std::path::Path;
 
 use assemble::Around;
-use options::SloFrom as From;
 use outline::{Outline, PhaseOutline};
 use pick::PhasePick;
 use scan::{Met, Source, scan};
@@ -92,7 +91,7 @@ fn count(source: &Source, outline: &Outline, options: &Options) -> Result<(Talli
     let objectives = |index: u16| {
         let unknown = PhaseOutline::default();
         let phase = outline.phases.get(&index).unwrap_or(&unknown);
-        let from_planned = slo_from(options, phase) == From::Planned;
+        let from_planned = slo_from(options, phase) == SloFrom::Planned;
         let objective = |(name, limit): (&String, &f64)| {
             let limit_ns = (limit * 1e6).round() as u64;
             metric::index_of(name).map(|metric| Objective { metric, limit_ns, from_planned })
@@ -130,8 +129,8 @@ fn count(source: &Source, outline: &Outline, options: &Options) -> Result<(Talli
 }
 
 /// From which moment a phase's objectives are judged.
-fn slo_from(options: &Options, phase: &PhaseOutline) -> From {
-    let by_load = if phase.is_open_loop() == Some(true) { From::Planned } else { From::Sent };
+fn slo_from(options: &Options, phase: &PhaseOutline) -> SloFrom {
+    let by_load = if phase.is_open_loop() == Some(true) { SloFrom::Planned } else { SloFrom::Sent };
     options.objectives(phase.name()).1.unwrap_or(by_load)
 }
 

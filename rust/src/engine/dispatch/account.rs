@@ -1,15 +1,8 @@
-//! What is asked of a policy beside its decisions: who still stands in line, and what the log keeps of it.
+//! What the log keeps of a policy.
 
 use serde_json::{Value, json};
 
-use crate::policy::{ItemId, Point, Policy};
-
-/// The items that have neither an attempt nor a verdict.
-pub(super) fn in_line(policy: &Policy) -> Vec<ItemId> {
-    let items = policy.items();
-    let waits = |item: &ItemId| items.get(*item).is_some_and(|row| row.verdict.is_none() && row.last.is_none());
-    (0..items.len()).filter(waits).collect()
-}
+use crate::policy::{Point, Policy};
 
 /// What the log keeps of a policy: its sums, and how its limit changed over time, as columns (`t_ns` from the phase's start).
 pub(in crate::engine) fn account(policy: &Policy) -> Value {

@@ -3,8 +3,9 @@
 use crate::clock::now_ns;
 use crate::engine::completions::Made;
 use crate::engine::finish::{Close, Finished};
+use crate::engine::phase_here::PhaseHere;
 use crate::engine::request::{Given, Ticket};
-use crate::engine::worker::{PhaseHere, Worker};
+use crate::engine::worker::Worker;
 use crate::policy::{AttemptId, Verdict};
 use crate::record::{Attempt, AttemptKind, Failure, Row};
 

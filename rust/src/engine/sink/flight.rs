@@ -1,7 +1,7 @@
 //! One request that somebody else makes: its stamps and reads as they are told, and the row they become.
 
 use super::requests::Issued;
-use crate::record::{Failure, Finish, Read, ReadList, Row, StampSource, Stamps, TokenSource, UNSET};
+use crate::record::{Failure, Finish, OpenReads, Read, Row, StampSource, Stamps, TokenSource, UNSET};
 
 /// How a request ended, as its issuer tells it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,9 +31,7 @@ pub(super) struct Flight {
     sample: u64,
     stamps: Stamps,
     /// The reads that have not gone to the log yet.
-    pub(super) reads: ReadList,
-    /// The newest of them, until another one shows that nothing more came with it.
-    newest: Option<Read>,
+    pub(super) reads: OpenReads,
     chunks: u32,
     /// Tokens in the chunks; `None` from the first chunk on that didn't tell.
     tokens: Option<u32>,
@@ -43,8 +41,8 @@ impl Flight {
     /// Issued at `now`; under a cap, its slot was free at `free`.
     pub(super) fn new(phase: u16, issued: &Issued, free: u64, now: u64) -> Self {
         let stamps = Stamps { planned: issued.planned_ns, free, issued: now, ..Stamps::default() };
-        let (reads, newest) = (ReadList::new(), None);
-        Self { phase, sample: issued.sample, stamps, reads, newest, chunks: 0, tokens: Some(0) }
+        let reads = OpenReads::default();
+        Self { phase, sample: issued.sample, stamps, reads, chunks: 0, tokens: Some(0) }
     }
 
     /// The phase it belongs to.
@@ -91,7 +89,7 @@ impl Flight {
         self.stamps.last_token = now;
         self.chunks = self.chunks.saturating_add(1);
         self.tokens = self.tokens.zip(tokens).map(|(sum, more)| sum.saturating_add(more));
-        self.note(Read { delta_ns, events: 1, chunks: 1, tokens: tokens.unwrap_or(0) }, is_first);
+        self.reads.add(Read { delta_ns, events: 1, chunks: 1, tokens: tokens.unwrap_or(0) });
         Some(Gap { at: now, ns: delta_ns, is_first })
     }
 
@@ -101,9 +99,7 @@ impl Flight {
         if self.stamps.sent == UNSET && ending.failure != Failure::Cancelled {
             self.stamps.sent = self.stamps.issued;
         }
-        if let Some(read) = self.newest.take() {
-            self.reads.push(&read);
-        }
+        self.reads.settle();
         let streamed = self.chunks > 0;
         let counted = ending.tokens_out.or(self.tokens.filter(|_| streamed));
         let (tokens_out, token_source) = match counted {
@@ -136,22 +132,6 @@ impl Flight {
         let Stamps { issued, sent, first_byte, last_token, .. } = self.stamps;
         let before = issued.max(sent).max(first_byte).max(last_token);
         ns.unwrap_or(now).clamp(before, now.max(before))
-    }
-
-    /// Pieces that came at the same moment are one read.
-    fn note(&mut self, read: Read, is_first: bool) {
-        match &mut self.newest {
-            Some(newest) if read.delta_ns == 0 && !is_first => {
-                newest.events += read.events;
-                newest.chunks += read.chunks;
-                newest.tokens = newest.tokens.saturating_add(read.tokens);
-            }
-            newest => {
-                if let Some(before) = newest.replace(read) {
-                    self.reads.push(&before);
-                }
-            }
-        }
     }
 }
 
@@ -195,7 +175,7 @@ mod tests {
         };
         assert_eq!((row.stamps, row.stamp_source, row.streamed), (expected, StampSource::Python, true));
         assert_eq!((row.tokens_out, row.token_source, row.chunks), (Some(7), TokenSource::Usage, 3));
-        let reads: Vec<Read> = ReadIter::new(f.reads.bytes()).map(Result::unwrap).collect();
+        let reads: Vec<Read> = ReadIter::new(f.reads.list().bytes()).map(Result::unwrap).collect();
         let read = |delta_ns, chunks, tokens| Read { delta_ns, events: chunks, chunks, tokens };
         assert_eq!(reads, [read(900, 1, 2), read(600, 2, 5)], "what came together is one read");
     }

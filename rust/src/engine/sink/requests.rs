@@ -5,18 +5,16 @@ use std::collections::HashMap;
 use super::Ending;
 use super::flight::Flight;
 use crate::clock::now_ns;
+use crate::engine::error::EngineError;
 use crate::engine::finish::{TEXTS_KEPT, masked};
 use crate::engine::flight::SWEEP_MS;
 use crate::engine::manual::Asked;
-use crate::engine::phase::{SharedPhase, StopReason, Tally};
-use crate::engine::run::EngineError;
+use crate::engine::phase::{SharedPhase, Tally};
+use crate::engine::reason::StopReason;
 use crate::event::Emitter;
-use crate::record::{Backlog, Failure, Row, Shard, TextKind, TokenSource, UNSET};
+use crate::record::{Backlog, Failure, Row, Shard, TextKind, UNSET};
 use crate::schedule::SampleOrder;
 use crate::series::LiveShard;
-
-/// The reads of one request are handed to the log in parts of about this size, so that a long stream stays small.
-const SPILL_BYTES: usize = 8 * 1024;
 
 /// A request to be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,8 +148,9 @@ impl Requests {
             return false;
         };
         let gap = flight.chunk(now, tokens, is_output, ns);
-        if flight.reads.bytes().len() > SPILL_BYTES {
-            self.shard.spill(request, flight.phase(), &mut flight.reads);
+        let phase = flight.phase();
+        if let Some(reads) = flight.reads.to_spill() {
+            self.shard.spill(request, phase, reads);
         }
         if let (Some(emitter), Some(gap)) = (&mut self.emitter, gap) {
             emitter.read(gap.at, request, flight.phase(), gap.is_first, 1, tokens.unwrap_or(0));
@@ -187,7 +186,7 @@ impl Requests {
         let behind = self.backlog.is_behind();
         let Self { phases, shard, .. } = self;
         for here in phases.iter_mut().filter(|p| p.issuing) {
-            here.look(now, behind);
+            here.shared.look(now, behind);
             if here.shared.stopped() {
                 here.issued_last(shard, now);
             }
@@ -244,7 +243,7 @@ impl Requests {
     fn write_row(&mut self, mut flight: Flight, request: u64, end: &Ending<'_>, now: u64, ns: Option<u64>) {
         let row = flight.end(request, end, now, ns);
         self.keep_texts(&row, end);
-        self.shard.push(&row, &flight.reads, &[]);
+        self.shard.push(&row, flight.reads.list(), &[]);
         self.emitter.iter_mut().for_each(|e| e.ended(&row));
         self.ended += 1;
         self.free_slot(now);
@@ -277,8 +276,7 @@ impl Requests {
         if keeps_error {
             keep(TextKind::Error, end.error);
         }
-        let uncounted = row.failure == Failure::None && row.token_source != TokenSource::Usage;
-        if settings.save_responses || settings.keep_uncounted && uncounted {
+        if settings.keeps_answer(row) {
             let texts = [(TextKind::Reasoning, end.reasoning), (TextKind::Answer, end.text)];
             texts.into_iter().filter(|(_, text)| !text.is_empty()).for_each(|(kind, text)| keep(kind, text));
         }
@@ -296,28 +294,16 @@ impl Requests {
 
 impl PhaseHere {
     fn new(shared: SharedPhase, live: LiveShard) -> Self {
-        let config = &shared.config;
-        let order = SampleOrder::new(config.order, shared.bodies().count(), config.seed);
         Self {
+            order: shared.order(),
             shared,
             live,
-            order,
             issuing: true,
             closed: false,
             in_flight: 0,
             freed_ns: 0,
             texts: 0,
             tally: Tally::default(),
-        }
-    }
-
-    fn look(&self, now: u64, behind: bool) {
-        let elapsed = self.shared.started().map_or(0, |start| now.saturating_sub(start));
-        if behind {
-            self.shared.stop(StopReason::Disk);
-        } else if elapsed >= self.shared.duration_ns().saturating_add(SWEEP_MS * 1_000_000) {
-            // A schedule ends by itself; a strategy that waits doesn't. A sweep later, nothing due is left unsent.
-            self.shared.stop(StopReason::Duration);
         }
     }
 
@@ -330,11 +316,7 @@ impl PhaseHere {
     }
 
     fn done(&mut self, row: &Row) {
-        match row.failure {
-            Failure::None => self.tally.ok += 1,
-            Failure::Cancelled => self.tally.cancelled += 1,
-            _ => self.tally.failed += 1,
-        }
+        self.tally.ended(row.failure);
         self.in_flight -= 1;
     }
 

@@ -9,12 +9,12 @@ mod speed;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
 use super::config::{positive, seconds, share, whole};
 use super::node::{MOST, bit};
-use node::Node;
+use super::{ConfigError, ns};
 pub use node::NodeView;
 pub(super) use node::Spent;
+use node::{Flight, Node};
 
 /// One node, as it is known when a batch begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,15 +111,27 @@ pub(super) struct Route {
     copies: f64,
     /// The nodes by speed, the fastest first; made anew for each choice.
     order: Vec<(f64, u16)>,
+    /// What is under way, by item; made anew for each choice of a copy.
+    under_way: Vec<UnderWay>,
+}
+
+/// An item that is under way.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    item: u32,
+    /// The nodes, as bits, that have a copy of it.
+    on: u64,
+    /// In how many nanoseconds the first of them ends.
+    left: f64,
 }
 
 impl Route {
     /// For these nodes, none of which is at work.
     pub(super) fn new(config: &RouteConfig) -> Self {
-        let half_life = (config.half_life_s * 1e9) as u64;
+        let half_life = ns(config.half_life_s);
         let nodes: Vec<Node> = config.nodes.iter().map(|node| Node::new(node, half_life)).collect();
         let order = Vec::with_capacity(nodes.len());
-        Self { nodes, spread: config.spread, copies: config.copies, order }
+        Self { nodes, spread: config.spread, copies: config.copies, order, under_way: Vec::new() }
     }
 
     /// Whether another copy may be paid for, after so many items and copies were started.
@@ -181,9 +193,13 @@ impl Route {
         }
         self.sort(now);
         let best = self.order.first()?.0;
-        self.order.iter().copied().find_map(|(takes, node)| {
-            let here = &self.nodes[usize::from(node)];
-            let (item, left) = here.is_free(now).then(|| self.last_to_end(now, best, here, &may))??;
+        let is_free = |&(_, node): &(f64, u16)| self.nodes[usize::from(node)].is_free(now);
+        if !self.order.iter().any(is_free) {
+            return None;
+        }
+        self.see_under_way(now, best, may);
+        self.order.iter().find_map(|&(takes, node)| {
+            let (item, left) = self.nodes[usize::from(node)].is_free(now).then(|| self.last_to_end(node))??;
             (takes < left).then_some((item, node))
         })
     }
@@ -252,17 +268,75 @@ impl Route {
         true
     }
 
-    /// Of what is under way elsewhere, the item that will end last, and in how long.
-    fn last_to_end(&self, now: u64, best: f64, here: &Node, may: &impl Fn(u32) -> bool) -> Option<(u32, f64)> {
-        let flights = self.nodes.iter().flat_map(Node::flights);
-        let others = flights.map(|f| f.item).filter(|&item| may(item) && !here.flights().any(|h| h.item == item));
-        others.map(|item| (item, self.ends_in(now, best, item))).max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
+    /// Look at what is under way, item by item: those that `may` have one more copy.
+    fn see_under_way(&mut self, now: u64, best: f64, may: impl Fn(u32) -> bool) {
+        let Self { nodes, under_way, .. } = self;
+        under_way.clear();
+        for (number, node) in nodes.iter().enumerate() {
+            let on = bit(number as u16);
+            let copy = |f: &Flight| UnderWay { item: f.item, on, left: node.left_ns(now, f, best) };
+            under_way.extend(node.flights().map(copy));
+        }
+        under_way.sort_unstable_by_key(|copy| copy.item);
+        under_way.dedup_by(|copy, item| {
+            let is_of_it = copy.item == item.item;
+            if is_of_it {
+                item.on |= copy.on;
+                item.left = item.left.min(copy.left);
+            }
+            is_of_it
+        });
+        under_way.retain(|item| may(item.item));
     }
 
-    /// In how long the first of an item's copies ends.
-    fn ends_in(&self, now: u64, best: f64, item: u32) -> f64 {
-        let copies =
-            self.nodes.iter().flat_map(|node| node.flights().map(move |f| (f, node))).filter(|(f, _)| f.item == item);
-        copies.map(|(f, node)| node.left_ns(now, f, best)).fold(f64::INFINITY, f64::min)
+    /// Of what is under way elsewhere, the item that will end last, and in how long.
+    fn last_to_end(&self, node: u16) -> Option<(u32, f64)> {
+        let others = self.under_way.iter().filter(|item| item.on & bit(node) == 0);
+        let last = others.max_by(|a, b| a.left.total_cmp(&b.left).then(b.item.cmp(&a.item)))?;
+        Some((last.item, last.left))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// In how long the first of an item's copies ends, asked of every node.
+    fn ends_in(route: &Route, now: u64, best: f64, item: u32) -> f64 {
+        let copies = route.nodes.iter().flat_map(|node| node.flights().map(move |f| (f, node)));
+        let ends = copies.filter(|(f, _)| f.item == item).map(|(f, node)| node.left_ns(now, f, best));
+        ends.fold(f64::INFINITY, f64::min)
+    }
+
+    proptest! {
+        #[test]
+        fn what_ends_last_elsewhere_is_what_asking_every_node_of_every_item_says(
+            services in prop::collection::vec(prop::option::of(0.01f64..2.0), 1..5),
+            starts in prop::collection::vec((0u64..4_000_000_000, 0u16..5, 0u32..12), 0..40),
+            barred in 0u32..12,
+        ) {
+            let nodes = services.iter().map(|&service_s| NodeConfig { slots: 64, service_s, ..NodeConfig::default() });
+            let mut route = Route::new(&RouteConfig { nodes: nodes.collect(), ..RouteConfig::default() });
+            let count = route.nodes.len() as u16;
+            for (at, node, item) in starts {
+                let is_there = route.nodes[usize::from(node % count)].flights().any(|f| f.item == item);
+                if !is_there {
+                    route.started(at, node % count, item);
+                }
+            }
+            let (now, may) = (4_000_000_000, |item| item != barred);
+            let best = route.fastest_ns(now);
+            route.see_under_way(now, best, may);
+            for node in 0..count {
+                let here = &route.nodes[usize::from(node)];
+                let others = route.nodes.iter().flat_map(Node::flights).map(|f| f.item);
+                let others = others.filter(|&item| may(item) && !here.flights().any(|h| h.item == item));
+                let left = others.map(|item| (item, ends_in(&route, now, best, item)));
+                let last = left.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+                prop_assert_eq!(route.last_to_end(node), last);
+            }
+        }
     }
 }

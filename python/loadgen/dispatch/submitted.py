@@ -21,11 +21,11 @@ FORGOTTEN_EVERY = 4_096
 """Calls after which the policy forgets those that are over: nobody asks what they met, and they may be endless."""
 
 ROTATED_AT = 1 << 31
-"""Calls after which an idle service begins anew, with what it has learned: its policy numbers them in 32 bits."""
+"""Calls after which an idle one begins anew, with what it has learned: its policy numbers them in 32 bits."""
 
 
-class Service:
-    """The calls of one dispatcher on one loop.
+class Submitted:
+    """The submitted calls of one dispatcher on one loop.
 
     Args:
         options: How they are made.
@@ -56,7 +56,7 @@ class Service:
         return future
 
     def totals(self) -> dict[str, Any]:
-        """Return the counts since the service began, or began anew."""
+        """Return the counts since it began, or began anew."""
         return dict(self._policy.totals())
 
     def take(self, item: int) -> tuple[Callee, Any, contextvars.Context]:

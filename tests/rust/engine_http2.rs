@@ -1,0 +1,149 @@
+//! The engine over HTTP/2: shared connections, and what becomes of them.
+
+use std::sync::atomic::AtomicUsize;
+
+use loadgen::event::{EventReader, EventType, Frame};
+use support::http2::Respond;
+
+use super::*;
+
+/// What an HTTP/2 server does wrong.
+#[derive(Clone, Copy, PartialEq)]
+enum H2Fault {
+    None,
+    /// The first connection ends with its third request.
+    GoAway,
+    /// Every request of a connection but the first is reset.
+    Reset,
+    /// Answers begin and never end.
+    Silence,
+}
+
+/// An HTTP/2 server that answers every request with `tokens` events, a frame each; how many connections it had.
+fn h2_server(tokens: usize, fault: H2Fault) -> (String, Arc<AtomicUsize>) {
+    let connections = Arc::<AtomicUsize>::default();
+    let seen = Arc::clone(&connections);
+    let url = http2::listen(move |number, stream| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let mut builder = h2::server::Builder::new();
+            let mut connection = builder.max_concurrent_streams(2).handshake::<_, bytes::Bytes>(stream).await.unwrap();
+            let mut served = 0;
+            while let Some(request) = connection.accept().await {
+                let Ok((request, mut respond)) = request else { return };
+                served += 1;
+                match fault {
+                    H2Fault::GoAway if number == 0 && served == 3 => return,
+                    H2Fault::Reset if served > 1 => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                    _ => drop(tokio::spawn(answer_h2(request, respond, tokens, fault == H2Fault::Silence))),
+                }
+            }
+        }
+    });
+    (url, connections)
+}
+
+async fn answer_h2(request: http::Request<h2::RecvStream>, mut respond: Respond, tokens: usize, falls_silent: bool) {
+    let mut body = request.into_body();
+    while body.data().await.is_some() {}
+    let head = http::Response::builder().header("content-type", "text/event-stream").body(()).unwrap();
+    let mut answer = respond.send_response(head, false).unwrap();
+    for i in 0..tokens {
+        let event = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"w{i}\"}}}}]}}\n\n");
+        answer.send_data(event.into(), false).unwrap();
+    }
+    if falls_silent {
+        return std::future::pending().await;
+    }
+    let end = format!("data: {{\"choices\":[],\"usage\":{{\"completion_tokens\":{tokens}}}}}\n\ndata: [DONE]\n\n");
+    answer.send_data(end.into(), true).unwrap();
+}
+
+#[test]
+fn http_2_shares_connections_as_far_as_the_server_lets_it() {
+    let (url, connections) = h2_server(4, H2Fault::None);
+    let run = Run::new(&url, json!({"http2": true, "stream": true}));
+    assert_eq!(run.phase(closed(5, 60))["counts"]["ok"], 60);
+    for (row, _) in run.rows() {
+        assert_ordered(&row);
+        assert_eq!((row.failure, row.chunks, row.tokens_out, row.streamed), (Failure::None, 4, Some(4), true));
+    }
+    // Five requests need three connections of two streams; those that connect at the same time each bring one.
+    assert!((3..=4).contains(&connections.load(Ordering::SeqCst)));
+}
+
+#[test]
+fn a_phase_after_another_on_the_same_http_2_connection_is_read_by_its_own_settings() {
+    let (url, connections) = h2_server(2, H2Fault::None);
+    let run = Run::new(&url, json!({"http2": true, "stream": true}));
+    run.phase(closed(1, 2));
+    let own = json!({"name": "b", "load": {"kind": "concurrency", "n": 1}, "requests": 1,
+        "request": {"save_responses": true, "api": "completions"}});
+    assert_eq!(run.phase(own)["counts"]["ok"], 1);
+    run.engine.finish("complete", "").unwrap();
+    let mut texts = TextReader::open(run.dir.path(), WhichLog::Answers).unwrap();
+    assert_eq!(texts.next_text().unwrap(), Some((2, TextKind::Answer, b"w0w1".to_vec())));
+    assert_eq!((texts.next_text().unwrap(), connections.load(Ordering::SeqCst)), (None, 1));
+}
+
+#[test]
+fn events_of_http_2_count_each_chunk_too() {
+    let (url, _) = h2_server(4, H2Fault::None);
+    let run = Run::new(&url, json!({"http2": true, "stream": true, "events": {"log": true, "chunks": true}}));
+    assert_eq!(run.phase(closed(5, 20))["counts"]["ok"], 20);
+    let dir = run.dir.path().to_owned();
+    run.engine.finish("complete", "").unwrap();
+    let count = |kind| {
+        let mut reader = EventReader::open(&dir, &[kind], 0).unwrap();
+        let frames = std::iter::from_fn(|| reader.next_frame().unwrap());
+        frames.map(|frame| Frame::decode(&frame).unwrap().count).sum::<u32>()
+    };
+    let counts = [EventType::SampleIssued, EventType::RecvFirst, EventType::RecvNonFirst, EventType::SampleComplete];
+    assert_eq!(counts.map(count), [20, 20, 60, 20]);
+}
+
+#[test]
+fn an_http_2_connection_that_goes_away_is_replaced() {
+    let (url, connections) = h2_server(2, H2Fault::GoAway);
+    let run = Run::new(&url, json!({"http2": true, "stream": true}));
+    let end = run.phase(closed(1, 10));
+    assert_eq!((&end["counts"]["ok"], &end["counts"]["reconnects"]), (&json!(10), &json!(1)), "{end}");
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_reset_stream_is_a_failure_and_its_request_is_not_sent_again() {
+    let (url, connections) = h2_server(2, H2Fault::Reset);
+    let run = Run::new(&url, json!({"http2": true, "stream": true, "timeout_s": 2.0}));
+    let end = run.phase(closed(1, 5));
+    assert_eq!((&end["counts"]["ok"], &end["counts"]["reconnects"]), (&json!(1), &json!(0)), "{end}");
+    for (row, attempts) in &run.rows()[1..] {
+        assert_eq!((row.failure, row.detail, attempts.len()), (Failure::Body, Detail::H2Reset, 0));
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_http_2_request_that_times_out_ends_when_it_does_not_with_its_last_byte() {
+    let (url, _) = h2_server(1, H2Fault::Silence);
+    let run = Run::new(&url, json!({"http2": true, "stream": true, "timeout_s": 0.3}));
+    assert_eq!(run.phase(closed(1, 2))["counts"]["failed"], 2);
+    let rows = run.rows();
+    for (row, _) in &rows {
+        assert_ordered(row);
+        let lasted = row.stamps.done - row.stamps.issued;
+        assert!(row.failure == Failure::Timeout && lasted >= 300_000_000, "{lasted} ns");
+    }
+    assert!(rows[1].0.stamps.planned >= rows[0].0.stamps.done);
+}
+
+#[test]
+fn a_server_that_never_begins_to_speak_http_2_is_a_connection_that_timed_out() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let run = Run::new(&url, json!({"http2": true, "connect_timeout_s": 0.2}));
+    assert_eq!(run.phase(closed(1, 2))["counts"]["failed"], 2);
+    for (row, _) in run.rows() {
+        assert_eq!((row.failure, row.detail), (Failure::Connect, Detail::ConnectTimeout));
+    }
+}
