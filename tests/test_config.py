@@ -94,6 +94,8 @@ def test_objectives_may_be_given_in_every_shape() -> None:
     assert values.slo("ttft:0.2s tpot:50ms") == wanted
     assert values.slo("ttft:200ms,tpot:50ms") == wanted
     assert values.slo({"ttft": "200ms", "tpot": 0.05}) == wanted
+    with pytest.raises(ValueError, match='for ttft takes a number as seconds: write "200ms", or "200s" if so many'):
+        values.slo({"ttft": 200})
 
 
 @pytest.mark.parametrize(

@@ -122,9 +122,11 @@ def test_a_stalled_call_is_copied_and_the_loser_is_gone_from_the_server() -> Non
             assert sorted((call.index, call.kind, call.attempts, call.hedges) for call in calls) == known
             await until(lambda: bool(truth(server)["in_flight"] == 0))
             met = truth(server)
-            # Whoever was cut off got no byte and made no token.
-            assert met["left_waiting"] == met["disconnected"] == batch.totals["attempts"] - 6
-            assert sum(met["rows"]["tokens"]) == 6
+            # Whoever was cut off got no byte and made no token. On a slow machine a copy may come for a call that was
+            # only late: then both are answered.
+            answered = sum(met["rows"]["tokens"])
+            assert answered >= 6
+            assert met["left_waiting"] == met["disconnected"] == batch.totals["attempts"] - answered > 0
 
     asyncio.run(main())
 

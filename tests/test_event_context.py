@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 import threading
 from pathlib import Path
 
@@ -138,3 +139,20 @@ def test_a_forked_child_can_not_use_it_and_closes_nothing(ctx: ManagedZMQContext
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert ctx.directory.exists()
     publisher.close()
+
+
+def test_who_only_connects_makes_no_directory_which_would_stay_if_it_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    make = tempfile.mkdtemp
+
+    def noted(**where: str) -> str:
+        made.append(make(**where))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", noted)
+    with ManagedZMQContext() as ctx:
+        ctx.connect(zmq.SUB, "ipc:///tmp/nobody-there")
+        assert made == []
+        ctx.address()
+        assert made == [str(ctx.directory)]
+    assert not Path(made[0]).exists()

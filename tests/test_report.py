@@ -136,3 +136,12 @@ def test_answers_that_came_whole_where_streams_were_asked_for_are_told(here: Pat
     assert told("mock:?fault=json_instead")["streams"].startswith("40 of 40 answers came whole")
     for options in ({}, {"stream": False}, {"api": "embeddings"}):
         assert "streams" not in told("mock:", **options)
+
+
+def test_phases_whose_prompts_the_server_has_seen_are_named_as_one_or_several(here: Path) -> None:
+    phases = [{"name": name, "concurrency": 1, "requests": 3} for name in ("low", "mid", "high")]
+    result = loadgen.run("mock:", phases=phases)
+    told = [" ".join(line.text for line in sentences.about_phase(result, phase)) for phase in result.phases]
+    assert "may have seen them" not in told[0]
+    assert "may have seen them in phase low (" in told[1]
+    assert "may have seen them in phases low, mid (" in told[2]

@@ -237,6 +237,10 @@ def weights(value: Any) -> tuple[int, ...]:
         raise ValueError(words) from None
 
 
+_DOUBTFUL_S = 10
+"""From here on a number without a unit is more often meant in milliseconds, as other load generators have them."""
+
+
 def slo(value: Any) -> dict[str, float]:
     """Read objectives such as ``ttft:200ms`` (one, several, or a mapping) into metric → milliseconds."""
     if isinstance(value, dict):
@@ -254,6 +258,8 @@ def slo(value: Any) -> dict[str, float]:
             raise ValueError(f"gives {name} twice")
         if isinstance(limit, str) and _is_number(limit):
             raise ValueError(f'needs a unit, such as "{name}:{limit.strip()}ms"')
+        if isinstance(limit, (int, float)) and limit >= _DOUBTFUL_S:
+            raise ValueError(f'for {name} takes a number as seconds: write "{limit:g}ms", or "{limit:g}s" if so many')
         try:
             got[name] = round(duration(limit) * 1e3, 6)
         except ValueError as error:

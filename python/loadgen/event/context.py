@@ -40,7 +40,10 @@ class ManagedZMQContext:
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
-        self._directory, self._made = _new() if directory is None else _own(Path(directory))
+        self._directory: Path | None = None
+        self._made = False
+        if directory is not None:
+            self._directory, self._made = _own(Path(directory))
         self._context: zmq.Context[Socket] = zmq.Context()
         self._sockets: set[Socket] = set()
         self._names: set[str] = set()
@@ -52,7 +55,9 @@ class ManagedZMQContext:
 
     @property
     def directory(self) -> Path:
-        """Where its addresses lie."""
+        """Where its addresses lie; a new one is made when it is first asked for: who only connects needs none."""
+        if self._directory is None:
+            self._directory, self._made = _new()
         return self._directory
 
     def address(self, name: str = "events") -> str:
@@ -67,11 +72,11 @@ class ManagedZMQContext:
         if not (name.replace("-", "").isalnum() and name.isascii() and len(name) <= _LONGEST_NAME - 4):
             raise ValueError(f"{name!r} must be letters, digits and dashes, at most {_LONGEST_NAME - 4} of them")
         found, n = name, 0
-        while found in self._names or (self._directory / found).exists():
+        while found in self._names or (self.directory / found).exists():
             n += 1
             found = f"{name}-{n}"
         self._names.add(found)
-        return f"{_IPC}{self._directory / found}"
+        return f"{_IPC}{self.directory / found}"
 
     def bind(self, kind: int, address: str, **options: int) -> Socket:
         """Make a socket that listens at one of its addresses.
@@ -193,7 +198,7 @@ class ManagedZMQContext:
         try:
             for path in self._bound:
                 path.unlink(missing_ok=True)
-            if self._made and not any(self._directory.iterdir()):
+            if self._directory is not None and self._made and not any(self._directory.iterdir()):
                 self._directory.rmdir()
         except OSError as error:
             _log.warning("the directory of sockets %s stays: %s", self._directory, error.strerror or error)
