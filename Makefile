@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REAL := .venvs/llamacpp
+LITELLM := .venvs/litellm
 WHEELS := .venvs/wheels
 OLDEST := .venvs/oldest
 FREE := .venvs/free-threaded
@@ -75,10 +76,10 @@ test-free-threaded:
 	$(FREE)/bin/python -m pytest --quiet tests/test_free_threaded.py
 	PYTHON_GIL=0 $(PYTHON) tests/count.py free-threaded -- $(FREE)/bin/python -m pytest --quiet
 
-test-real: $(VENV)/.built $(REAL)/.ready
+test-real: $(VENV)/.built $(REAL)/.ready $(LITELLM)/.ready
 	$(BIN)/python tests/count.py real -- $(BIN)/pytest --quiet tests/real
 
-bench: $(VENV)/.built
+bench: $(VENV)/.built $(LITELLM)/.ready
 	$(BIN)/python benches/run.py
 
 # What single calls cost, beside what they replace, and beside the last time. What Python never calls is in bench-rust.
@@ -209,3 +210,9 @@ $(REAL)/.ready: tests/servers/requirements.txt tests/servers/make_tiny_gguf.py
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(REAL)/bin/python -m pip --quiet install --only-binary :all: --requirement $<
 	$(REAL)/bin/python tests/servers/make_tiny_gguf.py $(REAL)/model
 	@touch $@
+
+# Where it can't be had, its tests and its benchmark are left out, and say so.
+$(LITELLM)/.ready: tests/servers/litellm.txt
+	$(PYTHON) -m venv --clear $(LITELLM)
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(LITELLM)/bin/python -m pip --quiet install --only-binary :all: --requirement $< \
+		&& touch $@ || echo "SKIPPED: LiteLLM, which pip could not install into $(LITELLM)"

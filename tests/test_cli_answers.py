@@ -145,4 +145,4 @@ def test_why_no_call_was_answered_is_said_where_no_summary_says_it(tmp_path: Pat
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     (said,) = ended.stderr.splitlines()
-    assert said.startswith("error: 2 of 2 calls have no answer: RequestError: HTTP 404: ")
+    assert said.startswith("error: 2 of 2 calls have no answer: none of 2 attempts succeeded: HTTP 404: ")

@@ -2,6 +2,7 @@
 
 import asyncio
 import email.message
+import socket
 import time
 import types
 import urllib.error
@@ -16,7 +17,7 @@ from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.classify import Classifier, Outcome, Retryable, headers_of, status_of
 from loadgen.dispatch.usage import usage_of
 
-REJECTED, FAILED, TIMED_OUT = Outcome.REJECTED, Outcome.FAILED, Outcome.TIMED_OUT
+REJECTED, FAILED, TIMED_OUT, UNREACHED = Outcome.REJECTED, Outcome.FAILED, Outcome.TIMED_OUT, Outcome.UNREACHED
 YES, NO, BY_STATUS = Retryable.YES, Retryable.NO, Retryable.BY_STATUS
 
 
@@ -55,7 +56,7 @@ CONNECTION = kind("APIConnectionError", "openai", OPENAI)
         (made("APIConnectionError", "openai", OPENAI), FAILED, 0, YES),
         (made("HTTPStatusError", "httpx", response=response(503)), FAILED, 503, BY_STATUS),
         (made("ReadTimeout", "httpx", kind("TimeoutException", "httpx")), TIMED_OUT, 0, YES),
-        (made("ConnectError", "httpx", kind("TransportError", "httpx", AttributeError)), FAILED, 0, YES),
+        (made("ConnectError", "httpx", kind("TransportError", "httpx", AttributeError)), UNREACHED, 0, YES),
         (made("ClientResponseError", "aiohttp.client_exceptions", status=502, headers={}), FAILED, 502, BY_STATUS),
         (made("ClientPayloadError", "aiohttp.client_exceptions"), FAILED, 0, YES),
         (made("HTTPError", "requests.exceptions", OSError, response=response(500)), FAILED, 500, BY_STATUS),
@@ -69,6 +70,10 @@ CONNECTION = kind("APIConnectionError", "openai", OPENAI)
         (TimeoutError(), TIMED_OUT, 0, YES),
         (asyncio.CancelledError(), FAILED, 0, YES),
         (ConnectionResetError(), FAILED, 0, YES),
+        (ConnectionRefusedError(), UNREACHED, 0, YES),
+        (urllib.error.URLError(socket.gaierror(-2, "Name or service not known")), UNREACHED, 0, YES),
+        (made("APIConnectionError", "openai", OPENAI, __cause__=made("ConnectError", "httpx")), UNREACHED, 0, YES),
+        (made("APIConnectionError", "openai", OPENAI, __cause__=made("ReadError", "httpx")), FAILED, 0, YES),
         (ValueError("not JSON"), FAILED, 0, YES),
         (AttributeError("typo"), FAILED, 0, NO),
         (TypeError("arguments"), FAILED, 0, NO),

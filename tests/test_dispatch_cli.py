@@ -119,6 +119,24 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[Fake]:
 ANSWERS: dict[str, Callable[[int, Any], Any]] = {}
 
 
+@pytest.fixture
+def stopped(here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Calls that Ctrl-C stops before any has an answer, and after this progress was shown."""
+
+    def stop(*args: str, shown: Progress | None = None) -> Result:
+        def answer(index: int, body: Any) -> str:
+            if shown is not None:
+                fake[-1].choices["progress"].show(shown)
+            raise KeyboardInterrupt
+
+        monkeypatch.setitem(ANSWERS, "answer", answer)
+        result = call("mock:", "--items", "items.txt", *args)
+        assert result.exit_code == 130
+        return result
+
+    return stop
+
+
 def lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
@@ -368,7 +386,25 @@ def test_too_many_failures_exit_1_after_the_answers(
     assert result.exit_code == 1
     assert len(lines(result.stdout)) == 3
     assert "error: 2 of 3 calls have no answer" in result.stderr
+    quiet = call("mock:", "--items", "items.txt", "--quiet").stderr
+    assert "(--max-error-rate): ConnectionError: refused\n" in quiet, "no summary says it"
     assert call("mock:", "--items", "items.txt", "--max-error-rate", "70%").exit_code == 0
+
+
+def test_where_nothing_succeeded_the_end_says_why(
+    here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(index: int, body: Any) -> str:
+        fake[-1].choices["progress"].show(Progress(total=3, done=3, attempts=11, failure="Connection refused"))
+        raise ConnectionError("refused")
+
+    monkeypatch.setitem(ANSWERS, "answer", answer)
+    result = call("mock:", "--items", "items.txt", "--journal", "j")
+    assert result.exit_code == 1
+    assert result.stderr.endswith(
+        "error: 3 of 3 calls have no answer: none of 11 attempts succeeded: Connection refused\n"
+        "       run it again, and only these are called: the others are in j\n"
+    )
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -393,45 +429,26 @@ def test_a_signal_keeps_what_was_answered(
 
 
 def test_stopped_before_any_answer_it_names_no_file_that_was_not_written(
-    here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch
+    here: Path, stopped: Callable[..., Result]
 ) -> None:
-    def answer(index: int, body: Any) -> str:
-        raise KeyboardInterrupt
-
-    monkeypatch.setitem(ANSWERS, "answer", answer)
-    result = call("mock:", "--items", "items.txt", "--out", "o")
-    assert result.exit_code == 130
+    result = stopped("--out", "o")
     assert not (here / "o").exists()
     assert result.stderr == (
         "error: stopped when 0 of 3 calls had an answer\n       with --journal FILE a batch can be gone on with\n"
     )
 
 
-def test_stopped_before_any_answer_it_says_why_there_was_none(
-    here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def answer(index: int, body: Any) -> str:
-        fake[-1].choices["progress"].show(Progress(total=3, attempts=20, failure="Connection refused"))
-        raise KeyboardInterrupt
-
-    monkeypatch.setitem(ANSWERS, "answer", answer)
-    result = call("mock:", "--items", "items.txt", "--quiet")
-    assert result.exit_code == 130
+def test_stopped_before_any_answer_it_says_why_there_was_none(stopped: Callable[..., Result]) -> None:
+    result = stopped("--quiet", shown=Progress(total=3, attempts=20, failure="Connection refused"))
     assert result.stderr == (
         "error: stopped when 0 of 3 calls had an answer: none of 20 attempts succeeded: Connection refused\n"
         "       with --journal FILE a batch can be gone on with\n"
     )
 
 
-def test_stopped_before_any_answer_an_older_file_stays(
-    here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def answer(index: int, body: Any) -> str:
-        raise KeyboardInterrupt
-
-    monkeypatch.setitem(ANSWERS, "answer", answer)
+def test_stopped_before_any_answer_an_older_file_stays(here: Path, stopped: Callable[..., Result]) -> None:
     (here / "o").write_text("old")
-    assert call("mock:", "--items", "items.txt", "--out", "o").exit_code == 130
+    stopped("--out", "o")
     assert (here / "o").read_text() == "old"
     assert not list(here.glob(".o*"))
 

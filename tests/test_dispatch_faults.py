@@ -58,6 +58,21 @@ def test_a_service_that_is_down_for_a_minute_is_neither_flooded_nor_lost(strateg
     assert sum(finished.values()) == 200 - lost
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_where_nobody_listens_the_batch_ends_after_one_look_in_vain(strategy: str) -> None:
+    made = 0
+
+    async def call(item: int) -> int:
+        nonlocal made
+        made += 1
+        raise ConnectionRefusedError("down")
+
+    done = batch(call, range(200), strategy, max_concurrency=8)
+    assert len(done.errors) == 200
+    assert 30 <= done.wall_s < 40
+    assert made < 60
+
+
 def test_a_poison_item_fails_alone() -> None:
     async def call(item: int) -> int:
         await asyncio.sleep(0.5)

@@ -14,7 +14,7 @@ import pytest
 from rich.pretty import pretty_repr
 
 from loadgen import CallTimeoutError, ConfigError, Dispatcher, DispatchError, RequestError, _core
-from loadgen.dispatch import Answer, Call, native_run
+from loadgen.dispatch import Answer, Call, Journal, native_run
 from loadgen.dispatch.native_run import NativeRun
 from loadgen.dispatch.requests import endpoint_of
 
@@ -70,6 +70,22 @@ def test_failures_are_tried_again_and_each_call_is_settled_once(stream: bool) ->
     assert len(batch) == 60
     assert batch.totals["attempts"] == seen > 60
     assert sum(len(stats.attempts) for stats in batch.stats if stats is not None) == seen
+
+
+def test_where_nobody_listens_the_batch_ends_and_goes_on_once_somebody_does(tmp_path: Path) -> None:
+    looks = {"breaker": {"cooldown_s": 0.2, "absent_s": 0.2}}
+    with socket.socket() as held, mock(output_tokens=1) as server:
+        held.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{held.getsockname()[1]}"
+        prompts = [f"prompt {n}" for n in range(40)]
+        journal = Journal(tmp_path / "j", config={"url": "the service"})
+        ended = Dispatcher("auto", policy=looks, journal=journal).requests(prompts, url=nobody, model="m")
+        again = Dispatcher("auto", policy=looks, journal=journal).requests(prompts, url=server.url, model="m")
+    assert len(ended.errors) == 40
+    assert "Connection refused" in str(ended.errors[0])
+    assert 1 <= ended.totals["probes"] < 20, "it did not take as many as somebody who was there once is given"
+    assert again.ok
+    assert again.totals["restored"] == 0, "nothing was answered, and so nothing kept"
 
 
 def test_a_failed_call_is_an_error_with_the_servers_words_and_shifts_no_other() -> None:

@@ -110,7 +110,7 @@ def test_only_a_policy_that_was_asked_to_record_has_a_recording() -> None:
         (lambda: _core.policy_config("hedged", 1, '{"hedge":{"after":2}}'), "unknown field `after`"),
         (lambda: _core.policy_config("hedged", 1, profile="y"), "the choices are fmsr"),
         (lambda: _core.Policy("{"), "the policy can't be read"),
-        (lambda: policy("parallel").ended(0, 0, 9), "an outcome is a number from 0 to 6, not 9"),
+        (lambda: policy("parallel").ended(0, 0, 9), "an outcome is a number from 0 to 7, not 9"),
         (lambda: policy("parallel").ended(0, 0, retryable=3), "retryable is a number from 0 to 2, not 3"),
         (lambda: policy("parallel").queue(0, 2**32 - 1), "a policy holds 4294967294 items"),
         (lambda: _core.replay_policy(_core.policy_config("parallel", 2), 0, "[]"), "the recording of a policy"),

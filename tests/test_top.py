@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import looks
 from loadgen import _core
-from loadgen.cli import progress
-from loadgen.cli import top as cli_top
+from loadgen.cli import app, progress
 from loadgen.cli.full import FullView
 from loadgen.cli.view import View
-from loadgen.errors import MetricsError
 from loadgen.metrics.snapshot import SessionState
 from loadgen.session import describe
 from loadgen.tui import screen
@@ -325,8 +324,9 @@ def test_without_a_run_there_is_an_error(memory: Path, monkeypatch: pytest.Monke
     assert (top.returncode, top.stdout) == (2, "")
     assert f"error: no run of this machine that shows live metrics begins with '{RUN}'" in top.stderr
     monkeypatch.setattr("loadgen._core.segments", lambda directories: [])
-    with pytest.raises(MetricsError, match="no run of this machine shows live metrics"):
-        cli_top.command.main([], standalone_mode=False)
+    refused = CliRunner().invoke(app, ["top"], prog_name="loadgen")
+    assert refused.exit_code == 2
+    assert "error: no run of this machine shows live metrics" in refused.stderr
 
 
 def test_a_foreign_file_is_refused(memory: Path) -> None:
@@ -353,9 +353,10 @@ def test_a_run_has_the_screen_and_its_report_stands_below(memory: Path, monkeypa
     assert over.returncode == 0
     assert "is over. These are its final numbers:" in over.stdout
     monkeypatch.setattr("loadgen._core.segments", lambda directories: [])
-    with pytest.raises(MetricsError, match="no run of this machine goes on") as gone:
-        cli_top.command.main([], standalone_mode=False)
-    assert gone.value.way_out.startswith("the newest one here is over: loadgen report loadgen-runs/")
+    refused = CliRunner().invoke(app, ["top"], prog_name="loadgen")
+    assert refused.exit_code == 2
+    assert "error: no run of this machine goes on" in refused.stderr
+    assert "\n       the newest one here is over: loadgen report loadgen-runs/" in refused.stderr
 
 
 def test_q_during_a_run_shows_two_lines_instead(memory: Path) -> None:

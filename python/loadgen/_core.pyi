@@ -571,7 +571,7 @@ class Policy:
             now: Nanoseconds.
             attempt: Which.
             outcome: 0 answer, 1 pushed back, 2 failed, 3 timed out, 4 stalled, 5 broken after its first token,
-                6 cancelled by somebody else than the policy.
+                6 cancelled by somebody else than the policy, 7 no connection came about.
             status: HTTP status, 0 where there is none. The policy itself tells push-back by it.
             retry_after_ns: How long the service wished to wait.
             tokens_in: Tokens of the prompt, 0 where unknown.

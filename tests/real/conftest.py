@@ -22,8 +22,9 @@ LLAMACPP = ROOT / ".venvs" / "llamacpp"
 LITELLM = ROOT / ".venvs" / "litellm"
 GSM8K = ROOT.parent / "shared" / "data" / "gsm8k_test.jsonl"
 
-START_S = 60.0
-RUN_S = 120.0
+START_S = 180.0
+RUN_S = 180.0
+"""Nothing waits so long that goes on at all: with both cores busy otherwise, a gateway needs half a minute to start."""
 
 FIGURES: pytest.StashKey[list[str]] = pytest.StashKey()
 
@@ -79,12 +80,11 @@ class Loadgen:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._runs = 0
+        self._started: list[subprocess.Popen[str]] = []
 
     def start(self, url: str, *options: str, **environment: str) -> tuple[subprocess.Popen[str], Path]:
         """Start a run; return its process and its run directory."""
-        self._runs += 1
-        out = self._folder / f"run-{self._runs}"
+        out = self._folder / f"run-{len(self._started) + 1}"
         command = [sys.executable, "-m", "loadgen", "run", url, "--json", "--out", str(out), *options]
         child = subprocess.Popen(
             command,
@@ -94,7 +94,15 @@ class Loadgen:
             cwd=self._folder,
             env={**os.environ, **environment},
         )
+        self._started.append(child)
         return child, out
+
+    def end(self) -> None:
+        """End what a test that failed has left: it would go on beside all that follow."""
+        for child in self._started:
+            if child.returncode is None:
+                child.kill()
+                child.communicate()
 
     def finish(self, child: subprocess.Popen[str], out: Path) -> Ended:
         """Wait for a run, and read its report where it wrote one."""
@@ -115,9 +123,11 @@ class Loadgen:
 
 
 @pytest.fixture
-def loadgen(tmp_path: Path) -> Loadgen:
+def loadgen(tmp_path: Path) -> Iterator[Loadgen]:
     """The command line, with a fresh folder to run in."""
-    return Loadgen(tmp_path)
+    runs = Loadgen(tmp_path)
+    yield runs
+    runs.end()
 
 
 @pytest.fixture(scope="session")
@@ -129,9 +139,9 @@ def llamacpp() -> Iterator[Server]:
 
 @contextmanager
 def serve_llamacpp(*key: str, **environment: str) -> Iterator[Server]:
-    """Serve the tiny model on a free port, to anybody or to who has the key; ``EMBEDDINGS="1"`` for its vectors."""
+    """Serve the tiny model, to anybody or to who has the key; ``EMBEDDINGS="1"`` for its vectors."""
     command = [LLAMACPP / "bin" / "python", SERVERS / "serve_llamacpp.py", LLAMACPP / "model" / "tiny.gguf"]
-    with started([*map(str, command), str(free_port()), *key], r"READY (\S+)", **environment) as server:
+    with started([*map(str, command), *key], r"READY (\S+)", **environment) as server:
         yield server
 
 
@@ -187,12 +197,12 @@ def started(command: list[str], ready: str, **environment: str) -> Iterator[Serv
         child.stdout.close()
 
 
-def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """Hold a port that nobody listens on, nor can while it is held: others on this machine take free ones as well."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from conftest import LITELLM, SERVERS, Loadgen, Server, free_port, started
+from conftest import LITELLM, SERVERS, Loadgen, Server, started
 
 KEY = "sk-local-test"
 
@@ -13,10 +13,10 @@ def gateway(llamacpp: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A LiteLLM proxy in front of llama.cpp; skips where LiteLLM isn't installed."""
     program = LITELLM / "bin" / "litellm"
     if not program.exists():
-        pytest.skip(f"{program} is not there: pip install 'litellm[proxy]' into {LITELLM} to run these")
+        pytest.skip(f"{program} is not there: `make test-real` installs it where pip can")
     config = tmp_path_factory.mktemp("litellm") / "litellm.yaml"
     config.write_text((SERVERS / "litellm.yaml").read_text().replace("UPSTREAM", llamacpp.url))
-    command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(free_port())]
+    command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", "0"]
     with started(command, r".*Uvicorn running on (http://\S+)", LITELLM_LOCAL_MODEL_COST_MAP="True") as server:
         yield server
 

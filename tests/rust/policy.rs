@@ -270,8 +270,16 @@ fn a_node_that_fails_gets_one_probe_after_its_cooldown_and_then_everybody() {
     assert_eq!(started(&actions).len(), 9);
 }
 
-/// A service that answers after a second, but while it is down fails at once with this status, or says nothing at all.
-fn survive_outage(strategy: &str, overrides: &str, status: Option<u16>, down: std::ops::Range<u64>) -> Driver {
+fn with_status(status: u16) -> Option<End> {
+    Some(End { outcome: Outcome::Failed, status, ..End::default() })
+}
+
+fn unreached() -> Option<End> {
+    Some(End { outcome: Outcome::Unreached, ..End::default() })
+}
+
+/// A service that answers after a second, but while it is down fails so at once, or says nothing at all.
+fn survive_outage(strategy: &str, overrides: &str, fails: Option<End>, down: std::ops::Range<u64>) -> Driver {
     let (mut driver, actions) = Driver::queued(strategy, 32, overrides, 400);
     let mut due: BTreeMap<(u64, AttemptId), End> = BTreeMap::new();
     let mut take = |driver: &mut Driver, actions: Vec<Action>| {
@@ -279,8 +287,7 @@ fn survive_outage(strategy: &str, overrides: &str, status: Option<u16>, down: st
         for action in actions {
             match action {
                 Action::Start { attempt, .. } if down.contains(&now) => {
-                    let Some(status) = status else { continue };
-                    let end = End { outcome: Outcome::Failed, status, ..End::default() };
+                    let Some(end) = fails else { continue };
                     due.insert((now + S / 1_000, attempt), end);
                 }
                 Action::Start { attempt, .. } => drop(due.insert((now + S, attempt), End::default())),
@@ -309,7 +316,7 @@ fn survive_outage(strategy: &str, overrides: &str, status: Option<u16>, down: st
 fn a_service_that_is_down_for_a_minute_costs_no_item_and_few_requests() {
     for strategy in ["parallel", "adaptive_ceiling", "hedged"] {
         for status in [0, 500, 503] {
-            let driver = survive_outage(strategy, "{}", Some(status), 3 * S..63 * S);
+            let driver = survive_outage(strategy, "{}", with_status(status), 3 * S..63 * S);
             let totals = driver.policy.totals();
             assert_eq!(totals.ok, 400, "{strategy} and {status}: {totals:?}");
             assert!(totals.attempts < 700, "{strategy} and {status}: {totals:?}");
@@ -363,11 +370,39 @@ fn what_is_refused_for_the_first_time_keeps_its_place_in_the_line() {
 
 #[test]
 fn a_service_that_is_gone_ends_the_batch_in_time() {
-    let driver = survive_outage("parallel", "{}", Some(0), 0..u64::MAX);
+    let driver = survive_outage("parallel", "{}", with_status(0), 0..u64::MAX);
     let totals = driver.policy.totals();
     assert_eq!((totals.ok, totals.queued), (0, totals.failed + totals.gave_up));
     assert!(totals.gave_up > 300 && totals.attempts < 100, "{totals:?}");
     assert!(driver.now < 1_000 * S, "{} s", driver.now / S);
+}
+
+#[test]
+fn where_nobody_ever_was_the_batch_ends_after_one_probe_in_vain() {
+    for (strategy, overrides) in [
+        ("sequential", "{}"),
+        ("parallel", "{}"),
+        ("parallel", r#"{"limit":{"n":300}}"#),
+        ("adaptive_ceiling", "{}"),
+        ("hedged", "{}"),
+        ("auto", "{}"),
+    ] {
+        let driver = survive_outage(strategy, overrides, unreached(), 0..u64::MAX);
+        let totals = driver.policy.totals();
+        assert_eq!((totals.ok, totals.failed + totals.gave_up), (0, 400), "{strategy}: {totals:?}");
+        assert_eq!(totals.probes, 1, "{strategy}: {totals:?}");
+        assert!((30 * S..40 * S).contains(&driver.now), "{strategy}: {} s", driver.now / S);
+    }
+}
+
+#[test]
+fn who_was_there_once_is_waited_for() {
+    let driver = survive_outage("parallel", "{}", unreached(), 3 * S..200 * S);
+    let totals = driver.policy.totals();
+    assert!(totals.gave_up == 0 && totals.ok > 380, "{totals:?}");
+    // An answer of any kind says that somebody is there.
+    let driver = survive_outage("parallel", "{}", with_status(502), 0..200 * S);
+    assert_eq!(driver.policy.totals().gave_up, 0);
 }
 
 #[test]

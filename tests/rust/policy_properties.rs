@@ -63,6 +63,7 @@ fn end() -> impl Strategy<Value = End> {
         2 => Just((Outcome::Failed, 500)),
         1 => Just((Outcome::Failed, 400)),
         1 => Just((Outcome::Failed, 0)),
+        1 => Just((Outcome::Unreached, 0)),
         1 => Just((Outcome::Rejected, 0)),
         1 => Just((Outcome::TimedOut, 0)),
         1 => Just((Outcome::Stalled, 200)),

@@ -426,8 +426,18 @@ fn a_refusal_is_told_in_the_servers_words() {
         assert_eq!((failed(&seen), &*seen.words), ((Failure::Http, Detail::None), words));
         assert_eq!((seen.outcome.status.to_string(), seen.reusable), (status[..3].to_owned(), true));
     }
-    let seen = hear(b"HTTP/1.1 307 Moved\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(failed(&seen), (Failure::Http, Detail::Redirect));
+    for (location, words) in [
+        ("Location: http://elsewhere/v1?key=abc\r\n", "HTTP 307 to http://elsewhere/v1"),
+        ("Location: /v1/chat/completions/#top\r\n", "HTTP 307 to /v1/chat/completions/"),
+        ("Location: http://me:secret@elsewhere/\r\n", "HTTP 307: moved"),
+        ("Location: \r\n", "HTTP 307: moved"),
+        ("", "HTTP 307: moved"),
+    ] {
+        let seen = hear(format!("HTTP/1.1 307 Moved\r\n{location}Content-Length: 5\r\n\r\nmoved").as_bytes());
+        assert_eq!((failed(&seen), &*seen.words), ((Failure::Http, Detail::Redirect), words));
+    }
+    let created = hear(b"HTTP/1.1 400 Bad\r\nLocation: /x\r\nContent-Length: 2\r\n\r\nno");
+    assert_eq!(&*created.words, "HTTP 400: no", "only a redirect leads anywhere");
     let cut = hear(b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\ngone");
     assert_eq!((failed(&cut), &*cut.words), ((Failure::Http, Detail::None), "HTTP 503: gone"));
     let gzipped = hear(b"HTTP/1.1 502 Bad\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b");

@@ -1,6 +1,6 @@
 """Serves a GGUF model with the real llama.cpp HTTP server, from a prebuilt wheel; prints READY and its address.
 
-usage: serve_llamacpp.py MODEL.gguf PORT [KEY]        needs xllamacpp; listens on loopback until it is terminated
+usage: serve_llamacpp.py MODEL.gguf [KEY]        needs xllamacpp; listens on a free loopback port until it is terminated
 With EMBEDDINGS=1 in the environment it serves vectors instead of answers.
 """
 
@@ -13,11 +13,11 @@ import xllamacpp
 SLOTS = 4
 
 
-def parameters(model: str, port: int, key: str | None) -> xllamacpp.CommonParams:
+def parameters(model: str, key: str | None) -> xllamacpp.CommonParams:
     """Set what keeps the server small, quiet and offline: one thread for the model, no warm-up, no page."""
     params = xllamacpp.CommonParams()
     params.model.path = model
-    params.port = port
+    params.port = 0  # the system's choice: one that was free a moment ago may be somebody else's by now
     params.n_parallel = SLOTS
     params.n_ctx = 2048 * SLOTS
     # A text in older releases, a set of names in newer ones.
@@ -39,9 +39,9 @@ def parameters(model: str, port: int, key: str | None) -> xllamacpp.CommonParams
     return params
 
 
-def main(model: str, port: str, key: str | None = None) -> None:
+def main(model: str, key: str | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
-    server = xllamacpp.Server(parameters(model, int(port), key))
+    server = xllamacpp.Server(parameters(model, key))
     # In one write, which a pipe keeps whole: the server's own log goes to the same place from other threads.
     os.write(sys.stdout.fileno(), f"\nREADY {server.listening_address}\n".encode())
     signal.sigwait({signal.SIGTERM, signal.SIGINT})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -33,6 +34,16 @@ _NETWORK = frozenset(
         "urllib3.exceptions.HTTPError",
     }
 )
+_CONNECTING = frozenset(
+    {
+        "httpx.ConnectError",
+        "httpx2.ConnectError",
+        "aiohttp.client_exceptions.ClientConnectorError",
+        "urllib3.exceptions.NewConnectionError",
+    }
+)
+_DEPTH = 8
+"""Exceptions looked at of those that one came from: each library wraps those of the one below."""
 _HEADERS = ("retry-after", "ratelimit", "rate-limit", "x-should-retry")
 
 
@@ -46,6 +57,7 @@ class Outcome(enum.IntEnum):
     STALLED = 4
     BROKEN = 5
     CANCELLED = 6
+    UNREACHED = 7
 
 
 class Retryable(enum.IntEnum):
@@ -109,9 +121,10 @@ class Classifier:
             return Ending(Outcome.REJECTED, status, Retryable.YES, headers, None if said is True else float(said))
         if said is False and status:  # a failure like any other, whatever its status
             return Ending(Outcome.FAILED, 0, Retryable.YES if _is_passing(status) else Retryable.NO, headers)
-        if is_unanswered:
-            return Ending(Outcome.TIMED_OUT if is_timeout else Outcome.FAILED, 0, Retryable.YES, headers)
-        return Ending(Outcome.FAILED, status, _retryable(error, status, headers), headers)
+        if is_timeout:
+            return Ending(Outcome.TIMED_OUT, 0, Retryable.YES, headers)
+        failed = Outcome.UNREACHED if status == 0 and is_unreached(error) else Outcome.FAILED
+        return Ending(failed, status, Retryable.YES if is_unanswered else _retryable(error, status, headers), headers)
 
     def _said(self, error: BaseException) -> Any:
         if self._classes and isinstance(error, self._classes):
@@ -133,6 +146,20 @@ def status_of(error: BaseException) -> int:
         if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 999:
             return status
     return 0
+
+
+def is_unreached(error: BaseException) -> bool:
+    """Return whether no connection came about, by what an exception is and by those that it came from."""
+    one: Any = error
+    for _ in range(_DEPTH):
+        if isinstance(one, (ConnectionRefusedError, socket.gaierror)):
+            return True
+        if not isinstance(one, BaseException):
+            return False
+        if not _CONNECTING.isdisjoint(names_of(one)):
+            return True
+        one = one.__cause__ or one.__context__ or getattr(one, "reason", None)  # urllib's stands there
+    return False
 
 
 def headers_of(error: BaseException) -> dict[str, str] | None:

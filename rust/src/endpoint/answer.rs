@@ -64,6 +64,8 @@ pub struct Answer {
     reader: Reader,
     /// A JSON answer, or the start of an error's body.
     body: Vec<u8>,
+    /// Where a redirect leads.
+    moved: Option<String>,
     secrets: Secrets,
     keep_hints: bool,
     hints: Hints,
@@ -99,6 +101,7 @@ impl Answer {
             lines: Lines::new(options.limits.line_bytes),
             reader: Reader::new(api, options.keep_text),
             body: Vec::new(),
+            moved: None,
             secrets: Secrets::default(),
             keep_hints: options.keep_hints,
             hints: Hints::default(),
@@ -123,6 +126,7 @@ impl Answer {
         self.reader.reset();
         self.body.clear();
         self.body.shrink_to(KEPT_BYTES);
+        self.moved = None;
     }
 
     /// The body is complete: the verdict.
@@ -254,10 +258,14 @@ impl Answer {
 
     /// A status that is not 2xx, in the server's words.
     fn refusal(&self) -> Fault {
-        let detail = if (300..400).contains(&self.status) { Detail::Redirect } else { Detail::None };
-        let words = error::message(&self.body);
-        let text =
-            if words.is_empty() { format!("HTTP {}", self.status) } else { format!("HTTP {}: {words}", self.status) };
+        let moved = (300..400).contains(&self.status);
+        let detail = if moved { Detail::Redirect } else { Detail::None };
+        // A redirect's own words are a page for a browser.
+        let text = match (&self.moved, error::message(&self.body)) {
+            (Some(place), _) if moved => format!("HTTP {} to {place}", self.status),
+            (_, words) if words.is_empty() => format!("HTTP {}", self.status),
+            (_, words) => format!("HTTP {}: {words}", self.status),
+        };
         Fault::new(Failure::Http, detail, text)
     }
 
@@ -297,6 +305,7 @@ impl Sink for Answer {
         }
         if !(200..300).contains(&head.status) {
             self.mode = Mode::Refused;
+            self.moved = head.header("location").and_then(error::place);
             return Ok(());
         }
         let encoding = head.header("content-encoding").unwrap_or(b"identity");

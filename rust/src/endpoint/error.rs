@@ -21,6 +21,13 @@ pub(super) fn message(body: &[u8]) -> String {
     }
 }
 
+/// Where a redirect leads, without what may be somebody's alone: neither a user nor a query. `None` if that is nothing.
+pub(super) fn place(location: &[u8]) -> Option<String> {
+    let end = location.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(location.len());
+    let place = location[..end].trim_ascii();
+    (!place.is_empty() && !place.contains(&b'@')).then(|| excerpt(place, CHARS))
+}
+
 /// Whether a line that stands in a stream without a field's name is an error object.
 pub(super) fn is_error(line: &[u8]) -> bool {
     serde_json::from_slice::<Value>(line).is_ok_and(|json| json.get("error").is_some_and(|error| !error.is_null()))

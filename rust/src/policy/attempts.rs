@@ -66,7 +66,7 @@ impl From<Outcome> for Fate {
         match outcome {
             Outcome::Ok => Self::Ok,
             Outcome::Rejected => Self::Rejected,
-            Outcome::Failed => Self::Failed,
+            Outcome::Failed | Outcome::Unreached => Self::Failed,
             Outcome::TimedOut => Self::TimedOut,
             Outcome::Stalled => Self::Stalled,
             Outcome::Broken => Self::Broken,

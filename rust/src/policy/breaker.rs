@@ -25,11 +25,13 @@ pub struct BreakerConfig {
     pub cooldown_s: f64,
     /// Probes that may fail in a row; after them, what waits is given up rather than kept waiting.
     pub probes: u32,
+    /// Or one, when for so many seconds from the first failure on nobody was ever there: a wrong address stays wrong.
+    pub absent_s: f64,
 }
 
 impl Default for BreakerConfig {
     fn default() -> Self {
-        Self { calls: 10, share: 0.5, window_s: 30.0, failures: None, cooldown_s: 30.0, probes: 20 }
+        Self { calls: 10, share: 0.5, window_s: 30.0, failures: None, cooldown_s: 30.0, probes: 20, absent_s: 30.0 }
     }
 }
 
@@ -40,6 +42,7 @@ impl BreakerConfig {
         seconds("breaker.window_s", self.window_s)?;
         seconds("breaker.cooldown_s", self.cooldown_s)?;
         whole("breaker.probes", self.probes, 1, 1_000_000)?;
+        seconds("breaker.absent_s", self.absent_s)?;
         self.failures.map_or(Ok(()), |failures| whole("breaker.failures", failures, 1, 1_000_000))
     }
 }
@@ -71,6 +74,12 @@ pub(super) struct Breaker {
     in_a_row: u32,
     /// When the node last gave a sign of life.
     alive: Option<u64>,
+    /// Somebody was there once, whatever came of it.
+    is_met: bool,
+    /// When it first failed.
+    first_failed: Option<u64>,
+    /// Nobody was ever there, for long enough.
+    is_absent: bool,
     /// Whether any slice has silent calls.
     is_silent: bool,
     state: State,
@@ -105,6 +114,9 @@ impl Breaker {
             youngest: 0,
             in_a_row: 0,
             alive: None,
+            is_met: false,
+            first_failed: None,
+            is_absent: false,
             is_silent: false,
             state: State::Closed,
             failed_probes: 0,
@@ -119,7 +131,9 @@ impl Breaker {
             State::Closed => Gate::Open,
             State::Probing => Gate::Shut(None),
             State::OpenUntil(until) if now >= until => Gate::Probe,
-            State::OpenUntil(until) if self.failed_probes >= self.config.probes => Gate::Dead(Some(until)),
+            State::OpenUntil(until) if self.is_absent || self.failed_probes >= self.config.probes => {
+                Gate::Dead(Some(until))
+            }
             State::OpenUntil(until) => Gate::Shut(Some(until)),
         }
     }
@@ -135,6 +149,8 @@ impl Breaker {
             Some(true) => self.close(),
             Some(false) => {
                 self.failed_probes = self.failed_probes.saturating_add(1);
+                let failing = self.first_failed.map_or(0, |first| now.saturating_sub(first));
+                self.is_absent = !self.is_met && failing >= ns(self.config.absent_s);
                 self.open(now);
             }
             None => self.state = State::OpenUntil(now),
@@ -164,6 +180,12 @@ impl Breaker {
         }
     }
 
+    /// Somebody was there: a call on it ended, and not for want of a connection.
+    #[inline]
+    pub(super) fn met(&mut self) {
+        (self.is_met, self.is_absent) = (true, false);
+    }
+
     /// Whether the silence of a call that began at `since` says anything: the node gave no sign of life meanwhile.
     pub(super) fn is_telling(&self, since: u64) -> bool {
         self.alive.is_none_or(|alive| alive < since)
@@ -178,6 +200,7 @@ impl Breaker {
 
     fn failed_again(&mut self, now: u64) {
         self.in_a_row += 1;
+        self.first_failed.get_or_insert(now);
         let full = self.config.failures.is_some_and(|most| self.in_a_row >= most);
         if matches!(self.state, State::Closed) && (full || self.many_failed()) {
             self.open(now);
@@ -235,8 +258,11 @@ mod tests {
 
     const S: u64 = 1_000_000_000;
 
+    /// Of a node where somebody was.
     fn breaker() -> Breaker {
-        Breaker::new(&BreakerConfig { probes: 2, ..BreakerConfig::default() }, false)
+        let mut breaker = Breaker::new(&BreakerConfig { probes: 2, ..BreakerConfig::default() }, false);
+        breaker.met();
+        breaker
     }
 
     #[test]
@@ -278,6 +304,20 @@ mod tests {
         assert_eq!(breaker.gate(160 * S), Gate::Open);
         breaker.ended(160 * S, true);
         assert_eq!(breaker.gate(160 * S), Gate::Open, "what was before the probe is forgotten");
+    }
+
+    #[test]
+    fn where_nobody_ever_was_one_probe_is_enough_once_the_time_is_over() {
+        let mut breaker = Breaker::new(&BreakerConfig { absent_s: 40.0, ..BreakerConfig::default() }, false);
+        (0..10).for_each(|_| breaker.ended(S, true));
+        breaker.probed(31 * S, Some(false));
+        assert_eq!(breaker.gate(31 * S), Gate::Shut(Some(61 * S)), "30 s are not 40");
+        breaker.probed(61 * S, Some(false));
+        assert_eq!(breaker.gate(61 * S), Gate::Dead(Some(91 * S)));
+        assert_eq!(breaker.gate(91 * S), Gate::Probe, "who comes now is the next probe");
+        breaker.met();
+        breaker.probed(92 * S, Some(false));
+        assert_eq!(breaker.gate(92 * S), Gate::Shut(Some(122 * S)), "somebody is there: it may come round");
     }
 
     #[test]

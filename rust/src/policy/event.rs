@@ -98,6 +98,8 @@ pub enum Outcome {
     Broken = 5,
     /// Cancelled by somebody else than the policy.
     Cancelled = 6,
+    /// Nobody was there to take it: no connection came about.
+    Unreached = 7,
 }
 
 /// Whether trying again can help.

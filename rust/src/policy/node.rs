@@ -215,6 +215,19 @@ impl Nodes {
         }
     }
 
+    /// A call on a node ended; somebody was there who took it, or nobody.
+    #[inline]
+    pub(super) fn met(&mut self, node: u16, somebody: bool) {
+        if let (true, Some(breaker)) = (somebody, &mut self.nodes[usize::from(node)].breaker) {
+            breaker.met();
+        }
+    }
+
+    /// Whether none will take a call soon enough to keep anybody waiting.
+    pub(super) fn are_dead(&self, now: u64) -> bool {
+        self.nodes.iter().all(|node| matches!(node.gate(now), Gate::Dead(_)))
+    }
+
     /// Whether a node has answered since.
     pub(super) fn has_answered(&self, node: u16, since: u64) -> bool {
         self.nodes[usize::from(node)].answered.is_some_and(|at| at >= since)

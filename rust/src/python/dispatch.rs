@@ -257,7 +257,8 @@ fn outcome_of(code: u8) -> PyResult<Outcome> {
         4 => Outcome::Stalled,
         5 => Outcome::Broken,
         6 => Outcome::Cancelled,
-        other => return Err(PyValueError::new_err(format!("an outcome is a number from 0 to 6, not {other}"))),
+        7 => Outcome::Unreached,
+        other => return Err(PyValueError::new_err(format!("an outcome is a number from 0 to 7, not {other}"))),
     })
 }
 

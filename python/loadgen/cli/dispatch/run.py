@@ -102,7 +102,8 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
             _say_stopped(source, kept, files, progress.in_vain(shown.latest))
             return stopping.status
     _show(summary, as_json, quiet, to_stdout=files.out is not None)
-    return _status(summary, options, files.journal, why_shown=not (quiet or as_json))
+    in_vain = progress.in_vain(shown.latest)
+    return _status(summary, options, files.journal, in_vain, why_shown=not (quiet or as_json))
 
 
 def _call(
@@ -305,7 +306,7 @@ def _show(summary: BatchSummary, as_json: bool, quiet: bool, *, to_stdout: bool)
         report.show(summary, sys.stdout if to_stdout else sys.stderr)
 
 
-def _status(summary: BatchSummary, options: Config, journal: str | None, *, why_shown: bool) -> int:
+def _status(summary: BatchSummary, options: Config, journal: str | None, in_vain: str, *, why_shown: bool) -> int:
     if summary.failed == 0:
         return 0
     share = summary.failed / summary.calls
@@ -313,9 +314,11 @@ def _status(summary: BatchSummary, options: Config, journal: str | None, *, why_
         return 0
     allowed = f"; {figures.share(options.max_error_rate)} are allowed (--max-error-rate)" if summary.ok else ""
     again = f"run it again, and only these are called: the others are in {journal}" if journal is not None else ""
-    why = "" if why_shown or not summary.failures else f": {summary.failures[0].reason}"
-    why += ", …" if why and summary.failures[1:] else ""
-    show.error(f"{summary.failed:,} of {summary.calls:,} calls have no answer{allowed}{why}", again)
+    why = in_vain
+    if not (why or why_shown) and summary.failures:
+        why = summary.failures[0].reason + (", …" if summary.failures[1:] else "")
+    reason = f": {why}" if why else ""
+    show.error(f"{summary.failed:,} of {summary.calls:,} calls have no answer{allowed}{reason}", again)
     return 1
 
 

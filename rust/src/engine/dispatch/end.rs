@@ -11,7 +11,7 @@ use crate::record::{AttemptKind, Detail, Failure, Row, UNSET};
 pub(super) fn end_of(given: &Given, others: bool) -> End {
     let row = &given.row;
     let of_the_node = others && is_of_the_node(row);
-    let (outcome, retryable) = if of_the_node { (Outcome::Failed, Retryable::Yes) } else { judged(row) };
+    let (outcome, retryable) = judged(row);
     End {
         outcome,
         // A policy would judge the item by it.
@@ -19,7 +19,7 @@ pub(super) fn end_of(given: &Given, others: bool) -> End {
         retry_after_ns: given.hints.retry_after_ns,
         tokens_in: row.tokens_in.unwrap_or(0),
         tokens_out: row.tokens_out.unwrap_or(0),
-        retryable,
+        retryable: if of_the_node { Retryable::Yes } else { retryable },
     }
 }
 
@@ -32,7 +32,7 @@ fn judged(row: &Row) -> (Outcome, Retryable) {
         Failure::Timeout => (Outcome::TimedOut, Retryable::Yes),
         Failure::Stall => (Outcome::Stalled, Retryable::Yes),
         Failure::Cancelled => (Outcome::Cancelled, Retryable::No),
-        Failure::Connect | Failure::Tls => (Outcome::Failed, again),
+        Failure::Connect | Failure::Tls => (Outcome::Unreached, again),
         Failure::Protocol | Failure::Body if row.stamps.first_token != UNSET => (Outcome::Broken, again),
         Failure::Protocol | Failure::Body => (Outcome::Failed, again),
     }
@@ -94,9 +94,9 @@ mod tests {
 
     #[test]
     fn what_would_happen_again_is_not_tried_again() {
-        assert_eq!(judge(Failure::Tls, Detail::Certificate, 0), (Outcome::Failed, Retryable::No));
-        assert_eq!(judge(Failure::Tls, Detail::Reset, 0), (Outcome::Failed, Retryable::Yes));
-        assert_eq!(judge(Failure::Connect, Detail::Refused, 0), (Outcome::Failed, Retryable::Yes));
+        assert_eq!(judge(Failure::Tls, Detail::Certificate, 0), (Outcome::Unreached, Retryable::No));
+        assert_eq!(judge(Failure::Tls, Detail::Reset, 0), (Outcome::Unreached, Retryable::Yes));
+        assert_eq!(judge(Failure::Connect, Detail::Refused, 0), (Outcome::Unreached, Retryable::Yes));
         assert_eq!(judge(Failure::Protocol, Detail::ContentType, 0), (Outcome::Failed, Retryable::No));
     }
 

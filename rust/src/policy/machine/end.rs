@@ -79,6 +79,7 @@ impl Policy {
         let cancelled = end.outcome == Outcome::Cancelled;
         if !cancelled {
             self.judge.ended(flight.attempt, self.attempts.len(), item, end);
+            self.nodes.met(flight.node, end.outcome != Outcome::Unreached);
         }
         let class = (end.outcome != Outcome::Ok).then(|| self.judge.class(end, in_flight, self.limit.permits()));
         let signal = match (class, end.outcome) {

@@ -378,7 +378,8 @@ impl Policy {
         self.sums.waiting -= 1;
     }
 
-    fn give_up(&mut self, item: ItemId) {
+    /// No node takes it, and none will soon enough.
+    pub(super) fn give_up(&mut self, item: ItemId) {
         match self.items.call(item) {
             Some(slot) => {
                 let stands = self.calls[slot].stands;

@@ -41,12 +41,16 @@ impl Policy {
         }
         while let Some(&item) = self.put_off.front() {
             let slot = self.backs_off(item, Phase::PutOff);
-            if slot.is_some() && !self.budget.take(self.now) {
+            let given_up = slot.is_some() && self.nodes.are_dead(self.now);
+            if slot.is_some() && !given_up && !self.budget.take(self.now) {
                 break;
             }
             self.put_off.pop_front();
-            if let Some(slot) = slot {
-                self.join_line(slot, true);
+            match slot {
+                // As those in line are: the budget would let them come back one by one, each to be given up then.
+                Some(_) if given_up => self.give_up(item),
+                Some(slot) => self.join_line(slot, true),
+                None => {}
             }
         }
     }
