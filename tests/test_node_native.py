@@ -88,7 +88,8 @@ def test_a_rule_in_python_is_asked_of_each_failure(start: Start) -> None:
 
 
 def test_a_statuses_rule_needs_no_python(start: Start) -> None:
-    batch = NodePool([start(error_rate=0.4).url, start().url], push_back=[500]).embed_batch("mock", TEXTS)
+    # Each node gets an item at once, and this one refuses it: how many more it gets is the machine's affair.
+    batch = NodePool([start(error_rate=1).url, start().url], push_back=[500]).embed_batch("mock", TEXTS)
     assert batch.ok
     assert is_native(batch)
     assert batch.totals["push_backs"] > 0
