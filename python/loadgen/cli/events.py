@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from loadgen.cli import show
 from loadgen.cli.answers import to_stdout
-from loadgen.config.known import nearest
+from loadgen.config.known import hint
 from loadgen.errors import ReportError
 from loadgen.event.log import NAME, EventLog
 from loadgen.event.record import CATEGORIES, TOPICS, EventRecord
@@ -62,9 +62,7 @@ def _topic(name: str) -> str:
     if found in TOPICS or found in CATEGORIES:
         return found
     known = [*TOPICS, *(category[:-1] for category in CATEGORIES)]
-    close = nearest(name, known)
-    way_out = f"perhaps {close}?" if close else f"the topics are {', '.join(known)}"
-    raise click.UsageError(f"there is no topic {name!r}\n{way_out}")
+    raise click.UsageError(f"there is no topic {name!r}\n{hint(name, known, 'the topics are')}")
 
 
 def _lines(records: Sequence[EventRecord]) -> bytes:

@@ -40,9 +40,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in self._words:
-            from loadgen.config.known import nearest
+            from loadgen.config.known import hint
 
-            close = nearest(args[0], self._words)
-            hint = f"perhaps {close}?" if close else f"the commands are {', '.join(self._words)}"
-            raise click.UsageError(f"there is no command {args[0]!r}\n{hint}")
+            way_out = hint(args[0], self._words, "the commands are")
+            raise click.UsageError(f"there is no command {args[0]!r}\n{way_out}")
         return super().resolve_command(ctx, args)

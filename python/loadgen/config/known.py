@@ -30,15 +30,16 @@ def did_you_mean(word: object, known: Collection[str]) -> str:
     return f" (did you mean {close}?)" if close else ""
 
 
-def hint(word: object, known: Collection[str]) -> str:
+def hint(word: object, known: Collection[str], are: str = "there are") -> str:
     """Return the way out of an error that meets such a word: the one that was probably meant, or all there are.
 
     Args:
         word: As for :func:`nearest`.
         known: Likewise.
+        are: What stands before all of them, such as ``the topics are``.
     """
     close = nearest(word, known)
-    return f"perhaps {close}?" if close else f"there are {', '.join(known)}"
+    return f"perhaps {close}?" if close else f"{are} {', '.join(known)}"
 
 
 def check_options(given: Collection[str], known: Collection[str]) -> None:

@@ -231,15 +231,19 @@ def targets(config: Config) -> Iterator[list[str]]:
 
 
 def _mock(url: str, servers: ExitStack) -> str:
-    from loadgen.session import mock  # a table of its own, which a run against a server never needs
-
-    told = msgspec.json.encode(mock.config_of_url(url)).decode()
+    told = msgspec.json.encode(_mock_config(url)).decode()
     try:
         server = _core.MockServer(told)
     except ValueError as error:
         raise ConfigError(f"{url}: {error}") from None
     servers.callback(server.stop)
     return server.url
+
+
+def _mock_config(url: str) -> dict[str, Any]:
+    from loadgen.session import mock  # a table of its own, which a run against a server never needs
+
+    return mock.config_of_url(url)
 
 
 def model_of(config: Config) -> str:
@@ -264,9 +268,7 @@ def _model_at(url: str, config: Config) -> str:
     if url.startswith("python:"):
         return url.removeprefix("python:")  # an issuer of the user's own makes of it what it likes
     if url.startswith("mock:"):
-        from loadgen.session import mock
-
-        names = mock.config_of_url(url).get("models") or ["mock"]
+        names = _mock_config(url).get("models") or ["mock"]
         return str(names[0])
     from loadgen.session import models  # brings http.client and ssl, which most runs never need
 
