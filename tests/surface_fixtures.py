@@ -1,6 +1,7 @@
-"""Fixtures of the surface's tests: a core that answers at once, and a directory of their own."""
+"""Fixtures of the surface's tests: a core that answers at once, a directory of their own, a terminal's signals."""
 
 import importlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -27,3 +28,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("OPENAI_API_KEY", "NO_COLOR", "COLUMNS", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def with_hangup() -> Iterator[None]:
+    """SIGHUP as at a terminal, also where the tests run without one and ignore it (``nohup``)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

@@ -13,10 +13,12 @@ from typing import Any
 
 import click
 import pytest
+from click.shell_completion import CompletionItem, ShellComplete
 from click.testing import CliRunner, Result
 
 from loadgen.cli import app
 from loadgen.cli.clean import choose
+from loadgen.errors import RunError
 from loadgen.metrics import MetricsRegistry
 from loadgen.session import Run, describe, run_dir
 
@@ -187,6 +189,42 @@ def test_a_dry_run_sends_nothing_and_shows_no_secret(
     assert not (here / "loadgen-runs").exists()
 
 
+def test_a_dry_run_with_json_is_an_object_in_the_words_of_a_report(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY", "canary-value")
+    done = call(
+        "run", "http://u:canary-pw@h:1", "--rate", "5", "--requests", "20", "--header", "X-Key: ${CANARY}",
+        "--extra-body", '{"user": "${CANARY}"}', "--slo", "ttft:1s", "--dry-run", "--json",
+    )  # fmt: skip
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "canary" not in done.stdout.lower().replace("${canary}", "")
+    plan = json.loads(done.stdout)
+    assert (plan["config"]["url"], plan["config"]["rate"]) == ("http://h:1", 5.0)
+    assert plan["workers"] >= 1
+    (phase,) = plan["phases"]
+    assert (phase["name"], phase["type"], phase["requests"], phase["duration_s"]) == (
+        "performance", "performance", 20, None,
+    )  # fmt: skip
+    assert phase["load"]["words"] == "Poisson 5 req/s"
+    assert set(phase["dataset"]) >= {"name", "sha256", "samples"}
+    request = phase["request"]
+    assert (request["method"], request["url"]) == ("POST", "http://h:1/v1/chat/completions")
+    assert list(request["headers"]) == ["X-Key"]
+    assert (request["body"]["model"], request["body"]["user"], request["body"]["stream"]) == (None, "${CANARY}", True)
+    assert not (here / "loadgen-runs").exists()
+
+
+def test_a_dry_run_of_several_phases_with_json_tells_each(here: Path) -> None:
+    (here / "p.yaml").write_text(
+        "phases:\n- {name: low, concurrency: 1, requests: 5}\n- {name: high, stages: '5/s:2s,9/s:1s', model: m}\n"
+    )
+    done = call("run", "mock:", "--config", "p.yaml", "--dry-run", "--json")
+    assert done.exit_code == 0, done.stderr
+    low, high = json.loads(done.stdout)["phases"]
+    assert (low["name"], low["requests"], low["request"]["body"]["model"]) == ("low", 5, "mock")
+    assert (high["name"], high["duration_s"], high["request"]["body"]["model"]) == ("high", 3.0, "m")
+    assert high["settings"] == {"model": "m"}
+
+
 def test_a_dry_run_names_the_endpoint_that_the_load_would_go_to(here: Path) -> None:
     for url in ("http://h:1", "http://h:1/v1", "http://h:1/v1/chat/completions"):
         done = call("run", url, "--dry-run", "--model", "m", "--rate", "5", "--requests", "1")
@@ -210,6 +248,27 @@ def test_a_third_signal_while_the_report_is_made_keeps_the_firsts_status(
     assert done.exit_code == 143
     assert reached
     assert "loadgen report" in done.stderr
+
+
+@pytest.mark.usefixtures("with_hangup")
+def test_a_terminal_that_is_gone_is_told_of_twice_and_leaves_requests_in_flight_their_grace(
+    core: ModuleType, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(run: Run) -> None:
+        run._state = "running"
+        os.kill(os.getpid(), signal.SIGHUP)  # from the shell,
+        os.kill(os.getpid(), signal.SIGHUP)  # and from the kernel
+        before_the_second.extend(graces)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RunError("enough")
+
+    graces: list[tuple[str, float]] = []
+    before_the_second: list[tuple[str, float]] = []
+    monkeypatch.setattr(Run, "execute", execute)
+    monkeypatch.setattr(Run, "stop", lambda _, why, grace: graces.append((why, grace)))
+    call("run", "mock:", "--grace", "7s")
+    assert before_the_second == [("SIGHUP", 7.0)]
+    assert graces == [("SIGHUP", 7.0), ("SIGHUP", 0.0)]
 
 
 # --- report
@@ -526,3 +585,43 @@ def test_every_command_is_a_click_command() -> None:
     for name in app.list_commands(context):
         command: Any = app.get_command(context, name)
         assert command.name == name
+
+
+# --- what the shell is offered
+
+
+def offered(*args: str, start: str = "") -> list[CompletionItem]:
+    return ShellComplete(app, {}, "loadgen", "_LOADGEN_COMPLETE").get_completions(list(args), start)
+
+
+@pytest.mark.parametrize(
+    "command", [("dispatch", "run"), ("dispatch", "trace"), ("dispatch", "simulate")], ids=lambda words: words[1]
+)
+def test_strategies_are_offered(command: tuple[str, str]) -> None:
+    assert [item.value for item in offered(*command, "--strategy")] == [
+        "sequential", "parallel", "adaptive_ceiling", "hedged", "auto",
+    ]  # fmt: skip
+    assert [item.value for item in offered(*command, "--strategy", start="a")] == ["adaptive_ceiling", "auto"]
+
+
+@pytest.mark.parametrize("command", [("report",), ("events",), ("dispatch", "simulate", "--run")], ids=" ".join)
+def test_runs_are_offered_by_their_ids_the_newest_first(here: Path, command: tuple[str, ...]) -> None:
+    for name in ("20260101T000000Z-7f3a", "20260102T000000Z-00aa"):
+        (here / "loadgen-runs" / name).mkdir(parents=True)
+        (here / "loadgen-runs" / name / run_dir.LOG).touch()
+    assert [(item.value, item.help) for item in offered(*command)] == [
+        ("00aa", "20260102T000000Z-00aa"),
+        ("7f3a", "20260101T000000Z-7f3a"),
+    ]
+    assert [item.value for item in offered(*command, start="7")] == ["7f3a"]
+    assert [item.value for item in offered(*command, start="20260101")] == ["20260101T000000Z-7f3a"]
+    for typed in ("./x", "loadgen-runs/2", "elsewhere"):
+        assert [(item.type, item.value) for item in offered(*command, start=typed)] == [("dir", typed)]
+
+
+def test_top_is_offered_the_runs_that_go_on(here: Path) -> None:
+    (here / "loadgen-runs" / "20260101T000000Z-7f3a").mkdir(parents=True)
+    (here / "loadgen-runs" / "20260101T000000Z-7f3a" / run_dir.LOG).touch()
+    with run_dir.create(None, "00aa") as going:
+        (going.path / run_dir.LOG).touch()
+        assert [item.value for item in offered("top")] == ["00aa"]

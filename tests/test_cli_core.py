@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -192,6 +193,30 @@ def test_a_refused_connection_stops_early(here: Path) -> None:
     assert "connection refused" in done.stderr
 
 
+def test_a_server_without_tls_says_so_at_once_and_is_named_as_such(here: Path) -> None:
+    with mock() as server:
+        secure = server.url.replace("http:", "https:")
+        named = call(here, "run", secure, "--model", "m", "--burst", "3", "--connect-timeout", "1h")
+        unnamed = call(here, "run", secure, "--burst", "3")
+    assert (named.returncode, unnamed.returncode) == (1, 2)
+    assert "the server does not speak TLS on this port" in named.stderr
+    assert "the server does not speak TLS on this port" in unnamed.stderr
+    for done in (named, unnamed):
+        assert "Else the URL begins with http://" in done.stderr
+
+
+def test_a_batch_for_a_model_that_the_server_does_not_list_sends_nothing(here: Path) -> None:
+    (here / "items.txt").write_text("one\ntwo\n")
+    with mock(models=["tiny"]) as server:
+        batch = ("dispatch", "run", server.url, "--items", "items.txt", "--quiet")
+        done = call(here, *batch, "--model", "tini")
+        assert json.loads(server.truth())["requests"] == 0
+        good = call(here, *batch, "--model", "tiny")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the server has no model tini; it has tiny\n       perhaps --model tiny?\n"
+    assert (good.returncode, len(good.stdout.splitlines())) == (0, 2)
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"), [("all_500", "http_500"), ("stop_midstream", "body"), ("broken_json", "body")]
 )
@@ -209,6 +234,27 @@ def test_a_stream_that_is_only_unusual_is_no_failure(here: Path, fault: str) -> 
     done = call(here, "run", f"mock:?fault={fault}", "--concurrency", "4", "--requests", "12", "--output-tokens", "4")
     assert done.returncode == 0, done.stderr
     assert report_of(here)["phases"][0]["tokens"]["output"] == 48
+
+
+def test_a_disk_without_room_for_the_log_refuses_the_run_before_anything_is_sent(here: Path) -> None:
+    with mock() as server:
+        done = subprocess.run(
+            [*LOADGEN, "run", server.url, "--burst", "3", "--out", "there"],
+            cwd=here,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300)),  # its header fits
+        )
+        assert json.loads(server.truth())["requests"] == 0
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: can't start the run in there: write there/run.log: File too large (os error 27)\n"
+        "       make room there, or have the run elsewhere: --out DIR\n"
+    )
+    assert list(here.iterdir()) == []
 
 
 # --- interrupts
@@ -230,7 +276,8 @@ def in_flight(server: _core.MockServer) -> int:
     return int(json.loads(server.truth())["in_flight"])
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.usefixtures("with_hangup")
 def test_a_first_signal_lets_requests_in_flight_finish(here: Path, number: signal.Signals, status: int) -> None:
     with mock(ttft="300ms") as server:
         args = ("run", server.url, "--concurrency", "4", "--duration", "1h", "--grace", "60s")
@@ -349,7 +396,8 @@ def test_two_runs_at_the_same_time_keep_out_of_each_others_way(here: Path) -> No
 # --- loadgen mock
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("with_hangup")
 def test_mock_serves_until_it_is_told_to_stop(here: Path, number: signal.Signals) -> None:
     args = ("mock", "--model", "tiny", "--model", "small", "--fault", "crlf:share=10%", "--ttft", "uniform:1ms,2ms")
     with started(here, *args) as process:

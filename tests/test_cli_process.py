@@ -32,7 +32,8 @@ def start(here: Path, *args: str) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.usefixtures("with_hangup")
 def test_a_signal_ends_the_run_with_its_report_and_its_status(here: Path, number: signal.Signals, status: int) -> None:
     process = start(here, "run", "mock:")
     assert process.stdout is not None
@@ -44,6 +45,21 @@ def test_a_signal_ends_the_run_with_its_report_and_its_status(here: Path, number
     report = json.loads(next(here.rglob("report.json")).read_text())
     assert (report["run"]["status"], report["run"]["reason"]) == ("interrupted", number.name)
     assert "Traceback" not in err
+
+
+def test_a_hangup_that_nohup_ignores_ends_nothing(here: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start(here, "run", "mock:")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "polled\n"
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert json.loads(next(here.rglob("report.json")).read_text())["run"]["reason"] == "SIGTERM"
 
 
 def test_a_signal_before_anything_is_sent_leaves_nothing(here: Path) -> None:

@@ -12,7 +12,7 @@ from rich.pretty import pretty_repr
 
 from loadgen import config as configs
 from loadgen.cli.options import flags
-from loadgen.config import OPTIONS, Config, RunOptions, redacted, resolve, values
+from loadgen.config import OPTIONS, Config, RunOptions, redacted, resolve, speech, values
 from loadgen.errors import ConfigError, LoadgenError
 
 URL = "http://127.0.0.1:8000"
@@ -462,3 +462,31 @@ def test_errors_say_value_and_way_out_and_fit_where_builtins_do() -> None:
 def test_resolving_takes_its_options_by_name_only() -> None:
     parameters = inspect.signature(resolve).parameters
     assert [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD] == ["url", "given"]
+
+
+# --- flags and keywords
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("name the one to ask for: --model NAME", "name the one to ask for: model=NAME"),
+        ("name the one to send: --prompt-field question", "name the one to send: prompt_field='question'"),
+        ("perhaps --model llama3:8b?", "perhaps model='llama3:8b'?"),
+        ("--api-key-env NAME or --api-key-file FILE", "api_key_env=NAME or api_key_file=FILE"),
+        ("Without --http2 it is asked for HTTP/1.1", "Without http2 it is asked for HTTP/1.1"),
+        ("leave --tokenizer out, or drop --no-stream", "leave tokenizer out, or drop stream=False"),
+        ("--input-tokens makes prompts (--tokenizer FILE too)", "input_tokens makes prompts (tokenizer=FILE too)"),
+        ("`loadgen run --help`, a--model, --unknown N", "`loadgen run --help`, a--model, --unknown N"),
+    ],
+)
+def test_flags_of_a_run_are_keywords_in_python(flags: str, said: str) -> None:
+    assert speech.keywords(flags) == said
+
+
+def test_an_error_that_is_raised_to_python_says_keywords_throughout() -> None:
+    with pytest.raises(ConfigError) as caught, speech.in_keywords():
+        raise ConfigError("--out x is taken", "name another: --out DIR")
+    assert str(caught.value) == "out x is taken\nname another: out=DIR"
+    assert (caught.value.message, caught.value.way_out) == ("out x is taken", "name another: out=DIR")
+    assert caught.value.args == ("out x is taken", "name another: out=DIR")

@@ -21,6 +21,8 @@ from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.result import AttemptStats, Batch, CallStats, PlainNode
 from loadgen.errors import ConfigError, DispatchError, JournalError
 
+pytest_plugins = ["surface_fixtures"]
+
 
 def call(*args: str) -> Result:
     return CliRunner().invoke(app, ["dispatch", "run", *args], prog_name="loadgen")
@@ -407,7 +409,8 @@ def test_where_nothing_succeeded_the_end_says_why(
     )
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.usefixtures("with_hangup")
 def test_a_signal_keeps_what_was_answered(
     here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
 ) -> None:

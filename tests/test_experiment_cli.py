@@ -19,6 +19,8 @@ from loadgen.dispatch.experiment.measured import Measured
 from loadgen.dispatch.live import Call
 from loadgen.errors import ConfigError
 
+pytest_plugins = ["surface_fixtures"]
+
 SMALL = small()
 
 
@@ -97,7 +99,8 @@ def test_wrong_answers_fail_the_bench(fake: FakeCallee, monkeypatch: pytest.Monk
     assert "PROBLEM: auto: 25 % of the answers are not those of sequential" in result.stdout
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.usefixtures("with_hangup")
 def test_a_signal_keeps_what_was_measured_and_says_how_to_go_on(
     fake: FakeCallee, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
@@ -188,7 +191,8 @@ def test_a_trace_tells_each_call_and_the_totals(fake: FakeCallee, monkeypatch: p
     assert lines[-1].startswith(" the service ran 20 × as fast")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.usefixtures("with_hangup")
 def test_a_trace_that_is_stopped_adds_up_what_it_told(fake: FakeCallee, number: signal.Signals, status: int) -> None:
     async def stopped(task: Task) -> Measured:
         assert fake.trace is not None

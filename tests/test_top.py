@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import pty
 import secrets
@@ -28,6 +29,8 @@ from loadgen.session import describe
 from loadgen.tui import screen
 from loadgen.tui.terminal import Terminal
 from loadgen.tui.watch import OwnRun, Watch
+
+pytest_plugins = ["surface_fixtures"]
 
 LOOKS = looks.looks()
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
@@ -241,6 +244,11 @@ class Command:
     def press(self, keys: bytes) -> None:
         os.write(self._master, keys)
 
+    def hang_up(self) -> int:
+        """Close the terminal, as a user closes its window; the exit status."""
+        os.close(self._master)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
     def status(self) -> int:
         """Wait for its end, and return its exit status."""
         with contextlib.suppress(OSError):  # the other side has closed
@@ -281,6 +289,15 @@ def test_ctrl_c_leaves_and_says_so(memory: Path) -> None:
     top.press(b"\x03")
     assert top.status() == 130
     assert top.output.count(ENTER) == top.output.count(LEAVE) == 1
+    assert made.state == "live"
+
+
+@pytest.mark.usefixtures("with_hangup")
+def test_a_terminal_that_is_closed_ends_the_view_and_not_the_run(memory: Path) -> None:
+    made = segment(memory)
+    top = Command("top", RUN)
+    top.until(lambda text: "llama-3-8b" in text)
+    assert top.hang_up() == 129
     assert made.state == "live"
 
 
@@ -367,6 +384,18 @@ def test_q_during_a_run_shows_two_lines_instead(memory: Path) -> None:
     run.press(b"\x03")
     assert run.status() == 130
     assert run.output.count(ENTER) == 1
+
+
+@pytest.mark.parametrize("ui", ["full", "bar"])
+@pytest.mark.usefixtures("with_hangup")
+def test_a_run_whose_terminal_is_closed_writes_its_report(memory: Path, ui: str) -> None:
+    run = Command("run", "mock:?ttft=20ms", "--concurrency", "2", "--duration", "1h", "--workers", "1", "--ui", ui)
+    run.until(lambda text: "in flight" in text)
+    assert run.hang_up() == 129
+    report = json.loads(next(memory.parent.rglob("report.json")).read_text())
+    assert (report["run"]["status"], report["run"]["reason"]) == ("interrupted", "SIGHUP")
+    counts = report["phases"][0]["counts"]
+    assert (counts["cancelled"], counts["ok"]) == (0, counts["issued"])
 
 
 def test_ones_own_run_is_looked_at_without_a_file() -> None:

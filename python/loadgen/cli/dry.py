@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import msgspec
 
-from loadgen.config import Config, api_key, secret
+from loadgen.config import Config, api_key, redacted, secret
 from loadgen.config.nodes import balance_words
 from loadgen.config.options import EMBEDDING
 from loadgen.report import figures
@@ -20,18 +22,49 @@ _SHOWN = 2000
 _LINE = 100
 
 
-def show_plan(config: Config) -> int:
+def show_plan(config: Config, *, as_json: bool) -> int:
     """Print what a run would do.
 
     Args:
         config: The options.
+        as_json: Print an object, with the words of ``report.json``.
 
     Returns:
         The exit status, 0.
     """
-    phases = phases_of(config)
+    made = plan(config, phases_of(config), listed=bool(config.phases)).phases
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(_object(config, made)), indent=1).decode())
+    else:
+        _show(config, made)
+    return 0
+
+
+def _object(config: Config, made: list[PlannedPhase]) -> dict[str, Any]:
+    """Return the plan as plain values; what only the target could tell, such as its model, is null."""
+    told = [
+        {
+            "name": phase.plan.name,
+            "type": phase.plan.kind.value,
+            **phase.plan.meta,
+            "requests": phase.plan.most_requests,
+            "duration_s": phase.plan.longest_s,
+            "balance": phase.plan.balance,
+            "request": {
+                "method": "POST",
+                "url": _endpoint(phase.options),
+                "headers": _headers(phase.options),
+                "body": {**msgspec.json.decode(_body(phase)), "model": _known_model(phase.options)},
+            },
+        }
+        for phase in made
+    ]
+    workers = machine.workers(config, [phase.config for phase in made])
+    return {"config": redacted(config), "workers": workers, "phases": told}
+
+
+def _show(config: Config, made: list[PlannedPhase]) -> None:
     several = bool(config.phases)
-    made = plan(config, phases, listed=several).phases
     _show_targets(config, "" if several else f", {_asked(made[-1].options)}")
     if not several:
         if made[-1].plan.balance is not None:
@@ -44,7 +77,7 @@ def show_plan(config: Config) -> int:
             _show_prompts("", phase)
             _show_bounds(phase.options, "           ")
             _show_scorer(phase)
-    click.echo(f"workers    {machine.workers(config, phases)}")
+    click.echo(f"workers    {machine.workers(config, [phase.config for phase in made])}")
     if not several:
         _show_bounds(config, "")
     click.echo(f"goes to    {plain(config.out) if config.out is not None else 'loadgen-runs/<UTC>-<id>'}")
@@ -52,7 +85,6 @@ def show_plan(config: Config) -> int:
         click.echo()
         click.echo(f"one of the requests{f' of {plain(phase.plan.name)}' if several else ''}:")
         _show_request(phase)
-    return 0
 
 
 def _show_targets(config: Config, asked: str) -> None:
@@ -116,16 +148,34 @@ def _opening(options: Config) -> bytes:
 
 
 def _show_request(phase: PlannedPhase) -> None:
-    options = phase.options
-    click.echo(f"POST {plain(secret.shown_endpoint(options.url, options.api))}")
-    for header in options.header:
-        click.echo(f"{header.name}: {secret.HIDDEN}")
-    if api_key(options) is not None:
-        click.echo(f"Authorization: {secret.HIDDEN}")
-    rendered, _ = bodies(phase, options.model or ("mock" if options.url.startswith("mock:") else _UNKNOWN))
-    body = _opening(options) + rendered[0][1:]
-    if options.extra_body is not None:
-        fields = msgspec.json.decode(body)
-        body = msgspec.json.encode({**fields, **options.extra_body.stored})
+    click.echo(f"POST {plain(_endpoint(phase.options))}")
+    for name, value in _headers(phase.options).items():
+        click.echo(f"{name}: {value}")
+    body = _body(phase)
     text = plain(body.decode())
     click.echo(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({figures.size(len(body))})")
+
+
+def _endpoint(options: Config) -> str:
+    return secret.shown_endpoint(options.url, options.api)
+
+
+def _headers(options: Config) -> dict[str, str]:
+    """Return the user's headers and the key's, without what they say."""
+    names = [header.name for header in options.header]
+    return dict.fromkeys([*names, *(["Authorization"] if api_key(options) is not None else [])], secret.HIDDEN)
+
+
+def _body(phase: PlannedPhase) -> bytes:
+    """Return the body of the first request, with references to secrets as they were written."""
+    options = phase.options
+    rendered, _ = bodies(phase, _known_model(options) or _UNKNOWN)
+    body = _opening(options) + rendered[0][1:]
+    if options.extra_body is None:
+        return body
+    return msgspec.json.encode({**msgspec.json.decode(body), **options.extra_body.stored})
+
+
+def _known_model(options: Config) -> str | None:
+    """Return the model asked for; ``None`` where the target would have to be asked."""
+    return options.model or ("mock" if options.url.startswith("mock:") else None)

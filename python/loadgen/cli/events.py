@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 import msgspec
-from click.shell_completion import CompletionItem
 
-from loadgen.cli import show
+from loadgen.cli import complete, show
 from loadgen.cli.answers import to_stdout
 from loadgen.config.known import hint
 from loadgen.errors import ReportError
@@ -94,15 +93,13 @@ command = click.Command(
     "--events. Lines are in order of time (ns, then source, then seq). With --follow a run that is still going is "
     "followed to its end; a line is then held back for a second to get its place.",
     params=[
-        click.Argument(["run"], required=False, metavar="[RUN]"),
+        click.Argument(["run"], required=False, metavar="[RUN]", shell_complete=complete.runs),
         click.Option(
             ["--topic"],
             multiple=True,
             metavar="NAME",
             help="Only this topic, such as sample.complete, or category, such as error; may be repeated.",
-            shell_complete=lambda _ctx, _param, start: [
-                CompletionItem(name) for name in TOPICS if name.startswith(start)
-            ],
+            shell_complete=complete.words(lambda: TOPICS),
         ),
         click.Option(["--follow", "-f"], is_flag=True, help="Go on until the run has ended."),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -21,8 +22,9 @@ _HEAD = ("id", "when (UTC)", "target", "load", "ok", "failed", "TTFT p50", "p99"
 _RIGHT = {"ok", "failed", "TTFT p50", "p99"}
 _WIDEST = {"target": 40, "load": 36}
 # What gives way where the terminal is narrow, in this order.
-_NARROWEST = (("target", 16), ("load", 12), ("target", 6), ("load", 6), ("when (UTC)", 5), ("status", 6))
+_NARROWEST = (("target", 10), ("load", 12), ("target", 6), ("load", 6), ("when (UTC)", 5), ("status", 6))
 _GAP = "  "
+_WORTH_CUTTING = 4
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,31 +134,36 @@ def _ls(directory: str | None, as_json: bool) -> int:
     if not lines:
         click.echo(f"no run in {below}", err=True)
         return 0
-    for text in table([_cells(line) for line in lines], show.width()):
+    for text in table(_rows(lines), show.width()):
         click.echo(text)
     if any(line.status == "killed" for line in lines):
         click.echo("`loadgen report ID` reports what a killed run completed", err=True)
     return 0
 
 
-def _cells(line: Line) -> list[str]:
-    when = (line.started_at or "")[:19].replace("T", " ")
-    target = plain(line.target or "–")
-    numbers = [figures.whole(line.ok), figures.whole(line.failed)]
+def _rows(lines: list[Line]) -> list[list[str]]:
+    p50 = figures.times_ms([line.ttft_p50 for line in lines])
+    p99 = figures.times_ms([line.ttft_p99 for line in lines])
     return [
-        line.id,
-        when,
-        target,
-        plain(line.load or "–"),
-        *numbers,
-        figures.time_ms(line.ttft_p50),
-        figures.time_ms(line.ttft_p99),
-        line.status,
+        [
+            line.id,
+            (line.started_at or "")[:19].replace("T", " "),
+            plain(line.target or "–"),
+            plain(line.load or "–"),
+            figures.whole(line.ok),
+            figures.whole(line.failed),
+            *times,
+            line.status,
+        ]
+        for line, *times in zip(lines, p50, p99, strict=True)
     ]
 
 
 def table(rows: list[list[str]], width: int | None) -> list[str]:
-    """Return rows below a head, in columns that fit: year and ``http://`` go, then target and load are shortened.
+    """Return rows below a head, in columns that fit.
+
+    Year and ``http://`` go first, then what targets have in common; if that is all of them, it stands below the rows.
+    Then target and load are shortened.
 
     Args:
         rows: Cells, as many in each row as the head has.
@@ -164,15 +171,21 @@ def table(rows: list[list[str]], width: int | None) -> list[str]:
     """
     from rich.cells import cell_len, set_cell_size
 
-    cut = [list(_HEAD), *rows]
+    cut, below = [list(_HEAD), *rows], []
     widths = _widths(cut)
     if width is not None and _total(widths) > width:
         # Month, day, hour and minute; and of a target what tells it from others.
-        cut = [list(_HEAD), *([row[0], row[1][5:16], row[2].replace("http://", ""), *row[3:]] for row in rows)]
+        cut = [cut[0], *([row[0], row[1][5:16], row[2].replace("http://", ""), *row[3:]] for row in rows)]
         widths = _widths(cut)
+    if width is not None and _total(widths) > width:
+        cut, below = _told_apart(cut)
+        widths = _widths(cut)
+    heads = cut[0]
     over = _total(widths) - width if width is not None else 0
     for head, least in _NARROWEST:
-        column = _HEAD.index(head)
+        if head not in heads:
+            continue
+        column = heads.index(head)
         given = min(max(0, over), max(0, widths[column] - least))
         widths[column] -= given
         over -= given
@@ -183,15 +196,27 @@ def table(rows: list[list[str]], width: int | None) -> list[str]:
         blank = " " * (wide - cell_len(text))
         return blank + text if head in _RIGHT else text + blank
 
-    made = [_GAP.join(map(cell, row, _HEAD, widths)).rstrip() for row in cut]
+    made = [_GAP.join(map(cell, row, heads, widths)).rstrip() for row in cut] + below
     return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in made]
+
+
+def _told_apart(cut: list[list[str]]) -> tuple[list[list[str]], list[str]]:
+    """Return rows with what tells their targets apart; none where that is nothing, and what to say below instead."""
+    head, *rows = cut
+    letters = zip(*(row[2] for row in rows), strict=False)
+    shared = "".join(same[0] for same in itertools.takewhile(lambda each: len(set(each)) == 1, letters))
+    if all(row[2] == shared for row in rows):
+        return [[*row[:2], *row[3:]] for row in cut], [f"target of all: {shared}"]
+    if len(shared) < _WORTH_CUTTING:
+        return cut, []
+    return [head, *([*row[:2], f"…{row[2].removeprefix(shared)}", *row[3:]] for row in rows)], []
 
 
 def _widths(cut: list[list[str]]) -> list[int]:
     from rich.cells import cell_len
 
-    natural = [max(cell_len(row[column]) for row in cut) for column in range(len(_HEAD))]
-    return [min(wide, _WIDEST.get(head, wide)) for head, wide in zip(_HEAD, natural, strict=True)]
+    natural = [max(map(cell_len, column)) for column in zip(*cut, strict=True)]
+    return [min(wide, _WIDEST.get(head, wide)) for head, wide in zip(cut[0], natural, strict=True)]
 
 
 def _total(widths: list[int]) -> int:

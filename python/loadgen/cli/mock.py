@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import click
 import msgspec
 
 from loadgen import _core
+from loadgen.cli import stops
 from loadgen.cli.options import GroupedCommand, GroupedOption
 from loadgen.errors import ConfigError
 from loadgen.session import mock
-
-_STOPS = {signal.SIGINT, signal.SIGTERM}
 
 
 def _mock(list_faults: bool, **given: Any) -> int:
@@ -32,16 +32,17 @@ def _mock(list_faults: bool, **given: Any) -> int:
     ]
     config = mock.config_of(pairs, lambda name: "--" + name.replace("_", "-"))
     # Blocked before the server's threads begin, so that they inherit it and the signal waits for us.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    ends = {signal.SIGINT, *stops.from_outside()}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:
-        _serve(config)
+        _serve(config, ends)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return 0
 
 
-def _serve(config: dict[str, Any]) -> None:
-    """Serve until a signal comes."""
+def _serve(config: dict[str, Any], ends: AbstractSet[signal.Signals]) -> None:
+    """Serve until one of the signals comes."""
     try:
         server = _core.MockServer(msgspec.json.encode(config).decode())
     except ValueError as error:
@@ -54,7 +55,7 @@ def _serve(config: dict[str, Any]) -> None:
         models = ", ".join(config.get("models", ["mock"]))
         click.echo(f"serving {models} at {server.url}; Ctrl-C stops it, {server.url}/truth tells what it did", err=True)
         sys.stdout.flush()
-        signal.sigwait(_STOPS)
+        signal.sigwait(ends)
     finally:
         server.stop()
 

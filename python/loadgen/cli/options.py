@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import click
-from click.shell_completion import CompletionItem
 
+from loadgen.cli import complete
 from loadgen.config import DEFAULTS, OPTIONS, Option
 from loadgen.config.values import flag, path
 from loadgen.errors import ConfigError
@@ -111,9 +111,7 @@ def _flag(name: str, option: Option, few: Sequence[str] | None) -> click.Paramet
     choices = few or getattr(option.read, "choices", None)
     extra: dict[str, Any] = {}
     if choices:
-        extra["shell_complete"] = lambda _ctx, _param, start: [
-            CompletionItem(choice) for choice in choices if choice.startswith(start)
-        ]
+        extra["shell_complete"] = complete.words(lambda: choices)
     return GroupedOption(
         [spelled, name],
         type=click.Path() if option.read is path else str,

@@ -7,7 +7,7 @@ import sys
 import click
 import msgspec
 
-from loadgen.cli import show
+from loadgen.cli import complete, show
 from loadgen.cli.options import value_of
 from loadgen.config import OPTIONS
 from loadgen.report import again
@@ -35,7 +35,7 @@ command = click.Command(
     "RUN is a directory, the beginning of a run's id, or nothing for the newest run. A run that was killed, or is "
     "still going, is reported as far as its log goes.",
     params=[
-        click.Argument(["run"], required=False, metavar="[RUN]"),
+        click.Argument(["run"], required=False, metavar="[RUN]", shell_complete=complete.runs),
         click.Option(["--percentiles"], metavar="LIST", help="Percentiles to report, such as 50,90,99.99."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print report.json to standard output."),
     ],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loadgen import config as configs
-from loadgen.cli import progress, show
+from loadgen.cli import progress, show, stops
 from loadgen.cli.options import GroupedCommand, GroupedOption, flags
 from loadgen.report import figures
 from loadgen.session import Run
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from loadgen.session import SessionResult
 
 _KINDS = 3
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Stopped(BaseException):
@@ -47,7 +46,7 @@ def _run(
     if dry_run:
         from loadgen.cli import dry
 
-        return dry.show_plan(options)
+        return dry.show_plan(options, as_json=as_json)
     view = progress.view("none" if quiet else ui)
     going = Run(options, view)
     try:
@@ -66,11 +65,12 @@ def _run(
 
 @contextmanager
 def _signals(going: Run, options: Config, view: View) -> Iterator[list[int]]:
-    """Let the first SIGINT or SIGTERM stop the run with grace, and the second at once."""
+    """Let the first signal stop the run with grace, and the second at once."""
     seen: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
-        seen.append(number)
+        if not stops.is_new(number, seen):
+            return
         if going.state == "preparing":
             raise _StoppedEarly(number)
         if going.state == "running":
@@ -83,7 +83,7 @@ def _signals(going: Run, options: Config, view: View) -> Iterator[list[int]]:
         elif len(seen) > 2:
             raise _Stopped(seen[0])  # who asks a third time doesn't want to wait for the report; the run log is on disk
 
-    before = {number: signal.signal(number, stop) for number in _STOPS}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, *stops.from_outside())}
     try:
         yield seen
     finally:
@@ -131,7 +131,7 @@ command = GroupedCommand(
     help="Drive a server with a load, and report what a client saw.\n\n"
     "URL is a base such as http://127.0.0.1:8000 (the API's path is appended), unix:PATH, or mock: for a server within "
     "this process. With several of them, requests are spread over all as --balance says.",
-    epilog="Exit status: 0 good, 1 it began and failed, 2 nothing was sent, 130 SIGINT, 143 SIGTERM.",
+    epilog="Exit status: 0 good, 1 it began and failed, 2 nothing was sent, 129 SIGHUP, 130 SIGINT, 143 SIGTERM.",
     params=[
         click.Argument(["urls"], required=False, nargs=-1, metavar="URL..."),
         *flags(),
@@ -153,7 +153,7 @@ command = GroupedCommand(
             ["--json", "as_json"],
             is_flag=True,
             group="Results",
-            help="Print report.json, and nothing else, to standard output.",
+            help="Print report.json, and nothing else, to standard output; with --dry-run, the plan.",
         ),
         GroupedOption(["--quiet", "-q"], is_flag=True, group="Results", help="Print errors only."),
         GroupedOption(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loadgen import metrics
-from loadgen.cli import show
+from loadgen.cli import complete, show, stops
 from loadgen.errors import MetricsError, ReportError
 from loadgen.session import describe, run_dir
 from loadgen.shown import plain
@@ -32,8 +32,11 @@ _FOOT = "q leaves; the run goes on"
 _TWO_LOOKS_S = 1.0
 
 
-class _Terminated(BaseException):
-    """SIGTERM came; the terminal must be given back before the process ends."""
+class _Ended(BaseException):
+    """A signal came; the terminal must be given back before the process ends."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 def _top(run: str | None, once: bool) -> int:
@@ -47,12 +50,12 @@ def _top(run: str | None, once: bool) -> int:
     if once or not sys.stdout.isatty() or os.environ.get("TERM", "") == "dumb":
         return _print(_second_look(watch))
     try:
-        with _terminated(), Terminal(sys.stdout, sys.stdin) as terminal:
+        with _ending(), Terminal(sys.stdout, sys.stdin) as terminal:
             last = _watch(watch, terminal)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except _Terminated:
-        return 128 + signal.SIGTERM
+    except _Ended as ended:
+        return 128 + ended.number
     return _print(last) if last.is_over else 0
 
 
@@ -115,15 +118,19 @@ def _without_metrics(run: str | None, error: MetricsError) -> int:
 
 
 @contextmanager
-def _terminated() -> Iterator[None]:
-    def stop(_: int, __: FrameType | None) -> None:
-        raise _Terminated
+def _ending() -> Iterator[None]:
+    seen: list[int] = []
 
-    before = signal.signal(signal.SIGTERM, stop)
+    def stop(number: int, _: FrameType | None) -> None:
+        if stops.is_new(number, seen):
+            raise _Ended(number)
+
+    before = {number: signal.signal(number, stop) for number in stops.from_outside()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 command = click.Command(
@@ -132,9 +139,9 @@ command = click.Command(
     help="Watch a run that goes on in another terminal of this machine; it doesn't notice.\n\n"
     "RUN is the beginning of a run's id, its directory, or nothing for the newest run that goes on. The screen ends "
     "with the run, and its last state stays; q leaves before. To a file or a pipe one state is printed.",
-    epilog="Exit status: 0 good, 1 the run was killed, 2 there is none to watch, 130 SIGINT, 143 SIGTERM.",
+    epilog="Exit status: 0 good, 1 the run was killed, 2 there is none to watch, 129 SIGHUP, 130 SIGINT, 143 SIGTERM.",
     params=[
-        click.Argument(["run"], required=False, metavar="[RUN]"),
+        click.Argument(["run"], required=False, metavar="[RUN]", shell_complete=complete.going_runs),
         click.Option(["--once"], is_flag=True, help="Print one state, and leave."),
     ],
 )

@@ -1,7 +1,7 @@
 """A run's options: one table of them, read from flags, a file or keywords, checked once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -10,6 +10,7 @@ from loadgen.config.check import check, check_no_load, check_target
 from loadgen.config.known import nearest
 from loadgen.config.nodes import misfits
 from loadgen.config.options import DEFAULTS, OPTIONS, Config, Option, PhaseOptions, RunOptions
+from loadgen.config.speech import Speech, in_keywords, spoken_as
 from loadgen.errors import ConfigError
 
 __all__ = [
@@ -20,12 +21,12 @@ __all__ = [
     "PhaseOptions",
     "RunOptions",
     "api_key",
+    "in_keywords",
     "redacted",
     "resolve",
     "spoken_as",
 ]
 
-Speech = Literal["flags", "keywords"]
 _FILES = {
     "dataset": "a dataset",
     "tokenizer": "a tokenizer",
@@ -101,11 +102,6 @@ def resolve(
         check_no_load(config, lambda name: spoken_as(name, speech))
     api_key(config, called)
     return config
-
-
-def spoken_as(name: str, speech: Speech) -> str:
-    """Return how an option is called on the command line or in Python."""
-    return "--" + name.replace("_", "-") if speech == "flags" else name
 
 
 def _targets(given: Any) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def whole(value: float | None) -> str:
@@ -31,10 +31,27 @@ def time_ms(value: float | None) -> str:
     """Return milliseconds as three digits that matter, with the unit that fits: µs, ms, s, min."""
     if value is None or math.isnan(value):
         return "–"
-    for least, factor, unit in ((119_950, 1 / 60_000, "min"), (999.5, 1e-3, "s"), (0.9995, 1, "ms"), (0, 1e3, "µs")):
+    number, unit = _fitting(value)
+    return f"{_three(number)} {unit}"
+
+
+def times_ms(values: Sequence[float | None]) -> list[str]:
+    """Return milliseconds as they stand below each other at the right: exactly three digits, units in line."""
+    known = [None if value is None or math.isnan(value) else _fitting(value) for value in values]
+    room = max((len(time[1]) for time in known if time is not None), default=0)
+    return ["–" if time is None else f"{_all_three(time[0])} {time[1]:<{room}}" for time in known]
+
+
+def _fitting(value: float) -> tuple[float, str]:
+    """Return milliseconds in the unit that fits, and the unit."""
+    for least, factor, unit in ((119_950, 1 / 60_000, "min"), (999.5, 1e-3, "s"), (0.9995, 1, "ms")):
         if abs(value) >= least:
-            return f"{_three(value * factor)} {unit}"
-    raise AssertionError("every size is 0 or more")
+            return value * factor, unit
+    return value * 1e3, "µs"
+
+
+def _all_three(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 99.95 or value == 0 else f"{value:#.3g}"
 
 
 def _three(value: float) -> str:

@@ -26,6 +26,7 @@ _WHY = {
     "still running": "the run is still going",
     "SIGINT": "stopped by Ctrl-C (SIGINT)",
     "SIGTERM": "stopped by SIGTERM",
+    "SIGHUP": "stopped by SIGHUP, as a closed terminal sends it",
 }
 _SOURCES = {
     "usage": "server's usage",

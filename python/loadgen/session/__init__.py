@@ -67,7 +67,8 @@ def run(
         RunError: If the run itself broke down.
         KeyboardInterrupt: If it was interrupted; what completed is in the run's directory.
     """
-    return _asked(url, config, options).execute()
+    with configs.in_keywords():
+        return _asked(url, config, options).execute()
 
 
 async def arun(
@@ -93,14 +94,15 @@ async def arun(
 
     from loadgen.dispatch.own_thread import gone, on_own_thread
 
-    going = _asked(url, config, options)
-    task = on_own_thread(going.execute)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        going.stop("cancelled", 0.0)
-        await gone(task)  # it owns the run's log
-        raise
+    with configs.in_keywords():
+        going = _asked(url, config, options)
+        task = on_own_thread(going.execute)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            going.stop("cancelled", 0.0)
+            await gone(task)  # it owns the run's log
+            raise
 
 
 def _asked(url: str | Sequence[str] | None, config: str | os.PathLike[str] | None, options: RunOptions) -> Run:

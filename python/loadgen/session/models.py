@@ -10,8 +10,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from loadgen import http_get
-from loadgen.config import Config, secret, target
+from loadgen.config import Config, known, secret, target
 from loadgen.errors import ConfigError, TargetError
+
+_MOST_LISTED = 8
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}
+"""What OpenSSL calls an answer that is no TLS."""
 
 
 class _Model(msgspec.Struct):
@@ -62,13 +66,14 @@ def ask(config: Config, api_key: str | None) -> list[str]:
             connection.close()
     except ssl.SSLError as error:
         words = getattr(error, "verify_message", "") or error.reason or str(error)
+        words = "the server does not speak TLS on this port" if error.reason in _NO_TLS else words
         unverified = isinstance(error, ssl.SSLCertVerificationError)
         raise TargetError(
             f"no secure connection to {shown}: {words}", insecure(config, unverified=unverified)
         ) from None
     except TimeoutError:
         words = f"{shown} did not answer within {min(config.connect_timeout, 10):g} s"
-        raise TargetError(words, unreachable(config)) from None
+        raise TargetError(words, _silent(config)) from None
     except OSError as error:
         raise TargetError(f"can't ask {shown}: {_reason(error)}", unreachable(config)) from None
     if reply.status != 200:
@@ -90,6 +95,13 @@ def unreachable(config: Config) -> str:
     if config.proxy is not None:
         return f"is the proxy {secret.shown_url(config.proxy)} up, and the server behind it?"
     return "is the server up, and the URL right?"
+
+
+def _silent(config: Config) -> str:
+    """Return what to look at where nothing came in time: a server without TLS may wait for more of what it took."""
+    if config.url.startswith("https:") and config.proxy is None:
+        return "is the server up, and does it speak TLS there? Else the URL begins with http://"
+    return unreachable(config)
 
 
 def insecure(config: Config, *, unverified: bool) -> str:
@@ -126,8 +138,41 @@ def only(config: Config, api_key: str | None, server: str = "the server") -> str
         return names[0]
     if not names:
         raise TargetError(f"{server} lists no model", "name the one to ask for: --model NAME")
-    listed = ", ".join(names[:8]) + (f", and {len(names) - 8} more" if len(names) > 8 else "")
-    raise TargetError(f"{server} has {len(names)} models: {listed}", f"name the one to ask for: --model {names[0]}")
+    raise TargetError(
+        f"{server} has {len(names)} models: {_listed(names)}", f"name the one to ask for: --model {names[0]}"
+    )
+
+
+def check_listed(config: Config, model: str, api_key: str | None) -> None:
+    """Ask the target whether it has a model; one that can't be asked, or lists none, is left to its answers.
+
+    What follows a colon is a variant, which a target may know without listing it, as Ollama does with ``:latest``; and
+    one that lists a pattern has more than it lists.
+
+    Args:
+        config: The run's options.
+        model: The model.
+        api_key: The key to show, if there is one.
+
+    Raises:
+        TargetError: If it lists its models, and that one isn't among them.
+    """
+    try:
+        names = ask(config, api_key)
+    except TargetError:
+        return
+    bare = {name.partition(":")[0] for name in names}
+    if not names or model.partition(":")[0] in bare or any("*" in name for name in names):
+        return
+    close = known.nearest(model, names)
+    way_out = f"perhaps --model {close}?" if close else f"name one that it has: --model {names[0]}"
+    raise TargetError(f"the server has no model {model}; it has {_listed(names)}", way_out)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_LISTED]) + (
+        f", and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    )
 
 
 def _origin(url: str) -> str:

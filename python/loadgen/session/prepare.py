@@ -264,6 +264,24 @@ def model_of(config: Config) -> str:
     raise TargetError(f"the targets serve different models: {listed}", "name one that all of them have: --model NAME")
 
 
+def listed_model(config: Config) -> str:
+    """Return the model to ask for, as :func:`model_of`; one that was named must be among those that the target lists.
+
+    For batches: they would send every call of theirs to be told. A run stops early.
+
+    Args:
+        config: The options.
+
+    Raises:
+        TargetError: As :func:`model_of`, or if the target lists its models without that one.
+    """
+    if config.model is not None and not config.is_mock:
+        from loadgen.session import models  # brings http.client and ssl
+
+        models.check_listed(config, config.model, configs.api_key(config))
+    return model_of(config)
+
+
 def _model_at(url: str, config: Config) -> str:
     if url.startswith("python:"):
         return url.removeprefix("python:")  # an issuer of the user's own makes of it what it likes

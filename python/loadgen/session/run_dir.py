@@ -50,7 +50,9 @@ class RunDir:
 
     def discard(self) -> None:
         """Remove what was made for a run that never began."""
-        (self.path / LOCK).unlink(missing_ok=True)
+        # No log was there when the lock was taken. Other files may have been, in a directory that isn't ours.
+        for name in (LOG, ANSWERS, EVENTS, LOCK) if self._made else (LOG, LOCK):
+            (self.path / name).unlink(missing_ok=True)
         self.close()
         if self._made:
             # Something else may have been put there meanwhile; it isn't ours to remove.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -26,6 +27,8 @@ Core: TypeAlias = _core.Engine | _core.Sink
 """What carries a run out: the native engine, or the sink of an issuer of the user's own."""
 
 _POLL_S = 0.1
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a disk, a quota or a file that may not grow any more."""
 
 
 class Watcher(Protocol):
@@ -208,7 +211,11 @@ class Run:
             raise ConfigError(str(error)) from None
         except OSError as error:
             directory.discard()
-            raise ConfigError(f"can't start the run in {directory.path}: {error}") from None
+            is_full = error.errno in _FULL
+            raise ConfigError(
+                f"can't start the run in {directory.path}: {error.strerror or error}",
+                "make room there, or have the run elsewhere: --out DIR" if is_full else "",
+            ) from None
         return self._engine
 
     def _drive(self, engine: Core, phases: list[PreparedPhase], directory: Path) -> BaseException | None:

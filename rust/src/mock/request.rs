@@ -77,6 +77,10 @@ impl Parser {
     pub(super) fn parse(&mut self, buf: &[u8]) -> Result<Parsed, Refused> {
         let mut fresh = false;
         if self.head.is_none() {
+            // A client that speaks TLS to us waits for an answer before it sends more, and no end of a head would ever come.
+            if buf.first().is_some_and(|first| !may_begin(*first)) {
+                return Err(refused(400, "no method begins like this"));
+            }
             let from = self.scanned.saturating_sub(3);
             let Some(end) = memmem::find(&buf[from..], b"\r\n\r\n") else {
                 self.scanned = buf.len();
@@ -132,6 +136,12 @@ impl Parser {
             self.chunk_at += data + size + 2;
         }
     }
+}
+
+/// Whether a request may begin with this byte: a method is a token (RFC 9110, section 5.6.2). A line end before it is left
+/// to the request line's own check.
+fn may_begin(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~\r\n".contains(&byte)
 }
 
 /// The end of a body of known length, once it is there.
@@ -299,5 +309,15 @@ mod tests {
             assert_eq!(got.status, status, "{}", String::from_utf8_lossy(bytes));
         }
         assert_eq!(Parser::default().parse(&vec![b'a'; MAX_HEAD + 1]).unwrap_err().status, 431);
+    }
+
+    #[test]
+    fn what_no_method_begins_with_is_refused_at_its_first_byte() {
+        for hello in [&b"\x16"[..], b"\x16\x03\x01\x02", b"\x80", b" GET", b"\0"] {
+            assert_eq!(Parser::default().parse(hello).unwrap_err().status, 400, "{hello:?}");
+        }
+        for begun in [&b"G"[..], b"p", b"M-SEARCH", b"\r\nGET", b""] {
+            assert!(matches!(Parser::default().parse(begun), Ok(Parsed::More)), "{begun:?}");
+        }
     }
 }

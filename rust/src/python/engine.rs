@@ -15,7 +15,8 @@ use super::event::EventQueue;
 use super::series::Segment;
 use crate::engine::config::{PhaseConfig, RunConfig};
 use crate::engine::{self, Asked, Completion, EngineError, Renderings};
-use crate::record::UNSET;
+use crate::event::EventsError;
+use crate::record::{LogError, UNSET};
 use crate::series::{LiveCopy, Merged};
 use crate::sync::Arc;
 
@@ -50,7 +51,7 @@ impl Engine {
     #[new]
     fn new(py: Python<'_>, config: &str) -> PyResult<Self> {
         let config: RunConfig = parse("run", config)?;
-        py.detach(|| engine::Engine::start(config)).map(Self).map_err(to_python)
+        py.detach(|| engine::Engine::start(config)).map(Self).map_err(not_started)
     }
 
     #[pyo3(signature = (phase, bodies, others=None))]
@@ -224,6 +225,19 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> P
 
 pub(super) fn duration(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|e| PyValueError::new_err(format!("{seconds} seconds: {e}")))
+}
+
+/// As [`to_python`]; what the system refused about the log's files keeps its number, so that a full disk is known as one.
+pub(super) fn not_started(error: EngineError) -> PyErr {
+    let refused = match &error {
+        EngineError::Log(LogError::Io { source, .. })
+        | EngineError::Events(EventsError::Log(LogError::Io { source, .. })) => source.raw_os_error(),
+        _ => None,
+    };
+    match refused {
+        Some(number) => PyOSError::new_err((number, error.to_string())),
+        None => to_python(error),
+    }
 }
 
 pub(super) fn to_python(error: EngineError) -> PyErr {

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::engine::{Bodies, duration, live_json, parse, to_python};
+use super::engine::{Bodies, duration, live_json, not_started, parse, to_python};
 use super::event::EventQueue;
 use super::series::Segment;
 use crate::engine::config::{PhaseConfig, RunConfig};
@@ -23,7 +23,7 @@ impl Sink {
     #[new]
     fn new(py: Python<'_>, config: &str) -> PyResult<Self> {
         let config: RunConfig = parse("run", config)?;
-        py.detach(|| engine::Sink::start(config)).map(Self).map_err(to_python)
+        py.detach(|| engine::Sink::start(config)).map(Self).map_err(not_started)
     }
 
     fn begin(&self, py: Python<'_>, phase: &str, bodies: &Bodies) -> PyResult<()> {

@@ -47,15 +47,16 @@ impl LogWriter {
     /// Create `run.log` (and `answers.log`, if answers are kept) in `dir`, and start the thread "loadgen-log".
     ///
     /// # Errors
-    /// [`LogError::Io`] when a file exists already or can't be made, [`LogError::Session`] for an id too long.
+    /// [`LogError::Io`] when a file exists already or can't be made, or the disk has no room for the log's beginning;
+    /// [`LogError::Session`] for an id too long.
     pub fn create(dir: &Path, header: &LogHeader, keep_answers: bool) -> Result<Self, LogError> {
         let file_header = FileHeader::new(header)?;
         let log = new_file(dir, "run.log", &file_header)?;
-        let writer = Self::start(dir, file_header, log)?;
+        let begin = serde_json::json!({"event": "run_start", "session": header.session, "meta": header.meta});
+        let writer = Self::start(dir, file_header, log, Some(&begin))?;
         if keep_answers {
             writer.keep_answers()?;
         }
-        writer.meta(&serde_json::json!({"event": "run_start", "session": header.session, "meta": header.meta}))?;
         Ok(writer)
     }
 
@@ -75,10 +76,14 @@ impl LogWriter {
         })
     }
 
-    fn start(dir: &Path, header: FileHeader, log: LogFile) -> Result<Self, LogError> {
+    fn start(dir: &Path, header: FileHeader, log: LogFile, begin: Option<&serde_json::Value>) -> Result<Self, LogError> {
         let (backlog, events) = (Backlog::new(), EventLogState::default());
         let (to_thread, messages) = channel();
-        let writing = Writing::new(dir, header.sync, log, events.clone(), backlog.clone());
+        let path = log.path().to_path_buf();
+        let mut writing = Writing::new(dir, header.sync, log, events.clone(), backlog.clone());
+        if let Some(begin) = begin {
+            writing.begin(begin.to_string().as_bytes()).map_err(|e| LogError::io("write", &path, e))?;
+        }
         let thread = std::thread::Builder::new()
             .name("loadgen-log".to_owned())
             .spawn(move || writing.run(&messages))
@@ -234,12 +239,27 @@ mod tests {
         let log = LogFile::over(Box::new(disk.clone()), Path::new("run.log"));
         let anchor = crate::clock::Anchor::now();
         let header = LogHeader { anchor, session: "7f3a".to_owned(), meta: serde_json::Value::Null };
-        LogWriter::start(&std::env::temp_dir(), FileHeader::new(&header).unwrap(), log).unwrap()
+        LogWriter::start(&std::env::temp_dir(), FileHeader::new(&header).unwrap(), log, None).unwrap()
     }
 
     fn push(shard: &mut Shard, id: u64) {
         shard.push(&Row { id, ..Row::default() }, &ReadList::new(), &[]);
         shard.flush();
+    }
+
+    #[test]
+    fn a_disk_without_room_for_the_beginning_refuses_the_run() {
+        let little = SmallDisk { reserves: true, ..SmallDisk::with_room(1 << 20) };
+        for disk in [SmallDisk::with_room(20), little] {
+            let log = LogFile::over(Box::new(disk), Path::new("run.log"));
+            let anchor = crate::clock::Anchor::now();
+            let header = LogHeader { anchor, session: "7f3a".to_owned(), meta: serde_json::Value::Null };
+            let header = FileHeader::new(&header).unwrap();
+            let begin = serde_json::json!({"event": "run_start"});
+            let refused = LogWriter::start(&std::env::temp_dir(), header, log, Some(&begin)).unwrap_err();
+            let LogError::Io { verb: "write", source, .. } = refused else { panic!("another error: {refused}") };
+            assert_eq!(source.raw_os_error(), Some(libc::ENOSPC));
+        }
     }
 
     #[test]

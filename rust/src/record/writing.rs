@@ -108,6 +108,17 @@ impl Writing {
         }
     }
 
+    /// Write the log's first document, before anything is issued: a disk that refuses it, or has no room for more, refuses
+    /// the run.
+    pub(super) fn begin(&mut self, json: &[u8]) -> io::Result<()> {
+        self.log.keep_room()?;
+        for (mut head, mut bytes) in self.meta_blocks(json) {
+            self.seal(&mut head, &mut bytes);
+            self.write(Target::Log, &head, &bytes)?;
+        }
+        Ok(())
+    }
+
     /// Take messages until the last one; what the log came to.
     pub(super) fn run(mut self, messages: &Receiver<Message>) -> Result<LogStats, LogError> {
         self.keep_room();
@@ -197,6 +208,15 @@ impl Writing {
 
     fn take_meta(&mut self, json: &[u8]) {
         self.backlog.writing(clock::now_ns());
+        for (head, bytes) in self.meta_blocks(json) {
+            self.put(Target::Log, head, bytes);
+        }
+        self.backlog.written(json.len());
+    }
+
+    /// A document's blocks, in order and not sealed.
+    fn meta_blocks(&mut self, json: &[u8]) -> Vec<(Head, Vec<u8>)> {
+        let mut blocks = Vec::new();
         let mut parts = json.chunks(MAX_PAYLOAD).peekable();
         while let Some(part) = parts.next() {
             let mut bytes = Vec::with_capacity(HEAD + part.len());
@@ -214,15 +234,20 @@ impl Writing {
                 payload_crc: 0,
             };
             self.meta_seq = self.meta_seq.wrapping_add(1);
-            self.put(Target::Log, head, bytes);
+            blocks.push((head, bytes));
         }
-        self.backlog.written(json.len());
+        blocks
+    }
+
+    /// Write the head in front of a block's payload.
+    fn seal(&self, head: &mut Head, bytes: &mut [u8]) {
+        head.payload_crc = crc32fast::hash(&bytes[HEAD..]);
+        bytes[..HEAD].copy_from_slice(&head.encode(self.sync));
     }
 
     /// Write a block, or hold it for later; the buffer comes back once it is written.
     fn put(&mut self, target: Target, mut head: Head, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-        head.payload_crc = crc32fast::hash(&bytes[HEAD..]);
-        bytes[..HEAD].copy_from_slice(&head.encode(self.sync));
+        self.seal(&mut head, &mut bytes);
         // While some are held, later ones wait behind them: blocks keep their order.
         if !self.held.is_empty() && clock::now_ns() >= self.retry_ns {
             self.retry();

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from loadgen.cli import show
+from loadgen.cli import show, stops
 from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption, value_of
 from loadgen.config import values
@@ -44,7 +43,7 @@ def _bench(out: str, as_json: bool, quiet: bool, plots: bool | None, **given: An
     callee = callee_of(chosen, given)
     experiment = Experiment(callee, Path(out), chosen, plan, told=None if quiet else _tell)
     try:
-        with Stopping(signal.SIGTERM) as stopping:  # children are ended in order, as by Ctrl-C
+        with Stopping(*stops.from_outside()) as stopping:  # children are ended in order, as by Ctrl-C
             summary = experiment.run()
     except KeyboardInterrupt:
         show.error("stopped", KEPT)

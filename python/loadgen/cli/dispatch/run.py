@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from loadgen import config as configs
-from loadgen.cli import show
+from loadgen.cli import complete, show, stops
 from loadgen.cli.answers import Replaced, to_stdout
 from loadgen.cli.dispatch import asked, output
 from loadgen.cli.dispatch.output import Written
@@ -94,7 +94,7 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
     choices |= {"journal": _journal(files, source, options), "trace": kept, "progress": shown}
     dispatcher = _dispatcher(choices)
     _say_idle(dispatcher.strategy, given)
-    with Stopping(signal.SIGINT, signal.SIGTERM) as stopping, _warned():
+    with Stopping(signal.SIGINT, *stops.from_outside()) as stopping, _warned():
         try:
             with _outputs(files, as_json) as write:
                 summary = _call(dispatcher, source, options, given["stream"], kept, write)
@@ -116,7 +116,7 @@ def _call(
 ) -> BatchSummary:
     """Make the calls and write their answers; those that were there are written also when it breaks off."""
     with prepare.targets(options) as (sent_to,):
-        model = prepare.model_of(options) if source.needs_model else options.model
+        model = prepare.listed_model(options) if source.needs_model else options.model
         bodies = asked.bodies(source, options, model)
         try:
             batch = dispatcher.requests(bodies, url=sent_to, model=model, stream=stream, **_wire(options))
@@ -322,9 +322,13 @@ def _status(summary: BatchSummary, options: Config, journal: str | None, in_vain
     return 1
 
 
-def _dispatch_flag(name: str, metavar: str, words: str, default: str = "") -> click.Option:
+def _dispatch_flag(
+    name: str, metavar: str, words: str, default: str = "", completer: complete.Completer | None = None
+) -> click.Option:
     shown = f"  [default: {default}]" if default else ""
-    return GroupedOption([f"--{name}"], metavar=metavar, default=None, group="Strategy", help=words + shown)
+    return GroupedOption(
+        [f"--{name}"], metavar=metavar, default=None, group="Strategy", help=words + shown, shell_complete=completer
+    )
 
 
 def _file(name: str, metavar: str, group: str, words: str) -> click.Option:
@@ -339,14 +343,20 @@ command = GroupedCommand(
     "this process. A template is a prompt, or a body in JSON; {item}, {item.FIELD}, {row} and {col} stand for what "
     "differs. Answers are JSON lines on standard output, or in --out FILE.",
     epilog="LOADGEN_STRATEGY, LOADGEN_PARALLEL_WORKERS and LOADGEN_HEDGE_AFTER_S hold where no flag says otherwise. "
-    "Exit status: 0 good, 1 it began and failed, 2 nothing was sent, 130 SIGINT, 143 SIGTERM.",
+    "Exit status: 0 good, 1 it began and failed, 2 nothing was sent, 129 SIGHUP, 130 SIGINT, 143 SIGTERM.",
     params=[
         click.Argument(["url"], required=False, metavar="URL"),
         _file("template", "FILE", "Calls", "Prompt or JSON body with places to fill in.  [default: {item}]"),
         _file("items", "FILE", "Calls", "Items: JSONL, JSON, CSV or a line each."),
         _file("rows", "FILE", "Calls", "Rows of a grid, in the same forms; one call for each row and column."),
         _file("cols", "FILE", "Calls", "Columns of a grid."),
-        _dispatch_flag("strategy", "NAME", "sequential, parallel, adaptive_ceiling, hedged or auto.", "auto"),
+        _dispatch_flag(
+            "strategy",
+            "NAME",
+            "sequential, parallel, adaptive_ceiling, hedged or auto.",
+            "auto",
+            complete.words(complete.strategies),
+        ),
         _dispatch_flag("max-concurrency", "N", "At most N calls at once.", "the number of items, 1,000 at most"),
         _dispatch_flag("workers", "N", "How many at once with parallel.", "2"),
         _dispatch_flag("hedge-after", "D", "Silence after which hedged sends a copy.", "8s"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from loadgen.cli import complete
 from loadgen.cli.options import GroupedCommand, GroupedOption, value_of
 from loadgen.config import values
 from loadgen.errors import ConfigError
@@ -137,7 +138,13 @@ command = GroupedCommand(
             help="R0 to R6 of the published experiment, or such as 'lognormal:3s,0.35;stall=0.085:20s..90s;slots=24;"
             "most=60;rate=5/s,20;error=0.01;outage=30s..90s'.  [default: R0]",
         ),
-        GroupedOption(["--run"], metavar="RUN", group="Who is called", help="Draw latencies and failures from a run."),
+        GroupedOption(
+            ["--run"],
+            metavar="RUN",
+            group="Who is called",
+            help="Draw latencies and failures from a run.",
+            shell_complete=complete.runs,
+        ),
         GroupedOption(
             ["--items"],
             metavar="N",
@@ -150,6 +157,7 @@ command = GroupedCommand(
             metavar="NAME",
             group="How",
             help="A strategy, several times for more.  [default: all]",
+            shell_complete=complete.words(complete.strategies),
         ),
         GroupedOption(
             ["--max-concurrency"], metavar="N", group="How", help="Calls in flight at most.  [default: N items, ≤ 1000]"

@@ -1,10 +1,12 @@
-"""How a command of dispatch is stopped: SIGTERM does what Ctrl-C does, and the exit status says which it was."""
+"""How a command of dispatch is stopped: SIGTERM and SIGHUP do what Ctrl-C does; the exit status says which it was."""
 
 from __future__ import annotations
 
 import signal
 from types import FrameType
 from typing import Any, Self
+
+from loadgen.cli import stops
 
 
 class Stopping:
@@ -17,12 +19,12 @@ class Stopping:
     def __init__(self, *signals: signal.Signals) -> None:
         self._signals = signals
         self._before: dict[signal.Signals, Any] = {}
-        self._seen: signal.Signals | None = None
+        self._seen: list[int] = []
 
     @property
     def status(self) -> int:
         """The exit status by the first signal that came; where none did, it was Ctrl-C."""
-        return 128 + (self._seen or signal.SIGINT)
+        return 128 + (self._seen[0] if self._seen else signal.SIGINT)
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._stop) for number in self._signals}
@@ -33,5 +35,5 @@ class Stopping:
             signal.signal(number, handler)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
-        self._seen = self._seen or signal.Signals(number)
-        raise KeyboardInterrupt
+        if stops.is_new(number, self._seen):
+            raise KeyboardInterrupt

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from loadgen.cli import show
+from loadgen.cli import complete, show, stops
 from loadgen.cli.dispatch.bench import callee_flags, callee_of, settings_of
 from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption, value_of
@@ -31,7 +30,7 @@ def _trace(scenario: str, strategy: str, **given: Any) -> int:
     callee = callee_of(chosen, given, live)
     seed = value_of("--seed", given["seed"], values.whole)
     try:
-        with Stopping(signal.SIGTERM) as stopping:  # children are ended in order, as by Ctrl-C
+        with Stopping(*stops.from_outside()) as stopping:  # children are ended in order, as by Ctrl-C
             record = asyncio.run(_one(chosen, callee, scenario, strategy, seed))
     except KeyboardInterrupt:
         live.total()
@@ -59,7 +58,7 @@ command = GroupedCommand(
     params=[
         GroupedOption(["--scenario"], group="Experiment", required=True, metavar="ID", help="Such as 109."),
         GroupedOption(["--strategy"], group="Experiment", default="auto", metavar="NAME",
-                      help="The strategy.  [default: auto]"),
+                      help="The strategy.  [default: auto]", shell_complete=complete.words(complete.strategies)),
         *callee_flags("http"),
     ],
 )  # fmt: skip
