@@ -171,7 +171,8 @@ def table(rows: list[list[str]], width: int | None) -> list[str]:
     """
     from rich.cells import cell_len, set_cell_size
 
-    cut, below = [list(_HEAD), *rows], []
+    cut = [list(_HEAD), *rows]
+    below: list[str] = []
     widths = _widths(cut)
     if width is not None and _total(widths) > width:
         # Month, day, hour and minute; and of a target what tells it from others.

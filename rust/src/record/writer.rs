@@ -76,7 +76,12 @@ impl LogWriter {
         })
     }
 
-    fn start(dir: &Path, header: FileHeader, log: LogFile, begin: Option<&serde_json::Value>) -> Result<Self, LogError> {
+    fn start(
+        dir: &Path,
+        header: FileHeader,
+        log: LogFile,
+        begin: Option<&serde_json::Value>,
+    ) -> Result<Self, LogError> {
         let (backlog, events) = (Backlog::new(), EventLogState::default());
         let (to_thread, messages) = channel();
         let path = log.path().to_path_buf();
