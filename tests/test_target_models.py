@@ -208,12 +208,13 @@ def test_a_server_without_tls_is_a_matter_of_the_scheme(here: Path) -> None:
         assert early_stop(secure, http2=True) == "does it speak HTTP/2? Without --http2 it is asked for HTTP/1.1"
 
 
-def test_a_server_that_waits_for_more_of_a_tls_greeting_may_be_one_without_tls() -> None:
+def test_a_server_that_waits_for_more_of_a_tls_greeting_may_be_one_without_tls(here: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         config = config_for(f"https://127.0.0.1:{silent.getsockname()[1]}", connect_timeout="50ms")
         with pytest.raises(TargetError, match=r"did not answer within 0\.05 s") as caught:
             models.ask(config, None)
-    assert caught.value.way_out == "is the server up, and does it speak TLS there? Else the URL begins with http://"
+        way_out = "is the server up, and does it speak TLS there? Else the URL begins with http://"
+        assert early_stop(config.url, connect_timeout="50ms") == caught.value.way_out == way_out
 
 
 @pytest.mark.parametrize("model", ["tiny", "llama3", "llama3:latest", "tiny:online"])

@@ -34,7 +34,7 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
         "http_404": _other_api(config) if is_path else "",
         "http_401": "check the API key: --api-key-env NAME or --api-key-file FILE",
         "http_403": "check what the API key may do",
-        "connect": _unreachable(result, phase, config),
+        "connect": _unreachable(result, phase, config, was_silent="timed out" in words),
         "tls": models.insecure(config, unverified="certificate" in words),
     }.get(failure, "")
     of = _of(phase, config)
@@ -48,11 +48,11 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     return message + (f" ({has})" if has else ""), f"{way_out}\n{done}" if way_out else done
 
 
-def _unreachable(result: SessionResult, phase: PhaseResult, config: Config) -> str:
+def _unreachable(result: SessionResult, phase: PhaseResult, config: Config, *, was_silent: bool) -> str:
     """Return what to look at where nobody listens: whoever has answered before is no wrong address."""
     before = [other for other in result.phases[: result.phases.index(phase)] if other.counts.ok]
     if not before:
-        return models.unreachable(config)
+        return models.silent(config) if was_silent else models.unreachable(config)
     return f"it answered in phase {before[-1].name}: is it still up?"
 
 

@@ -73,7 +73,7 @@ def ask(config: Config, api_key: str | None) -> list[str]:
         ) from None
     except TimeoutError:
         words = f"{shown} did not answer within {min(config.connect_timeout, 10):g} s"
-        raise TargetError(words, _silent(config)) from None
+        raise TargetError(words, silent(config)) from None
     except OSError as error:
         raise TargetError(f"can't ask {shown}: {_reason(error)}", unreachable(config)) from None
     if reply.status != 200:
@@ -97,8 +97,12 @@ def unreachable(config: Config) -> str:
     return "is the server up, and the URL right?"
 
 
-def _silent(config: Config) -> str:
-    """Return what to look at where nothing came in time: a server without TLS may wait for more of what it took."""
+def silent(config: Config) -> str:
+    """Return what to look at where nothing came in time: a server without TLS may wait for more of what it took.
+
+    Args:
+        config: The run's options.
+    """
     if config.url.startswith("https:") and config.proxy is None:
         return "is the server up, and does it speak TLS there? Else the URL begins with http://"
     return unreachable(config)
