@@ -34,7 +34,7 @@ impl Latch {
         self.changed.notify_all();
     }
 
-    fn wait(&self) {
+    pub fn wait(&self) {
         let guard = self.open.lock().unwrap();
         drop(self.changed.wait_while(guard, |open| !*open).unwrap());
     }
