@@ -25,6 +25,7 @@ mod request;
 mod run;
 mod settings;
 mod sink;
+mod streams;
 mod ticker;
 mod timer;
 mod withheld;

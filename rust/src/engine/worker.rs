@@ -10,7 +10,7 @@ use tokio::sync::{Barrier, Notify, mpsc};
 use tokio::task::spawn_local;
 
 use super::completions::{Completion, Held, Teller};
-use super::connection::{Connection, READ_BYTES};
+use super::connection::{BUFFER_BYTES, Connection};
 use super::dispatch::Decider;
 use super::events::WorkerEvents;
 use super::flight::{Flights, SWEEP_MS};
@@ -22,6 +22,7 @@ use super::phase::{Phase, SharedPhase};
 use super::phase_here::PhaseHere;
 use super::reception::{Observers, Reception};
 use super::run::RunShared;
+use super::streams::{Streams, read_forever};
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::event::Emitter;
 use crate::http::{Limits, ResponseParser, Stream};
@@ -74,6 +75,7 @@ pub(super) struct Worker {
     pub(super) shard: RefCell<Shard>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) flights: Flights,
+    pub(super) streams: Streams,
     /// For rows that never had a connection.
     pub(super) no_reads: ReadList,
     /// Of each node of the run.
@@ -123,8 +125,9 @@ impl Worker {
             completed,
             events: emitter.map(WorkerEvents::new),
             shard: RefCell::new(shard),
-            buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
             flights: Flights::default(),
+            streams: Streams::default(),
             no_reads: ReadList::new(),
             pools,
             phases: RefCell::default(),
@@ -139,6 +142,7 @@ impl Worker {
 
     async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let sweeper = spawn_local(Rc::clone(&self).sweep_forever());
+        let reader = spawn_local(read_forever(Rc::clone(&self)));
         let timer = self.events.clone().map(|events| spawn_local(events.leave_in_time()));
         while let Some(command) = commands.recv().await {
             match command {
@@ -166,6 +170,7 @@ impl Worker {
             self.idle.notified().await;
         }
         sweeper.abort();
+        reader.abort();
         timer.iter().for_each(|timer| timer.abort());
         self.pools.iter().for_each(|pool| pool.idle.borrow_mut().clear());
         self.flush();
