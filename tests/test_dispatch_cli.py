@@ -403,8 +403,22 @@ def test_where_nothing_succeeded_the_end_says_why(
     assert result.exit_code == 1
     assert result.stderr.endswith(
         "error: 3 of 3 calls have no answer: none of 11 attempts succeeded: Connection refused\n"
-        "       run it again, and only these are called: the others are in j\n"
+        "       run it again, and all are called: j has no answer yet\n"
     )
+
+
+def test_where_some_succeeded_the_end_says_where_they_are(
+    here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(index: int, body: Any) -> str:
+        if index:
+            raise ConnectionError("refused")
+        return "a"
+
+    monkeypatch.setitem(ANSWERS, "answer", answer)
+    result = call("mock:", "--items", "items.txt", "--journal", "j")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("       run it again, and only these are called: the others are in j\n")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

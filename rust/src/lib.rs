@@ -11,7 +11,6 @@ pub mod event;
 pub mod http;
 pub mod mock;
 pub mod policy;
-mod prefetch;
 pub mod record;
 pub mod schedule;
 pub mod series;

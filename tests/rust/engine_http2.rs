@@ -4,6 +4,8 @@ use std::sync::atomic::AtomicUsize;
 
 use loadgen::event::{EventReader, EventType, Frame};
 use support::http2::Respond;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 
@@ -145,5 +147,94 @@ fn a_server_that_never_begins_to_speak_http_2_is_a_connection_that_timed_out() {
     assert_eq!(run.phase(closed(1, 2))["counts"]["failed"], 2);
     for (row, _) in run.rows() {
         assert_eq!((row.failure, row.detail), (Failure::Connect, Detail::ConnectTimeout));
+    }
+}
+
+/// Frames of HTTP/2 as a server writes them byte by byte (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = &(payload.len() as u32).to_be_bytes()[1..];
+    [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// SETTINGS that allow so many streams at the same time.
+fn allow(streams: u32) -> Vec<u8> {
+    frame(4, 0, 0, &[&3_u16.to_be_bytes()[..], &streams.to_be_bytes()].concat())
+}
+
+/// Read frames until the first whose kind is `kind`; its stream.
+async fn read_until(stream: &mut TcpStream, kind: u8) -> u32 {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+        if head[3] == kind {
+            return u32::from_be_bytes(head[5..9].try_into().unwrap());
+        }
+    }
+}
+
+#[test]
+fn while_a_server_allows_no_streams_requests_wait_for_it_to_allow_them() {
+    let connections = Arc::<AtomicUsize>::default();
+    let (seen, latch) = (Arc::clone(&connections), Arc::new(Latch::default()));
+    let opened = Arc::clone(&latch);
+    let url = http2::listen(move |_, mut stream| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        let opened = Arc::clone(&opened);
+        async move {
+            let mut preface = [0; 24];
+            stream.read_exact(&mut preface).await.unwrap();
+            stream.write_all(&allow(0)).await.unwrap();
+            tokio::task::spawn_blocking(move || opened.wait()).await.unwrap();
+            stream.write_all(&allow(2)).await.unwrap();
+            for _ in 0..3 {
+                let request = read_until(&mut stream, 1).await;
+                // Of HPACK's table: `:status: 200` is entry 8, and `content-type` 31, here with a value of its own.
+                let head = [&[0x88, 0x5f, 16][..], b"application/json"].concat();
+                let body = br#"{"choices":[{"index":0,"message":{"content":"hi"}}]}"#;
+                let answer = [frame(1, 4, request, &head), frame(0, 1, request, body)].concat();
+                stream.write_all(&answer).await.unwrap();
+            }
+            // Closing with unread bytes would reset the connection, and an answer on its way with it.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.unwrap();
+        }
+    });
+    let run = Run::new(&url, json!({"http2": true}));
+    run.begin(closed(2, 3));
+    while run.engine.live().0.in_flight() < 2 {
+        std::thread::yield_now();
+    }
+    let before = loadgen::clock::now_ns();
+    latch.open();
+    assert_eq!(run.wait()["counts"]["ok"], 3);
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    for (row, _) in run.rows() {
+        assert_ordered(&row);
+        assert!(row.stamps.sent >= before, "what waits for a stream is not sent yet");
+    }
+}
+
+#[test]
+fn a_server_that_never_allows_a_stream_is_named_when_the_time_is_over_and_connected_to_once() {
+    let connections = Arc::<AtomicUsize>::default();
+    let seen = Arc::clone(&connections);
+    let url = http2::listen(move |_, stream| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let mut builder = h2::server::Builder::new();
+            let mut connection = builder.max_concurrent_streams(0).handshake::<_, bytes::Bytes>(stream).await.unwrap();
+            while connection.accept().await.is_some() {}
+        }
+    });
+    let run = Run::new(&url, json!({"http2": true, "timeout_s": 0.3}));
+    let told = json!({"load": {"kind": "concurrency", "n": 2}, "requests": 4, "completions": "ids"});
+    assert_eq!(run.phase(told)["counts"]["failed"], 4);
+    let ended = run.engine.take_completions();
+    assert_eq!((ended.len(), connections.load(Ordering::SeqCst)), (4, 1));
+    for one in ended {
+        assert_eq!((one.row.failure, one.row.stamps.sent), (Failure::Timeout, UNSET));
+        let expected = "the server allows no HTTP/2 streams (its SETTINGS_MAX_CONCURRENT_STREAMS is 0)";
+        assert_eq!(one.texts.error.as_deref(), Some(expected));
     }
 }

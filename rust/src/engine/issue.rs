@@ -12,6 +12,7 @@ use super::manual::{Order, Orders};
 use super::phase_here::PhaseHere;
 use super::reason::StopReason;
 use super::request::{Request, Ticket};
+use super::task;
 use super::timer::IssueTimer;
 use super::worker::{PanicGuard, Worker};
 use crate::clock::now_ns;
@@ -24,6 +25,9 @@ const AHEAD_MOST: f64 = 256.0;
 
 /// Connections opened at the same time while connecting ahead.
 const AHEAD_AT_ONCE: usize = 32;
+
+/// What those do, in words for whoever learns that one of them panicked.
+const CONNECTING: &str = "connecting ahead";
 
 /// Arrivals that are due together go out in groups of this size; between groups the sockets are polled.
 const GROUP: u32 = 16;
@@ -48,7 +52,7 @@ pub(super) async fn run(
             None => phase.issued_last(&worker),
         },
         _ => {
-            let task = spawn_local(arrivals(Rc::clone(&worker), Rc::clone(&phase)));
+            let task = task::spawn(&worker, "waiting for arrivals", arrivals(Rc::clone(&worker), Rc::clone(&phase)));
             phase.arrivals_by(task.abort_handle());
         }
     }
@@ -220,9 +224,9 @@ async fn connect_ahead(worker: &Rc<Worker>, phase: &Rc<PhaseHere>) {
     let wanted = wanted_ahead(worker, phase).div_ceil(nodes.len());
     let connect = |node| connect_to(Rc::clone(worker), Rc::clone(phase), node, wanted);
     // Side by side: one that doesn't answer holds nobody else back.
-    let tasks: Vec<_> = nodes.map(|node| spawn_local(connect(node))).collect();
+    let tasks: Vec<_> = nodes.map(|node| task::spawn(worker, CONNECTING, connect(node))).collect();
     for task in tasks {
-        // One that panicked has connected nothing, and the requests will tell.
+        // One that panicked has ended the run; what is left to do here is not to end it twice.
         let _ = task.await;
     }
 }
@@ -264,8 +268,9 @@ fn wanted_ahead(worker: &Worker, phase: &PhaseHere) -> usize {
 async fn connect_group(worker: &Rc<Worker>, phase: &Rc<PhaseHere>, node: u16, n: usize) -> bool {
     let tasks: Vec<_> = (0..n)
         .map(|_| {
-            let (worker, phase) = (Rc::clone(worker), Rc::clone(phase));
-            spawn_local(async move {
+            let (connecting, phase) = (Rc::clone(worker), Rc::clone(phase));
+            task::spawn(worker, CONNECTING, async move {
+                let worker = connecting;
                 let flight = worker.flights.enter();
                 let connected = guarded(&flight, worker.node(node).connector.connect()).await;
                 worker.flights.leave(&flight);

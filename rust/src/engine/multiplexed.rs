@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -13,6 +14,12 @@ use super::worker::Worker;
 use crate::clock::now_ns;
 use crate::http::{Connector, Fault, H2Connection, H2Part, Limits, Sink};
 use crate::record::Stamps;
+
+/// While a server allows no streams, requests look again after this long: nobody is told of new settings.
+const SHUT_WAIT: Duration = Duration::from_millis(10);
+
+/// What a request was waiting for that never got a stream.
+const SHUT: &str = "the server allows no HTTP/2 streams (its SETTINGS_MAX_CONCURRENT_STREAMS is 0)";
 
 /// A connection that several requests share.
 pub(super) struct Shared {
@@ -59,8 +66,13 @@ impl Multiplexed {
         connections.iter().find(|c| c.has_room()).cloned()
     }
 
-    /// Open one more connection; where somebody else does so already, wait for that one: it may have room for both.
+    /// Open one more connection; where somebody else does so already, wait for that one: it may have room for both. Where
+    /// the server allows no streams for now, wait a little instead: it would say the same again.
     pub(super) async fn connect(&self, connector: &Connector) -> Result<(), Fault> {
+        if self.is_shut() {
+            tokio::time::sleep(SHUT_WAIT).await;
+            return Ok(());
+        }
         if self.connecting.replace(true) {
             self.connected.notified().await;
             return self.failed.borrow().clone().map_or(Ok(()), Err);
@@ -71,6 +83,16 @@ impl Multiplexed {
         let connection = connected.inspect_err(|fault| *self.failed.borrow_mut() = Some(fault.clone()))?;
         self.connections.borrow_mut().push(Rc::new(Shared { connection, used: Cell::new(false) }));
         Ok(())
+    }
+
+    /// Whether the server allows no streams on a connection, which is then left to itself until it does.
+    fn is_shut(&self) -> bool {
+        self.connections.borrow().iter().any(|c| c.allows_none())
+    }
+
+    /// Why there is no room, in words for a request that has waited for it in vain; empty where nobody knows.
+    pub(super) fn why_no_room(&self) -> &'static str {
+        if self.is_shut() { SHUT } else { "" }
     }
 
     /// Have a connection before the clock starts.

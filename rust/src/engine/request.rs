@@ -295,7 +295,10 @@ impl Request {
         self.connect_ns += now_ns().saturating_sub(started);
         match connected {
             Ok(connected) => connected.map_err(Close::of),
-            Err(verdict) => Err(Close::by(verdict)),
+            Err(verdict) => {
+                let text = worker.multiplexed(self.ticket.node).why_no_room().into();
+                Err(Close { text, ..Close::by(verdict) })
+            }
         }
     }
 

@@ -363,3 +363,6 @@ impl RunShared {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,10 +12,10 @@ use tokio::task::yield_now;
 
 use super::connection::{Broken, Connection, Ended, READ_BYTES};
 use super::flight::Flight;
+use super::prefetch::prefetch;
 use super::request::Request;
 use super::worker::Worker;
 use crate::clock::now_ns;
-use crate::prefetch::prefetch;
 
 /// So many sockets are read in a row; between such groups the runtime looks at its sockets and runs other tasks: the next
 /// arrival doesn't wait for all streams.
@@ -60,8 +60,17 @@ impl Streaming {
         (self.request, self.connection)
     }
 
-    /// Look at what was read.
+    /// A read brought this.
     fn hear(&mut self, read: io::Result<&[u8]>, now: u64) {
+        match &mut self.ended {
+            // What follows an answer's end belongs to nobody: such a connection serves no other request.
+            Some(Ok(ended)) => *ended = Ended::Closing,
+            Some(Err(_)) => {}
+            None => self.look(read, now),
+        }
+    }
+
+    fn look(&mut self, read: io::Result<&[u8]>, now: u64) {
         self.ended = self.request.hear(&mut self.connection, read, now);
         if self.ended.is_some() {
             self.request.wake();
@@ -102,8 +111,8 @@ impl Streams {
 
     /// Take all that the sockets of these places have.
     ///
-    /// All are read before any of it is looked at: each gets its stamp sooner, and the kernel's code and ours drive each
-    /// other out of the caches once a group, not at every event.
+    /// All are read before any of it is looked at: each gets its stamp sooner, and while the kernel copies, the memory comes
+    /// back that it takes to look at it. Of hundreds of streams, each one's has left the caches since its last event.
     fn read(&self, group: &[u32], buffer: &mut [u8]) {
         // Whoever is told of a read wakes tasks at most, and never enters or leaves a place: hence the borrow.
         let mut places = self.places.borrow_mut();
@@ -112,7 +121,7 @@ impl Streams {
         while !rest.is_empty() {
             rest = read_sockets(&mut places, rest, buffer, &mut pieces);
             for Piece { at, now, read } in pieces.drain(..) {
-                if let Some(streaming) = open(&mut places, at) {
+                if let Some(streaming) = places[at as usize].as_deref_mut() {
                     streaming.hear(read.map(|range| &buffer[range]), now);
                 }
             }
@@ -129,10 +138,8 @@ fn read_sockets<'a>(
 ) -> &'a [u32] {
     let mut filled = 0;
     for (n, &at) in group.iter().enumerate() {
-        // Of hundreds of streams each one's memory has left the caches since its last event; it comes back while the kernel
-        // copies.
         if let Some(next) = group.get(n + 1).and_then(|next| places.get(*next as usize)?.as_deref()) {
-            prefetch(next)
+            prefetch(next);
         }
         let Some(streaming) = open(places, at) else { continue };
         prefetch(&*streaming.connection);

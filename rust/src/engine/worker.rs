@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Barrier, Notify, mpsc};
-use tokio::task::spawn_local;
 
 use super::completions::{Completion, Held, Teller};
 use super::connection::{BUFFER_BYTES, Connection};
@@ -23,6 +22,7 @@ use super::phase_here::PhaseHere;
 use super::reception::{Observers, Reception};
 use super::run::RunShared;
 use super::streams::{Streams, read_forever};
+use super::task::{self, Watch};
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::event::Emitter;
 use crate::http::{Limits, ResponseParser, Stream};
@@ -87,7 +87,8 @@ pub(super) struct Worker {
     ended: Cell<u64>,
     pub(super) slot_free: Notify,
     quitting: Cell<bool>,
-    idle: Notify,
+    /// Told when nothing runs any more, or when nobody is left to bring that about.
+    pub(super) idle: Notify,
 }
 
 /// A worker's connections to one node.
@@ -106,7 +107,9 @@ pub(super) fn work(outfit: Outfit, run: Arc<RunShared>, commands: mpsc::Unbounde
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime {
         Ok(runtime) => {
-            runtime.block_on(Worker::new(outfit, run).obey(commands));
+            let worker = Worker::new(outfit, run);
+            let _watch = Watch::over(&worker, "at its commands");
+            runtime.block_on(worker.obey(commands));
             // A name that is still being looked up must not hold the end back.
             runtime.shutdown_background();
         }
@@ -141,15 +144,15 @@ impl Worker {
     }
 
     async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let sweeper = spawn_local(Rc::clone(&self).sweep_forever());
-        let reader = spawn_local(read_forever(Rc::clone(&self)));
-        let timer = self.events.clone().map(|events| spawn_local(events.leave_in_time()));
+        let sweeper = task::spawn(&self, "in its sweep", Rc::clone(&self).sweep_forever());
+        let reader = task::spawn(&self, "reading answers", read_forever(Rc::clone(&self)));
+        let timer = self.events.clone().map(|events| task::spawn(&self, "sending events", events.leave_in_time()));
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Begin { phase, barrier, live, orders, decider } => {
                     let here = Rc::new(PhaseHere::new(phase, live));
                     self.begin(&here, orders);
-                    spawn_local(issue::run(Rc::clone(&self), here, barrier, decider));
+                    task::spawn(&self, "beginning a phase", issue::run(Rc::clone(&self), here, barrier, decider));
                 }
                 Command::Room { phase, node, slots } => {
                     let phases = self.phases.borrow();
@@ -166,7 +169,8 @@ impl Worker {
             }
         }
         self.quitting.set(true);
-        while self.running.get() > 0 {
+        // Without the sweep nothing is cut short, and what is in flight may be so for ever.
+        while self.running.get() > 0 && !sweeper.is_finished() {
             self.idle.notified().await;
         }
         sweeper.abort();
@@ -331,8 +335,9 @@ impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let worker = &self.0;
-            worker.run.fail(format!("a request's task panicked on worker {}; its row is missing", worker.id));
-            worker.running.set(worker.running.get() - 1);
+            worker.run.fail(format!("a task that makes requests panicked on worker {}; rows are missing", worker.id));
+            // It may have panicked just when it gave its slot back. Better a worker that ends too soon than one that never does.
+            worker.running.set(worker.running.get().saturating_sub(1));
             worker.idle.notify_one();
         }
     }

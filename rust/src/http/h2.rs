@@ -82,6 +82,11 @@ impl H2Connection {
         self.is_open() && self.open.get() < self.sender.current_max_send_streams()
     }
 
+    /// Whether the server allows no streams on it as its settings stand, as it may for a time (RFC 9113, section 6.5.2).
+    pub fn allows_none(&self) -> bool {
+        self.is_open() && self.sender.current_max_send_streams() == 0
+    }
+
     /// Whether nothing has closed the connection, as far as is known.
     pub fn is_open(&self) -> bool {
         let mut sender = self.sender.clone();

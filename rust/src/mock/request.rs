@@ -2,8 +2,10 @@
 
 use memchr::memmem;
 
-/// Longest head that is read.
+/// Longest head, and longest trailers, that are read.
 const MAX_HEAD: usize = 256 * 1024;
+/// Longest line of a chunk's size that is read, extensions and all.
+const MAX_CHUNK_LINE: usize = 1024;
 /// Longest body that is read.
 pub(super) const MAX_BODY: usize = 256 * 1024 * 1024;
 
@@ -83,6 +85,10 @@ impl Parser {
                 return if buf.len() > MAX_HEAD { Err(refused(431, "head too long")) } else { Ok(Parsed::More) };
             };
             let end = from + end + 4;
+            // However it comes: what is refused in pieces is refused as a whole.
+            if end > MAX_HEAD {
+                return Err(refused(431, "head too long"));
+            }
             self.head = Some((parse_head(&buf[..end - 4])?, end));
             self.chunk_at = end;
             fresh = true;
@@ -108,19 +114,18 @@ impl Parser {
         loop {
             let rest = &buf[self.chunk_at..];
             let Some(line) = memmem::find(rest, b"\r\n") else {
-                return if rest.len() > 1024 { Err(refused(400, "chunk size too long")) } else { Ok(None) };
+                return if rest.len() > MAX_CHUNK_LINE { Err(refused(400, "chunk size too long")) } else { Ok(None) };
             };
-            let digits = rest[..line].split(|b| *b == b';').next().unwrap_or_default();
-            let size = std::str::from_utf8(digits)
-                .ok()
-                .and_then(|text| usize::from_str_radix(text.trim(), 16).ok())
-                .ok_or(refused(400, "chunk size is no hexadecimal number"))?;
+            if line >= MAX_CHUNK_LINE {
+                return Err(refused(400, "chunk size too long"));
+            }
+            let size = chunk_size(&rest[..line]).ok_or(refused(400, "chunk size is no hexadecimal number"))?;
             if size > MAX_BODY || self.body.len() + size > MAX_BODY {
                 return Err(refused(413, "body too long"));
             }
             let data = line + 2;
             if size == 0 {
-                return Ok(trailers_end(&rest[line..]).map(|end| self.chunk_at + line + end));
+                return Ok(trailers_end(&rest[line..])?.map(|end| self.chunk_at + line + end));
             }
             if rest.len() < data + size + 2 {
                 return Ok(None);
@@ -141,8 +146,16 @@ fn plain_body(buf: &[u8], start: usize, length: usize) -> Option<usize> {
 }
 
 /// `rest` starts at the line end of the last chunk's size; an empty line ends the trailers.
-fn trailers_end(rest: &[u8]) -> Option<usize> {
-    memmem::find(rest, b"\r\n\r\n").map(|at| at + 4)
+fn trailers_end(rest: &[u8]) -> Result<Option<usize>, Refused> {
+    let end = memmem::find(rest, b"\r\n\r\n").map(|at| at + 4);
+    if end.unwrap_or(rest.len()) > MAX_HEAD { Err(refused(431, "trailers too long")) } else { Ok(end) }
+}
+
+/// The size that a chunk's first line says, extensions left out. A sign is none of its digits.
+fn chunk_size(line: &[u8]) -> Option<usize> {
+    let digits = line.split(|b| *b == b';').next()?.trim_ascii();
+    let digits = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    usize::from_str_radix(digits, 16).ok()
 }
 
 fn parse_head(bytes: &[u8]) -> Result<Head, Refused> {
@@ -181,7 +194,12 @@ fn parse_head(bytes: &[u8]) -> Result<Head, Refused> {
         if name.is_empty() || name.ends_with([' ', '\t']) || name.starts_with([' ', '\t']) {
             return Err(refused(400, "header name with a space"));
         }
-        has_length |= head.take(name, value.trim_matches([' ', '\t']))?;
+        let length = head.length;
+        let is_length = head.take(name, value.trim_matches([' ', '\t']))?;
+        if has_length && is_length && head.length != length {
+            return Err(refused(400, "two lengths"));
+        }
+        has_length |= is_length;
     }
     if head.chunked && has_length {
         return Err(refused(400, "both a length and chunks"));
@@ -230,6 +248,8 @@ impl Head {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Feed the bytes one by one, and then all at once: both must give the same.
@@ -284,7 +304,10 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused_with_the_right_status() {
-        let cases: [(&[u8], u16); 8] = [
+        let cases: [(&[u8], u16); 11] = [
+            (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+            (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n+1\r\na\r\n", 400),
+            (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", 400),
             (b"GET /\r\n\r\n", 400),
             (b"GET / HTTP/2.0\r\n\r\n", 505),
             (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
@@ -299,5 +322,101 @@ mod tests {
             assert_eq!(got.status, status, "{}", String::from_utf8_lossy(bytes));
         }
         assert_eq!(Parser::default().parse(&vec![b'a'; MAX_HEAD + 1]).unwrap_err().status, 431);
+    }
+
+    /// Every request on a connection that brings these pieces, and why it ended, if it was refused.
+    fn read_all<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<(Head, Vec<u8>)>, Option<Refused>) {
+        let (mut parser, mut buf, mut requests) = (Parser::default(), Vec::new(), Vec::new());
+        for piece in pieces {
+            buf.extend_from_slice(piece);
+            loop {
+                match parser.parse(&buf) {
+                    Ok(Parsed::Request(Request { head, body }, used)) => {
+                        requests.push((head, body));
+                        buf.drain(..used);
+                    }
+                    Ok(Parsed::More | Parsed::Continue) => break,
+                    Err(why) => return (requests, Some(why)),
+                }
+            }
+        }
+        (requests, None)
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_whether_it_comes_in_pieces_or_at_once() {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let long = "x".repeat(MAX_HEAD);
+        let cases = [
+            (format!("GET / HTTP/1.1\r\na: {long}\r\n\r\n"), 431),
+            (format!("{head}1;{}\r\na\r\n0\r\n\r\n", &long[..MAX_CHUNK_LINE]), 400),
+            (format!("{head}0\r\nt: {long}\r\n\r\n"), 431),
+        ];
+        for (bytes, status) in cases {
+            let bytes = bytes.as_bytes();
+            for size in [bytes.len(), 100_000, 1_000] {
+                let (requests, refused) = read_all(bytes.chunks(size));
+                assert_eq!((requests.len(), refused.map(|why| why.status)), (0, Some(status)), "pieces of {size}");
+            }
+        }
+    }
+
+    /// A request, and the body that it has.
+    fn some_request() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+        let body = prop::collection::vec(any::<u8>(), 0..40);
+        (body, prop::option::of(1usize..9), any::<bool>()).prop_map(|(body, chunk, closes)| {
+            let connection = if closes { "connection: close\r\n" } else { "" };
+            let Some(size) = chunk else {
+                let head = format!("POST /a HTTP/1.1\r\n{connection}content-length: {}\r\n\r\n", body.len());
+                return ([head.as_bytes(), &body].concat(), body);
+            };
+            let head = format!("POST /a HTTP/1.1\r\n{connection}transfer-encoding: chunked\r\n\r\n");
+            let chunks =
+                body.chunks(size).flat_map(|part| [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat());
+            (head.bytes().chain(chunks).chain(*b"0\r\n\r\n").collect(), body)
+        })
+    }
+
+    /// Bytes that are nearly requests.
+    fn nearly_requests() -> impl Strategy<Value = Vec<u8>> {
+        let parts = prop::sample::select(vec![
+            "POST / HTTP/1.1\r\n",
+            "GET / HTTP/1.0\r\n",
+            "content-length: 3\r\n",
+            "transfer-encoding: chunked\r\n",
+            "\r\n",
+            "\r\n\r\n",
+            "expect: 100-continue\r\n",
+            "3\r\nabc\r\n",
+            "0\r\n",
+            "connection: close\r\n",
+            ":",
+            "\n",
+            "f;",
+            "abc",
+            "-1",
+        ]);
+        let part = prop_oneof![8 => parts.prop_map(|text| text.as_bytes().to_vec()), 1 => prop::collection::vec(any::<u8>(), 1..4)];
+        prop::collection::vec(part, 0..30).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn pipelined_requests_are_read_one_after_the_other_however_they_come(
+            requests in prop::collection::vec(some_request(), 1..6),
+            size in 1usize..200,
+        ) {
+            let bytes = requests.iter().flat_map(|(bytes, _)| bytes.clone()).collect::<Vec<u8>>();
+            let (read, refused) = read_all(bytes.chunks(size));
+            prop_assert_eq!(refused, None);
+            let bodies: Vec<_> = read.into_iter().map(|(_, body)| body).collect();
+            prop_assert_eq!(bodies, requests.into_iter().map(|(_, body)| body).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_and_how_they_come_changes_nothing(bytes in nearly_requests(), size in 1usize..60) {
+            let whole = read_all(std::iter::once(&bytes[..]));
+            prop_assert_eq!(read_all(bytes.chunks(size)), whole);
+        }
     }
 }

@@ -313,7 +313,11 @@ def _status(summary: BatchSummary, options: Config, journal: str | None, in_vain
     if summary.ok and share <= options.max_error_rate:
         return 0
     allowed = f"; {figures.share(options.max_error_rate)} are allowed (--max-error-rate)" if summary.ok else ""
-    again = f"run it again, and only these are called: the others are in {journal}" if journal is not None else ""
+    again = ""
+    if journal is not None and summary.ok:
+        again = f"run it again, and only these are called: the others are in {journal}"
+    elif journal is not None:
+        again = f"run it again, and all are called: {journal} has no answer yet"
     why = in_vain
     if not (why or why_shown) and summary.failures:
         why = summary.failures[0].reason + (", …" if summary.failures[1:] else "")

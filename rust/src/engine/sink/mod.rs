@@ -139,7 +139,11 @@ impl Sink {
     pub fn wait(&self, timeout: Duration) -> Result<Option<Value>, EngineError> {
         self.check_process()?;
         let (phase, log) = self.account().current()?;
-        if !phase.wait(timeout) {
+        let over = phase.wait(timeout);
+        if self.is_unswept() {
+            return Err(unswept());
+        }
+        if !over {
             return Ok(None);
         }
         if let Some(events) = &self.events {
@@ -197,20 +201,30 @@ impl Sink {
             let mut account = self.account();
             (account.close(), Arc::clone(account.live()))
         };
+        // First out of sight: from now on the sweep's end is no failure.
+        let sweeper = self.sweeper().take();
         *self.shared.closing.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.closed.notify_all();
-        let sweeper = self.sweeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         let swept = sweeper.is_none_or(|thread| thread.join().is_ok());
         let Some(log) = log else { return Ok(()) };
         let late = self.requests().close(now_ns());
         live.finish(status == "complete");
         tell_run_end(log, status, reason, self.events.as_ref(), json!({"late_answers": late}))?;
-        if swept { Ok(()) } else { Err(EngineError::Worker("the sweep panicked; rows may be missing".to_owned())) }
+        if swept { Ok(()) } else { Err(unswept()) }
     }
 
     /// After a fork the child has this object, but none of its threads.
     fn check_process(&self) -> Result<(), EngineError> {
         if self.process == std::process::id() { Ok(()) } else { Err(EngineError::Forked) }
+    }
+
+    /// Whether the sweep has panicked: nothing would end a drain that runs out, or a phase whose time is over.
+    fn is_unswept(&self) -> bool {
+        self.sweeper().as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    fn sweeper(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.sweeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
@@ -237,6 +251,10 @@ impl Drop for Sink {
     }
 }
 
+fn unswept() -> EngineError {
+    EngineError::Worker("the sweep panicked; rows may be missing".to_owned())
+}
+
 impl Shared {
     fn requests(&self) -> MutexGuard<'_, Requests> {
         // A poisoned lock means that a caller panicked within one request; the others are still worth having.
@@ -252,5 +270,36 @@ impl Shared {
             (closing, _) = self.closed.wait_timeout(closing, pause).unwrap_or_else(PoisonError::into_inner);
             self.requests().look(now_ns());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::engine::nodes::tests::run;
+    use crate::engine::phase::Tally;
+    use crate::engine::reason::StopReason;
+
+    #[test]
+    fn a_sweep_that_panics_ends_the_run() {
+        let sink = Sink::start(run(json!({"dir": null}))).unwrap();
+        let config = json!({"name": "p", "load": {"kind": "concurrency", "n": 1}, "drain_timeout_s": 240});
+        let bodies = Arc::new(Bodies::new([br#"{"a":1}"#.as_slice()].into_iter(), vec![]).unwrap());
+        sink.begin(serde_json::from_value(config).unwrap(), bodies).unwrap();
+        let phase = sink.account().latest().cloned().unwrap();
+        // It finds the phase through, and panics when it leaves it once more.
+        phase.leave(Tally::default(), 0);
+        phase.stop(StopReason::Stopped);
+        // A bound on a test that has failed, not a measure of anything.
+        let until = Instant::now() + Duration::from_secs(60);
+        while !sink.is_unswept() {
+            assert!(Instant::now() < until, "the sweep goes on");
+            std::thread::yield_now();
+        }
+        let expected = "the sweep panicked; rows may be missing";
+        assert_eq!(sink.wait(Duration::ZERO).unwrap_err().to_string(), expected);
+        assert_eq!(sink.finish("complete", "").unwrap_err().to_string(), expected);
     }
 }

@@ -14,7 +14,7 @@ use super::node::{MOST, bit};
 use super::{ConfigError, ns};
 pub use node::NodeView;
 pub(super) use node::Spent;
-use node::{Flight, Node};
+use node::{Asks, Flight, Node};
 
 /// One node, as it is known when a batch begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -171,12 +171,13 @@ impl Route {
     pub(super) fn choose(&mut self, now: u64, waiting: u32, failed: u64) -> Option<u16> {
         let best = self.sort(now);
         let no_other = self.order.iter().all(|&(_, node)| failed & bit(node) != 0);
-        let all = self.spread != Spread::Auto;
-        self.order.iter().copied().find_map(|(takes, node)| {
-            let free = self.nodes[usize::from(node)].is_free(now) && (no_other || failed & bit(node) == 0);
-            let rest = if no_other { 0 } else { failed };
-            (free && (all || self.is_worth_it(now, (node, takes), best, waiting, rest))).then_some(node)
-        })
+        let out = if no_other { 0 } else { failed };
+        let takes_it = |node: u16| out & bit(node) == 0 && self.nodes[usize::from(node)].is_free(now);
+        let (within_ns, node) = self.order.iter().copied().find(|&(_, node)| takes_it(node))?;
+        // Where the fastest of those that could take it isn't worth it, no other is: the longer one takes, the more the others
+        // get done meanwhile.
+        let asks = Asks { now, within_ns, fastest_ns: best };
+        (self.spread != Spread::Auto || self.is_worth_it(&asks, node, waiting, out)).then_some(node)
     }
 
     /// Whether a node that works may take an item that failed on these, as bits.
@@ -250,18 +251,26 @@ impl Route {
         known.fold(f64::INFINITY, f64::min)
     }
 
-    /// Whether `node`, which takes so long, would have an item done before the others are through with all of them. Nobody knows
-    /// the speed of a node that hasn't finished anything: it is tried while there is more to do than one item's worth.
+    /// Whether `node`, which asks, would have an item done before the others are through with all of them. Nobody knows the
+    /// speed of a node that hasn't finished anything: it is tried while there is more to do than one item's worth.
     /// Nodes that are `out` don't count: the item can't go there.
-    fn is_worth_it(&self, now: u64, (node, takes): (u16, f64), best: f64, waiting: u32, out: u64) -> bool {
-        if best.is_infinite() {
+    fn is_worth_it(&self, asks: &Asks, node: u16, waiting: u32, out: u64) -> bool {
+        if asks.fastest_ns.is_infinite() {
             return true;
         }
-        let mut others = 0.0;
-        for &(time, other) in self.order.iter().filter(|(_, other)| out & bit(*other) == 0) {
-            let there = &self.nodes[usize::from(other)];
-            others += there.ends_within(now, takes, time, best, other == node);
-            if others >= f64::from(waiting) {
+        let waiting = f64::from(waiting);
+        let others = || {
+            let order = self.order.iter().filter(|(_, other)| out & bit(*other) == 0);
+            order.map(|&(takes, other)| (takes, other, &self.nodes[usize::from(other)]))
+        };
+        // But for the end of a batch there is more to do than they could finish at best: what each item is at need not be known.
+        if others().map(|(takes, _, there)| there.ends_at_most(asks, takes)).sum::<f64>() < waiting {
+            return true;
+        }
+        let mut done = 0.0;
+        for (takes, other, there) in others() {
+            done += there.ends_within(asks, takes, other == node, waiting - done);
+            if done >= waiting {
                 return false;
             }
         }
@@ -310,7 +319,99 @@ mod tests {
         ends.fold(f64::INFINITY, f64::min)
     }
 
+    /// The choice, found by asking every free node whether it is worth it, and every node of each of its items.
+    fn chosen_by_asking_all(route: &Route, now: u64, waiting: u32, failed: u64) -> Option<u16> {
+        let up = || route.nodes.iter().enumerate().filter(|(_, node)| node.up);
+        let best = up().filter_map(|(_, node)| node.model_known_ns(now)).fold(f64::INFINITY, f64::min);
+        let mut order: Vec<(f64, u16)> =
+            up().map(|(number, node)| (node.model_takes_ns(now, best), number as u16)).collect();
+        order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let no_other = order.iter().all(|&(_, node)| failed & bit(node) != 0);
+        let out = if no_other { 0 } else { failed };
+        let may_go_to: Vec<_> = order.into_iter().filter(|&(_, node)| out & bit(node) == 0).collect();
+        let is_worth_it = |takes: f64, node: u16| {
+            let mut others = 0.0;
+            best.is_infinite()
+                || may_go_to.iter().all(|&(time, other)| {
+                    let there = &route.nodes[usize::from(other)];
+                    others += there.model_ends_within(now, takes, time, best, other == node);
+                    others < f64::from(waiting)
+                })
+        };
+        let free = may_go_to.iter().filter(|&&(_, node)| route.nodes[usize::from(node)].is_free(now));
+        free.copied().find_map(|(takes, node)| is_worth_it(takes, node).then_some(node))
+    }
+
+    #[derive(Clone, Debug)]
+    struct Step {
+        passed: u64,
+        waiting: u32,
+        failed: u64,
+        /// Starts, where the choice is followed.
+        starts: u32,
+        /// Which of what is under way ends, and how.
+        ends: Option<(usize, Spent)>,
+        /// A node that goes out or comes back, or is told what it may take.
+        told: Option<(u16, bool, u16)>,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let spent = prop::sample::select(vec![Spent::Served, Spent::Served, Spent::Failed, Spent::Dropped]);
+        let ends = prop::option::of((any::<usize>(), spent));
+        let told = prop::option::weighted(0.1, (0u16..6, any::<bool>(), 1u16..20));
+        let passed = prop_oneof![Just(0), 1u64..3_000_000_000];
+        let failed = prop_oneof![4 => Just(0), 1 => 0u64..64];
+        (passed, 0u32..60, failed, 0u32..8, ends, told).prop_map(|(passed, waiting, failed, starts, ends, told)| Step {
+            passed,
+            waiting,
+            failed,
+            starts,
+            ends,
+            told,
+        })
+    }
+
+    fn some_node() -> impl Strategy<Value = NodeConfig> {
+        let sizes = prop_oneof![3 => Just((1, None)), 1 => (1u16..20).prop_map(|most| (most, Some(2)))];
+        (1u16..20, prop::option::of(0.05f64..4.0), sizes).prop_map(|(slots, service_s, (batch, start))| NodeConfig {
+            slots,
+            service_s,
+            batch,
+            start,
+            ..NodeConfig::default()
+        })
+    }
+
     proptest! {
+        #[test]
+        fn the_choice_is_always_what_asking_all_says(
+            nodes in prop::collection::vec(some_node(), 1..6),
+            steps in prop::collection::vec(step(), 0..80),
+        ) {
+            let mut route = Route::new(&RouteConfig { nodes, ..RouteConfig::default() });
+            let count = route.nodes.len() as u16;
+            let (mut now, mut item, mut under_way) = (0, 0, Vec::new());
+            for Step { passed, waiting, failed, starts, ends, told } in steps {
+                now += passed;
+                if let Some((node, up, slots)) = told {
+                    route.set_up(node % count, up);
+                    route.set_room(node % count, slots);
+                }
+                if let Some((which, spent)) = ends && !under_way.is_empty() {
+                    let (node, item) = under_way.swap_remove(which % under_way.len());
+                    route.ended(now, node, item, spent);
+                }
+                for more in (0..=starts).rev() {
+                    let chosen = route.choose(now, waiting + more, failed);
+                    prop_assert_eq!(chosen, chosen_by_asking_all(&route, now, waiting + more, failed));
+                    let Some(node) = chosen else { break };
+                    route.started(now, node, item);
+                    under_way.push((node, item));
+                    item += 1;
+                }
+            }
+        }
+
         #[test]
         fn what_ends_last_elsewhere_is_what_asking_every_node_of_every_item_says(
             services in prop::collection::vec(prop::option::of(0.01f64..2.0), 1..5),

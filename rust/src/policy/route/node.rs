@@ -55,6 +55,24 @@ struct Request {
     has_failed: bool,
 }
 
+/// A node that asks what the others would have done before it had finished one item.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asks {
+    pub(super) now: u64,
+    /// In how many nanoseconds that is.
+    pub(super) within_ns: f64,
+    /// What an item takes on the fastest node.
+    pub(super) fastest_ns: f64,
+}
+
+impl Asks {
+    /// How many items that take `takes_ns` each end one after the other, the first of them begun in `from_ns`. What ends just
+    /// when the one who asks would be done doesn't beat it.
+    fn whole(&self, from_ns: f64, takes_ns: f64) -> f64 {
+        ((self.within_ns - from_ns) / takes_ns.max(1.0) * (1.0 - 1e-9)).floor().max(0.0)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) up: bool,
@@ -68,6 +86,7 @@ pub(super) struct Node {
     size: Option<Size>,
     request: Request,
     speed: Speed,
+    /// The oldest first.
     flights: Vec<Flight>,
     /// The start of the items that failed last: those of one request are one failure.
     failed_start: Option<u64>,
@@ -119,14 +138,16 @@ impl Node {
             self.request = Request::default();
         }
         self.request.items = self.request.items.saturating_add(1);
-        self.flights.push(Flight { item, started: now });
+        // Nearly always the end: time goes on.
+        let place = self.flights.partition_point(|flight| flight.started <= now);
+        self.flights.insert(place, Flight { item, started: now });
     }
 
     /// Whether it failed for the first time: what failed with another item of the same request did so before.
     pub(super) fn ended(&mut self, now: u64, item: u32, spent: Spent, fastest_ns: f64) -> bool {
         // One that was given up may be told of twice: once by whoever gave it up, once by whoever noticed.
         let Some(place) = self.flights.iter().position(|f| f.item == item) else { return false };
-        let started = self.flights.swap_remove(place).started;
+        let started = self.flights.remove(place).started;
         let elapsed = now.saturating_sub(started);
         let is_first = match spent {
             Spent::Served => {
@@ -246,21 +267,33 @@ impl Node {
         })
     }
 
-    /// How many more items it will have finished before `within_ns` is over, if each takes `takes_ns`; less one of its free slots
-    /// if that is the one that asks. The item it is at isn't one more.
-    pub(super) fn ends_within(&self, now: u64, within_ns: f64, takes_ns: f64, fastest_ns: f64, asks: bool) -> f64 {
-        let each = takes_ns.max(1.0);
-        // What is finished just when the one who asks would be doesn't beat it.
-        let whole = |from: f64| ((within_ns - from) / each * (1.0 - 1e-9)).floor().max(0.0);
+    /// The most items it could have finished for who asks, whatever it is at, if each takes `takes_ns`.
+    pub(super) fn ends_at_most(&self, asks: &Asks, takes_ns: f64) -> f64 {
+        asks.whole(0.0, takes_ns) * self.slots().max(self.flights.len()) as f64
+    }
+
+    /// How many more items it will have finished for who asks, if each takes `takes_ns`; less one of its free slots if that
+    /// is the one that asks. The item it is at isn't one more. Where there are as many as are `enough` it stops counting.
+    pub(super) fn ends_within(&self, asks: &Asks, takes_ns: f64, is_it: bool, enough: f64) -> f64 {
+        if asks.whole(0.0, takes_ns) == 0.0 {
+            return 0.0;
+        }
+        let Asks { now, fastest_ns, .. } = *asks;
         let held = self.held_until.saturating_sub(now) as f64;
         if self.has_left(now) {
             // One request after the other: each carries as many.
             let left = self.flights.iter().map(|f| self.left_ns(now, f, fastest_ns)).fold(held, f64::max);
-            return whole(left) * self.slots() as f64;
+            return asks.whole(left, takes_ns) * self.slots() as f64;
         }
-        let busy: f64 = self.flights.iter().map(|f| whole(self.left_ns(now, f, fastest_ns))).sum();
-        let free = self.slots().saturating_sub(self.flights.len() + usize::from(asks));
-        busy + whole(held) * free as f64
+        let free = self.slots().saturating_sub(self.flights.len() + usize::from(is_it));
+        let mut ends = asks.whole(held, takes_ns) * free as f64;
+        for flight in &self.flights {
+            if ends >= enough {
+                break;
+            }
+            ends += asks.whole(self.left_ns(now, flight, fastest_ns), takes_ns);
+        }
+        ends
     }
 
     /// Items a nanosecond, if each takes so long.
@@ -283,6 +316,9 @@ impl Node {
     }
 
     fn oldest_ns(&self, now: u64) -> u64 {
-        self.flights.iter().map(|f| now.saturating_sub(f.started)).max().unwrap_or(0)
+        self.flights.first().map_or(0, |flight| now.saturating_sub(flight.started))
     }
 }
+
+#[cfg(test)]
+mod model;

@@ -28,18 +28,39 @@ pub(super) struct Speed {
     at: u64,
     /// Whether the last observation was a surprise: 1 too slow, -1 too fast.
     surprised: i8,
+    /// What follows from the above: asked for again and again between two observations.
+    follows: Follows,
 }
+
+/// What a speed comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Follows {
+    /// The standard deviation of the logarithm.
+    deviation: f64,
+    /// The mean time of an item, in ns.
+    mean_ns: f64,
+    /// An item that has been under way for less is no surprise, in ns.
+    usual_ns: f64,
+    /// The deviation of what remains: the mean itself is only known to so much, and few observations widen what may come.
+    wide: f64,
+    /// The mean with that deviation, in ns.
+    wide_mean_ns: f64,
+}
+
+/// Below what is a surprise by more than rounding can make out.
+const SURELY: f64 = 1.0 - 1e-9;
 
 impl Speed {
     /// Nothing is known yet.
     pub(super) fn unknown(half_life_ns: u64) -> Self {
-        Self { half_life_ns: half_life_ns as f64, weight: 0.0, mean: 0.0, squares: 0.0, at: 0, surprised: 0 }
+        let follows = Follows::default();
+        Self { half_life_ns: half_life_ns as f64, weight: 0.0, mean: 0.0, squares: 0.0, at: 0, surprised: 0, follows }
     }
 
     /// An earlier batch has measured a mean of `service_ns`; it weighs as much as `weight` observations.
     pub(super) fn remembered(half_life_ns: u64, service_ns: f64, weight: f64) -> Self {
         let mean = service_ns.ln() - SPREAD * SPREAD / 2.0;
-        Self { weight, mean, squares: weight * SPREAD * SPREAD, ..Self::unknown(half_life_ns) }
+        Self { weight, mean, squares: weight * SPREAD * SPREAD, ..Self::unknown(half_life_ns) }.settled()
     }
 
     /// Whether anything was ever seen.
@@ -64,19 +85,18 @@ impl Speed {
     pub(super) fn shift(&mut self) {
         self.weight = self.weight.min(1.0);
         self.squares = self.squares.min(SPREAD * SPREAD);
+        self.follows = self.follow();
     }
 
     /// The mean time of an item, in ns.
     pub(super) fn mean_ns(&self) -> Option<f64> {
-        let sd = self.deviation();
-        self.is_known().then(|| (self.mean + sd * sd / 2.0).exp())
+        self.is_known().then_some(self.follows.mean_ns)
     }
 
     /// How much longer an item is expected to take that has been running for `elapsed_ns`.
     pub(super) fn left_ns(&self, elapsed_ns: u64) -> Option<f64> {
-        // The mean itself is only known to so much: few observations widen what may still come.
-        let sd = self.deviation() * (1.0 + 1.0 / self.weight.max(0.5)).sqrt();
-        self.is_known().then(|| left_of_lognormal(self.mean, sd, elapsed_ns as f64))
+        let Follows { wide, wide_mean_ns, .. } = self.follows;
+        self.is_known().then(|| left_of_lognormal(self.mean, wide, wide_mean_ns, elapsed_ns as f64))
     }
 
     /// What the next item will take, while one is under way since `elapsed_ns`: what takes far too long says that the node has
@@ -84,7 +104,10 @@ impl Speed {
     pub(super) fn next_ns(&self, elapsed_ns: u64) -> Option<f64> {
         let mean = self.mean_ns()?;
         let elapsed = (elapsed_ns as f64).max(1.0);
-        let off = (elapsed.ln() - self.mean) / self.deviation();
+        if elapsed < self.follows.usual_ns {
+            return Some(mean);
+        }
+        let off = (elapsed.ln() - self.mean) / self.follows.deviation;
         Some(if off > SURPRISE { mean.max(elapsed) } else { mean })
     }
 
@@ -96,6 +119,24 @@ impl Speed {
         let off = x - self.mean;
         self.mean += off / self.weight;
         self.squares += off * (x - self.mean);
+        self.follows = self.follow();
+    }
+
+    fn settled(mut self) -> Self {
+        self.follows = self.follow();
+        self
+    }
+
+    fn follow(&self) -> Follows {
+        let deviation = self.deviation();
+        let wide = deviation * (1.0 + 1.0 / self.weight.max(0.5)).sqrt();
+        Follows {
+            deviation,
+            mean_ns: (self.mean + deviation * deviation / 2.0).exp(),
+            usual_ns: (self.mean + SURPRISE * deviation).exp() * SURELY,
+            wide,
+            wide_mean_ns: (self.mean + wide * wide / 2.0).exp(),
+        }
     }
 
     /// The observation, or what is believed of it; forgets the old speed when there is a new one.
@@ -128,9 +169,8 @@ impl Speed {
     }
 }
 
-/// The mean of what remains of a lognormal time of which `elapsed` has passed: E[X − e | X > e].
-fn left_of_lognormal(mean: f64, sd: f64, elapsed: f64) -> f64 {
-    let whole = (mean + sd * sd / 2.0).exp();
+/// The mean of what remains of a lognormal time, which is `whole` at its start, when `elapsed` has passed: E[X − e | X > e].
+fn left_of_lognormal(mean: f64, sd: f64, whole: f64, elapsed: f64) -> f64 {
     if elapsed <= 0.0 {
         return whole;
     }
@@ -166,6 +206,8 @@ fn above(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const S: u64 = 1_000_000_000;
@@ -248,5 +290,52 @@ mod tests {
         }
         assert!(quick.mean_ns().unwrap() < 1.6e9, "{:?}", quick.mean_ns());
         assert!(slow.mean_ns().unwrap() > 1.8e9, "{:?}", slow.mean_ns());
+    }
+
+    /// The mean time of an item, from what was seen alone.
+    fn mean_anew(speed: &Speed) -> Option<f64> {
+        let sd = speed.deviation();
+        speed.is_known().then(|| (speed.mean + sd * sd / 2.0).exp())
+    }
+
+    /// What the next item takes, from the same.
+    fn next_anew(speed: &Speed, elapsed_ns: u64) -> Option<f64> {
+        let (mean, sd) = (mean_anew(speed)?, speed.deviation());
+        let elapsed = (elapsed_ns as f64).max(1.0);
+        Some(if (elapsed.ln() - speed.mean) / sd > SURPRISE { mean.max(elapsed) } else { mean })
+    }
+
+    /// What remains of an item, from the same.
+    fn left_anew(speed: &Speed, elapsed_ns: u64) -> Option<f64> {
+        let sd = speed.deviation() * (1.0 + 1.0 / speed.weight.max(0.5)).sqrt();
+        let whole = (speed.mean + sd * sd / 2.0).exp();
+        speed.is_known().then(|| left_of_lognormal(speed.mean, sd, whole, elapsed_ns as f64))
+    }
+
+    proptest! {
+        #[test]
+        fn what_follows_is_always_what_follows_from_all_that_was_seen(
+            remembered in prop::option::of((1.0f64..1e11, 0.5f64..20.0)),
+            steps in prop::collection::vec((0u8..5, 0u64..30 * S, 0u64..100 * S), 0..40),
+            around in -3i64..4,
+        ) {
+            let mut speed = remembered.map_or_else(|| Speed::unknown(S), |(ns, weight)| Speed::remembered(S, ns, weight));
+            let mut now = 0;
+            for (what, passed, time) in steps {
+                now += passed;
+                match what {
+                    0 => speed.shift(),
+                    1 => speed.dropped(now, time),
+                    _ => speed.served(now, time),
+                }
+                // Also just where a surprise begins.
+                let edge = (speed.mean + SURPRISE * speed.deviation()).exp() as u64;
+                for elapsed in [time, passed, edge.saturating_add_signed(around)] {
+                    prop_assert_eq!(speed.next_ns(elapsed), next_anew(&speed, elapsed));
+                    prop_assert_eq!(speed.left_ns(elapsed), left_anew(&speed, elapsed));
+                }
+                prop_assert_eq!(speed.mean_ns(), mean_anew(&speed));
+            }
+        }
     }
 }

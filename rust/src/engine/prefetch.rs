@@ -6,7 +6,7 @@ const LINE_BYTES: usize = 64;
 /// Begin to fetch all of `value` itself, not what it points to: who looks at it a few microseconds later needn't wait. Does
 /// nothing but that, and on other processors than x86-64 and 64-bit ARM not even that.
 #[inline]
-pub(crate) fn prefetch<T>(value: &T) {
+pub(super) fn prefetch<T>(value: &T) {
     let start = std::ptr::from_ref(value).cast::<u8>();
     for offset in (0..size_of::<T>()).step_by(LINE_BYTES) {
         line(start.wrapping_add(offset));
