@@ -16,6 +16,9 @@ use support::http2;
 use support::run::{PATIENCE, Run, assert_ordered, closed, read};
 use support::{Latch, Reply, Server, answer, chat, stream};
 
+/// So many side by side are more than a worker reads in a row.
+const STREAMS: usize = 100;
+
 #[test]
 fn a_closed_loop_sends_each_request_once_and_keeps_its_connections() {
     for workers in [1, 3] {
@@ -69,6 +72,53 @@ fn a_stream_is_stamped_token_by_token_and_its_usage_is_believed() {
         assert_eq!(row.token_source, TokenSource::Usage);
         assert!(row.streamed && row.stamps.first_token != UNSET && row.stamps.first_output != UNSET);
     }
+}
+
+/// A streamed answer of so many tokens of so many bytes each, an event a piece.
+fn pieces(tokens: usize, bytes: usize) -> Vec<Vec<u8>> {
+    let text = "x".repeat(bytes);
+    let event = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let chunk = |data: &str| format!("{:x}\r\n{data}\r\n", data.len()).into_bytes();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let mut pieces = vec![head.as_bytes().to_vec()];
+    pieces.extend((0..tokens).map(|_| chunk(&event)));
+    pieces.extend([chunk(end), b"0\r\n\r\n".to_vec()]);
+    pieces
+}
+
+#[test]
+fn of_many_streams_at_once_small_and_big_each_gets_its_own_bytes() {
+    // All at once are more than a worker reads in a row, and the big ones more than its buffer holds.
+    let shape = |n: usize| (n % 9 + 1, if n.is_multiple_of(5) { 50_000 } else { 3 });
+    let all_here = Arc::new(std::sync::Barrier::new(STREAMS));
+    let here = Arc::clone(&all_here);
+    let server = Server::new(move |n, _| {
+        here.wait();
+        let (tokens, bytes) = shape(n);
+        Reply::Pieces(pieces(tokens, bytes))
+    });
+    let run = Run::new(&server.url, json!({"stream": true, "workers": 1}));
+    let end = run.phase(closed(STREAMS as u32, 2 * STREAMS as u64));
+    assert_eq!(end["counts"]["ok"], 2 * STREAMS, "{end}");
+    let mut got: Vec<(u32, u64)> = run
+        .rows()
+        .iter()
+        .map(|(row, _)| {
+            assert_ordered(row);
+            (row.chunks, row.bytes_in)
+        })
+        .collect();
+    let mut sent: Vec<(u32, u64)> = (0..2 * STREAMS)
+        .map(|n| {
+            let (tokens, bytes) = shape(n);
+            (tokens as u32, pieces(tokens, bytes).concat().len() as u64)
+        })
+        .collect();
+    got.sort_unstable();
+    sent.sort_unstable();
+    assert_eq!(got, sent);
+    assert_eq!(server.seen.connections.load(Ordering::SeqCst), STREAMS, "all were read to their ends, and used again");
 }
 
 /// A stream of these deltas, with or without usage at its end.

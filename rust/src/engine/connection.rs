@@ -16,6 +16,9 @@ use crate::record::{Stamps, UNSET};
 /// The most that one read takes from a socket.
 pub(super) const READ_BYTES: usize = 64 * 1024;
 
+/// What a worker's reads go to: room for many small ones one after the other, and for a big one behind them.
+pub(super) const BUFFER_BYTES: usize = 2 * READ_BYTES;
+
 /// Where a finished exchange leaves its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -75,20 +78,24 @@ impl Connection {
         }
     }
 
-    /// Write the request (the rest of it) and read the answer to its end, stamping as it comes.
-    pub(super) async fn exchange(&mut self, aids: &Aids<'_>, stamps: &mut Stamps) -> Result<Ended, Broken> {
+    /// Write the request (the rest of it) and read the answer, stamping as it comes: to its end, or `None` where it has begun
+    /// and more is to come.
+    pub(super) async fn exchange(&mut self, aids: &Aids<'_>, stamps: &mut Stamps) -> Option<Result<Ended, Broken>> {
         if stamps.sent == UNSET {
             stamps.sent = now_ns();
         }
         std::future::poll_fn(|cx| {
             if let Some(verdict) = aids.flight.verdict() {
-                return Poll::Ready(Err(Broken::Verdict(verdict)));
+                return Poll::Ready(Some(Err(Broken::Verdict(verdict))));
             }
             aids.flight.wake_by(cx.waker());
             if self.written < self.out.len() && !self.poll_send(cx) {
                 return Poll::Pending;
             }
-            self.poll_answer(cx, aids, stamps)
+            match self.poll_answer(cx, aids, stamps) {
+                Poll::Pending if self.reception.has_begun() => Poll::Ready(None),
+                polled => polled.map(Some),
+            }
         })
         .await
     }
@@ -117,33 +124,46 @@ impl Connection {
         aids: &Aids<'_>,
         stamps: &mut Stamps,
     ) -> Poll<Result<Ended, Broken>> {
+        let mut buffer = aids.buffer.borrow_mut();
         loop {
-            let mut buffer = aids.buffer.borrow_mut();
-            let mut window = ReadBuf::new(&mut buffer);
-            let read = match Pin::new(&mut self.stream).poll_read(cx, &mut window) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(read) => read,
-            };
+            let Poll::Ready(read) = self.poll_read(cx, &mut buffer[..READ_BYTES]) else { return Poll::Pending };
             let now = now_ns();
-            let progress = match read {
-                // TLS that ends without its goodbye is an end like any other: the framing knows whether it came too early.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    self.parser.eof(&mut self.reception.answer)
-                }
-                Err(error) => Err(self.reception.answer.cut(Fault::from_io(&error))),
-                Ok(()) if window.filled().is_empty() => self.parser.eof(&mut self.reception.answer),
-                Ok(()) => self.heard(window.filled(), now, aids, stamps),
-            };
-            match progress {
-                Ok(Progress::More) => continue,
-                _ => stamps.done = now,
+            if let Some(ended) = self.take(read.map(|bytes| &buffer[..bytes]), now, aids, stamps) {
+                return Poll::Ready(ended);
             }
-            return Poll::Ready(match progress {
-                Ok(Progress::Done { reusable: true }) => Ok(Ended::Reusable),
-                Ok(_) => Ok(Ended::Closing),
-                Err(fault) => Err(Broken::Fault(fault)),
-            });
         }
+    }
+
+    /// Read from the socket: how many bytes there were, 0 at its end.
+    #[inline]
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, window: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut window = ReadBuf::new(window);
+        Pin::new(&mut self.stream).poll_read(cx, &mut window).map_ok(|()| window.filled().len())
+    }
+
+    /// Take what a read at `now` brought: how the answer ended, if it has.
+    pub(super) fn take(
+        &mut self,
+        read: io::Result<&[u8]>,
+        now: u64,
+        aids: &Aids<'_>,
+        stamps: &mut Stamps,
+    ) -> Option<Result<Ended, Broken>> {
+        let progress = match read {
+            // TLS that ends without its goodbye is an end like any other: the framing knows whether it came too early.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.parser.eof(&mut self.reception.answer),
+            Err(error) => Err(self.reception.answer.cut(Fault::from_io(&error))),
+            Ok([]) => self.parser.eof(&mut self.reception.answer),
+            Ok(bytes) => self.heard(bytes, now, aids, stamps),
+        };
+        let ended = match progress {
+            Ok(Progress::More) => return None,
+            Ok(Progress::Done { reusable: true }) => Ok(Ended::Reusable),
+            Ok(_) => Ok(Ended::Closing),
+            Err(fault) => Err(Broken::Fault(fault)),
+        };
+        stamps.done = now;
+        Some(ended)
     }
 
     /// One read of the socket, all of it stamped `now`.

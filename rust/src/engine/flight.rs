@@ -128,6 +128,11 @@ impl Flight {
 
     fn decide(&self, verdict: Verdict) {
         self.verdict.set(Some(verdict));
+        self.wake();
+    }
+
+    /// Wake whoever waits for its end.
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }

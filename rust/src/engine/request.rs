@@ -1,5 +1,6 @@
 //! One request from its ticket to its row: connect if need be, exchange, replace a dead connection, write it down.
 
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::nodes::Node;
 use super::phase_here::PhaseHere;
 use super::reception::{Aids, Audience, Chooser, Reception};
 use super::settings::{NodeSettings, Settings};
+use super::streams::Streaming;
 use super::worker::Worker;
 use crate::clock::now_ns;
 use crate::http::{Fault, Hints, Stream};
@@ -179,30 +181,54 @@ impl Request {
         finish: fn(Self, Option<&mut Reception>, Close) -> T,
     ) -> T {
         loop {
-            if slot.is_none() {
-                match self.connect().await {
-                    Ok(stream) => *slot = Some(Worker::connection(stream, &self.phase.shared, self.ticket.node)),
+            let mut connection = match slot.take() {
+                Some(connection) => connection,
+                None => match self.connect().await {
+                    Ok(stream) => Worker::connection(stream, &self.phase.shared, self.ticket.node),
                     Err(close) => return finish(self, None, close),
-                }
-            }
-            let Some(connection) = slot.as_mut() else { continue };
+                },
+            };
             if self.stamps.sent == UNSET {
-                self.render(connection);
+                self.render(&mut connection);
             }
             let aids = aids!(self);
-            let ended = connection.exchange(&aids, &mut self.stamps).await;
+            let ended = match connection.exchange(&aids, &mut self.stamps).await {
+                Some(ended) => ended,
+                None => {
+                    let (worker, flight) = (Rc::clone(&self.worker), Rc::clone(&self.flight));
+                    let (streaming, ended) =
+                        worker.streams.read_on(&flight, Streaming::new(self, connection), &worker.buffer).await;
+                    (self, connection) = streaming.part();
+                    ended
+                }
+            };
             let stale = connection.kept && is_stale(&ended, &connection.reception);
             let (close, reusable) = judge(ended, &mut connection.reception, &self.flight);
             if let Some(kind) = self.another(stale, &close, &connection.reception) {
                 self.begin_again(kind, &connection.reception, close.failure);
-                slot.take_if(|_| !reusable);
+                *slot = reusable.then_some(connection);
                 continue;
             }
             connection.kept = true;
             let done = finish(self, Some(&mut connection.reception), close);
-            slot.take_if(|_| !reusable);
+            *slot = reusable.then_some(connection);
             return done;
         }
+    }
+
+    /// Take what a read of `connection` at `now` brought: how the answer ended, if it has.
+    pub(super) fn hear(
+        &mut self,
+        connection: &mut Connection,
+        read: io::Result<&[u8]>,
+        now: u64,
+    ) -> Option<Result<Ended, Broken>> {
+        connection.take(read, now, &aids!(self), &mut self.stamps)
+    }
+
+    /// Wake the task that waits for its end.
+    pub(super) fn wake(&self) {
+        self.flight.wake();
     }
 
     async fn make_multiplexed<T>(mut self, finish: fn(Self, Option<&mut Reception>, Close) -> T) -> T {

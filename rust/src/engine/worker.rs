@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Barrier, Notify, mpsc};
 
 use super::completions::{Completion, Held, Teller};
-use super::connection::{Connection, READ_BYTES};
+use super::connection::{BUFFER_BYTES, Connection};
 use super::dispatch::Decider;
 use super::events::WorkerEvents;
 use super::flight::{Flights, SWEEP_MS};
@@ -21,6 +21,7 @@ use super::phase::{Phase, SharedPhase};
 use super::phase_here::PhaseHere;
 use super::reception::{Observers, Reception};
 use super::run::RunShared;
+use super::streams::{Streams, read_forever};
 use super::task::{self, Watch};
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::event::Emitter;
@@ -74,6 +75,7 @@ pub(super) struct Worker {
     pub(super) shard: RefCell<Shard>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) flights: Flights,
+    pub(super) streams: Streams,
     /// For rows that never had a connection.
     pub(super) no_reads: ReadList,
     /// Of each node of the run.
@@ -126,8 +128,9 @@ impl Worker {
             completed,
             events: emitter.map(WorkerEvents::new),
             shard: RefCell::new(shard),
-            buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
             flights: Flights::default(),
+            streams: Streams::default(),
             no_reads: ReadList::new(),
             pools,
             phases: RefCell::default(),
@@ -142,6 +145,7 @@ impl Worker {
 
     async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let sweeper = task::spawn(&self, "in its sweep", Rc::clone(&self).sweep_forever());
+        let reader = task::spawn(&self, "reading answers", read_forever(Rc::clone(&self)));
         let timer = self.events.clone().map(|events| task::spawn(&self, "sending events", events.leave_in_time()));
         while let Some(command) = commands.recv().await {
             match command {
@@ -170,6 +174,7 @@ impl Worker {
             self.idle.notified().await;
         }
         sweeper.abort();
+        reader.abort();
         timer.iter().for_each(|timer| timer.abort());
         self.pools.iter().for_each(|pool| pool.idle.borrow_mut().clear());
         self.flush();

@@ -15,6 +15,8 @@ pub enum Reply {
     Keep(Vec<u8>),
     /// Send these bytes and close it.
     Close(Vec<u8>),
+    /// Send these one after the other, other threads in between, and keep the connection.
+    Pieces(Vec<Vec<u8>>),
     /// Say nothing until the client goes away.
     Hang,
     /// Wait until the latch is open, then send and keep.
@@ -114,6 +116,15 @@ fn serve(mut stream: TcpStream, seen: &Seen, script: &Script) {
         let (bytes, keep) = match reply {
             Reply::Keep(bytes) => (bytes, true),
             Reply::Close(bytes) => (bytes, false),
+            Reply::Pieces(pieces) => {
+                for piece in pieces {
+                    if stream.write_all(&piece).is_err() {
+                        return;
+                    }
+                    std::thread::yield_now();
+                }
+                (Vec::new(), true)
+            }
             Reply::After(latch, bytes) => {
                 latch.wait();
                 (bytes, true)
