@@ -90,12 +90,15 @@ def test_while_another_batch_writes_the_journal_nothing_is_sent(server: _core.Mo
     assert not (tmp_path / "o").exists()
 
 
-def test_another_model_is_another_batch(server: _core.MockServer, tmp_path: Path) -> None:
-    assert subprocess.run(command(server, tmp_path, "--quiet"), check=False).returncode == 0
-    other = subprocess.run(command(server, tmp_path, "--model", "other"), capture_output=True, text=True, check=False)
-    assert other.returncode == 2
-    assert 'is of another configuration: model was "mock", and now is "other"' in other.stderr
-    assert requests(server) == ITEMS
+def test_another_model_is_another_batch(tmp_path: Path) -> None:
+    with _core.MockServer(json.dumps({"models": ["one", "other"], "gap": 0.0, "output_tokens": 2})) as server:
+        of_one = command(server, tmp_path, "--quiet", "--model", "one")
+        assert subprocess.run(of_one, check=False).returncode == 0
+        of_other = command(server, tmp_path, "--model", "other")
+        other = subprocess.run(of_other, capture_output=True, text=True, check=False)
+        assert other.returncode == 2
+        assert 'is of another configuration: model was "one", and now is "other"' in other.stderr
+        assert requests(server) == ITEMS
 
 
 def test_a_key_is_in_no_file(server: _core.MockServer, tmp_path: Path) -> None:
