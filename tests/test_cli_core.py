@@ -205,16 +205,19 @@ def test_a_server_without_tls_says_so_at_once_and_is_named_as_such(here: Path) -
         assert "Else the URL begins with http://" in done.stderr
 
 
-def test_a_batch_for_a_model_that_the_server_does_not_list_sends_nothing(here: Path) -> None:
+def test_a_batch_for_a_model_that_the_server_does_not_list_is_warned_of_and_goes_on(here: Path) -> None:
     (here / "items.txt").write_text("one\ntwo\n")
+    batch = ("dispatch", "run", "--items", "items.txt", "--quiet", "--model")
+    warning = "warning: the server lists no model tini, and may refuse every call\n       perhaps --model tiny?\n"
     with mock(models=["tiny"]) as server:
-        batch = ("dispatch", "run", server.url, "--items", "items.txt", "--quiet")
-        done = call(here, *batch, "--model", "tini")
-        assert json.loads(server.truth())["requests"] == 0
-        good = call(here, *batch, "--model", "tiny")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: the server has no model tini; it has tiny\n       perhaps --model tiny?\n"
-    assert (good.returncode, len(good.stdout.splitlines())) == (0, 2)
+        done = call(here, *batch, "tini", server.url)
+        good = call(here, *batch, "tiny", server.url)
+    with mock(models=["tiny"], any_model=True) as server:
+        unlisted = call(here, *batch, "tini", server.url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(warning)
+    assert (good.returncode, good.stderr, len(good.stdout.splitlines())) == (0, "", 2)
+    assert (unlisted.returncode, unlisted.stderr, len(unlisted.stdout.splitlines())) == (0, warning, 2)
 
 
 @pytest.mark.parametrize(

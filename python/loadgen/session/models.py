@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import warnings
 from urllib.parse import urlsplit
 
 import msgspec
@@ -147,19 +148,17 @@ def only(config: Config, api_key: str | None, server: str = "the server") -> str
     )
 
 
-def check_listed(config: Config, model: str, api_key: str | None) -> None:
-    """Ask the target whether it has a model; one that can't be asked, or lists none, is left to its answers.
+def warn_if_unlisted(config: Config, model: str, api_key: str | None) -> None:
+    """Ask the target whether it has a model, and warn where it lists others only.
 
-    What follows a colon is a variant, which a target may know without listing it, as Ollama does with ``:latest``; and
-    one that lists a pattern has more than it lists.
+    It is no error: some servers answer for models that they don't list. One that can't be asked, or lists none, is left
+    to its answers. What follows a colon is a variant, which a target may know without listing it, as Ollama does with
+    ``:latest``; and one that lists a pattern has more than it lists.
 
     Args:
         config: The run's options.
         model: The model.
         api_key: The key to show, if there is one.
-
-    Raises:
-        TargetError: If it lists its models, and that one isn't among them.
     """
     try:
         names = ask(config, api_key)
@@ -169,8 +168,9 @@ def check_listed(config: Config, model: str, api_key: str | None) -> None:
     if not names or model.partition(":")[0] in bare or any("*" in name for name in names):
         return
     close = known.nearest(model, names)
-    way_out = f"perhaps --model {close}?" if close else f"name one that it has: --model {names[0]}"
-    raise TargetError(f"the server has no model {model}; it has {_listed(names)}", way_out)
+    way_out = f"perhaps --model {close}?" if close else f"it lists {_listed(names)}"
+    words = f"the server lists no model {model}, and may refuse every call\n{way_out}"
+    warnings.warn(words, RuntimeWarning, stacklevel=3)
 
 
 def _listed(names: list[str]) -> str:

@@ -265,7 +265,7 @@ def model_of(config: Config) -> str:
 
 
 def listed_model(config: Config) -> str:
-    """Return the model to ask for, as :func:`model_of`; one that was named must be among those that the target lists.
+    """Return the model to ask for, as :func:`model_of`; warn where one was named that the target doesn't list.
 
     For batches: they would send every call of theirs to be told. A run stops early.
 
@@ -273,12 +273,12 @@ def listed_model(config: Config) -> str:
         config: The options.
 
     Raises:
-        TargetError: As :func:`model_of`, or if the target lists its models without that one.
+        TargetError: As :func:`model_of`.
     """
     if config.model is not None and not config.is_mock:
         from loadgen.session import models  # brings http.client and ssl
 
-        models.check_listed(config, config.model, configs.api_key(config))
+        models.warn_if_unlisted(config, config.model, configs.api_key(config))
     return model_of(config)
 
 
