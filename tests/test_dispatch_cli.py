@@ -375,15 +375,16 @@ def test_a_dispatchers_word_is_told_as_its_flag(here: Path, monkeypatch: pytest.
     assert result.stderr == "error: --hedge-after 0 must be above 0\n       give a delay\n"
 
 
+def only_the_first(index: int, _: Any) -> str:
+    if index:
+        raise ConnectionError("refused")
+    return "a"
+
+
 def test_too_many_failures_exit_1_after_the_answers(
     here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(index: int, body: Any) -> str:
-        if index:
-            raise ConnectionError("refused")
-        return "a"
-
-    monkeypatch.setitem(ANSWERS, "answer", answer)
+    monkeypatch.setitem(ANSWERS, "answer", only_the_first)
     result = call("mock:", "--items", "items.txt")
     assert result.exit_code == 1
     assert len(lines(result.stdout)) == 3
@@ -412,12 +413,7 @@ def test_where_nothing_succeeded_the_end_says_why(
 def test_where_some_succeeded_the_end_says_where_they_are(
     here: Path, fake: list[Fake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(index: int, body: Any) -> str:
-        if index:
-            raise ConnectionError("refused")
-        return "a"
-
-    monkeypatch.setitem(ANSWERS, "answer", answer)
+    monkeypatch.setitem(ANSWERS, "answer", only_the_first)
     result = call("mock:", "--items", "items.txt", "--journal", "j")
     assert result.exit_code == 1
     assert result.stderr.endswith("       run it again, and only these are called: the others are in j\n")
