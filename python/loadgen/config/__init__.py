@@ -1,6 +1,7 @@
 """A run's options: one table of them, read from flags, a file or keywords, checked once."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -144,10 +145,23 @@ def _read(name: str, value: Any, called: Any) -> Any:
         hidden = name in ("header", "extra_body", "proxy") or not isinstance(value, (str, int, float))
         shown = "" if hidden else f" {value}" if str(value).isprintable() else f" {value!r}"
         key, _, where = called(name).partition(" in ")
-        several = name in ("concurrency", "rate") and (isinstance(value, (list, tuple)) or "," in str(value))
-        way_out = "several loads, one after the other, are phases of one run, in its --config" if several else ""
+        way_out = _way_out(name, value, "flags" if key.startswith("--") else "keywords")
         raise ConfigError(f"{key}{shown[:200]}{f' in {where}' if where else ''} {error}", way_out) from None
     return typed
+
+
+def _way_out(name: str, value: Any, speech: Speech) -> str:
+    """Return what to do about a value that others take: several loads, an endless rate, the name of a model."""
+    if name in ("concurrency", "rate") and (isinstance(value, (list, tuple)) or "," in str(value)):
+        return "several loads, one after the other, are phases of one run, in its --config"
+    if name == "rate" and str(value).strip().lower() in ("inf", "infinity"):
+        return f"all at once is {spoken_as('burst', speech)}, so many at a time {spoken_as('concurrency', speech)}"
+    if name == "tokenizer" and not Path(str(value)).exists():
+        return "it takes a file, the model's tokenizer.json: nothing is fetched"
+    if name == "dataset" and not Path(str(value)).exists():
+        length = spoken_as("input_tokens", speech)
+        return f"it takes a file of prompts; without one they are made, as long as {length} says"
+    return ""
 
 
 def _unknown(name: str, called: Any, speech: Speech) -> ConfigError:
