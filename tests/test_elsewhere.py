@@ -59,11 +59,11 @@ def test_a_keyword_and_a_key_of_another_load_generator_are_answered_with_ours(tm
     file = tmp_path / "run.yaml"
     file.write_text('target: "http://h"\n')
     with pytest.raises(ConfigError) as key:
-        config.resolve(None, {}, config_file=str(file), speech="flags")
+        config.resolve(None, {}, config_file=str(file))
     assert key.value.way_out == "here it is url"
     file.write_text('url: "mock:"\nphases:\n  - {name: low, vus: 3, requests: 5}\n')
     with pytest.raises(ConfigError) as in_phase:
-        config.resolve(None, {}, config_file=str(file), speech="flags")
+        config.resolve(None, {}, config_file=str(file))
     assert in_phase.value.way_out == "here it is concurrency"
 
 
@@ -99,14 +99,14 @@ def test_a_variable_in_place_of_the_server_is_told_where_to_stand(tmp_path: Path
     file = tmp_path / "run.yaml"
     file.write_text("url: ${SERVER}\n")
     with pytest.raises(ConfigError, match=r"^\$\{SERVER\} takes no \$\{ENV\}: give it in front of --config"):
-        config.resolve(None, {}, config_file=str(file), speech="flags")
+        config.resolve(None, {}, config_file=str(file))
 
 
 def test_thresholds_are_answered_with_where_a_run_is_judged(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text('url: "mock:"\nthresholds:\n  ttft: ["p(95)<300"]\n')
     with pytest.raises(ConfigError) as key:
-        config.resolve(None, {}, config_file=str(file), speech="flags")
+        config.resolve(None, {}, config_file=str(file))
     assert key.value.way_out.endswith("docs/how-to/gate.md has the lines for it")
 
 

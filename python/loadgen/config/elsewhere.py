@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 TARGET = "url"
 """Stands for the target, which is no option."""
+_EXAMPLE = "http://127.0.0.1:8000"
 
 _CALLED: dict[str, tuple[str, ...]] = {
     TARGET: ("base_url", "endpoint", "host", "server", "target", "targets", "urls"),
@@ -76,13 +77,13 @@ def metric(word: str) -> str:
     return _OUR_METRICS.get(word.lower().replace("-", "_"), "")
 
 
-def hint(word: str, known: Collection[str], spoken: str) -> str:
+def hint(word: str, known: Collection[str], called: Callable[[str], str]) -> str:
     """Return the way out where an option of another load generator was given; empty likewise.
 
     Args:
         word: As for :func:`ours`.
         known: Likewise.
-        spoken: What stands in front of an option's name where it was given: ``--`` of a flag.
+        called: How the user calls an option.
     """
     if word.lower().replace("-", "_") in _JUDGED:
         return "what a release must keep is judged by what --json prints: docs/how-to/gate.md has the lines for it"
@@ -90,8 +91,6 @@ def hint(word: str, known: Collection[str], spoken: str) -> str:
     if not name:
         return ""
     if name == TARGET:
-        return (
-            "the server is named without an option: loadgen run http://127.0.0.1:8000" if spoken else "here it is url"
-        )
-    called = spoken + (name.replace("_", "-") if spoken else name)
-    return f"here it is {called}"
+        is_flag = called(TARGET) != TARGET
+        return f"the server is named without an option: loadgen run {_EXAMPLE}" if is_flag else f"here it is {TARGET}"
+    return f"here it is {called(name)}"
