@@ -17,11 +17,11 @@ impl Request {
 
     /// Make the request's bytes, for `connection` to write.
     pub(super) fn render(&mut self, connection: &mut Connection) {
-        connection.reset(&self.phase.shared);
         self.asked_usage = self.asks_usage();
         let marker = self.phase.shared.marker(self.id());
-        self.settings().template.render(&self.pieces(&marker), &mut connection.out);
-        self.bytes_out += connection.out.len() as u64;
+        let (template, pieces) = (&self.settings().template, self.pieces(&marker));
+        let bytes = connection.reset(&self.phase.shared, |out| template.render(&pieces, out));
+        self.bytes_out += bytes as u64;
     }
 
     /// The request's body alone.
