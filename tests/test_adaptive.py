@@ -11,7 +11,7 @@ import pytest
 import loadgen
 from fake_issuer import FakeIssuer
 from loadgen import AdaptiveStrategy, Limits, PhaseConfig, SessionResult, create_load_strategy
-from loadgen.report import sentences
+from loadgen.report import sentences, title
 from loadgen.session.strategy import is_planned
 
 SCHEMA = json.loads(resources.files("loadgen.report").joinpath("report.schema.json").read_text())
@@ -61,7 +61,7 @@ def test_the_report_says_attempts_and_limit_in_words(ran: SessionResult) -> None
     assert "0 hedges" in lines["attempts"]
     assert "at once at the end" in lines["limit"]
     assert "to 32 meanwhile" in lines["limit"]
-    assert sentences.load(phase) == "adaptive (adaptive_ceiling), 32 in flight at most"
+    assert title.load(phase) == "adaptive (adaptive_ceiling), 32 in flight at most"
 
 
 def test_a_phase_without_a_policy_has_no_such_lines() -> None:

@@ -21,6 +21,7 @@ from loadgen.config.target import names, words
 from loadgen.dataset import Dataset, Sample, Sessions, load
 from loadgen.errors import ConfigError, DatasetError, TargetError
 from loadgen.session import prepare
+from loadgen.speech import in_flags
 
 pytest_plugins = ["surface_fixtures"]
 
@@ -34,9 +35,9 @@ def call(*args: str) -> Result:
     return CliRunner().invoke(app, list(args), prog_name="loadgen")
 
 
-def refusal(*urls: str, speech: Any = "flags", **given: Any) -> ConfigError:
-    with pytest.raises(ConfigError) as caught:
-        resolve(urls, {**GOOD, **given}, speech=speech)
+def refusal(*urls: str, **given: Any) -> ConfigError:
+    with in_flags(), pytest.raises(ConfigError) as caught:
+        resolve(urls, {**GOOD, **given})
     return caught.value
 
 
@@ -304,7 +305,7 @@ def test_a_record_without_a_session_is_an_error_that_names_it(tmp_path: Path, se
         DatasetError, match=r"no session in field \"session\" of .*, line 2 .fields: prompt, session"
     ) as e:
         load(path, sessions=Sessions())
-    assert "--session-field" in (e.value.way_out or "")
+    assert "session_field=NAME" in (e.value.way_out or "")
 
 
 def test_a_dataset_without_sessions_is_refused_before_anything_is_sent(here: Path) -> None:
@@ -423,7 +424,7 @@ def test_every_node_is_asked_for_its_model_and_they_must_agree(here: Path) -> No
         with pytest.raises(TargetError) as caught:
             prepare.model_of(resolve([one, other, "mock:"], GOOD))
         assert caught.value.message == (f"the targets serve different models: {one} one, {other} two, mock: mock")
-        assert "--model" in (caught.value.way_out or "")
+        assert "model=NAME" in (caught.value.way_out or "")
         assert prepare.model_of(resolve([one, other], {**GOOD, "model": "two"})) == "two"
         result = loadgen.run([one, same], requests=6, concurrency=1, output_tokens=2)
         assert [node.ok for node in result.performance.nodes] == [3, 3]

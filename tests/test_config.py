@@ -1,6 +1,7 @@
 """Options: what is taken, what is refused and how that is said, from flags, files and keywords alike."""
 
 import inspect
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,18 @@ from rich.pretty import pretty_repr
 
 from loadgen import config as configs
 from loadgen.cli.options import flags
-from loadgen.config import OPTIONS, Config, RunOptions, redacted, resolve, speech, values
+from loadgen.config import OPTIONS, Config, RunOptions, redacted, resolve, values
 from loadgen.errors import ConfigError, LoadgenError
+from loadgen.speech import in_flags
 
 URL = "http://127.0.0.1:8000"
 GOOD: dict[str, Any] = {"concurrency": 8, "requests": 100}
 
 
-def refusal(url: str | None = URL, speech: Any = "flags", file: str | None = None, **given: Any) -> ConfigError:
-    with pytest.raises(ConfigError) as caught:
-        resolve(url, given, config_file=file, speech=speech)
+def refusal(url: str | None = URL, *, python: bool = False, file: str | None = None, **given: Any) -> ConfigError:
+    """What is said of options that can't be used, on the command line or in Python."""
+    with nullcontext() if python else in_flags(), pytest.raises(ConfigError) as caught:
+        resolve(url, given, config_file=file)
     return caught.value
 
 
@@ -154,7 +157,7 @@ def test_two_kinds_of_load_name_the_cap_that_was_perhaps_meant() -> None:
         "--rate starts 50 requests a second on a schedule; --concurrency keeps 8 in flight. "
         "To cap a rate, use --max-concurrency 8."
     )
-    assert "max_concurrency 8" in refusal(speech="keywords", rate=50, concurrency=8).way_out
+    assert "max_concurrency 8" in refusal(python=True, rate=50, concurrency=8).way_out
 
 
 @pytest.mark.parametrize("rate", ["0", "-3", 0, -1.5])
@@ -301,7 +304,7 @@ def test_no_target_is_said() -> None:
 
 
 def test_an_unknown_keyword_suggests_the_right_one() -> None:
-    error = refusal(speech="keywords", concurency=8)
+    error = refusal(python=True, concurency=8)
     assert error.message == "unknown option concurency"
     assert error.way_out == "perhaps concurrency?"
 
@@ -315,7 +318,7 @@ def test_a_file_gives_options_and_flags_win(tmp_path: Path) -> None:
     file = write(
         tmp_path / "a.yaml", "url: http://h:1\nmax-concurrency: 4\nrate: 50\nduration: 2m\nslo: [ttft:200ms]\n"
     )
-    config = resolve(None, {"rate": "70"}, config_file=file, speech="flags")
+    config = resolve(None, {"rate": "70"}, config_file=file)
     assert (config.url, config.rate, config.max_concurrency, config.duration) == ("http://h:1", 70.0, 4, 120.0)
     assert config.slo == {"ttft": 200.0}
     toml = write(tmp_path / "a.toml", 'url = "http://h:1"\nrate = 50\nduration = "2m"\n[header]\nX-A = "b"\n')
@@ -452,7 +455,7 @@ def test_every_option_explains_itself() -> None:
 
 
 def test_errors_say_value_and_way_out_and_fit_where_builtins_do() -> None:
-    error = refusal(speech="keywords", rate=50, concurrency=8)
+    error = refusal(python=True, rate=50, concurrency=8)
     assert isinstance(error, LoadgenError)
     assert isinstance(error, ValueError)
     assert str(error) == f"{error.message}\n{error.way_out}"
@@ -462,31 +465,3 @@ def test_errors_say_value_and_way_out_and_fit_where_builtins_do() -> None:
 def test_resolving_takes_its_options_by_name_only() -> None:
     parameters = inspect.signature(resolve).parameters
     assert [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD] == ["url", "given"]
-
-
-# --- flags and keywords
-
-
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        ("name the one to ask for: --model NAME", "name the one to ask for: model=NAME"),
-        ("name the one to send: --prompt-field question", "name the one to send: prompt_field='question'"),
-        ("perhaps --model llama3:8b?", "perhaps model='llama3:8b'?"),
-        ("--api-key-env NAME or --api-key-file FILE", "api_key_env=NAME or api_key_file=FILE"),
-        ("Without --http2 it is asked for HTTP/1.1", "Without http2 it is asked for HTTP/1.1"),
-        ("leave --tokenizer out, or drop --no-stream", "leave tokenizer out, or drop stream=False"),
-        ("--input-tokens makes prompts (--tokenizer FILE too)", "input_tokens makes prompts (tokenizer=FILE too)"),
-        ("`loadgen run --help`, a--model, --unknown N", "`loadgen run --help`, a--model, --unknown N"),
-    ],
-)
-def test_flags_of_a_run_are_keywords_in_python(flags: str, said: str) -> None:
-    assert speech.keywords(flags) == said
-
-
-def test_an_error_that_is_raised_to_python_says_keywords_throughout() -> None:
-    with pytest.raises(ConfigError) as caught, speech.in_keywords():
-        raise ConfigError("--out x is taken", "name another: --out DIR")
-    assert str(caught.value) == "out x is taken\nname another: out=DIR"
-    assert (caught.value.message, caught.value.way_out) == ("out x is taken", "name another: out=DIR")
-    assert caught.value.args == ("out x is taken", "name another: out=DIR")

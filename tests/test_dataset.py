@@ -119,7 +119,7 @@ class TestJsonLines:
         path = jsonl(tmp_path / "a.jsonl", {"id": 1, "question": "Why?", "answer": "So."})
         assert the_error(path, prompt_field="prompt") == (
             f'no field "prompt" in {path}, line 1 (fields: id, question, answer)\n'
-            "name the one to send: --prompt-field question"
+            "name the one to send: prompt_field='question'"
         )
 
     def test_a_file_without_a_usual_field_says_so(self, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ class TestJsonLines:
 
     def test_a_time_or_a_list_of_numbers_is_not_named_as_the_prompt(self, tmp_path: Path) -> None:
         path = jsonl(tmp_path / "trace.jsonl", {"when": "2023-11-16 18:15:46", "ids": [1, 2], "words": "say a b"})
-        assert the_error(path).endswith("name the one to send: --prompt-field words")
+        assert the_error(path).endswith("name the one to send: prompt_field='words'")
 
     def test_an_overlong_line_is_refused_before_it_is_held(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -406,10 +406,10 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("options", "what"),
         [
-            ({"input_tokens": 0}, "--input-tokens must be at least 1, not 0"),
-            ({"output_tokens": -5}, "--output-tokens must be at least 1, not -5"),
+            ({"input_tokens": 0}, "input_tokens must be at least 1, not 0"),
+            ({"output_tokens": -5}, "output_tokens must be at least 1, not -5"),
             ({"samples": 0}, "samples must be at least 1, not 0"),
-            ({"prompt_field": "question"}, "--prompt-field question needs a dataset"),
+            ({"prompt_field": "question"}, "prompt_field question needs a dataset"),
         ],
     )
     def test_what_cannot_be_is_refused(self, options: dict[str, Any], what: str) -> None:
@@ -417,7 +417,7 @@ class TestArguments:
 
     def test_a_file_and_synthetic_lengths_exclude_each_other(self, tmp_path: Path) -> None:
         message = the_error(write(tmp_path / "a.txt", "x"), input_tokens=5)
-        assert "--input-tokens makes synthetic prompts" in message
+        assert "input_tokens makes synthetic prompts" in message
 
     def test_a_dataset_error_is_a_value_error(self) -> None:
         with pytest.raises(ValueError, match="does not exist"):
@@ -432,7 +432,7 @@ def test_a_mistyped_field_is_compared_with_those_there_are(tmp_path: Path) -> No
     path.write_text('{"id": "abc", "question": "why?"}\n')
     with pytest.raises(DatasetError) as caught:
         load(path, prompt_field="questoin")
-    assert caught.value.way_out == "perhaps --prompt-field question?"
+    assert caught.value.way_out == "perhaps prompt_field='question'?"
 
 
 def test_a_record_without_the_field_that_the_first_one_showed_is_not_asked_for_another(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def options(**given: Any) -> configs.Config:
-    return configs.resolve("mock:", given, speech="flags", needs_load=False)
+    return configs.resolve("mock:", given, needs_load=False)
 
 
 def asked_of(source: Source, served: str | None = "m", **given: Any) -> list[Any]:

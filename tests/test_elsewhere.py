@@ -59,11 +59,11 @@ def test_a_keyword_and_a_key_of_another_load_generator_are_answered_with_ours(tm
     file = tmp_path / "run.yaml"
     file.write_text('target: "http://h"\n')
     with pytest.raises(ConfigError) as key:
-        config.resolve(None, {}, config_file=str(file), speech="flags")
+        config.resolve(None, {}, config_file=str(file))
     assert key.value.way_out == "here it is url"
     file.write_text('url: "mock:"\nphases:\n  - {name: low, vus: 3, requests: 5}\n')
     with pytest.raises(ConfigError) as in_phase:
-        config.resolve(None, {}, config_file=str(file), speech="flags")
+        config.resolve(None, {}, config_file=str(file))
     assert in_phase.value.way_out == "here it is concurrency"
 
 

@@ -95,7 +95,7 @@ def test_the_newer_name_of_the_length_takes_the_place_of_the_older() -> None:
 
 @pytest.mark.parametrize("key", ["stream", "stream_options", "messages", "prompt"])
 def test_what_is_not_the_extra_bodys_to_say(key: str) -> None:
-    with pytest.raises(ConfigError, match=f'--extra-body may not set "{key}"'):
+    with pytest.raises(ConfigError, match=f'extra_body may not set "{key}"'):
         render("chat", Sample(prompt="a"), model="m", extra_body={key: 1})
 
 

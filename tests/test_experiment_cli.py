@@ -160,9 +160,9 @@ def test_what_can_not_be_done_exits_2_with_one_sentence(fake: FakeCallee, args: 
     ("name", "options", "error"),
     [
         ("htp", choice.Options(), "there is no callee 'htp'"),
-        ("sim", choice.Options(url="http://127.0.0.1:1", model="m"), "--url is for --callee mcp"),
-        ("mcp", choice.Options(url="http://127.0.0.1:1"), "--url and --model go together"),
-        ("mcp", choice.Options(model="m"), "--url and --model go together"),
+        ("sim", choice.Options(url="http://127.0.0.1:1", model="m"), "url is for callee=mcp"),
+        ("mcp", choice.Options(url="http://127.0.0.1:1"), "url and model go together"),
+        ("mcp", choice.Options(model="m"), "url and model go together"),
     ],
 )
 def test_a_callee_that_is_none_is_refused(name: str, options: choice.Options, error: str) -> None:

@@ -17,6 +17,7 @@ from loadgen.config.options import Api
 from loadgen.config.secret import shown_endpoint
 from loadgen.errors import ConfigError
 from loadgen.session import models
+from loadgen.speech import in_flags
 
 pytest_plugins = ["surface_fixtures"]
 
@@ -70,8 +71,8 @@ def test_a_report_of_vectors_leaves_out_what_they_have_not(here: Path, api: str)
     ],
 )
 def test_what_only_texts_have_is_refused_for_vectors(api: str, given: Any, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        resolve("http://h", {**GOOD, "api": api, **given}, speech="flags")
+    with in_flags(), pytest.raises(ConfigError) as caught:
+        resolve("http://h", {**GOOD, "api": api, **given})
     assert caught.value.message == message.format(api)
 
 

@@ -50,7 +50,7 @@ def test_the_pages_own_strategy_does_what_it_says() -> None:
 
 
 def test_the_page_names_every_public_construct() -> None:
-    rooms = tuple(f"loadgen.session.{name}" for name in ("strategy", "pattern", "delays", "order", "plan"))
+    rooms = tuple(f"loadgen.session.{name}" for name in ("adaptive", "strategy", "pattern", "delays", "order", "plan"))
     public = {name for name in loadgen.__all__ if getattr(getattr(loadgen, name), "__module__", "") in rooms}
     assert len(public) == 16
     assert {name for name in public if f"`{name}" not in PAGE} == set()

@@ -19,6 +19,7 @@ from loadgen.cli import app, early
 from loadgen.config import resolve
 from loadgen.errors import ConfigError, TargetError
 from loadgen.session import mock, models
+from loadgen.speech import in_flags
 
 pytest_plugins = ["surface_fixtures"]
 
@@ -167,7 +168,7 @@ def test_without_exactly_one_model_the_user_is_asked_to_name_it(answer: tuple[in
     with serving({"/v1/models": answer}) as (url, _), pytest.raises(TargetError) as caught:
         models.only(config_for(url), None)
     assert words in caught.value.message
-    assert "--model" in caught.value.way_out
+    assert "model" in caught.value.way_out
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -175,7 +176,7 @@ def test_a_server_that_lets_nobody_in_is_a_matter_of_the_key(status: int) -> Non
     with serving({"/v1/models": (status, b"{}")}) as (url, _), pytest.raises(TargetError) as caught:
         models.only(config_for(url), None)
     assert caught.value.message == f"{url}/v1/models answered {status}"
-    assert "check the API key: --api-key-env NAME" in caught.value.way_out
+    assert "check the API key: api_key_env=NAME" in caught.value.way_out
 
 
 def test_an_unreachable_server_is_named_without_its_credentials(here: Path) -> None:
@@ -228,7 +229,7 @@ def test_a_model_that_is_listed_or_a_variant_of_it_is_no_reason_to_warn(model: s
 @pytest.mark.parametrize(
     ("model", "names", "way_out"),
     [
-        ("tini", ("small", "tiny"), "perhaps --model tiny?"),
+        ("tini", ("small", "tiny"), "perhaps model='tiny'?"),
         ("gpt-9", ("a", "b"), "it lists a, b"),
         ("x", tuple("abcdefghij"), "it lists a, b, c, d, e, f, g, h, and 2 more"),
     ],
@@ -255,7 +256,7 @@ def test_a_server_that_does_not_say_which_models_it_has_is_left_to_its_answers(a
 
 def test_a_certificate_that_nobody_vouches_for_shows_how_to_trust_it() -> None:
     config = config_for("https://h", http2=True)
-    assert models.insecure(config, unverified=True) == "--cacert FILE trusts its authority, --insecure any certificate"
+    assert models.insecure(config, unverified=True) == "cacert=FILE trusts its authority, insecure any certificate"
 
 
 def test_a_file_of_authorities_that_holds_none_is_named(here: Path) -> None:
@@ -268,7 +269,8 @@ def test_a_file_of_authorities_that_holds_none_is_named(here: Path) -> None:
 def early_stop(url: str, **given: Any) -> str:
     """The way out that the command line names for a run none of whose requests found a connection."""
     result = loadgen.run(url, concurrency=1, requests=3, model="m", **given)
-    return early.error_of(result, config_for(url, model="m", **given))[1].splitlines()[0]
+    with in_flags():
+        return early.error_of(result, config_for(url, model="m", **given))[1].splitlines()[0]
 
 
 # --- who is told

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         arun,
         run,
     )
+    from loadgen.session.adaptive import AdaptiveStrategy
     from loadgen.session.benchmark import BenchmarkSession
     from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
     from loadgen.session.http_issuer import HttpIssuer
@@ -71,7 +72,6 @@ if TYPE_CHECKING:
     from loadgen.session.plan import Plan
     from loadgen.session.query import Query, QueryResult, SampleIssuer, StreamChunk, Usage
     from loadgen.session.strategy import (
-        AdaptiveStrategy,
         BurstStrategy,
         ConcurrencyStrategy,
         LoadStrategy,
@@ -207,6 +207,7 @@ _ROOMS = {
         "arun",
         "run",
     ),
+    "session.adaptive": ("AdaptiveStrategy",),
     "session.benchmark": ("BenchmarkSession",),
     "session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
     "session.http_issuer": ("HttpIssuer",),
@@ -216,7 +217,6 @@ _ROOMS = {
     "session.plan": ("Plan",),
     "session.query": ("Query", "QueryResult", "SampleIssuer", "StreamChunk", "Usage"),
     "session.strategy": (
-        "AdaptiveStrategy",
         "BurstStrategy",
         "ConcurrencyStrategy",
         "LoadStrategy",

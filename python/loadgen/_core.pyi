@@ -1,4 +1,4 @@
-"""The compiled core. Strings are JSON unless said otherwise."""
+"""The compiled core. Strings are JSON unless said otherwise; a moment is in nanoseconds of the clock of ``now_ns``."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
@@ -616,17 +616,17 @@ class Policy:
         """
 
     def item(self, item: int) -> _Item:
-        """Return when it was queued, key, tokens, verdict, winner, and its waits.
+        """Return when it was queued, key, tokens, verdict, winner, and its waits, in nanoseconds.
 
-        The waits are nanoseconds in line while no permit was free, in line while a rate held everybody back, and of
+        The waits are in line while no permit was free, in line while a rate held everybody back, and of
         backing off.
         """
 
     def attempts_of(self, item: int) -> list[_Attempt]:
         """Return an item's attempts in the order of their start.
 
-        Each is its number, kind, node, fate (0 to 6 as an outcome, 7 lost against a copy, 8 goes on), status, started,
-        first byte, ended, tokens in and out.
+        Each is its number, kind, node, fate (0 to 6 as an outcome, 7 lost against a copy, 8 goes on), status; when it
+        was started, its first byte came and it ended, in nanoseconds; tokens in and out.
         """
 
     def nodes(self) -> list[_Node]:
@@ -641,7 +641,7 @@ class Policy:
         """Return what happened so far, by the names of ``Totals`` of ``rust/src/policy/totals.rs``."""
 
     def trace(self) -> _Trace:
-        """Return times, limits, rates (``None`` for no bound), attempts in flight, and copies among them."""
+        """Return times in nanoseconds, limits, rates a second or ``None``, attempts in flight, copies among them."""
 
     def recording(self) -> str | None:
         """Return what was told and asked as JSON, for ``replay_policy``; ``None`` without ``record``."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import msgspec
+
 from loadgen.config import target
 
 _MOST_BODY = 4 << 20
@@ -96,6 +98,26 @@ def ask(line: http.client.HTTPConnection, path: str, told: Mapping[str, str]) ->
     except (OSError, http.client.HTTPException) as error:
         line.close()
         raise _named(error) from None
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+def models_in(body: bytes) -> tuple[str, ...] | None:
+    """Return the names of the models in an answer to ``/v1/models``, in its order; ``None`` where it is no such list.
+
+    Args:
+        body: The answer's.
+    """
+    try:
+        return tuple(model.id for model in msgspec.json.decode(body, type=_Models).data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _named(error: OSError | http.client.HTTPException) -> OSError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from loadgen import speech
 from loadgen.cli import show
 from loadgen.cli.group import LazyGroup
 from loadgen.errors import DispatchError, LoadgenError, RunError
@@ -41,6 +42,10 @@ class _App(LazyGroup):
         return code
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        with speech.in_flags():
+            sys.exit(self._status(args, *rest, **extra))
+
+    def _status(self, args: Sequence[str] | None, *rest: Any, **extra: Any) -> int:
         try:
             code = super().main(args, *rest, **{**extra, "standalone_mode": False})
         except click.exceptions.NoArgsIsHelpError as shown:
@@ -60,7 +65,7 @@ class _App(LazyGroup):
             code = 2
         except (click.Abort, KeyboardInterrupt):
             code = 130
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
 
 
 def _say_usage(error: click.UsageError) -> None:
@@ -81,7 +86,7 @@ def _meant(error: click.NoSuchOption) -> str:
     # Without the hyphens in front: they are what any two flags have in common.
     known = [flag.removeprefix("--") for param in params for flag in (*param.opts, *param.secondary_opts)]
     word = error.option_name.lstrip("-")
-    there = elsewhere.hint(word, [param.name or "" for param in params], "--")
+    there = elsewhere.hint(word, [param.name or "" for param in params], speech.option)
     close = difflib.get_close_matches(word, known)
     return there or (f"perhaps {', '.join(sorted(f'--{name}' for name in close))}?" if close else "")
 

@@ -54,7 +54,7 @@ def _object(config: Config, made: list[PlannedPhase]) -> dict[str, Any]:
                 "method": "POST",
                 "url": _endpoint(phase.options),
                 "headers": _headers(phase.options),
-                "body": {**msgspec.json.decode(_body(phase)), "model": _known_model(phase.options)},
+                "body": {**_body(phase), "model": _known_model(phase.options)},
             },
         }
         for phase in made
@@ -151,7 +151,7 @@ def _show_request(phase: PlannedPhase) -> None:
     click.echo(f"POST {plain(_endpoint(phase.options))}")
     for name, value in _headers(phase.options).items():
         click.echo(f"{name}: {value}")
-    body = _body(phase)
+    body = msgspec.json.encode(_body(phase))
     text = plain(body.decode())
     click.echo(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({figures.size(len(body))})")
 
@@ -166,14 +166,12 @@ def _headers(options: Config) -> dict[str, str]:
     return dict.fromkeys([*names, *(["Authorization"] if api_key(options) is not None else [])], secret.HIDDEN)
 
 
-def _body(phase: PlannedPhase) -> bytes:
-    """Return the body of the first request, with references to secrets as they were written."""
+def _body(phase: PlannedPhase) -> dict[str, Any]:
+    """Return the fields of the first request's body, with references to secrets as they were written."""
     options = phase.options
     rendered, _ = bodies(phase, _known_model(options) or _UNKNOWN)
-    body = _opening(options) + rendered[0][1:]
-    if options.extra_body is None:
-        return body
-    return msgspec.json.encode({**msgspec.json.decode(body), **options.extra_body.stored})
+    body: dict[str, Any] = msgspec.json.decode(_opening(options) + rendered[0][1:])
+    return body if options.extra_body is None else {**body, **options.extra_body.stored}
 
 
 def _known_model(options: Config) -> str | None:

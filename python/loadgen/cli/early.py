@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadgen import config as configs
 from loadgen.config import Config, secret
+from loadgen.config.known import listed
 from loadgen.config.target import words as in_words
 from loadgen.errors import TargetError
 from loadgen.report import failed, figures
@@ -24,12 +25,12 @@ def error_of(result: SessionResult, config: Config) -> tuple[str, str]:
     """
     phase = next(phase for phase in result.phases if phase.report.get("reason") == "early")
     # What the phase asked for stands in its own options where the run has a list of them.
-    config = next((listed.options for listed in config.phases if listed.name == phase.name), config)
+    config = next((one.options for one in config.phases if one.name == phase.name), config)
     failure, detail = _main_failure(phase)
     words = failed.said(detail) if detail else ""
-    names = _models(config) if failure == "http_404" else []
+    names = _models(config) if failure == "http_404" else ()
     is_path = bool(names) and config.model in (None, *names)  # it has the model: what it lacks is the path
-    has = f"the server has: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}" if names and not is_path else ""
+    has = f"the server has: {listed(names)}" if names and not is_path else ""
     way_out = {
         "http_404": _other_api(config) if is_path else "",
         "http_401": "check the API key: --api-key-env NAME or --api-key-file FILE",
@@ -75,11 +76,11 @@ def _other_api(config: Config) -> str:
     return f"it lists models, but has no path of {config.api}: another --api, or another path in the URL"
 
 
-def _models(config: Config) -> list[str]:
+def _models(config: Config) -> tuple[str, ...]:
     """Return the models that a server has; none where it doesn't say."""
     if config.is_mock or config.more_urls:  # which of several lacks the model, its failures say
-        return []
+        return ()
     try:
         return models.ask(config, configs.api_key(config))
     except TargetError:
-        return []  # the error at hand says more than why its help can't be had
+        return ()  # the error at hand says more than why its help can't be had

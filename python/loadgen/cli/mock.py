@@ -15,6 +15,7 @@ from loadgen.cli import stops
 from loadgen.cli.options import GroupedCommand, GroupedOption
 from loadgen.errors import ConfigError
 from loadgen.session import mock
+from loadgen.speech import option
 
 
 def _mock(list_faults: bool, **given: Any) -> int:
@@ -30,7 +31,7 @@ def _mock(list_faults: bool, **given: Any) -> int:
         for one in (value if isinstance(value, tuple) else [value])
         if one is not None
     ]
-    config = mock.config_of(pairs, lambda name: "--" + name.replace("_", "-"))
+    config = mock.config_of(pairs, option)
     # Blocked before the server's threads begin, so that they inherit it and the signal waits for us.
     ends = {signal.SIGINT, *stops.from_outside()}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)

@@ -41,7 +41,7 @@ def _run(
     urls: tuple[str, ...], config: str | None, ui: str, as_json: bool, quiet: bool, dry_run: bool, **given: Any
 ) -> int:
     given = {name: value for name, value in given.items() if value not in (None, ())}
-    options = configs.resolve(urls or None, given, config_file=config, speech="flags")
+    options = configs.resolve(urls or None, given, config_file=config)
     show.warn_of_secrets(options.header if "header" in given else ())
     if dry_run:
         from loadgen.cli import dry

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loadgen.shown import plain
@@ -34,6 +36,19 @@ def warning(message: str, way_out: str = "") -> None:
         way_out: What to do; empty for nothing.
     """
     _say("warning: ", message, way_out)
+
+
+@contextmanager
+def warned() -> Iterator[None]:
+    """Have Python's warnings said as :func:`warning` does, as long as it is entered."""
+
+    def say(message: Warning | str, *_: object, **__: object) -> None:
+        warning(*str(message).split("\n", 1))  # and the way out, where it has one
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.showwarning = say
+        yield
 
 
 def width() -> int | None:

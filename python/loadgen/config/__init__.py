@@ -1,7 +1,7 @@
 """A run's options: one table of them, read from flags, a file or keywords, checked once."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import msgspec
 
@@ -10,8 +10,8 @@ from loadgen.config.check import check, check_no_load, check_target
 from loadgen.config.known import nearest
 from loadgen.config.nodes import misfits
 from loadgen.config.options import DEFAULTS, OPTIONS, Config, Option, PhaseOptions, RunOptions
-from loadgen.config.speech import Speech, in_keywords, spoken_as
 from loadgen.errors import ConfigError
+from loadgen.speech import option
 
 __all__ = [
     "DEFAULTS",
@@ -21,10 +21,8 @@ __all__ = [
     "PhaseOptions",
     "RunOptions",
     "api_key",
-    "in_keywords",
     "redacted",
     "resolve",
-    "spoken_as",
 ]
 
 _FILES = {
@@ -36,12 +34,52 @@ _FILES = {
 }
 
 
+class _Given(msgspec.Struct, frozen=True):
+    """Options as a user gave them, before they are read.
+
+    Args:
+        values: By name, as typed; what was given beside a file has taken the place of the file's.
+        in_file: The names of those that stand in the file.
+        where: What an error says behind these, such as `` in load.yaml``.
+    """
+
+    values: dict[str, Any]
+    in_file: set[str]
+    where: str
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], config_file: str | None) -> Self:
+        from_file = file.read(config_file) if config_file is not None else {}
+        beside = {name: value for name, value in given.items() if value is not None}
+        values = {**{name: value for name, value in from_file.items() if value is not None}, **beside}
+        if values.get("phases") is None and "phases" in from_file:  # in YAML, a key with nothing behind it
+            values["phases"] = []
+        return cls(values, from_file.keys() - beside.keys(), f" in {config_file}")
+
+    def called(self, name: str) -> str:
+        """Return how the user calls an option."""
+        return f"{name}{self.where}" if name in self.in_file else option(name)
+
+    def typed(self) -> dict[str, Any]:
+        """Read all but the target and the phases.
+
+        Raises:
+            ConfigError: If one can't be used.
+        """
+        alone = {name: value for name, value in self.values.items() if name not in ("url", "phases")}
+        typed = {name: _read(name, value, self.called) for name, value in alone.items()}
+        if "balance" in typed and "balance" not in self.in_file and "phases" not in self.values:
+            # What the file says of its own balance goes with it; with a list of phases, each of them sees to that.
+            for name in self.in_file.intersection(misfits(typed["balance"])):
+                typed.pop(name, None)
+        return typed
+
+
 def resolve(
     url: str | Sequence[str] | None,
     given: Mapping[str, Any],
     *,
     config_file: str | None = None,
-    speech: Speech = "keywords",
     needs_load: bool = True,
 ) -> Config:
     """Make a run's options from what a user gave, in full or not at all.
@@ -50,7 +88,6 @@ def resolve(
         url: The target, or several; ``None`` takes the file's ``url``.
         given: Options by name, as typed; what is ``None`` was not given.
         config_file: A YAML or TOML file with further options; ``given`` wins over it, and over its phases.
-        speech: Whether errors call an option ``--max-concurrency`` or ``max_concurrency``.
         needs_load: Whether the options must say a load; not where phases come from elsewhere.
 
     Returns:
@@ -59,49 +96,36 @@ def resolve(
     Raises:
         ConfigError: With the value received, the rule it broke and a way out.
     """
-    from_file = file.read(config_file) if config_file is not None else {}
-    in_file = f" in {config_file}"
-    sources = dict.fromkeys(from_file, in_file)
-    raw: dict[str, Any] = {name: value for name, value in from_file.items() if value is not None}
-    for name, value in given.items():
-        if value is not None:
-            raw[name] = value
-            sources.pop(name, None)
-
-    def called(name: str) -> str:
-        return spoken_as(name, "keywords" if name in sources else speech) + sources.get(name, "")
-
-    target = raw.pop("url", None) if url is None else url
-    raw.pop("url", None)
-    listed = raw.pop("phases", None)
-    if "phases" in sources and listed is None:  # in YAML, a key with nothing behind it
-        listed = []
-    for name in raw:
-        if name not in OPTIONS:
-            raise _unknown(name, called, speech)
+    said = _Given.of(given, config_file)
+    for name in said.values:
+        if name not in (*OPTIONS, "url", "phases"):
+            raise _unknown(name, said)
+    target = said.values.get("url") if url is None else url
     if target is None:
         raise ConfigError("no target given", "name the server, such as http://127.0.0.1:8000 (or mock: to try loadgen)")
-    typed = {name: _read(name, value, called) for name, value in raw.items()}
-    if "balance" in typed and "balance" not in sources and listed is None:
-        # What the file says of its own balance goes with it; with a list of phases, each of them sees to that.
-        gone = [name for name in misfits(typed["balance"]) if name in sources]
-        typed = {name: value for name, value in typed.items() if name not in gone}
+    typed = said.typed()
     first, *others = _targets(target)
     targets: dict[str, Any] = {"url": first, "more_urls": tuple(others)}
     config = Config(**targets, **typed)
-    if listed is not None:
-        # Flags win over a file, its phases included; beside a caller's own list of phases they are defaults.
-        wins = {name: typed[name] for name in typed if name not in sources} if "phases" in sources else {}
-        defaults = {name: value for name, value in typed.items() if name not in wins}
-        around = phases.Around(targets, defaults, wins, _read, sources.get("phases", ""))
-        config = msgspec.structs.replace(config, phases=phases.phases(listed, around))
+    if "phases" in said.values:
+        config = msgspec.structs.replace(config, phases=_phases(said, targets, typed))
     elif needs_load:
-        config = check(config, typed.keys(), lambda name: spoken_as(name, speech))
+        config = check(config, typed.keys(), option)
     else:
-        check_target(config, lambda name: spoken_as(name, speech))
-        check_no_load(config, lambda name: spoken_as(name, speech))
-    api_key(config, called)
+        check_target(config, option)
+        check_no_load(config, option)
+    api_key(config, said.called)
     return config
+
+
+def _phases(said: _Given, targets: Mapping[str, Any], typed: Mapping[str, Any]) -> tuple[PhaseOptions, ...]:
+    """Read the list of phases, given what stands beside it."""
+    is_files = "phases" in said.in_file
+    # Flags win over a file, its phases included; beside a caller's own list of phases they are defaults.
+    wins = {name: value for name, value in typed.items() if is_files and name not in said.in_file}
+    defaults = {name: value for name, value in typed.items() if name not in wins}
+    around = phases.Around(targets, defaults, wins, _read, said.where if is_files else "")
+    return phases.phases(said.values["phases"], around)
 
 
 def _targets(given: Any) -> tuple[str, ...]:
@@ -134,10 +158,9 @@ def _target(url: Any, number: int | None) -> str:
         raise ConfigError(f"{shown or 'the target'} {error}") from None
 
 
-def _read(name: str, value: Any, called: Any) -> Any:
-    option = OPTIONS[name]
+def _read(name: str, value: Any, called: Callable[[str], str]) -> Any:
     try:
-        typed = option.read(value)
+        typed = OPTIONS[name].read(value)
         if name in _FILES:
             target.readable(typed, _FILES[name])
     except ValueError as error:
@@ -145,21 +168,21 @@ def _read(name: str, value: Any, called: Any) -> Any:
         shown = "" if hidden else f" {value}" if str(value).isprintable() else f" {value!r}"
         key, _, where = called(name).partition(" in ")
         several = name in ("concurrency", "rate") and (isinstance(value, (list, tuple)) or "," in str(value))
-        way_out = "several loads, one after the other, are phases of one run, in its --config" if several else ""
-        raise ConfigError(f"{key}{shown[:200]}{f' in {where}' if where else ''} {error}", way_out) from None
+        way_out = f"several loads, one after the other, are phases of one run, in its {option('config')}"
+        where = f" in {where}" if where else ""
+        raise ConfigError(f"{key}{shown[:200]}{where} {error}", way_out if several else "") from None
     return typed
 
 
-def _unknown(name: str, called: Any, speech: Speech) -> ConfigError:
+def _unknown(name: str, said: _Given) -> ConfigError:
     close = nearest(name, [*OPTIONS, "phases"])
-    where = called(name)
-    speech = "keywords" if " in " in where else speech
-    way_out = elsewhere.hint(name, OPTIONS, "--" if speech == "flags" else "")
-    way_out = way_out or (f"perhaps {spoken_as(close, speech)}?" if close else "`loadgen run --help` lists the options")
-    return ConfigError(f"unknown option {where}", way_out)
+    called = str if name in said.in_file else option
+    way_out = elsewhere.hint(name, OPTIONS, called)
+    way_out = way_out or (f"perhaps {called(close)}?" if close else "`loadgen run --help` lists the options")
+    return ConfigError(f"unknown option {said.called(name)}", way_out)
 
 
-def api_key(config: Config, called: Any = None) -> str | None:
+def api_key(config: Config, called: Callable[[str], str] = str) -> str | None:
     """Return the API key that the options name: from the file or variable given, else from ``OPENAI_API_KEY``.
 
     Args:
@@ -172,7 +195,6 @@ def api_key(config: Config, called: Any = None) -> str | None:
     Raises:
         ConfigError: If the file or variable was named and holds no key.
     """
-    called = called or (lambda name: name)
     name = "api_key_file" if config.api_key_file is not None else "api_key_env"
     try:
         if config.api_key_file is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 TARGET = "url"
 """Stands for the target, which is no option."""
+_EXAMPLE = "http://127.0.0.1:8000"
 
 _CALLED: dict[str, tuple[str, ...]] = {
     TARGET: ("base_url", "endpoint", "host", "server", "target", "targets", "urls"),
@@ -46,20 +47,18 @@ def ours(word: str, known: Collection[str]) -> str:
     return found if found in known or found == TARGET else ""
 
 
-def hint(word: str, known: Collection[str], spoken: str) -> str:
+def hint(word: str, known: Collection[str], called: Callable[[str], str]) -> str:
     """Return the way out where an option of another load generator was given; empty likewise.
 
     Args:
         word: As for :func:`ours`.
         known: Likewise.
-        spoken: What stands in front of an option's name where it was given: ``--`` of a flag.
+        called: How the user calls an option.
     """
     name = ours(word, known)
     if not name:
         return ""
     if name == TARGET:
-        return (
-            "the server is named without an option: loadgen run http://127.0.0.1:8000" if spoken else "here it is url"
-        )
-    called = spoken + (name.replace("_", "-") if spoken else name)
-    return f"here it is {called}"
+        is_flag = called(TARGET) != TARGET
+        return f"the server is named without an option: loadgen run {_EXAMPLE}" if is_flag else f"here it is {TARGET}"
+    return f"here it is {called(name)}"

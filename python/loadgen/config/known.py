@@ -1,8 +1,8 @@
-"""Words that are not among those there are: errors that name the nearest."""
+"""Words that are not among those there are: errors that name the nearest, or list what there is."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from loadgen.errors import ConfigError
 
@@ -40,6 +40,17 @@ def hint(word: object, known: Collection[str], are: str = "there are") -> str:
     """
     close = nearest(word, known)
     return f"perhaps {close}?" if close else f"{are} {', '.join(known)}"
+
+
+def listed(words: Sequence[str], most: int = 8) -> str:
+    """Return words as an error lists them: ``a, b, c``, or of more than it has room for ``a, b, and 7 more``.
+
+    Args:
+        words: The words, at least one.
+        most: How many are named.
+    """
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f", and {rest} more" if rest > 0 else "")
 
 
 def check_options(given: Collection[str], known: Collection[str]) -> None:

@@ -5,6 +5,7 @@ from math import gcd
 from typing import Any
 
 from loadgen.config import secret
+from loadgen.config.known import listed
 from loadgen.config.options import Config
 from loadgen.errors import ConfigError
 
@@ -82,9 +83,9 @@ def check_weights(config: Config, name: Name) -> None:
             f"{name('balance')} weighted has no weights", f"give each URL its own: {name('weights')} {shares}"
         )
     if len(weights) != nodes:
-        targets = ", ".join(secret.shown_url(url) for url in config.urls[:_SHOWN])
+        targets = listed([secret.shown_url(url) for url in config.urls], _SHOWN)
         raise ConfigError(
-            f"{name('weights')} has {len(weights)} for {nodes} URLs ({targets}{', …' if nodes > _SHOWN else ''})",
+            f"{name('weights')} has {len(weights)} for {nodes} URLs ({targets})",
             "give each URL its own, in their order",
         )
     requests = sum(weights) // gcd(*weights)

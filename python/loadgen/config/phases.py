@@ -139,7 +139,7 @@ def _unknown(key: str, behind: str) -> ConfigError:
             way_out = f"put it beside phases: all of them share one {key}"
         return ConfigError(f"{key}{behind} is the whole run's, not a phase's", way_out)
     close = nearest(key, [*PER_PHASE, *_OWN])
-    way_out = elsewhere.hint(key, PER_PHASE, "") or (f"perhaps {close}?" if close else "")
+    way_out = elsewhere.hint(key, PER_PHASE, str) or (f"perhaps {close}?" if close else "")
     return ConfigError(f"unknown option {key}{behind}", way_out or f"a phase has: {', '.join(PER_PHASE)}")
 
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 import msgspec
 
 from loadgen.config import target, values
+from loadgen.speech import option
 
 HIDDEN = "[redacted]"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -100,7 +101,8 @@ def extra_body(value: Any) -> ExtraBody | None:
         raw = _body_fields(item)
         for key in ("stream", "stream_options"):
             if key in raw:
-                raise ValueError(f'may not set "{key}": use --stream or --no-stream')
+                switch = f"{option('stream', value=True)} or {option('stream', value=False)}"
+                raise ValueError(f'may not set "{key}": use {switch}')
         sent.update({key: _fill_all(field) for key, field in raw.items()})
         hide = isinstance(item, str) and item.startswith("@")
         stored.update({key: item if hide else field for key, field in raw.items()})

@@ -9,6 +9,7 @@ from loadgen.dataset.sample import Message, Sample
 from loadgen.dataset.session import SessionMapping
 from loadgen.dataset.target import MISSING, TargetMapping, look_up
 from loadgen.errors import DatasetError
+from loadgen.speech import option
 
 AUTOMATIC = (
     "messages",
@@ -123,11 +124,14 @@ class FieldMapping:
         wanted = f'no field "{field}"' if field else "no field that looks like a prompt"
         text = next((name for name, value in record.items() if name != field and _reads_like_text(value)), None)
         meant = nearest(field, record) if field and self._named else ""
-        way_out = f"name the one to send: --prompt-field {text}" if text is not None else "none of them holds text"
         if field and not self._named:
             way_out = "the first record has it, and each must"
         elif meant:
-            way_out = f"perhaps --prompt-field {meant}?"
+            way_out = f"perhaps {option('prompt_field', value=meant)}?"
+        elif text is not None:
+            way_out = f"name the one to send: {option('prompt_field', value=text)}"
+        else:
+            way_out = "none of them holds text"
         raise DatasetError(f"{wanted} in {self._name}, {where} (fields: {names})", way_out)
 
     def _text(self, text: str, field: str, where: str, record: dict[str, Any]) -> Sample:

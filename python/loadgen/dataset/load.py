@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadgen.dataset.sample import Dataset, Sample
 from loadgen.errors import DatasetError
+from loadgen.speech import option
 
 if TYPE_CHECKING:
     from loadgen.dataset.field import FieldMapping
@@ -42,33 +43,58 @@ def load(  # noqa: PLR0913  what a user says of prompts, each by its name
     Raises:
         DatasetError: If the file, the field or a record can't be used, or the arguments don't go together.
     """
-    for name, value in (("--input-tokens", input_tokens), ("--output-tokens", output_tokens), ("samples", samples)):
+    for name, value in (("input_tokens", input_tokens), ("output_tokens", output_tokens), ("samples", samples)):
         if value is not None and value < 1:
-            raise DatasetError(f"{name} must be at least 1, not {value}")
-    if path is None:
-        if targets is not None and (targets.is_needed or targets.field is not None):
-            raise DatasetError("made prompts have no right answer to compare with", "name a file: --dataset FILE")
-        if sessions is not None:
-            raise DatasetError("made prompts belong to no session", "name a file: --dataset FILE")
-        if prompt_field is not None:
-            raise DatasetError(f"--prompt-field {prompt_field} needs a dataset", "name a file: --dataset FILE")
-        from loadgen.dataset.synthetic import synthetic
+            raise DatasetError(f"{option(name)} must be at least 1, not {value}")
+    if path is not None:
+        if input_tokens is not None:
+            raise DatasetError(
+                f"{option('input_tokens')} makes synthetic prompts, and {option('dataset')} names prompts to send",
+                "leave one of the two out",
+            )
+        return _read(Path(path), prompt_field, output_tokens, samples, targets, sessions)
+    _check_made(prompt_field, targets, sessions)
+    from loadgen.dataset.synthetic import synthetic
 
-        return synthetic(input_tokens, output_tokens=output_tokens, tokenizer=tokenizer, seed=seed, samples=samples)
-    if input_tokens is not None:
-        raise DatasetError(
-            "--input-tokens makes synthetic prompts, and --dataset names prompts to send", "leave one of the two out"
-        )
+    return synthetic(input_tokens, output_tokens=output_tokens, tokenizer=tokenizer, seed=seed, samples=samples)
+
+
+def _check_made(prompt_field: str | None, targets: Targets | None, sessions: Sessions | None) -> None:
+    """Refuse what only a file's records have.
+
+    Raises:
+        DatasetError: If something of theirs is wanted.
+    """
+    if targets is not None and (targets.is_needed or targets.field is not None):
+        lack = "made prompts have no right answer to compare with"
+    elif sessions is not None:
+        lack = "made prompts belong to no session"
+    elif prompt_field is not None:
+        lack = f"{option('prompt_field')} {prompt_field} needs a dataset"
+    else:
+        return
+    raise DatasetError(lack, f"name a file: {option('dataset', 'FILE')}")
+
+
+def _read(
+    path: Path,
+    prompt_field: str | None,
+    output_tokens: int | None,
+    samples: int | None,
+    targets: Targets | None,
+    sessions: Sessions | None,
+) -> Dataset:
     # What reads files isn't imported where prompts are made: each run would wait for it.
     from loadgen.dataset.field import FieldMapping
     from loadgen.dataset.records import Records
     from loadgen.dataset.session import SessionMapping
     from loadgen.dataset.target import TargetMapping
 
-    with Records(Path(path)) as records:
+    with Records(path) as records:
         if records.form == "text" and prompt_field is not None:
             raise DatasetError(
-                f"--prompt-field {prompt_field}: {records.name} is plain text, a prompt a line, without fields"
+                f"{option('prompt_field')} {prompt_field}: {records.name} is plain text, a prompt a line, "
+                "without fields"
             )
         finder = None if targets is None else TargetMapping(records.name, targets)
         by_session = None if sessions is None else SessionMapping(records.name, sessions)

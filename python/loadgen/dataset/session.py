@@ -9,6 +9,7 @@ import msgspec
 from loadgen.dataset.sample import Sample
 from loadgen.dataset.target import MISSING, look_up
 from loadgen.errors import DatasetError
+from loadgen.speech import option
 
 SESSIONS = ("session", "session_id", "conversation_id", "conversation", "user", "user_id")
 """Where a session is looked for when no field is named; the first that the first record has as a name or a number."""
@@ -59,7 +60,8 @@ class SessionMapping:
         names = ", ".join(str(name) for name in fields) or "none"
         raise DatasetError(
             f"{wanted} of {self._name}, {where} (fields: {names})",
-            "name the one that all requests of a session share: --session-field NAME; or balance in another way",
+            f"name the one that all requests of a session share: {option('session_field', 'NAME')}; "
+            "or balance in another way",
         )
 
 

@@ -12,6 +12,7 @@ from loadgen.dataset.sample import Dataset, Sample
 from loadgen.dataset.tokenizer import open_tokenizer
 from loadgen.dataset.words import WORDS
 from loadgen.errors import DatasetError
+from loadgen.speech import option
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -52,7 +53,7 @@ def synthetic(
     if len(prompts) < wanted and (samples is not None or not prompts):
         raise DatasetError(
             f"only {len(prompts)} distinct prompts of {length} tokens could be made, not {wanted}",
-            "ask for longer ones: --input-tokens",
+            f"ask for longer ones: {option('input_tokens')}",
         )
     unit = "words" if tokenizer is None else "tokens"
     note = None
@@ -100,7 +101,7 @@ def _by_tokens(tokenizer: Tokenizer, path: str | Path) -> Callable[[random.Rando
                 raise DatasetError(
                     f"the tokenizer {path} makes {most} tokens of {len(text.split())} words, and no more of more: "
                     f"prompts of {length} tokens can't be made",
-                    "name the model's own: --tokenizer FILE",
+                    f"name the model's own: {option('tokenizer', 'FILE')}",
                 )
             text = f"{text} {_by_words(rng, length - len(encoding.ids))}"
             encoding = tokenizer.encode(text, add_special_tokens=False)

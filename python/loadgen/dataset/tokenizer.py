@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadgen.errors import DatasetError
+from loadgen.speech import option
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -37,7 +38,7 @@ def open_tokenizer(path: str | Path) -> Tokenizer:
     except ImportError:
         raise DatasetError(
             "counting tokens needs the package tokenizers",
-            "pip install 'loadgen[tokenizers]', or leave --tokenizer out",
+            f"pip install 'loadgen[tokenizers]', or leave {option('tokenizer')} out",
         ) from None
     try:
         tokenizer = Tokenizer.from_str(text)

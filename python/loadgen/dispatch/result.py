@@ -267,7 +267,7 @@ class Batch(Sequence[CallResult[R]], Generic[R]):
 
     @property
     def trace(self) -> dict[str, list[float]]:
-        """Limit, rate, calls in flight and hedges over time, as columns."""
+        """How the batch went, as columns: ``t_s``, ``limit``, ``rate`` (calls a second), ``in_flight``, ``hedges``."""
         return self._columns.trace()
 
     def check(self) -> Batch[R]:

@@ -12,6 +12,7 @@ from loadgen import _core
 from loadgen.dispatch.rank import percentile
 from loadgen.dispatch.strategy import STRATEGIES, ceiling
 from loadgen.errors import ConfigError
+from loadgen.speech import option
 
 if TYPE_CHECKING:
     from loadgen.dispatch.regime import Service
@@ -93,7 +94,7 @@ def simulate(
     """
     items = service.items if items is None else items
     if items is None:
-        raise ConfigError("nothing says how many calls a batch has", "give items (--items N)")
+        raise ConfigError("nothing says how many calls a batch has", f"give {option('items', 'N')}")
     if seeds < 1:
         raise ConfigError(f"seeds must be at least 1, not {seeds}")
     batches = range(first_seed, first_seed + seeds)

@@ -14,6 +14,7 @@ from loadgen import _core
 from loadgen.config import values
 from loadgen.config.known import check_options, no_choice
 from loadgen.errors import ConfigError
+from loadgen.speech import option
 
 STRATEGIES = ("sequential", "parallel", "adaptive_ceiling", "hedged", "auto")
 PROFILES = ("fmsr",)
@@ -116,17 +117,18 @@ def ceiling(strategy: str, items: int | None) -> int:
     return max(1, min(max(items, min(items + copies, 2 * _COPIES)), MOST_IN_FLIGHT))
 
 
-def read(strategy: str | None, given: Mapping[str, Any]) -> Options:
+def read(strategy: str | None, given: Mapping[str, Any], called: Callable[[str], str] = option) -> Options:
     """Read a strategy's name and options.
 
     Args:
         strategy: One of ``STRATEGIES``; ``None`` is ``auto``.
         given: The options by name; ``None`` is the default.
+        called: How the user calls an option.
 
     Raises:
         ConfigError: If one is unknown, or its value can't be used.
     """
-    return _read(_strategy(strategy), given, lambda name: name)
+    return _read(_strategy(strategy, called("strategy")), given, called)
 
 
 def from_env(
@@ -160,14 +162,14 @@ def from_env(
         strategy = _strategy(environ[variable].strip(), variable)
     elif strategy is None and prefix == PUBLISHED:
         strategy = "parallel"
-    name = _strategy(strategy)
+    name = _strategy(strategy, option("strategy"))
     if prefix == PUBLISHED:
         options.setdefault("profile", "fmsr")
-    _read(name, options, lambda name: said.get(name, name))
+    _read(name, options, lambda name: said.get(name) or option(name))
     return name, cast("DispatchOptions", options)
 
 
-def _strategy(name: str | None, called: str = "strategy") -> str:
+def _strategy(name: str | None, called: str) -> str:
     if name is None:
         return "auto"
     if name not in STRATEGIES:

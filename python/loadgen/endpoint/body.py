@@ -14,6 +14,7 @@ import msgspec
 from loadgen.config.options import Api
 from loadgen.dataset import Message, Sample
 from loadgen.errors import ConfigError
+from loadgen.speech import option
 
 _TEXTS = {
     "completions": b'"prompt":',
@@ -24,7 +25,7 @@ _TEXTS = {
 """Where the APIs that know no messages have their text."""
 
 _ENGINES = {
-    "stream": "--stream/--no-stream says it",
+    "stream": "an option of its own says it",
     "stream_options": "the engine sends it with every streamed request",
     "messages": "the dataset gives it",
     "prompt": "the dataset gives it",
@@ -88,7 +89,7 @@ def _keys(
     if extra_body:
         for key, reason in _ENGINES.items():
             if key in extra_body:
-                raise ConfigError(f'--extra-body may not set "{key}": {reason}')
+                raise ConfigError(f'{option("extra_body")} may not set "{key}": {reason}')
         if "max_completion_tokens" in extra_body:
             keys.pop("max_tokens", None)
         options = keys.get("options"), extra_body.get("options")
@@ -102,7 +103,7 @@ def _encode_extra(keys: dict[str, Any]) -> bytes:
     try:
         return _json(keys)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"--extra-body can't be sent as JSON: {error}") from error
+        raise ConfigError(f"{option('extra_body')} can't be sent as JSON: {error}") from error
 
 
 def _messages(messages: list[Message]) -> tuple[bytes, int]:

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from loadgen import _core
+from loadgen.config.known import listed
 from loadgen.errors import MetricsError
 from loadgen.metrics.snapshot import MetricsSnapshot, SessionState, of_core
 
@@ -133,7 +134,7 @@ def _found(run: str | os.PathLike[str] | None, directories: Sequence[str | os.Pa
     if len(exact) == 1:
         return exact[0]
     if matches:
-        names = ", ".join(path.stem for path in matches[:4]) + (", …" if len(matches) > 4 else "")
+        names = listed([path.stem for path in matches], 4)
         raise MetricsError(f"{len(matches)} runs with live metrics begin with {wanted}: {names}", "give more of the id")
     raise MetricsError(
         f"no run of this machine that shows live metrics begins with {wanted or os.fspath(run)!r}",

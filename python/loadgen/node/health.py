@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import msgspec
 
+from loadgen.config.known import listed
+from loadgen.http_get import models_in
 from loadgen.node.node import Node
 from loadgen.node.wire import Wire
 
@@ -45,16 +46,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
             return self.reason
         if not self.models or not model or model in self.models or f"{model}{_LATEST}" in self.models:
             return ""
-        shown = ", ".join(self.models[:5]) + (", …" if len(self.models) > 5 else "")
-        return f"it has no model {model}: there are {shown}"
-
-
-class _Id(msgspec.Struct):
-    id: str
-
-
-class _Listed(msgspec.Struct):
-    data: list[_Id]
+        return f"it has no model {model}: there are {listed(self.models)}"
 
 
 class _Tag(msgspec.Struct):
@@ -102,20 +94,20 @@ async def _openai(wire: Wire, node: Node) -> Health:
         return Health(up=True, ping_s=ping_s)
     if reply.status != 200:
         return Health(up=False, reason=_refusal(reply.status, "/v1/models"))
-    listed = _decoded(reply.body, _Listed)
-    if listed is None:
+    models = models_in(reply.body)
+    if models is None:
         return Health(up=False, reason="what it lists at /v1/models are no models: is it another API?")
-    return Health(up=True, ping_s=ping_s, models=tuple(model.id for model in listed.data))
+    return Health(up=True, ping_s=ping_s, models=models)
 
 
 async def _ollama(wire: Wire, node: Node) -> Health:
     reply = await wire.get(node, "/api/tags")
-    tags = _decoded(reply.body, _Tags) if reply.status == 200 else None
+    tags = _tags(reply.body) if reply.status == 200 else None
     if tags is None:
         reason = f"{_refusal(reply.status, '/api/tags')}: does it speak Ollama's API? If not, say api: openai"
         return Health(up=False, reason=reason)
     ping_s, loaded = await _timed(wire, node, "/api/ps")
-    there = _decoded(loaded, _Tags)
+    there = _tags(loaded)
     tells = there is not None and any(model.size_vram is not None for model in there.models)
     return Health(
         up=True,
@@ -139,8 +131,8 @@ def _refusal(status: int, path: str) -> str:
     return f"it answered {status} to {path}"
 
 
-def _decoded(body: bytes, kind: Any) -> Any:
+def _tags(body: bytes) -> _Tags | None:
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body, type=_Tags)
     except (msgspec.DecodeError, RecursionError):
         return None

@@ -121,7 +121,7 @@ def read(given: Mapping[str, Any]) -> PoolOptions:
         state=value("state", values.path, None),
         objective=_objective(value("deadline", values.duration, None), value("budget", values.positive, None)),
         progress=said.get("progress"),
-        dispatch=strategies.read("parallel", {name: said[name] for name in said if name in _DISPATCH}),
+        dispatch=strategies.read("parallel", {name: said[name] for name in said if name in _DISPATCH}, str),
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import msgspec
@@ -13,17 +12,16 @@ from loadgen.dispatch import own_loop
 from loadgen.dispatch.callee import Callee
 from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.work import sequence
-from loadgen.errors import NodeError
 from loadgen.node import choice, options
 from loadgen.node.call import Asking, kind_of
-from loadgen.node.health import check, check_alone
+from loadgen.node.health import check_alone
 from loadgen.node.memory import Memory
 from loadgen.node.node import Node, nodes_of
 from loadgen.node.planner import Planner
 from loadgen.node.report import BATCHES, report_of
+from loadgen.node.scout import Scout
 from loadgen.node.stats import stats_of
 from loadgen.node.thresholds import Decision, Mode
-from loadgen.node.wire import Wire
 from loadgen.node.work import run_plan
 
 if TYPE_CHECKING:
@@ -70,6 +68,7 @@ class NodePool:
         self._mode = choice.mode_from(self._options.mode, os.environ)
         self._memory = Memory(nodes_of(nodes), self._options.state, half_life_s=self._options.half_life_s)
         self._planner = Planner(self._memory, self._mode, self._options)
+        self._scout = Scout(self._memory, self._planner, self._options)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **pool: Unpack[NodeOptions]) -> Self:
@@ -277,7 +276,7 @@ class NodePool:
         Returns:
             What each said, or why it didn't.
         """
-        return await self._look()
+        return await self._scout.look()
 
     def check(self) -> dict[Node, Health]:
         """Do what :meth:`acheck` does on an event loop of its own.
@@ -299,9 +298,9 @@ class NodePool:
             ConfigError: If the kind is none.
             NodeError: If no node is up and has the model.
         """
-        left_out = await self._left_out(model)
+        left_out = await self._scout.left_out(model)
         async with Asking(self.nodes, kind_of(kind), model) as asking:
-            await self._probe(asking, kind, model, text, left_out, self.nodes)
+            await self._scout.probe(asking, kind, model, text, left_out, self.nodes)
 
     def probe(self, model: str, text: str = "probe", *, kind: str = "embeddings") -> None:
         """Do what :meth:`aprobe` does on an event loop of its own.
@@ -351,9 +350,10 @@ class NodePool:
         if force_mode is not None:
             choice.mode_of(force_mode, "force_mode")
         async with Asking(self.nodes, kind_of(kind), model, **asked) as asking:
-            left_out = await self._left_out(model)
+            left_out = await self._scout.left_out(model)
             if everything and self._needs_speeds(force_mode):
-                await self._probe(asking, kind, model, everything[0], left_out, self._unmeasured(kind, model))
+                unmeasured = self._scout.unmeasured(kind, model)
+                await self._scout.probe(asking, kind, model, everything[0], left_out, unmeasured)
             plan = self._planner.plan(asking, kind, model, everything, force_mode, left_out=left_out, unit=_UNITS[kind])
             if kind != "embeddings":
                 plan = msgspec.structs.replace(plan, options=self._options.keeping(Answer))
@@ -364,50 +364,6 @@ class NodePool:
         mode = force_mode or self._mode
         is_measured_by = self._options.thresholds is not None or self._options.objective is not None
         return len(self.nodes) > 1 and (mode in ("sequential", "hybrid") or is_measured_by)
-
-    def _unmeasured(self, kind: str, model: str) -> list[Node]:
-        return [node for node, time in zip(self.nodes, self._memory.times(kind, model), strict=True) if time is None]
-
-    async def _probe(
-        self, asking: Asking, kind: str, model: str, item: Any, left_out: dict[Node, str], nodes: Sequence[Node]
-    ) -> None:
-        """Have nodes do an item each, at the same time; one that fails is left out from then on."""
-        wanted = [node for node in nodes if node not in left_out]
-        quiet = msgspec.structs.replace(
-            self._options,
-            progress=False,
-            dispatch=msgspec.structs.replace(self._options.dispatch, journal=None, trace=None),
-        )
-
-        async def one(node: Node) -> None:
-            others = {other: "another is probed" for other in self.nodes if other != node}
-            plan = self._planner.plan(asking, kind, model, [item], "sequential", left_out=others)
-            batch = await run_plan(msgspec.structs.replace(plan, options=quiet), self._memory)
-            if batch.errors:
-                left_out[node] = str(batch.errors[0])
-
-        await asyncio.gather(*map(one, wanted))
-        self._check_some_are_left(left_out)
-
-    async def _look(self) -> dict[Node, Health]:
-        async with Wire() as wire:
-            checks = await asyncio.gather(*(check(wire, node) for node in self.nodes))
-        found = dict(zip(self.nodes, checks, strict=True))
-        for seen in self._memory.seen:
-            seen.take(found[seen.node])
-        return found
-
-    async def _left_out(self, model: str) -> dict[Node, str]:
-        """Return which nodes can't be asked for a model, and why."""
-        found = {node: health.lacks(model) for node, health in (await self._look()).items()}
-        left_out = {node: reason for node, reason in found.items() if reason}
-        self._check_some_are_left(left_out)
-        return left_out
-
-    def _check_some_are_left(self, left_out: Mapping[Node, str]) -> None:
-        if len(left_out) == len(self.nodes):
-            reasons = "; ".join(f"{node.name}: {reason}" for node, reason in left_out.items())
-            raise NodeError(f"none of the {len(self.nodes)} nodes can be asked: {reasons}")
 
     def _up(self) -> list[Node]:
         return [seen.node for seen in self._memory.seen if seen.state != "down"] or list(self.nodes)

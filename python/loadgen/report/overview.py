@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from loadgen.report import figures, sentences
+from loadgen.report import figures, title
 from loadgen.report.columns import lines
 from loadgen.report.table import is_open_loop
 from loadgen.session.metric import percentile_key
@@ -50,7 +50,7 @@ def _cells(phase: PhaseResult, name: str, judged: bool) -> list[str]:
         metric = phase.metric(f"response_{name}")
     return [
         plain(phase.name),
-        plain(sentences.load(phase)),
+        plain(title.load(phase)),
         figures.short(phase.throughput.requests_per_s),
         *([figures.short(phase.goodput)] if judged else []),
         time_of(metric, 50),

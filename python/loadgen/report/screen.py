@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from loadgen.report import accuracy, nodes, overview, sentences
+from loadgen.report import accuracy, nodes, overview, sentences, title
 from loadgen.report.sentences import Sentence
 from loadgen.report.table import rows
 from loadgen.report.wrapping import indented, pair, wrapped
@@ -51,8 +51,8 @@ def lines(result: SessionResult, console: Console) -> Iterator[Text]:
     width = max(_NARROWEST, min(_WIDEST, console.width)) - 1
     yield Text()
     yield from _alarms(result, console, width)
-    measured = sentences.measured(result)
-    yield from pair(sentences.title(result), f"run {sentences.run_name(result)}", width, "bold", console)
+    measured = title.measured(result)
+    yield from pair(title.title(result), f"run {title.run_name(result)}", width, "bold", console)
     for number, line in enumerate(overview.rows(result.perf_results, width)):
         if number == 0:
             yield Text()
@@ -60,7 +60,7 @@ def lines(result: SessionResult, console: Console) -> Iterator[Text]:
     for phase in measured:
         if len(measured) > 1:
             yield Text()
-            yield from pair(sentences.heading(result, phase), "", width, "bold", console)
+            yield from pair(title.heading(result, phase), "", width, "bold", console)
         yield Text()
         yield from _phase(result, phase, console, width)
     yield Text()

@@ -67,8 +67,7 @@ def run(
         RunError: If the run itself broke down.
         KeyboardInterrupt: If it was interrupted; what completed is in the run's directory.
     """
-    with configs.in_keywords():
-        return _asked(url, config, options).execute()
+    return _asked(url, config, options).execute()
 
 
 async def arun(
@@ -94,15 +93,14 @@ async def arun(
 
     from loadgen.dispatch.own_thread import gone, on_own_thread
 
-    with configs.in_keywords():
-        going = _asked(url, config, options)
-        task = on_own_thread(going.execute)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            going.stop("cancelled", 0.0)
-            await gone(task)  # it owns the run's log
-            raise
+    going = _asked(url, config, options)
+    task = on_own_thread(going.execute)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        going.stop("cancelled", 0.0)
+        await gone(task)  # it owns the run's log
+        raise
 
 
 def _asked(url: str | Sequence[str] | None, config: str | os.PathLike[str] | None, options: RunOptions) -> Run:

@@ -114,17 +114,16 @@ class BenchmarkSession:
         if self._run is not None:
             raise RunError("the session has run", "make another one")
         desk = self._desk(asyncio.get_running_loop())
-        with configs.in_keywords():
-            run = self._run = Run(self._config, phases=self._handled(phases), desk=desk, run_id=self._id)
-            if self._stopped is not None:
-                run.stop(*self._stopped)
-            thread = on_own_thread(run.execute)
-            try:
-                return await asyncio.shield(thread)
-            except asyncio.CancelledError:
-                run.stop("cancelled", 0.0)
-                await gone(thread)
-                raise
+        run = self._run = Run(self._config, phases=self._handled(phases), desk=desk, run_id=self._id)
+        if self._stopped is not None:
+            run.stop(*self._stopped)
+        thread = on_own_thread(run.execute)
+        try:
+            return await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            run.stop("cancelled", 0.0)
+            await gone(thread)
+            raise
 
     def stop(self, grace: float = 0.0) -> None:
         """End the session: nothing more is issued, in this phase or a later one. From any thread; again does no harm.

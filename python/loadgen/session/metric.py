@@ -53,11 +53,19 @@ class Metric:
         return tuple(sorted(float(key[1:].replace("_", ".")) for key in keys))
 
     def is_only_extreme(self, percent: float) -> bool:
-        """Return whether an unsupported percentile is so far out that it is but the greatest value."""
+        """Return whether an unsupported percentile is so far out that it is but the greatest value.
+
+        Args:
+            percent: Its number, such as 99.9.
+        """
         return percentile_key(percent) in self.unsupported and self.count * (100 - percent) < 100
 
     def percentile(self, percent: float) -> float:
-        """Return a percentile by its number, ``nan`` where the report doesn't hold it."""
+        """Return a percentile, ``nan`` where the report doesn't hold it.
+
+        Args:
+            percent: Its number: 99.9 for the value that 99.9 % of all are below.
+        """
         return self._value(percentile_key(percent))
 
     def _value(self, name: str) -> float:

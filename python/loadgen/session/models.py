@@ -8,23 +8,13 @@ import ssl
 import warnings
 from urllib.parse import urlsplit
 
-import msgspec
-
 from loadgen import http_get
 from loadgen.config import Config, known, secret, target
 from loadgen.errors import ConfigError, TargetError
+from loadgen.speech import option
 
-_MOST_LISTED = 8
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}
 """What OpenSSL calls an answer that is no TLS."""
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
 
 
 def url_of(url: str) -> str:
@@ -44,7 +34,7 @@ def url_of(url: str) -> str:
     return f"{path}/models" if path.endswith("/v1") else f"{path}/v1/models"
 
 
-def ask(config: Config, api_key: str | None) -> list[str]:
+def ask(config: Config, api_key: str | None) -> tuple[str, ...]:
     """Ask the target for the names of its models.
 
     Args:
@@ -79,12 +69,14 @@ def ask(config: Config, api_key: str | None) -> list[str]:
         raise TargetError(f"can't ask {shown}: {_reason(error)}", unreachable(config)) from None
     if reply.status != 200:
         refused = reply.status in (401, 403)
-        key = "check the API key: --api-key-env NAME or --api-key-file FILE" if refused else ""
+        key = (
+            f"check the API key: {option('api_key_env', 'NAME')} or {option('api_key_file', 'FILE')}" if refused else ""
+        )
         raise TargetError(f"{shown} answered {reply.status}", key)
-    try:
-        return [model.id for model in msgspec.json.decode(reply.body, type=_Models).data]
-    except (msgspec.DecodeError, RecursionError):
-        raise TargetError(f"{shown} did not answer with a list of models") from None
+    names = http_get.models_in(reply.body)
+    if names is None:
+        raise TargetError(f"{shown} did not answer with a list of models")
+    return names
 
 
 def unreachable(config: Config) -> str:
@@ -117,9 +109,9 @@ def insecure(config: Config, *, unverified: bool) -> str:
         unverified: Whether it is the server's certificate that isn't trusted.
     """
     if unverified:
-        return "--cacert FILE trusts its authority, --insecure any certificate"
+        return f"{option('cacert', 'FILE')} trusts its authority, {option('insecure')} any certificate"
     if config.http2:
-        return "does it speak HTTP/2? Without --http2 it is asked for HTTP/1.1"
+        return f"does it speak HTTP/2? Without {option('http2')} it is asked for HTTP/1.1"
     return "does it speak TLS there? Else the URL begins with http://"
 
 
@@ -137,14 +129,15 @@ def only(config: Config, api_key: str | None, server: str = "the server") -> str
     try:
         names = ask(config, api_key)
     except TargetError as error:
-        way_out = error.way_out or "is the URL right? Else name it: --model"
+        way_out = error.way_out or f"is the URL right? Else name it: {option('model')}"
         raise TargetError(error.message, f"no model was named, so the server was asked; {way_out}") from None
     if len(names) == 1:
         return names[0]
     if not names:
-        raise TargetError(f"{server} lists no model", "name the one to ask for: --model NAME")
+        raise TargetError(f"{server} lists no model", f"name the one to ask for: {option('model', 'NAME')}")
     raise TargetError(
-        f"{server} has {len(names)} models: {_listed(names)}", f"name the one to ask for: --model {names[0]}"
+        f"{server} has {len(names)} models: {known.listed(names)}",
+        f"name the one to ask for: {option('model', value=names[0])}",
     )
 
 
@@ -168,15 +161,9 @@ def warn_if_unlisted(config: Config, model: str, api_key: str | None) -> None:
     if not names or model.partition(":")[0] in bare or any("*" in name for name in names):
         return
     close = known.nearest(model, names)
-    way_out = f"perhaps --model {close}?" if close else f"it lists {_listed(names)}"
+    way_out = f"perhaps {option('model', value=close)}?" if close else f"it lists {known.listed(names)}"
     words = f"the server lists no model {model}, and may refuse every call\n{way_out}"
     warnings.warn(words, RuntimeWarning, stacklevel=3)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_MOST_LISTED]) + (
-        f", and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    )
 
 
 def _origin(url: str) -> str:
@@ -230,7 +217,9 @@ def _context(config: Config) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=config.cacert)
     except ssl.SSLError:
-        raise ConfigError(f"cacert {config.cacert} holds no certificate", "name a file with one in PEM") from None
+        raise ConfigError(
+            f"{option('cacert')} {config.cacert} holds no certificate", "name a file with one in PEM"
+        ) from None
     if config.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -9,14 +9,9 @@ import msgspec
 
 from loadgen.config import Config
 from loadgen.config.known import did_you_mean
+from loadgen.session.adaptive import AdaptiveStrategy
 from loadgen.session.arrival import KINDS, Stage
-from loadgen.session.strategy import (
-    AdaptiveStrategy,
-    BurstStrategy,
-    ConcurrencyStrategy,
-    PlannedStrategy,
-    TimedIssueStrategy,
-)
+from loadgen.session.strategy import BurstStrategy, ConcurrencyStrategy, PlannedStrategy, TimedIssueStrategy
 
 _PATTERNS: dict[str, tuple[type[PlannedStrategy], tuple[str, ...]]] = {
     "concurrency": (ConcurrencyStrategy, ("n",)),

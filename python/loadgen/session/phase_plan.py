@@ -10,10 +10,11 @@ from loadgen.config import Config
 from loadgen.config.nodes import balance_of
 from loadgen.dataset import Dataset
 from loadgen.session import scoring
+from loadgen.session.adaptive import AdaptiveStrategy
 from loadgen.session.order import name_of
 from loadgen.session.phase import PhaseConfig, PhaseType, load_of, words_of
 from loadgen.session.settings import differing, request_of
-from loadgen.session.strategy import AdaptiveStrategy, is_planned
+from loadgen.session.strategy import is_planned
 
 
 class PhasePlan(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type"}):

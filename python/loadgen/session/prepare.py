@@ -23,6 +23,7 @@ from loadgen.session.phase import PhaseConfig, PhaseType, load_of
 from loadgen.session.phase import stored as stored_phase
 from loadgen.session.phase_plan import PhasePlan, plan_of
 from loadgen.session.strategy import is_planned
+from loadgen.speech import option
 
 
 class PlannedPhase(msgspec.Struct, frozen=True):
@@ -261,7 +262,8 @@ def model_of(config: Config) -> str:
     if len(set(found.values())) == 1:
         return next(iter(found.values()))
     listed = ", ".join(f"{secret.shown_url(url)} {model}" for url, model in found.items())
-    raise TargetError(f"the targets serve different models: {listed}", "name one that all of them have: --model NAME")
+    way_out = f"name one that all of them have: {option('model', 'NAME')}"
+    raise TargetError(f"the targets serve different models: {listed}", way_out)
 
 
 def listed_model(config: Config) -> str:

@@ -21,7 +21,16 @@ Status = Literal["complete", "interrupted", "failed"]
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What became of a phase's requests: ``issued = ok + failed + cancelled + in_flight``."""
+    """What became of a phase's requests: ``issued = ok + failed + cancelled + in_flight``.
+
+    Args:
+        issued: Requests that began.
+        ok: Those with a good answer.
+        failed: Those without one.
+        cancelled: Those cut off at the end.
+        in_flight: Those of which no record came: the process was killed.
+        reconnects: Connections that were closed before an answer began, and replaced.
+    """
 
     issued: int
     ok: int
@@ -32,7 +41,14 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Throughput(msgspec.Struct, frozen=True):
-    """What got through per second, from the first request issued to the last one done; ``None`` where not known."""
+    """What got through per second, from the first request issued to the last one done; ``None`` where not known.
+
+    Args:
+        requests_per_s: Good answers.
+        output_tokens_per_s: Tokens of the answers.
+        total_tokens_per_s: The prompts' tokens as well.
+        steady: The same without ramp and drain, from ``from_s`` to ``to_s``, and the mean ``in_flight`` then.
+    """
 
     requests_per_s: float | None = None
     output_tokens_per_s: float | None = None

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from loadgen.config.known import listed
 from loadgen.errors import ConfigError, ReportError
 from loadgen.metrics import SNAPSHOT
+from loadgen.speech import option
 
 RUNS = Path("loadgen-runs")
 LOG, REPORT, LOCK = "run.log", "report.json", ".lock"
@@ -89,12 +91,15 @@ def create(out: str | None, run_id: str | None = None) -> RunDir:
         ) from None
     except OSError as error:
         raise ConfigError(
-            f"can't write the run to {path}: {error.strerror or error}", "name another directory: --out DIR"
+            f"can't write the run to {path}: {error.strerror or error}",
+            f"name another directory: {option('out', 'DIR')}",
         ) from None
     directory = RunDir(path, run_id, made, lock)
     if not _try_lock(lock):
         directory.close()
-        raise ConfigError(f"{path} belongs to a run that is still going", "name another directory: --out DIR")
+        raise ConfigError(
+            f"{path} belongs to a run that is still going", f"name another directory: {option('out', 'DIR')}"
+        )
     if (path / LOG).exists() or (path / REPORT).exists():
         directory.close()
         raise ConfigError(f"{path} holds a run already", "name another directory, or remove that run")
@@ -192,7 +197,7 @@ def find(run: str | None, below: Path = RUNS) -> Path:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        names = ", ".join(path.name for path in matches[:4]) + (", …" if len(matches) > 4 else "")
+        names = listed([path.name for path in matches], 4)
         raise ReportError(f"{len(matches)} runs begin with {run}: {names}", "give more of the id")
     raise ReportError(f"no run in {below} begins with {run}", "`loadgen ls` lists them")
 

@@ -19,6 +19,7 @@ from loadgen.session.prepare import PreparedPhase
 from loadgen.session.result import SessionResult
 from loadgen.session.served import served
 from loadgen.session.strategy import is_planned
+from loadgen.speech import option
 
 if TYPE_CHECKING:
     from loadgen.session.desk import Desk
@@ -214,7 +215,7 @@ class Run:
             is_full = error.errno in _FULL
             raise ConfigError(
                 f"can't start the run in {directory.path}: {error.strerror or error}",
-                "make room there, or have the run elsewhere: --out DIR" if is_full else "",
+                f"make room there, or have the run elsewhere: {option('out', 'DIR')}" if is_full else "",
             ) from None
         return self._engine
 

@@ -7,29 +7,19 @@ on an event loop, for a transport of the user's own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import msgspec
 
-from loadgen import _core
 from loadgen.config import values
 from loadgen.config.options import STAGED
+from loadgen.session.adaptive import AdaptiveStrategy
 from loadgen.session.arrival import Arrival, arrival_of, stages_of, valid
 from loadgen.session.issuer import Issuer
-from loadgen.session.order import SampleOrder, name_of
-from loadgen.session.plan import Plan
+from loadgen.session.planned import GROUP, Planned
 
 LATE_NS = 5_000_000
 """What leaves this long after its time, and had a slot, is late: the report's own bound (docs/metrics.md)."""
-
-_START = 0
-"""The code of a policy's action that starts an attempt (``_core.pyi``)."""
-
-_LONGEST_S = 3_600.0
-"""The longest that a policy lets an attempt take."""
-
-_GROUP = 16
-"""Requests that are due together go out in groups of this size, as in the engine; between them answers are read."""
 
 
 class LoadStrategy(Protocol):
@@ -55,49 +45,7 @@ class LoadStrategy(Protocol):
         return  # without a body a type checker takes it for abstract
 
 
-class _Planned:
-    """What the built-in strategies share: they are values, told to the engine as a load, and have a plan."""
-
-    fields: ClassVar[tuple[str, ...]]
-    max_concurrency: int | None = None
-    """At most this many in flight, on top of an open loop."""
-
-    def load(self) -> dict[str, Any]:
-        """Return the load as the engine is told it (``Load`` of ``rust/src/schedule/load.rs``)."""
-        raise NotImplementedError
-
-    def plan(
-        self, seed: int, *, samples: int = 1, order: str | SampleOrder | type[SampleOrder] = "without_replacement"
-    ) -> Plan:
-        """Return what is sent when.
-
-        Args:
-            seed: Seed of arrivals and order.
-            samples: How many samples there are.
-            order: How they are drawn: a word, or a class of :mod:`loadgen.session.order`.
-
-        Raises:
-            ValueError: If there is no sample, or no such order.
-        """
-        return Plan(self.load(), seed=seed, samples=samples, order=name_of(order))
-
-    def on_complete(self, request: int) -> None:
-        """Do nothing: the issuer counts what is in flight."""
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.fields)
-
-    def __hash__(self) -> int:
-        return hash((type(self), *(getattr(self, name) for name in self.fields)))
-
-    def __repr__(self) -> str:
-        given = ((name, getattr(self, name)) for name in self.fields)
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given if value is not None)})"
-
-
-class ConcurrencyStrategy(_Planned):
+class ConcurrencyStrategy(Planned):
     """Closed loop: exactly ``n`` requests in flight, over all workers, until the phase's limits.
 
     Args:
@@ -138,12 +86,12 @@ class ConcurrencyStrategy(_Planned):
             if issuer.issue() is None:
                 break
             issued += 1
-            if issued % _GROUP == 0:
+            if issued % GROUP == 0:
                 await asyncio.sleep(0)
         return issued
 
 
-class TimedIssueStrategy(_Planned):
+class TimedIssueStrategy(Planned):
     """Open loop on an absolute schedule: requests start when they are due, whatever became of the ones before.
 
     Due times are those of the plan, not sums of sleeps, so they don't drift. What comes late goes out at once; planned
@@ -222,7 +170,7 @@ class TimedIssueStrategy(_Planned):
             self.late += late
             if issuer.stopped:
                 break
-            if issued % _GROUP == 0:
+            if issued % GROUP == 0:
                 await asyncio.sleep(0)
         return issued
 
@@ -236,7 +184,7 @@ class TimedIssueStrategy(_Planned):
         return free
 
 
-class BurstStrategy(_Planned):
+class BurstStrategy(Planned):
     """``n`` requests at once, all due at the phase's start.
 
     Args:
@@ -269,122 +217,11 @@ class BurstStrategy(_Planned):
         import asyncio
 
         for issued in range(self.n):
-            if issued and issued % _GROUP == 0:
+            if issued and issued % GROUP == 0:
                 await asyncio.sleep(0)
             if issuer.issue(planned_ns=issuer.start_ns) is None:
                 return issued
         return self.n
-
-
-class AdaptiveStrategy(_Planned):
-    """As many requests at once as a dispatch strategy lets start: it finds the server's knee, and holds it.
-
-    The native engine runs the very policy that a :class:`~loadgen.Dispatcher` runs, retries and copies included; each
-    request is one row, of the attempt that gave its outcome. With a transport of the user's own each request is one
-    attempt, and the limit learns from how long they take.
-
-    Args:
-        max_concurrency: Most attempts in flight, above 0.
-        strategy: ``adaptive_ceiling``, ``hedged``, ``auto`` (the default), or one that learns nothing.
-        policy: What differs from the strategy, by the keys of the policy's configuration, such as
-            ``{"retry": {"attempts": 1}}``. The attempts' time limit and whether they are streamed are the phase's.
-
-    Raises:
-        ValueError: If an argument is out of bounds, or there is no such strategy or key.
-    """
-
-    fields = ("max_concurrency", "strategy", "policy")
-
-    def __init__(
-        self, max_concurrency: int, strategy: str = "auto", *, policy: Mapping[str, Any] | None = None
-    ) -> None:
-        self.max_concurrency: int = valid("max_concurrency", max_concurrency, values.count32)
-        self.strategy = strategy
-        self._policy = msgspec.json.encode(policy or {}).decode()
-        self._config = _core.policy_config(strategy, self.max_concurrency, self._policy)
-
-    @property
-    def policy(self) -> dict[str, Any] | None:
-        """What differs from the strategy; ``None`` where nothing does."""
-        return msgspec.json.decode(self._policy) or None
-
-    @property
-    def words(self) -> str:
-        """The load as a report says it."""
-        return f"adaptive ({self.strategy}), {self.max_concurrency:,} in flight at most"
-
-    def __hash__(self) -> int:
-        return hash((type(self), self._config))
-
-    def load(self) -> dict[str, Any]:
-        """Return the load as the engine is told it."""
-        return {"kind": "dispatch", "policy": msgspec.json.decode(self._config)}
-
-    def load_of(self, *, stream: bool, timeout_s: float, stall_timeout_s: float, nodes: int = 1) -> dict[str, Any]:
-        """Return the load of a phase as the engine is told it.
-
-        Args:
-            stream: Whether its answers are streamed: then the first token decides between copies.
-            timeout_s: Seconds for an attempt, unless the policy says otherwise.
-            stall_timeout_s: Seconds of silence within an answer, likewise.
-            nodes: How many targets there are, likewise.
-        """
-        load, own = self.load(), self.policy or {}
-        settings = {"streaming": stream, "attempt_timeout_s": timeout_s, "stall_timeout_s": stall_timeout_s}
-        settings |= {"nodes": nodes} if nodes > 1 else {}
-        load["policy"].update({name: value for name, value in settings.items() if name not in own})
-        return load
-
-    async def execute(self, issuer: Issuer) -> int:
-        """Issue as many as the limit lets, until the issuer takes no more.
-
-        Args:
-            issuer: The phase.
-        """
-        import asyncio
-
-        policy = _core.Policy(self._alone(), issuer.seed)
-        attempts: dict[int, int] = {}  # by request
-        issued = queued = 0
-        while not issuer.stopped:
-            now = issuer.now_ns() - issuer.start_ns
-            if issued == queued:
-                # One waits at any time, and goes as soon as the limit lets it.
-                policy.queue(now, 1)
-                queued += 1
-            started = [action[1] for action in policy.poll(now) if action[0] == _START]
-            for attempt in started:
-                request = issuer.issue()
-                if request is None:
-                    return issued
-                attempts[request] = attempt
-                issued += 1
-                if issued % _GROUP == 0:
-                    await asyncio.sleep(0)
-            if not started and not await self._news(issuer, policy, attempts):
-                break
-        return issued
-
-    async def _news(self, issuer: Issuer, policy: _core.Policy, attempts: dict[int, int]) -> bool:
-        """Wait until the policy may let another start; ``False`` where the issuer takes no more."""
-        if not attempts:
-            return await issuer.until(issuer.start_ns + (policy.next_deadline() or 0))
-        done = await issuer.completed()
-        if done is None:
-            return False
-        if (ended := attempts.pop(done, None)) is not None:
-            policy.ended(issuer.now_ns() - issuer.start_ns, ended)
-        return True
-
-    def _alone(self) -> str:
-        """Return the policy for requests that nobody can copy, repeat or cut short: the issuer ends them."""
-        overrides: dict[str, Any] = {
-            **(self.policy or {}),
-            "hedge": {"kind": "none"},
-            "breaker": None,
-            "attempt_timeout_s": _LONGEST_S,
-        }
-        return _core.policy_config(self.strategy, self.max_concurrency, msgspec.json.encode(overrides).decode())
 
 
 PlannedStrategy: TypeAlias = ConcurrencyStrategy | TimedIssueStrategy | BurstStrategy | AdaptiveStrategy

@@ -10,7 +10,6 @@ import click
 import msgspec
 
 from loadgen.cli import show, stops
-from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption, value_of
 from loadgen.config import values
 from loadgen.errors import DispatchError
@@ -43,7 +42,7 @@ def _bench(out: str, as_json: bool, quiet: bool, plots: bool | None, **given: An
     callee = callee_of(chosen, given)
     experiment = Experiment(callee, Path(out), chosen, plan, told=None if quiet else _tell)
     try:
-        with Stopping(*stops.from_outside()) as stopping:  # children are ended in order, as by Ctrl-C
+        with stops.Stopping(*stops.from_outside()) as stopping:  # children are ended in order, as by Ctrl-C
             summary = experiment.run()
     except KeyboardInterrupt:
         show.error("stopped", KEPT)

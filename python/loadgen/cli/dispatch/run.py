@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,20 +14,19 @@ import click
 import msgspec
 
 from loadgen import config as configs
-from loadgen.cli import complete, show, stops
-from loadgen.cli.answers import Replaced, to_stdout
+from loadgen.cli import answers, complete, show, stops
 from loadgen.cli.dispatch import asked, output
 from loadgen.cli.dispatch.output import Written
-from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption, flags
 from loadgen.config import secret
 from loadgen.dispatch import progress
 from loadgen.dispatch.journal import Journal
 from loadgen.dispatch.live import Call, Live
-from loadgen.errors import ConfigError, DispatchError
+from loadgen.errors import ConfigError
 from loadgen.report import batch as report
 from loadgen.report import figures
 from loadgen.session import prepare
+from loadgen.speech import option
 
 if TYPE_CHECKING:
     from loadgen.cli.dispatch.asked import Source
@@ -84,7 +82,7 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
     files = _Files(**{name: given.pop(name) for name in _Files.__struct_fields__})
     said = {name: given[name] for name in _WIRE if given[name] not in (None, ())}
     said |= {} if max_error_rate is None else {"max_error_rate": max_error_rate}
-    options = configs.resolve(url, said, speech="flags", needs_load=False)
+    options = configs.resolve(url, said, needs_load=False)
     show.warn_of_secrets(options.header)
     _check_files(files, given["remember"])
     source = _source(files, as_json)
@@ -94,7 +92,7 @@ def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate
     choices |= {"journal": _journal(files, source, options), "trace": kept, "progress": shown}
     dispatcher = _dispatcher(choices)
     _say_idle(dispatcher.strategy, given)
-    with Stopping(signal.SIGINT, *stops.from_outside()) as stopping, _warned():
+    with stops.Stopping(signal.SIGINT, *stops.from_outside()) as stopping, show.warned():
         try:
             with _outputs(files, as_json) as write:
                 summary = _call(dispatcher, source, options, given["stream"], kept, write)
@@ -118,18 +116,8 @@ def _call(
     with prepare.targets(options) as (sent_to,):
         model = prepare.listed_model(options) if source.needs_model else options.model
         bodies = asked.bodies(source, options, model)
-        try:
+        with answers.also_if_broken_off(lambda: _write_kept(source, kept, write)):
             batch = dispatcher.requests(bodies, url=sent_to, model=model, stream=stream, **_wire(options))
-        except KeyboardInterrupt:
-            _write_kept(source, kept, write)
-            raise
-        except DispatchError:
-            try:
-                _write_kept(source, kept, write)
-            except DispatchError as unwritten:
-                # A disk that has no room for the journal has none for the answers: what the journal holds is said last.
-                show.error(unwritten.message)
-            raise
         write(source, [output.answer(source, call) for call in batch])
         return summary_of(batch, source)
 
@@ -164,13 +152,7 @@ def _dispatcher(choices: Mapping[str, Any]) -> Dispatcher:
     """Make the dispatcher; what the environment says holds where no flag says otherwise."""
     from loadgen.dispatch import Dispatcher
 
-    try:
-        return Dispatcher.from_env("LOADGEN_", **choices)
-    except ConfigError as error:
-        name, space, rest = error.message.partition(" ")
-        if name not in choices:
-            raise
-        raise ConfigError(f"{configs.spoken_as(name, 'flags')}{space}{rest}", error.way_out) from None
+    return Dispatcher.from_env("LOADGEN_", **choices)
 
 
 def _say_idle(strategy: str, given: Mapping[str, Any]) -> None:
@@ -178,21 +160,9 @@ def _say_idle(strategy: str, given: Mapping[str, Any]) -> None:
     for name, of in _OF_ONE.items():
         if given[name] is not None and strategy != of:
             bound = "; --max-concurrency N is the most at once with any" if name == "workers" else ""
-            flag = configs.spoken_as(name, "flags")
-            show.warning(f"{flag} does nothing with the strategy {strategy}", f"it is for --strategy {of}{bound}")
-
-
-@contextmanager
-def _warned() -> Iterator[None]:
-    """Say warnings as the command line does."""
-
-    def say(message: Warning | str, *_: object, **__: object) -> None:
-        show.warning(*str(message).split("\n", 1))  # and the way out, where it has one
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = say
-        yield
+            show.warning(
+                f"{option(name)} does nothing with the strategy {strategy}", f"it is for --strategy {of}{bound}"
+            )
 
 
 def _wire(options: Config) -> dict[str, Any]:
@@ -232,15 +202,15 @@ def _journal(files: _Files, source: Source, options: Config) -> Journal | None:
 @contextmanager
 def _outputs(files: _Files, as_json: bool) -> Iterator[Callable[[Source, Sequence[Written]], None]]:
     """Open what is written to before anything is sent; without a file, answers go to standard output."""
-    with Replaced(files.out, "--out") as out, Replaced(files.matrix, "--matrix") as matrix:
+    with answers.Replaced(files.out, "--out") as out, answers.Replaced(files.matrix, "--matrix") as matrix:
 
-        def write(source: Source, answers: Sequence[Written]) -> None:
+        def write(source: Source, calls: Sequence[Written]) -> None:
             if files.out is not None:
-                out.put(output.lines(answers))
+                out.put(output.lines(calls))
             elif files.matrix is None and not as_json:
-                to_stdout(output.lines(answers))
+                answers.to_stdout(output.lines(calls))
             if files.matrix is not None:
-                matrix.put([output.matrix(source, {one.index: output.cell(one) for one in answers})])
+                matrix.put([output.matrix(source, {one.index: output.cell(one) for one in calls})])
 
         yield write
 
@@ -253,14 +223,9 @@ def _written(source: Source, call: Call) -> Written:
 
 def _say_stopped(source: Source, kept: _Kept, files: _Files, in_vain: str) -> None:
     done = sum(call.ok for call in kept.calls.values())
-    if files.journal is not None:
-        way_out = f"what finished is in {files.journal}: run it again, and only the rest is called"
-    elif files.out is not None and kept.calls:
-        way_out = f"their answers are in {files.out}; with --journal FILE a batch can be gone on with"
-    else:
-        way_out = "with --journal FILE a batch can be gone on with"
+    way_on = answers.way_on(files.journal, files.out if kept.calls else None)
     why = f": {in_vain}" if in_vain else ""
-    show.error(f"stopped when {done:,} of {len(source.calls):,} calls had an answer{why}", way_out)
+    show.error(f"stopped when {done:,} of {len(source.calls):,} calls had an answer{why}", way_on)
 
 
 def summary_of(batch: Batch[Any], source: Source) -> BatchSummary:

@@ -9,7 +9,6 @@ import click
 
 from loadgen.cli import complete, show, stops
 from loadgen.cli.dispatch.bench import callee_flags, callee_of, settings_of
-from loadgen.cli.dispatch.stopping import Stopping
 from loadgen.cli.options import GroupedCommand, GroupedOption, value_of
 from loadgen.config import values
 
@@ -30,7 +29,7 @@ def _trace(scenario: str, strategy: str, **given: Any) -> int:
     callee = callee_of(chosen, given, live)
     seed = value_of("--seed", given["seed"], values.whole)
     try:
-        with Stopping(*stops.from_outside()) as stopping:  # children are ended in order, as by Ctrl-C
+        with stops.Stopping(*stops.from_outside()) as stopping:  # children are ended in order, as by Ctrl-C
             record = asyncio.run(_one(chosen, callee, scenario, strategy, seed))
     except KeyboardInterrupt:
         live.total()

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from loadgen.cli import show
-from loadgen.cli.answers import Replaced, to_stdout
+from loadgen.cli import answers, show, stops
 from loadgen.cli.nodes.pool import options, pool_of
 from loadgen.errors import ConfigError, DatasetError
 
+if TYPE_CHECKING:
+    from loadgen.dispatch import CallResult
+    from loadgen.dispatch.live import Call
+    from loadgen.node import NodeBatch, NodePool
+
 _FIELDS = ("text", "prompt", "input", "content")
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """What a batch asks of the nodes.
+
+    Args:
+        texts: Its items.
+        model: Of which model.
+        kind: ``embeddings``, ``chat`` or ``completions``.
+        output_tokens: Most tokens of an answer.
+    """
+
+    texts: list[str]
+    model: str
+    kind: str
+    output_tokens: int | None
 
 
 def _run(
@@ -25,31 +46,62 @@ def _run(
     field: str | None,
     out: str | None,
     output_tokens: int | None,
+    journal: str | None,
     quiet: bool,
     **said: Any,
 ) -> int:
-    from loadgen.cli.nodes.table import batch_lines, compared
-
     if model is None:
         raise ConfigError("no model is named", "--model NAME")
-    pool = pool_of(progress=False if quiet else None, **said)
-    kind = kind or "embeddings"
-    texts = list(_texts(items, field))
-    batch: Any
-    with Replaced(out, "--out") as file:
-        if kind == "embeddings":
-            batch = pool.embed_batch(model, texts)
-        else:
-            batch = pool.ask_batch(model, texts, kind=kind, output_tokens=output_tokens)
-        if out is None:
-            to_stdout(_lines(batch))
-        else:
-            file.put(_lines(batch))
+    kept: dict[int, Call] = {}  # as each is settled, so that what came before an interrupt isn't lost with the batch
+
+    def keep(call: Call) -> None:
+        kept[call.index] = call
+
+    pool = pool_of(progress=False if quiet else None, trace=keep, journal=journal, **said)
+    asked = _Asked(list(_texts(items, field)), model, kind or "embeddings", output_tokens)
+    with stops.Stopping(signal.SIGINT, *stops.from_outside()) as stopping, show.warned():
+        try:
+            batch = _call(pool, asked, kept, out)
+        except KeyboardInterrupt:
+            done = sum(call.ok for call in kept.values())
+            way_on = answers.way_on(journal, out if kept else None)
+            show.error(f"stopped when {done:,} of {len(asked.texts):,} items had a value", way_on)
+            return stopping.status
     if not quiet:
-        lines = batch_lines(batch, width=show.width())
-        line = compared(pool.report((max(1, len(batch)),), model=model, kind=kind), batch)
-        click.echo("\n".join([*lines, line] if line else lines), err=out is None)
+        _show(pool, asked, batch, to_stdout=out is not None)
     return 0 if batch.ok else 1
+
+
+def _call(pool: NodePool, asked: _Asked, kept: dict[int, Call], out: str | None) -> NodeBatch[Any]:
+    """Have the items done and write their values; those that were there are written also when it breaks off."""
+    with answers.Replaced(out, "--out") as file:
+
+        def write(calls: Iterable[CallResult[Any] | Call]) -> None:
+            if out is None:
+                answers.to_stdout(_lines(calls))
+            else:
+                file.put(_lines(calls))
+
+        def write_kept() -> None:
+            if kept:
+                write(call for _, call in sorted(kept.items()))
+
+        batch: NodeBatch[Any]
+        with answers.also_if_broken_off(write_kept):
+            if asked.kind == "embeddings":
+                batch = pool.embed_batch(asked.model, asked.texts)
+            else:
+                batch = pool.ask_batch(asked.model, asked.texts, kind=asked.kind, output_tokens=asked.output_tokens)
+        write(batch)
+        return batch
+
+
+def _show(pool: NodePool, asked: _Asked, batch: NodeBatch[Any], *, to_stdout: bool) -> None:
+    from loadgen.cli.nodes.table import batch_lines, compared
+
+    lines = batch_lines(batch, width=show.width())
+    line = compared(pool.report((max(1, len(batch)),), model=asked.model, kind=asked.kind), batch)
+    click.echo("\n".join([*lines, line] if line else lines), err=not to_stdout)
 
 
 def _texts(items: str, field: str | None) -> Iterator[str]:
@@ -67,10 +119,10 @@ def _texts(items: str, field: str | None) -> Iterator[str]:
             yield text
 
 
-def _lines(batch: Any) -> Iterator[bytes]:
-    """Yield a line for each item, in order: its value, or why it has none."""
+def _lines(calls: Iterable[CallResult[Any] | Call]) -> Iterator[bytes]:
+    """Yield a line for each item: its value, or why it has none."""
     encode = msgspec.json.Encoder().encode
-    for one in batch:
+    for one in calls:
         told = {"value": one.value} if one.ok else {"error": str(one.error)}
         yield encode({"index": one.index, **told}) + b"\n"
 
@@ -79,7 +131,8 @@ command = click.Command(
     "run",
     callback=_run,
     help="Have each text of the file ITEMS embedded or answered. Every line of what is written is an item, in order: "
-    "its value, or its error.",
+    "its value, or its error. Stopped by a signal, it writes a line for each item that was settled.",
+    epilog="Exit status: 0 good, 1 it began and failed, 2 nothing was sent, 129 SIGHUP, 130 SIGINT, 143 SIGTERM.",
     params=[
         click.Argument(["items"], metavar="ITEMS"),
         *options(),

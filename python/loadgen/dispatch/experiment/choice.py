@@ -11,6 +11,7 @@ from loadgen.dispatch import regime
 from loadgen.dispatch.experiment.callees import NAMES, Callee
 from loadgen.dispatch.experiment.settings import Settings
 from loadgen.errors import ConfigError
+from loadgen.speech import option
 
 if TYPE_CHECKING:
     from loadgen.dispatch.live import Call
@@ -51,9 +52,9 @@ def callee(name: str, settings: Settings, options: Options) -> Callee:
     if name not in NAMES:
         raise ConfigError(f"there is no callee {name!r}", f"there are {', '.join(NAMES)}")
     if options.url is not None and name != "mcp":
-        raise ConfigError(f"--url is for --callee mcp; {name} has a service of its own")
+        raise ConfigError(f"{option('url')} is for {option('callee', 'mcp')}; {name} has a service of its own")
     if (options.url is None) != (options.model is None):
-        raise ConfigError("--url and --model go together")
+        raise ConfigError(f"{option('url')} and {option('model')} go together")
     if name == "sim":
         from loadgen.dispatch.experiment.callees.sim import SimCallee
 
