@@ -135,6 +135,16 @@ def test_what_raises_to_the_end_is_an_unknown_with_its_reason_and_shifts_nothing
         done.errors[0] = ValueError()
 
 
+def test_errors_stand_in_the_order_of_the_items_however_calls_ended() -> None:
+    async def call(item: int) -> None:
+        await asyncio.sleep(3 - item)
+        raise TypeError(item)
+
+    done = batch(call, [0, 1, 2])
+    assert list(done.errors) == [0, 1, 2]
+    assert [done[at].stats.ended for at in done.errors] == [3.0, 2.0, 1.0]
+
+
 def test_an_error_holds_the_callables_frames_and_none_of_the_batchs() -> None:
     async def call(item: int) -> int:
         raise ValueError("poison")

@@ -229,8 +229,8 @@ class Batch(Sequence[CallResult[R]], Generic[R]):
         self._values: Sequence[R | Unknown] = values
         self._columns = columns
         self._restored = restored
-        self.errors: Mapping[int, BaseException] = MappingProxyType(errors)
-        """Why calls failed, by index."""
+        self.errors: Mapping[int, BaseException] = MappingProxyType(dict(sorted(errors.items())))
+        """Why calls failed, by index, in the items' order."""
         self.wall_s = wall_s
         self.strategy = strategy
         self.abandoned = abandoned
