@@ -121,6 +121,31 @@ fn of_many_streams_at_once_small_and_big_each_gets_its_own_bytes() {
     assert_eq!(server.seen.connections.load(Ordering::SeqCst), STREAMS, "all were read to their ends, and used again");
 }
 
+#[test]
+fn an_answer_that_never_pauses_holds_up_neither_the_others_nor_an_interrupt() {
+    let server = Server::new(|n, _| match n {
+        0 => {
+            let mut endless = pieces(1, 60_000);
+            endless.truncate(2);
+            // Many at once: who reads as much as there is finds no end of it.
+            Reply::Endless(vec![endless[0].clone(), endless[1].repeat(64)])
+        }
+        _ => Reply::Keep(stream(3)),
+    });
+    let run = Run::new(&server.url, json!({"stream": true, "workers": 1}));
+    run.begin(closed(2, 9));
+    while server.seen.bodies.lock().unwrap().len() < 9 || run.engine.live().0.in_flight() > 1 {
+        std::thread::yield_now();
+    }
+    run.engine.stop(Duration::ZERO);
+    let end = run.wait();
+    assert_eq!((&end["counts"]["ok"], &end["counts"]["cancelled"]), (&json!(8), &json!(1)), "{end}");
+    let rows = run.rows();
+    let (endless, _) = rows.iter().find(|(row, _)| row.failure == Failure::Cancelled).unwrap();
+    assert_ordered(endless);
+    assert!(endless.chunks > 0, "{} bytes", endless.bytes_in);
+}
+
 /// A stream of these deltas, with or without usage at its end.
 fn stream_of(deltas: &[&str], usage: bool) -> Vec<u8> {
     let events =

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::flight::Verdict;
+use super::outgoing::Outgoing;
 use super::phase::Phase;
 use super::reception::{Aids, Reception};
 use crate::clock::now_ns;
@@ -43,9 +44,7 @@ pub(super) struct Connection {
     parser: ResponseParser,
     /// The current answer.
     pub(super) reception: Reception,
-    /// The request's bytes.
-    pub(super) out: Vec<u8>,
-    written: usize,
+    outgoing: Outgoing,
     /// Whether it was there before its current request: the server may have closed it meanwhile.
     pub(super) kept: bool,
 }
@@ -53,15 +52,15 @@ pub(super) struct Connection {
 impl Connection {
     /// Around a connected stream.
     pub(super) fn new(stream: Stream, parser: ResponseParser, reception: Reception) -> Self {
-        Self { stream, parser, reception, out: Vec::new(), written: 0, kept: false }
+        Self { stream, parser, reception, outgoing: Outgoing::default(), kept: false }
     }
 
-    /// Forget the last request; the next is one of `phase`. `out` is for the caller to fill next.
-    pub(super) fn reset(&mut self, phase: &Phase) {
+    /// Forget the last request; the next is one of `phase`, whose bytes `render` makes: how many these are.
+    pub(super) fn reset(&mut self, phase: &Phase, render: impl FnOnce(&mut Vec<u8>)) -> usize {
         self.parser.reset();
         self.reception.reset(phase);
-        self.out.clear();
-        self.written = 0;
+        render(self.outgoing.anew());
+        self.outgoing.len()
     }
 
     /// The node at its other end.
@@ -72,14 +71,10 @@ impl Connection {
     /// Write what the socket takes at once, without a task of its own; the rest follows in [`Self::exchange`].
     pub(super) fn write_now(&mut self, stamps: &mut Stamps) {
         stamps.sent = now_ns();
-        // A failed or partial write shows again in `exchange`, which knows what to make of it.
-        if let Poll::Ready(Ok(n)) = self.poll_write(&mut Context::from_waker(Waker::noop())) {
-            self.written += n;
-        }
+        self.outgoing.write_now(&mut self.stream);
     }
 
-    /// Write the request (the rest of it) and read the answer, stamping as it comes: to its end, or `None` where it has begun
-    /// and more is to come.
+    /// Write the request (the rest of it) and take the first read of its answer: how it ended, if that was all of it.
     pub(super) async fn exchange(&mut self, aids: &Aids<'_>, stamps: &mut Stamps) -> Option<Result<Ended, Broken>> {
         if stamps.sent == UNSET {
             stamps.sent = now_ns();
@@ -89,49 +84,14 @@ impl Connection {
                 return Poll::Ready(Some(Err(Broken::Verdict(verdict))));
             }
             aids.flight.wake_by(cx.waker());
-            if self.written < self.out.len() && !self.poll_send(cx) {
+            if !self.outgoing.is_gone() && !self.outgoing.poll_send(&mut self.stream, cx) {
                 return Poll::Pending;
             }
-            match self.poll_answer(cx, aids, stamps) {
-                Poll::Pending if self.reception.has_begun() => Poll::Ready(None),
-                polled => polled.map(Some),
-            }
+            let mut buffer = aids.buffer.borrow_mut();
+            let read = self.poll_read(cx, &mut buffer[..READ_BYTES]);
+            read.map(|read| self.take(read.map(|bytes| &buffer[..bytes]), now_ns(), aids, stamps))
         })
         .await
-    }
-
-    /// Send the rest of the request. False while the socket is full. A broken pipe is no verdict: the server may
-    /// have answered before it closed, so reading decides.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.written < self.out.len() {
-            match self.poll_write(cx) {
-                Poll::Ready(Ok(n)) if n > 0 => self.written += n,
-                Poll::Ready(_) => self.written = self.out.len(),
-                Poll::Pending => return false,
-            }
-        }
-        // TLS may hold bytes back; plain sockets make this free.
-        !matches!(Pin::new(&mut self.stream).poll_flush(cx), Poll::Pending)
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, &self.out[self.written..])
-    }
-
-    fn poll_answer(
-        &mut self,
-        cx: &mut Context<'_>,
-        aids: &Aids<'_>,
-        stamps: &mut Stamps,
-    ) -> Poll<Result<Ended, Broken>> {
-        let mut buffer = aids.buffer.borrow_mut();
-        loop {
-            let Poll::Ready(read) = self.poll_read(cx, &mut buffer[..READ_BYTES]) else { return Poll::Pending };
-            let now = now_ns();
-            if let Some(ended) = self.take(read.map(|bytes| &buffer[..bytes]), now, aids, stamps) {
-                return Poll::Ready(ended);
-            }
-        }
     }
 
     /// Read from the socket: how many bytes there were, 0 at its end.

@@ -41,7 +41,9 @@ impl FirstAnswers {
         let refused = matches!(row.failure, Failure::Connect | Failure::Tls);
         let forbidden = row.failure == Failure::Http && matches!(row.status, 401 | 403 | 404);
         if !(refused || forbidden) {
-            self.answered_well.store(row.failure != Failure::Cancelled, Ordering::Relaxed);
+            if row.failure != Failure::Cancelled {
+                self.answered_well.store(true, Ordering::Relaxed);
+            }
             return false;
         }
         if let Some(refused) = self.refused.get(usize::from(node)) {

@@ -17,6 +17,7 @@ mod issue;
 mod manual;
 mod multiplexed;
 mod nodes;
+mod outgoing;
 mod phase;
 mod phase_here;
 mod prefetch;

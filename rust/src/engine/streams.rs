@@ -17,8 +17,8 @@ use super::request::Request;
 use super::worker::Worker;
 use crate::clock::now_ns;
 
-/// So many sockets are read in a row; between such groups the runtime looks at its sockets and runs other tasks: the next
-/// arrival doesn't wait for all streams.
+/// So many sockets are read in a turn, if they don't fill the worker's buffer before; between two turns the runtime looks at
+/// its sockets and runs other tasks. Neither the next arrival nor the sweep waits for all streams, nor for one that never pauses.
 const GROUP: usize = 32;
 
 /// The answers of one worker that have begun and aren't over.
@@ -27,7 +27,7 @@ pub(super) struct Streams {
     /// Each at its place, which is what its socket's waker knows of it.
     places: RefCell<Vec<Option<Box<Streaming>>>>,
     free: RefCell<Vec<u32>>,
-    /// What was read and not looked at yet; empty between two calls.
+    /// What was read and not looked at yet; empty between two turns.
     pieces: RefCell<Vec<Piece>>,
 }
 
@@ -39,7 +39,16 @@ pub(super) struct Streaming {
     ended: Option<Result<Ended, Broken>>,
 }
 
+/// What the sockets brought that are read before any of it is looked at.
+struct Turn<'a> {
+    buffer: &'a mut [u8],
+    /// How much of it is taken.
+    filled: usize,
+    pieces: &'a mut Vec<Piece>,
+}
+
 /// One read of a socket.
+#[derive(Debug)]
 struct Piece {
     /// Whose, by its place.
     at: u32,
@@ -109,34 +118,28 @@ impl Streams {
         Place { streams: self, at }
     }
 
-    /// Take all that the sockets of these places have.
+    /// Take what the sockets of these places have: how many of them had their turn. Where that was too short for one, it is
+    /// ready again.
     ///
     /// All are read before any of it is looked at: each gets its stamp sooner, and while the kernel copies, the memory comes
     /// back that it takes to look at it. Of hundreds of streams, each one's has left the caches since its last event.
-    fn read(&self, group: &[u32], buffer: &mut [u8]) {
+    fn read(&self, ready: &[u32], buffer: &mut [u8]) -> usize {
         // Whoever is told of a read wakes tasks at most, and never enters or leaves a place: hence the borrow.
         let mut places = self.places.borrow_mut();
         let mut pieces = self.pieces.borrow_mut();
-        let mut rest = group;
-        while !rest.is_empty() {
-            rest = read_sockets(&mut places, rest, buffer, &mut pieces);
-            for Piece { at, now, read } in pieces.drain(..) {
-                if let Some(streaming) = places[at as usize].as_deref_mut() {
-                    streaming.hear(read.map(|range| &buffer[range]), now);
-                }
+        let group = &ready[..ready.len().min(GROUP)];
+        let turns = read_sockets(&mut places, group, Turn { buffer, filled: 0, pieces: &mut pieces });
+        for Piece { at, now, read } in pieces.drain(..) {
+            if let Some(streaming) = places[at as usize].as_deref_mut() {
+                streaming.hear(read.map(|range| &buffer[range]), now);
             }
         }
+        turns
     }
 }
 
-/// Read the sockets of these places until they have no more or the buffer is full. Returns the places that are left.
-fn read_sockets<'a>(
-    places: &mut [Option<Box<Streaming>>],
-    group: &'a [u32],
-    buffer: &mut [u8],
-    pieces: &mut Vec<Piece>,
-) -> &'a [u32] {
-    let mut filled = 0;
+/// Read the sockets of these places until they have no more or the turn is over: how many of them had theirs.
+fn read_sockets(places: &mut [Option<Box<Streaming>>], group: &[u32], mut turn: Turn<'_>) -> usize {
     for (n, &at) in group.iter().enumerate() {
         if let Some(next) = group.get(n + 1).and_then(|next| places.get(*next as usize)?.as_deref()) {
             prefetch(next);
@@ -145,19 +148,35 @@ fn read_sockets<'a>(
         prefetch(&*streaming.connection);
         let waker = waker(at);
         let mut cx = Context::from_waker(&waker);
-        loop {
-            let Some(window) = buffer.get_mut(filled..filled + READ_BYTES) else { return &group[n..] };
-            let Poll::Ready(read) = streaming.connection.poll_read(&mut cx, window) else { break };
-            let read = read.map(|bytes| filled..filled + bytes);
-            let more = read.as_ref().is_ok_and(|range| !range.is_empty());
-            filled = read.as_ref().map_or(filled, |range| range.end);
-            pieces.push(Piece { at, now: now_ns(), read });
-            if !more {
-                break;
+        let before = turn.filled;
+        if !turn.read(at, |window| streaming.connection.poll_read(&mut cx, window)) {
+            if turn.filled == before {
+                return n;
             }
+            // It may have more, and its socket tells of none that comes before it was found empty.
+            waker.wake();
+            return n + 1;
         }
     }
-    &[]
+    group.len()
+}
+
+impl Turn<'_> {
+    /// Read one socket until it has no more. False where the buffer has no room for what it may have.
+    #[inline]
+    fn read(&mut self, at: u32, mut poll: impl FnMut(&mut [u8]) -> Poll<io::Result<usize>>) -> bool {
+        while let Some(window) = self.buffer.get_mut(self.filled..self.filled + READ_BYTES) {
+            let Poll::Ready(read) = poll(window) else { return true };
+            let read = read.map(|bytes| self.filled..self.filled + bytes);
+            let more = read.as_ref().is_ok_and(|range| !range.is_empty());
+            self.filled = read.as_ref().map_or(self.filled, |range| range.end);
+            self.pieces.push(Piece { at, now: now_ns(), read });
+            if !more {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 /// The answer at a place, unless it has ended or left it: a wake-up may come late.
@@ -167,16 +186,20 @@ fn open(places: &mut [Option<Box<Streaming>>], at: u32) -> Option<&mut Streaming
 
 /// Read whatever has something to read, for as long as the worker lives.
 pub(super) async fn read_forever(worker: Rc<Worker>) {
-    // The groups bound what a turn costs; the runtime's own bound would make places wait that have been woken.
+    in_turns(|ready| worker.streams.read(ready, &mut worker.buffer.borrow_mut())).await
+}
+
+/// Have `read` read the places that are ready, again and again; it says how many of them had their turn, the first ones.
+async fn in_turns(mut read: impl FnMut(&[u32]) -> usize) {
+    // A turn is bounded by itself; the runtime's own bound would make places wait that have been woken.
     unconstrained(async {
         let mut ready = Vec::new();
         loop {
             take_ready(&mut ready).await;
-            for (turn, group) in ready.chunks(GROUP).enumerate() {
-                if turn > 0 {
-                    yield_now().await;
-                }
-                worker.streams.read(group, &mut worker.buffer.borrow_mut());
+            let turns = read(&ready);
+            ready.drain(..turns);
+            if !ready.is_empty() || is_any_ready() {
+                yield_now().await;
             }
         }
     })
@@ -239,12 +262,16 @@ fn wake(at: *const ()) {
     });
 }
 
-/// Wait until at least one place is ready, and take all that are into `into`.
+/// Whether a place has become ready and nobody has taken it.
+fn is_any_ready() -> bool {
+    READY.with(|ready| !ready.places.borrow().is_empty())
+}
+
+/// Wait until at least one place is ready, and add all that are to `into`.
 async fn take_ready(into: &mut Vec<u32>) {
-    into.clear();
     std::future::poll_fn(|cx| {
         READY.with(|ready| {
-            std::mem::swap(&mut *ready.places.borrow_mut(), into);
+            into.append(&mut ready.places.borrow_mut());
             if !into.is_empty() {
                 return Poll::Ready(());
             }
@@ -254,3 +281,6 @@ async fn take_ready(into: &mut Vec<u32>) {
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;

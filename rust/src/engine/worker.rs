@@ -118,7 +118,7 @@ pub(super) fn work(outfit: Outfit, run: Arc<RunShared>, commands: mpsc::Unbounde
 }
 
 impl Worker {
-    fn new(outfit: Outfit, run: Arc<RunShared>) -> Rc<Self> {
+    pub(super) fn new(outfit: Outfit, run: Arc<RunShared>) -> Rc<Self> {
         let Outfit { id, shard, completed, turns, emitter } = outfit;
         let pools = run.nodes.iter().map(|_| Pool::default()).collect();
         Rc::new(Self {

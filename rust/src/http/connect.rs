@@ -1,23 +1,19 @@
 //! From a target to an established connection: name, TCP or Unix socket, proxy, TLS, each failure with its type.
 
 use std::collections::VecDeque;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::client::TlsStream;
 
+use super::addresses::{connect_fault, first_of, resolve};
 use super::proxy::Proxy;
 use super::target::Place;
 use super::tls::Tls;
-use super::{Fault, H2Connection, Limits, Secrets, Target, TlsClient};
+use super::{Fault, H2Connection, Limits, Secrets, Stream, Target, TlsClient};
 use crate::record::{Detail, Failure};
 
 /// Why connections cannot even be tried.
@@ -69,16 +65,6 @@ struct Shared {
 enum Route {
     Host { name: String, port: u16, addresses: Mutex<VecDeque<SocketAddr>> },
     Socket(std::path::PathBuf),
-}
-
-/// An established connection.
-pub enum Stream {
-    /// Plain TCP.
-    Tcp(TcpStream),
-    /// A Unix socket.
-    Unix(UnixStream),
-    /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Connector {
@@ -178,114 +164,9 @@ impl Shared {
     }
 }
 
-/// The addresses of a name, in the resolver's order; of an address, itself without asking anyone.
-async fn resolve(name: &str, port: u16) -> Result<VecDeque<SocketAddr>, Fault> {
-    if let Ok(ip) = name.parse::<IpAddr>() {
-        return Ok(VecDeque::from([SocketAddr::new(ip, port)]));
-    }
-    let unknown = |why: String| Fault::new(Failure::Connect, Detail::Resolve, format!("{name}: {why}"));
-    let found = tokio::net::lookup_host((name, port)).await.map_err(|e| match os_detail(&e) {
-        Detail::Exhausted => Fault::new(Failure::Connect, Detail::Exhausted, e.to_string()),
-        _ => unknown(e.to_string()),
-    })?;
-    let found: VecDeque<SocketAddr> = found.collect();
-    if found.is_empty() { Err(unknown("it has no address".into())) } else { Ok(found) }
-}
-
-/// Connect to the first address that answers, and move it to the front for the next time.
-///
-/// Each address gets its share of the time left, so that one which swallows packets leaves some for the others.
-async fn first_of(addresses: &mut VecDeque<SocketAddr>, deadline: Instant) -> Result<TcpStream, Fault> {
-    let mut last = None;
-    for i in 0..addresses.len() {
-        let now = Instant::now();
-        let remaining = u32::try_from(addresses.len() - i).unwrap_or(u32::MAX);
-        let share = now + deadline.saturating_duration_since(now) / remaining;
-        let address = addresses[i];
-        match timeout_at(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // A request is one write: waiting to fill a segment could only delay it.
-                stream.set_nodelay(true).map_err(|e| connect_fault(&e, &address.to_string()))?;
-                addresses.rotate_left(i);
-                return Ok(stream);
-            }
-            Ok(Err(e)) => last = Some(connect_fault(&e, &address.to_string())),
-            Err(_) => {
-                let text = format!("{address} did not answer");
-                last = Some(Fault::new(Failure::Connect, Detail::ConnectTimeout, text));
-            }
-        }
-        if last.as_ref().is_some_and(|fault| fault.detail == Detail::Exhausted) {
-            break;
-        }
-    }
-    Err(last.unwrap_or_else(|| Fault::new(Failure::Connect, Detail::Resolve, "no address to connect to")))
-}
-
-/// The fault of an attempt to connect to `place`.
-pub(super) fn connect_fault(error: &io::Error, place: &str) -> Fault {
-    Fault::new(Failure::Connect, os_detail(error), format!("{place}: {error}"))
-}
-
-fn os_detail(error: &io::Error) -> Detail {
-    // No port, descriptor or buffer left on this side: the load is too much for the client, not for the server.
-    if let Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE | libc::ENOBUFS) = error.raw_os_error() {
-        return Detail::Exhausted;
-    }
-    match error.kind() {
-        // A socket's file that isn't there is a server that doesn't listen.
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Detail::Refused,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => Detail::Reset,
-        io::ErrorKind::TimedOut => Detail::ConnectTimeout,
-        io::ErrorKind::UnexpectedEof => Detail::EarlyEnd,
-        _ => Detail::Io,
-    }
-}
-
-impl Stream {
-    /// The protocol that the server chose by ALPN, if TLS was spoken and it chose one.
-    pub fn alpn(&self) -> Option<&[u8]> {
-        match self {
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
-            Self::Tcp(_) | Self::Unix(_) => None,
-        }
-    }
-}
-
-/// Forward one method of the I/O traits to whatever the stream is.
-macro_rules! forward {
-    ($self:ident, $method:ident($($arg:expr),*)) => {
-        match $self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).$method($($arg),*),
-            Stream::Unix(stream) => Pin::new(stream).$method($($arg),*),
-            Stream::Tls(stream) => Pin::new(stream).$method($($arg),*),
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        forward!(self, poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        forward!(self, poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self, poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self, poll_shutdown(cx))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::{IpAddr, Ipv4Addr};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, UnixListener};
@@ -354,20 +235,6 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_tried_in_turn_and_the_good_one_comes_first_after() {
-        block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let good = listener.local_addr().unwrap();
-            let dead = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), good.port());
-            let dead6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), good.port());
-            let mut addresses = VecDeque::from([dead, dead6, good]);
-            let stream = first_of(&mut addresses, Instant::now() + LONG).await.unwrap();
-            assert_eq!(stream.peer_addr().unwrap(), good);
-            assert_eq!(addresses, [good, dead, dead6]);
-        });
-    }
-
-    #[test]
     fn a_name_is_asked_for_again_when_all_its_addresses_fail() {
         block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -406,15 +273,5 @@ mod tests {
             let silent = connector.connect_http2(Limits::default()).await.err().unwrap();
             assert_eq!((silent.failure, silent.detail), (Failure::Connect, Detail::ConnectTimeout));
         });
-    }
-
-    #[test]
-    fn exhaustion_of_the_client_is_told_from_a_refusal() {
-        for code in [libc::EADDRNOTAVAIL, libc::EMFILE, libc::ENFILE, libc::ENOBUFS] {
-            assert_eq!(os_detail(&io::Error::from_raw_os_error(code)), Detail::Exhausted);
-        }
-        assert_eq!(os_detail(&io::Error::from_raw_os_error(libc::ECONNREFUSED)), Detail::Refused);
-        assert_eq!(os_detail(&io::Error::from_raw_os_error(libc::ETIMEDOUT)), Detail::ConnectTimeout);
-        assert_eq!(os_detail(&io::Error::from_raw_os_error(libc::EHOSTUNREACH)), Detail::Io);
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP on the client's side: where to (`target`), what is sent (`request`), over which connection (`connect`, `tls`,
 //! `proxy`), and what comes back (`response`). Bytes are pushed in as they were read; nothing in here waits for them.
 
+mod addresses;
 mod base64;
 mod connect;
 mod date;
@@ -13,11 +14,12 @@ mod proxy;
 mod request;
 mod response;
 mod secrets;
+mod stream;
 mod target;
 mod tls;
 
 pub(crate) use base64::base64;
-pub use connect::{ConnectConfigError, Connector, Stream};
+pub use connect::{ConnectConfigError, Connector};
 pub use excerpt::excerpt;
 pub use fault::Fault;
 pub use h2::{H2Connection, H2Part};
@@ -26,6 +28,7 @@ pub use hints::{Allowance, Hints};
 pub use request::RequestTemplate;
 pub use response::ResponseParser;
 pub use secrets::Secrets;
+pub use stream::Stream;
 pub use target::{Target, TargetError};
 pub use tls::{TlsClient, TlsOptions};
 

@@ -3,8 +3,9 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::addresses::connect_fault;
 use super::base64::base64;
-use super::connect::{ConnectConfigError, connect_fault};
+use super::connect::ConnectConfigError;
 use super::head::{check_start, end_of_head, parse};
 use super::target::Url;
 use super::{Fault, Limits, Secrets};

@@ -17,6 +17,8 @@ pub enum Reply {
     Close(Vec<u8>),
     /// Send these one after the other, other threads in between, and keep the connection.
     Pieces(Vec<Vec<u8>>),
+    /// Send these one after the other, and the last one again and again, as fast as they are taken, until the client goes away.
+    Endless(Vec<Vec<u8>>),
     /// Say nothing until the client goes away.
     Hang,
     /// Wait until the latch is open, then send and keep.
@@ -124,6 +126,12 @@ fn serve(mut stream: TcpStream, seen: &Seen, script: &Script) {
                     std::thread::yield_now();
                 }
                 (Vec::new(), true)
+            }
+            Reply::Endless(pieces) => {
+                let last = pieces.last().cloned().unwrap_or_default();
+                let mut pieces = pieces.into_iter();
+                while stream.write_all(&pieces.next().unwrap_or_else(|| last.clone())).is_ok() {}
+                return;
             }
             Reply::After(latch, bytes) => {
                 latch.wait();

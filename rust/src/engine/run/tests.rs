@@ -1,10 +1,26 @@
+use std::cell::Cell;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::{spawn_local, yield_now};
+
 use super::*;
+use crate::clock::now_ns;
 use crate::engine::bodies::Bodies;
 use crate::engine::nodes::tests::run;
 use crate::engine::phase::Tally;
+use crate::engine::phase_here::PhaseHere;
+use crate::engine::reception::Chooser;
+use crate::engine::request::{Contender, Request, Ticket};
+use crate::engine::streams::read_forever;
+use crate::engine::task;
+use crate::engine::worker::Worker;
+use crate::http::Stream;
+use crate::record::{AttemptKind, Failure, Stamps};
 
 /// Long enough for any machine; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -103,4 +119,70 @@ fn a_sweep_that_panics_ends_the_run_though_nobody_is_left_to_cut_short_what_is_i
     let expected = "worker 0 panicked in its sweep; rows may be missing";
     assert_eq!(failure(&engine), expected);
     assert_eq!(finished(&engine), expected);
+}
+
+/// Counts the answers that have begun, and may panic at the first token.
+struct Clumsy {
+    began: Rc<Cell<u32>>,
+    panics: bool,
+}
+
+impl Chooser for Clumsy {
+    fn first_byte(&self, _: u64) {
+        self.began.set(self.began.get() + 1);
+    }
+
+    fn first_token(&self, _: u64) {
+        assert!(!self.panics, "clumsy");
+    }
+}
+
+/// A worker of this engine's that lives on the test's own thread.
+fn worker(engine: &Engine) -> Rc<Worker> {
+    let control = engine.control();
+    let (shard, turns) = (control.account.log().unwrap().shard(0), Arc::clone(&control.account.live().turns()[0]));
+    let outfit = Outfit { id: 0, shard, completed: Taker::new().unwrap().1, turns, emitter: None };
+    Worker::new(outfit, Arc::clone(&engine.run))
+}
+
+#[test]
+fn a_panic_over_one_answer_ends_the_run_and_what_else_streams_in_can_still_be_cut_short() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+    const EVENT: &[u8] = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let engine = engine("http://127.0.0.1:9");
+    let (phase, begin) = made(&engine, json!({"load": {"kind": "manual"}}), 1);
+    let Command::Begin { live, .. } = begin else { panic!("another command") };
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+    runtime.block_on(async {
+        let (worker, here) = (worker(&engine), Rc::new(PhaseHere::new(phase, live)));
+        task::spawn(&worker, "reading answers", read_forever(Rc::clone(&worker)));
+        let began = Rc::new(Cell::new(0));
+        let (mut servers, mut requests) = (Vec::new(), Vec::new());
+        for panics in [false, true, false] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            theirs.write_all(HEAD).unwrap();
+            servers.push(theirs);
+            let connection =
+                Worker::connection(Stream::Unix(tokio::net::UnixStream::from_std(ours).unwrap()), &here.shared, 0);
+            let chooser = Box::new(Clumsy { began: Rc::clone(&began), panics });
+            let contender = Contender { kind: AttemptKind::First, chooser, stall_ns: u64::MAX };
+            let flight = worker.flights.enter();
+            let ticket = Ticket { index: 0, sample: 0, node: 0, stamps: Stamps::default() };
+            let request = Request::contend(&worker, &here, &flight, ticket, contender);
+            requests.push(spawn_local(async move { request.bring(&mut Some(connection)).await }));
+        }
+        while began.get() < 3 {
+            yield_now().await;
+        }
+        servers.iter_mut().for_each(|server| server.write_all(EVENT).unwrap());
+        while engine.run.failure().is_none() {
+            yield_now().await;
+        }
+        worker.flights.sweep(now_ns(), |_| true);
+        for request in requests {
+            assert_eq!(request.await.unwrap().row.failure, Failure::Cancelled);
+        }
+    });
+    assert_eq!(finished(&engine), "worker 0 panicked reading answers; rows may be missing");
 }
