@@ -50,6 +50,8 @@ def test_an_unknown_strategy_lists_the_choices() -> None:
         ({"push_back": [42]}, "holds 42, which is neither a status nor an exception"),
         ({"key": "name"}, "key must be a function, not str"),
         ({"hedge_afer": 3}, "unknown option hedge_afer\nperhaps hedge_after?"),
+        ({"max_workers": 8}, "unknown option max_workers\nhere it is max_concurrency"),
+        ({"num_retries": 3}, "unknown option num_retries\nhere it is retry, which counts all attempts"),
         ({"streaming": "yes"}, "streaming yes must be true or false"),
         ({"profile": "published"}, "profile published is none: there is fmsr"),
     ],

@@ -394,7 +394,7 @@ def test_a_result_prints_as_a_line() -> None:
     )
     assert repr(result.phases[0]) == str(result.phases[0]) == f"<PhaseResult {low}>"
     nothing = SessionResult.of(RUN, CASES["nothing"])
-    assert repr(nothing) == "<SessionResult 7f3a failed; 'performance': 0 ok, 8 failed, 0 req/s>"
+    assert repr(nothing) == "<SessionResult 7f3a failed (no request succeeded); 'performance': 0 ok, 8 failed, 0 req/s>"
 
 
 def test_the_list_of_runs_is_in_columns() -> None:

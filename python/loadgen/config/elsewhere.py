@@ -50,10 +50,20 @@ _METRICS: dict[str, tuple[str, ...]] = {
 }
 """Ours, and what vLLM's `bench serve`, AIPerf and GuideLLM call the same figure in an objective."""
 
+_OF_CALLS: dict[str, tuple[str, ...]] = {
+    "attempt_timeout": ("request_timeout", "timeout"),
+    "max_concurrency": ("concurrency", "max_parallel_requests", "max_workers", "n_jobs", "num_workers"),
+    "retry": ("max_attempts", "max_retries", "num_retries", "retries"),
+    "rpm": ("requests_per_minute",),
+    "tpm": ("tokens_per_minute",),
+}
+"""Ours, and what clients of models and pools of threads call the options of calls."""
+
 _JUDGED = ("abort_on_fail", "fail_on", "threshold", "thresholds")
 """What others fail a build by, and a configuration here doesn't hold."""
 
 _OURS = {theirs: ours for ours, words in _CALLED.items() for theirs in words}
+_OURS_OF_CALLS = {theirs: ours for ours, words in _OF_CALLS.items() for theirs in words}
 _OUR_METRICS = {theirs: ours for ours, words in _METRICS.items() for theirs in words}
 
 
@@ -66,6 +76,17 @@ def ours(word: str, known: Collection[str]) -> str:
     """
     found = _OURS.get(word.lower().replace("-", "_"), "")
     return found if found in known or found == TARGET else ""
+
+
+def ours_of_calls(word: str, known: Collection[str]) -> str:
+    """Return what an option of a client or a pool is called where calls are made; empty as for :func:`ours`.
+
+    Args:
+        word: Its name.
+        known: The options that there are where it was given.
+    """
+    found = _OURS_OF_CALLS.get(word, "")
+    return found if found in known else ""
 
 
 def metric(word: str) -> str:

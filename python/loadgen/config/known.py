@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from loadgen.config import elsewhere
 from loadgen.errors import ConfigError
 
 
@@ -53,19 +54,33 @@ def listed(words: Sequence[str], most: int = 8) -> str:
     return ", ".join(words[:most]) + (f", and {rest} more" if rest > 0 else "")
 
 
-def check_options(given: Collection[str], known: Collection[str]) -> None:
+def check_options(
+    given: Collection[str], known: Collection[str], beside: Collection[str] = (), owner: str = ""
+) -> None:
     """Check the keywords of a call.
 
     Args:
         given: Their names.
         known: Those there are.
+        beside: Those that belong elsewhere.
+        owner: Where that is, such as ``Dispatcher``.
 
     Raises:
         ConfigError: If one isn't known.
     """
     for name in given:
         if name not in known:
-            raise ConfigError(f"unknown option {name}", hint(name, known))
+            raise ConfigError(f"unknown option {name}", _way_out(name, known, beside, owner))
+
+
+def _way_out(name: str, known: Collection[str], beside: Collection[str], owner: str) -> str:
+    there = elsewhere.ours_of_calls(name, known) or elsewhere.ours(name, known)
+    if there:
+        return f"here it is {there}" + (", which counts all attempts" if there == "retry" else "")
+    there = name if name in beside else elsewhere.ours_of_calls(name, beside)
+    if there:
+        return f"the {owner} has it" + (f", as {there}" if there != name else "")
+    return hint(name, known)
 
 
 def no_choice(called: str, value: object, known: Collection[str]) -> ConfigError:

@@ -14,6 +14,7 @@ from loadgen.config.known import check_options
 from loadgen.dataset import Sample
 from loadgen.dispatch import ended as at
 from loadgen.dispatch.ended import Ended
+from loadgen.dispatch.strategy import DispatchOptions
 from loadgen.errors import ConfigError
 
 Request: TypeAlias = "str | Sequence[Mapping[str, Any]] | Mapping[str, Any]"
@@ -205,7 +206,7 @@ def endpoint_of(url: str, given: Mapping[str, Any]) -> Endpoint:
     Raises:
         ConfigError: If an option is unknown, or its value can't be used.
     """
-    check_options(given, RequestOptions.__annotations__)
+    check_options(given, RequestOptions.__annotations__, DispatchOptions.__annotations__, "Dispatcher")
     said = {name: value for name, value in given.items() if value is not None}
 
     def value(name: str, read: Any, default: Any = None) -> Any:

@@ -315,7 +315,8 @@ class SessionResult(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         phases = "".join(f"; {_said(phase)}" for phase in self.phases)
-        return f"<SessionResult {self.id} {self.status}{phases}>"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"<SessionResult {self.id} {self.status}{why}{phases}>"
 
     @property
     def perf_results(self) -> list[PhaseResult]:
