@@ -7,6 +7,7 @@ A mark is a comment on the line before a block:
                                  short: every --duration is a second, and --metrics-port a free one
                                  serves: the command is ended once it listens
                                  judges: may end with 1, as it may find a busy machine's times too long
+                                 jq, matplotlib: where that is installed
     <!-- file: NAME -->          is put into the folder of all runs of its page
     <!-- not run: WHY -->        counted by its reason (test_docs_run.py)
 

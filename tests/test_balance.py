@@ -376,7 +376,7 @@ def test_a_node_that_refuses_fails_alone_and_its_share_is_said(here: Path) -> No
         "2", "--out", "r",
     )  # fmt: skip
     assert done.exit_code == 1
-    assert "50.0% of the requests failed; 10% are allowed" in done.stderr
+    assert "50.0 % of the requests failed; 10 % are allowed" in done.stderr
     report = json.loads((here / "r" / "report.json").read_text())
     jsonschema.validate(report, SCHEMA)
     good, bad = report["phases"][0]["nodes"]

@@ -54,8 +54,8 @@ def test_a_run_above_its_error_rate_exits_1_after_its_report(core: ModuleType, h
     core.Script.failed = 2
     result = call("run", "mock:")
     assert result.exit_code == 1
-    assert "FAILED: 20.0% of the requests failed; 10% are allowed." in result.stdout
-    assert errors(result) == ["error: 20.0% of the requests failed; 10% are allowed"]
+    assert "FAILED: 20.0 % of the requests failed; 10 % are allowed." in result.stdout
+    assert errors(result) == ["error: 20.0 % of the requests failed; 10 % are allowed"]
     assert call("run", "mock:", "--max-error-rate", "20%").exit_code == 0
 
 

@@ -99,6 +99,20 @@ def test_the_metrics_page_defines_each_metric_in_the_reports_own_words(tmp_path:
     assert {"ttft", "failed_latency", "latency", "tpot"} <= told.keys()
 
 
+def test_the_reports_page_has_each_key_of_its_schema() -> None:
+    schema = json.loads((ROOT / "python" / "loadgen" / "report" / "report.schema.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    parts = dict(part.split("\n", 1) for part in page.split("\n## ")[1:])
+    defined = {"phases": "phase", "A metric": "metric"}
+    sections = ("run", "phases", "counts", "throughput", "goodput", "A metric", "tokens", "series", "trust")
+    for name in sections:
+        keys = schema["$defs"][defined.get(name, name)]["properties"].keys()
+        rows = "".join(row.split(" | ")[0] for row in re.findall(r"^\| .+$", parts[name], re.MULTILINE)) or parts[name]
+        named = {word for word in re.findall(r"`(\w+)`", rows) if not re.fullmatch(r"p\d+(_\d+)?", word)}
+        assert keys - set(re.findall(r"`(\w+)`", parts[name])) == set(), name
+        assert named - keys == set(), name
+
+
 def test_the_mock_servers_page_has_its_options() -> None:
     rows = [
         line.split("|")[1]

@@ -1,6 +1,8 @@
 """The commands and examples of README and docs run; what can't says why, and is counted."""
 
+import shutil
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,10 @@ NOT_RUN = {
 ELSEWHERE = {"help", "signatures", "strategy", "example"}
 """Marks of blocks that another test compares with their source, or runs."""
 
-WORDS = {"server", "short", "serves", "judges"}
+NEEDED = {"jq": shutil.which("jq"), "matplotlib": find_spec("matplotlib")}
+"""What a block may want that the tests don't install everywhere, and where it is."""
+
+WORDS = {"server", "short", "serves", "judges", *NEEDED}
 
 
 def kind(block: Block) -> str:
@@ -29,6 +34,8 @@ def kind(block: Block) -> str:
 
 @pytest.mark.parametrize("block", [block for block in blocks() if block.is_run], ids=lambda block: block.name)
 def test_a_block_runs_as_it_is_printed(block: Block, tmp_path: Path) -> None:
+    for lacking in sorted(name for name in block.words if name in NEEDED and NEEDED[name] is None):
+        pytest.skip(f"{lacking} is not installed")
     run_block(block, tmp_path)
 
 

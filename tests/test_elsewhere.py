@@ -67,6 +67,49 @@ def test_a_keyword_and_a_key_of_another_load_generator_are_answered_with_ours(tm
     assert in_phase.value.way_out == "here it is concurrency"
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("e2el", "latency"), ("request_latency", "latency"), ("inter-token-latency", "tpot")]
+)
+def test_an_objective_of_another_load_generator_is_answered_with_ours(theirs: str, ours: str) -> None:
+    with pytest.raises(ConfigError, match=f"^slo {theirs}:2s knows no metric '{theirs}'; here it is {ours}$"):
+        config.resolve("mock:", {"slo": f"{theirs}:2s"})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "way_out"),
+    [
+        ("rate", "inf", "all at once is --burst, so many at a time --concurrency"),
+        ("rate", "4,8", "several loads, one after the other, are phases of one run, in its --config"),
+        ("tokenizer", "meta-llama/Llama-3.1-8B", "it takes a file, the model's tokenizer.json: nothing is fetched"),
+        (
+            "dataset",
+            "random",
+            "it takes a file of prompts; without one they are made, as long as --input-tokens says",
+        ),
+    ],
+)
+def test_a_value_that_another_load_generator_takes_has_its_way_out(option: str, value: str, way_out: str) -> None:
+    assert said("run", "mock:", f"--{option}", value)[1] == f"       {way_out}"
+    with pytest.raises(ConfigError) as keyword:
+        config.resolve("mock:", {option: value})
+    assert "--" not in keyword.value.way_out.replace("--config", "")
+
+
+def test_a_variable_in_place_of_the_server_is_told_where_to_stand(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("url: ${SERVER}\n")
+    with pytest.raises(ConfigError, match=r"^\$\{SERVER\} takes no \$\{ENV\}: give it in front of --config"):
+        config.resolve(None, {}, config_file=str(file))
+
+
+def test_thresholds_are_answered_with_where_a_run_is_judged(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text('url: "mock:"\nthresholds:\n  ttft: ["p(95)<300"]\n')
+    with pytest.raises(ConfigError) as key:
+        config.resolve(None, {}, config_file=str(file))
+    assert key.value.way_out.endswith("docs/how-to/gate.md has the lines for it")
+
+
 def test_no_word_of_ours_is_taken_for_one_of_theirs() -> None:
     assert [name for name in config.OPTIONS if elsewhere.ours(name, config.OPTIONS)] == []
 

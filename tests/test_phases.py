@@ -311,7 +311,7 @@ def test_every_measured_phase_counts_for_the_status_and_is_named() -> None:
     good = reports.phase("good")
     assert judged(good, reports.phase("w", ok=0, failed=9, kind="warmup"), good) == ("complete", None)
     bad = reports.phase("bad", ok=80, failed=20)
-    assert judged(good, bad) == ("failed", "phase bad: 20.0% of the requests failed; 10% are allowed")
+    assert judged(good, bad) == ("failed", "phase bad: 20.0 % of the requests failed; 10 % are allowed")
     none = reports.phase("none", ok=0, failed=2, kind="accuracy")
     assert judged(good, none, bad) == ("failed", "phase none: no request succeeded")
 

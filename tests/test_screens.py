@@ -79,7 +79,7 @@ CASES: dict[str, dict[str, Any]] = {
     "million": reports.report(million(), options=CLOSED, log_bytes=913_000_000),
     "not_streamed": reports.report(reports.phase(streamed=False), options={**CLOSED, "stream": False}),
     "failing": reports.report(
-        failing(), options=OPEN, status="failed", reason="40.2% of the requests failed; 10% are allowed"
+        failing(), options=OPEN, status="failed", reason="40.2 % of the requests failed; 10 % are allowed"
     ),
     "client_limited": reports.report(reports.phase(trust=limited()), options={"rate": 600, "duration": 60}),
     "interrupted": reports.report(

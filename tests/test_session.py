@@ -244,7 +244,7 @@ def judged(*phases: dict[str, Any], status: str = "complete", reason: str | None
 
 def test_a_run_fails_by_its_error_rate_and_not_below_it() -> None:
     assert judged(reports.phase(ok=90, failed=10)) == ("complete", None)
-    assert judged(reports.phase(ok=89, failed=11)) == ("failed", "11.0% of the requests failed; 10% are allowed")
+    assert judged(reports.phase(ok=89, failed=11)) == ("failed", "11.0 % of the requests failed; 10 % are allowed")
     assert judged(reports.phase(ok=0, failed=3)) == ("failed", "no request succeeded")
     assert judged(reports.phase(ok=0, failed=0)) == ("failed", "no request was sent")
 

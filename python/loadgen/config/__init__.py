@@ -1,6 +1,7 @@
 """A run's options: one table of them, read from flags, a file or keywords, checked once."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -167,11 +168,22 @@ def _read(name: str, value: Any, called: Callable[[str], str]) -> Any:
         hidden = name in ("header", "extra_body", "proxy") or not isinstance(value, (str, int, float))
         shown = "" if hidden else f" {value}" if str(value).isprintable() else f" {value!r}"
         key, _, where = called(name).partition(" in ")
-        several = name in ("concurrency", "rate") and (isinstance(value, (list, tuple)) or "," in str(value))
-        way_out = f"several loads, one after the other, are phases of one run, in its {option('config')}"
         where = f" in {where}" if where else ""
-        raise ConfigError(f"{key}{shown[:200]}{where} {error}", way_out if several else "") from None
+        raise ConfigError(f"{key}{shown[:200]}{where} {error}", _way_out(name, value)) from None
     return typed
+
+
+def _way_out(name: str, value: Any) -> str:
+    """Return what to do about a value that others take: several loads, an endless rate, the name of a model."""
+    if name in ("concurrency", "rate") and (isinstance(value, (list, tuple)) or "," in str(value)):
+        return f"several loads, one after the other, are phases of one run, in its {option('config')}"
+    if name == "rate" and str(value).strip().lower() in ("inf", "infinity"):
+        return f"all at once is {option('burst')}, so many at a time {option('concurrency')}"
+    if name == "tokenizer" and not Path(str(value)).exists():
+        return "it takes a file, the model's tokenizer.json: nothing is fetched"
+    if name == "dataset" and not Path(str(value)).exists():
+        return f"it takes a file of prompts; without one they are made, as long as {option('input_tokens')} says"
+    return ""
 
 
 def _unknown(name: str, said: _Given) -> ConfigError:

@@ -1,4 +1,4 @@
-"""What other load generators call our options: an error that meets such a word names ours."""
+"""What other load generators call our options and figures: an error that meets such a word names ours."""
 
 from __future__ import annotations
 
@@ -29,11 +29,32 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "extra_body": ("extra_inputs", "ignore_eos", "temperature", "top_k", "top_p"),
     "slo": ("goodput",),
     "percentiles": ("metric_percentiles", "percentile_metrics"),
-    "out": ("artifact_dir", "output", "output_dir", "output_path", "result_dir", "result_filename", "save_result"),
+    "out": (
+        "artifact_dir",
+        "output",
+        "output_dir",
+        "output_path",
+        "result_dir",
+        "result_filename",
+        "save_detailed",
+        "save_result",
+    ),
 }
 """Ours, and theirs: those of vLLM's `bench serve`, AIPerf, GuideLLM, k6, locust and wrk that are not ours as well."""
 
+_METRICS: dict[str, tuple[str, ...]] = {
+    "ttft": ("time_to_first_token",),
+    "ttfo": ("time_to_first_output_token", "ttfot"),
+    "tpot": ("inter_token_latency",),
+    "latency": ("e2e", "e2el", "e2e_latency", "request_latency"),
+}
+"""Ours, and what vLLM's `bench serve`, AIPerf and GuideLLM call the same figure in an objective."""
+
+_JUDGED = ("abort_on_fail", "fail_on", "threshold", "thresholds")
+"""What others fail a build by, and a configuration here doesn't hold."""
+
 _OURS = {theirs: ours for ours, words in _CALLED.items() for theirs in words}
+_OUR_METRICS = {theirs: ours for ours, words in _METRICS.items() for theirs in words}
 
 
 def ours(word: str, known: Collection[str]) -> str:
@@ -47,6 +68,15 @@ def ours(word: str, known: Collection[str]) -> str:
     return found if found in known or found == TARGET else ""
 
 
+def metric(word: str) -> str:
+    """Return what a figure of another load generator is called in an objective here; empty if it isn't known.
+
+    Args:
+        word: Its name, with ``_`` or ``-``.
+    """
+    return _OUR_METRICS.get(word.lower().replace("-", "_"), "")
+
+
 def hint(word: str, known: Collection[str], called: Callable[[str], str]) -> str:
     """Return the way out where an option of another load generator was given; empty likewise.
 
@@ -55,6 +85,8 @@ def hint(word: str, known: Collection[str], called: Callable[[str], str]) -> str
         known: Likewise.
         called: How the user calls an option.
     """
+    if word.lower().replace("-", "_") in _JUDGED:
+        return "what a release must keep is judged by what --json prints: docs/how-to/gate.md has the lines for it"
     name = ours(word, known)
     if not name:
         return ""

@@ -161,6 +161,8 @@ def url(value: Any) -> str:
         _web(got)
     elif "://" in got:
         raise ValueError("must begin with http://, https://, unix: or mock:")
+    elif "${" in got:
+        raise ValueError('takes no ${ENV}: give it in front of --config, as in loadgen run "$SERVER" --config run.yaml')
     else:
         raise ValueError(f"must be a whole URL; perhaps http://{got.rpartition('@')[2].lstrip('/')}")
     return got

@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from loadgen.config import elsewhere
+
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(us|µs|ms|s|min|m|h)")
 _LONGEST_S = 365 * 86400.0
@@ -253,7 +255,9 @@ def slo(value: Any) -> dict[str, float]:
     got: dict[str, float] = {}
     for name, limit in pairs:
         if name not in SLO_METRICS:
-            raise ValueError(f"knows no metric {name!r}; it judges each request by {', '.join(SLO_METRICS)}")
+            here = elsewhere.metric(str(name))
+            rule = f"here it is {here}" if here else f"it judges each request by {', '.join(SLO_METRICS)}"
+            raise ValueError(f"knows no metric {name!r}; {rule}")
         if name in got:
             raise ValueError(f"gives {name} twice")
         if isinstance(limit, str) and _is_number(limit):

@@ -193,7 +193,7 @@ def _problem(phase: dict[str, Any], summary: dict[str, Any], max_error_rate: flo
     if counts["ok"] == 0:
         return "no request succeeded" if counts["issued"] else _nothing_sent(summary)
     if counts["failed"] / judged > max_error_rate:
-        return f"{counts['failed'] / judged:.1%} of the requests failed; {max_error_rate:.0%} are allowed"
+        return f"{100 * counts['failed'] / judged:.1f} % of the requests failed; {100 * max_error_rate:g} % are allowed"
     return None
 
 
