@@ -189,3 +189,31 @@ def test_where_no_node_can_be_asked_no_file_is_written(here: Path, broken_off: C
     result = broken_off(fail(NodeError("none of the 2 nodes can be asked")), "--out", "o", settled=())
     assert (result.exit_code, result.stderr) == (1, "error: none of the 2 nodes can be asked\n")
     assert not (here / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--out", "./texts"), "--out ./texts is ITEMS too, which it would overwrite"),
+        (("--out", "a", "--journal", "a"), "--out a is --journal too, which it would overwrite"),
+        (("--out", "a", "--state", "a"), "--out a is --state too, which it would overwrite"),
+    ],
+)
+def test_what_is_read_or_kept_is_not_overwritten(
+    here: Path, broken_off: Callable[..., Result], words: tuple[str, ...], error: str
+) -> None:
+    result = broken_off(fail(AssertionError("it was asked")), *words)
+    assert (result.exit_code, result.stderr) == (2, f"error: {error}\n       name another file\n")
+    assert (here / "texts").read_text() == "a\nb\nc\n"
+
+
+def test_items_without_a_value_are_said_with_the_first_ones_reason(
+    here: Path,
+) -> None:
+    (here / "texts").write_text("a\nb\n")
+    with _core.MockServer(json.dumps({"error_rate": 1.0, "error_status": 400, "models": ["mock"]})) as refusing:
+        words = ("texts", "--node", refusing.url, "--model", "mock", "--out", "o", "--journal", "j", "--quiet")
+        result = CliRunner().invoke(app, ["nodes", "run", *words], prog_name="loadgen")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: 2 of 2 items have no value: RequestError: {refusing.url} answered 400")
+    assert result.stderr.endswith("       run it again, and all are called: j has no answer yet\n")

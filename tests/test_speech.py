@@ -86,6 +86,8 @@ READ_ON_THE_COMMAND_LINE = {
     "dataset/synthetic.py",  # what a report keeps
     "dispatch/experiment/store.py",  # `loadgen dispatch bench` alone
     "config/check.py",  # asks how the option was given
+    "config/elsewhere.py",  # tell what is done on the command line
+    "config/target.py",
 }
 """Files outside of ``cli`` and ``report`` whose texts name flags."""
 

@@ -20,6 +20,15 @@ class LoadgenError(Exception):
         return f"{self.message}\n{self.way_out}" if self.way_out else self.message
 
 
+def words_of(error: BaseException) -> str:
+    """Return an error in words: its type, and its message where it has one.
+
+    Args:
+        error: Anybody's.
+    """
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
 class ConfigError(LoadgenError, ValueError):
     """An option, a keyword or a configuration file that can't be used. Nothing was sent."""
 

@@ -1,21 +1,35 @@
-"""Where a batch's answers go: a file that is sure before anything is sent and replaced as a whole, or standard output.
-
-What was answered is written also where the batch breaks off.
-"""
+"""Where answers go: a file that is sure before anything is sent and replaced as a whole, or standard output."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from loadgen import private_file
-from loadgen.cli import show
 from loadgen.errors import ConfigError, DispatchError
+
+
+def check_apart(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> None:
+    """Check that nothing written takes the place of what is read, or of something else that is written.
+
+    Args:
+        read: Files by how the user gives them; ``None`` where one isn't given.
+        written: Likewise.
+
+    Raises:
+        ConfigError: If something would.
+    """
+    whose = {os.path.realpath(path): flag for flag, path in read.items() if path is not None}
+    for flag, path in written.items():
+        if path is None or (Path(path).exists() and not Path(path).is_file()):
+            continue  # a device or a pipe takes all that comes
+        if (other := whose.setdefault(os.path.realpath(path), flag)) != flag:
+            raise ConfigError(f"{flag} {path} is {other} too, which it would overwrite", "name another file")
 
 
 class Replaced:
@@ -131,41 +145,3 @@ def to_stdout(pieces: Iterable[bytes]) -> None:
         while left:
             left = left[sys.stdout.buffer.write(left) :]
     sys.stdout.buffer.flush()
-
-
-@contextmanager
-def also_if_broken_off(write: Callable[[], None]) -> Iterator[None]:
-    """Have what was answered written where a signal or an error ends a batch; entered around it.
-
-    Args:
-        write: Writes it, if there is any.
-
-    Raises:
-        KeyboardInterrupt: As the batch.
-        DispatchError: As the batch; or, after a signal, if the disk refuses.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        write()
-        raise
-    except DispatchError:
-        try:
-            write()
-        except DispatchError as unwritten:
-            # A disk that has no room for the journal has none for the answers: what the journal holds is said last.
-            show.error(unwritten.message)
-        raise
-
-
-def way_on(journal: str | None, out: str | None) -> str:
-    """Return how a batch that was stopped can be gone on with.
-
-    Args:
-        journal: Its journal's file; ``None`` where it has none.
-        out: The file that holds what was answered; ``None`` where none does.
-    """
-    if journal is not None:
-        return f"what finished is in {journal}: run it again, and only the rest is called"
-    way_on = "with --journal FILE a batch can be gone on with"
-    return way_on if out is None else f"their answers are in {out}; {way_on}"

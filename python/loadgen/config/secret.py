@@ -16,6 +16,8 @@ from loadgen.config import target, values
 from loadgen.speech import option
 
 HIDDEN = "[redacted]"
+STREAM_KEYS = ("stream", "stream_options")
+"""Fields of a body that the engine writes."""
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Those that contradict the body or the connection's handling, as in rust/src/http/request.rs.
@@ -99,7 +101,7 @@ def extra_body(value: Any) -> ExtraBody | None:
     stored: dict[str, Any] = {}
     for item in value if isinstance(value, (list, tuple)) else [value]:
         raw = _body_fields(item)
-        for key in ("stream", "stream_options"):
+        for key in STREAM_KEYS:
             if key in raw:
                 switch = f"{option('stream', value=True)} or {option('stream', value=False)}"
                 raise ValueError(f'may not set "{key}": use {switch}')

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TextIO
 import msgspec
 
 from loadgen.dispatch.progress import clock
+from loadgen.errors import words_of
 from loadgen.shown import plain, put
 
 _FIXED = 37
@@ -150,9 +151,7 @@ def reason(error: BaseException | str | None) -> str:
     """Return why a call failed, in words that are harmless for a terminal."""
     if error is None:
         return "failed"
-    if isinstance(error, str):
-        return plain(error)
-    return plain(f"{type(error).__name__}: {error}".removesuffix(": "))
+    return plain(error if isinstance(error, str) else words_of(error))
 
 
 def _short(value: Any) -> str:

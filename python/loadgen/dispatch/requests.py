@@ -19,7 +19,6 @@ from loadgen.errors import ConfigError
 Request: TypeAlias = "str | Sequence[Mapping[str, Any]] | Mapping[str, Any]"
 """A prompt; the messages of a conversation; or a whole body, without ``stream`` and ``stream_options``."""
 
-_STREAMS = ("stream", "stream_options")
 _SECRET = ("url", "headers", "extra_body", "proxy", "api_key_env")
 """What may hold a key: errors don't show it."""
 
@@ -180,7 +179,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return body
 
     def _whole(self, given: Mapping[str, Any]) -> bytes:
-        ours = next((key for key in _STREAMS if key in given), None)
+        ours = next((key for key in secret.STREAM_KEYS if key in given), None)
         if ours is not None:
             raise ConfigError(f'a body may not set "{ours}"', "say stream=True or stream=False for all of them")
         body = {} if self.model is None else {"model": self.model}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, Pro
 
 import msgspec
 
-from loadgen.errors import DispatchError
+from loadgen.errors import DispatchError, words_of
 
 if TYPE_CHECKING:
     from loadgen.dispatch.journal import Entry
@@ -39,7 +39,7 @@ class Unknown(msgspec.Struct, frozen=True):
         return False
 
     def __repr__(self) -> str:
-        return f"Unknown({type(self.error).__name__}: {self.error})"
+        return f"Unknown({words_of(self.error)})"
 
 
 class AttemptStats(msgspec.Struct, frozen=True):
@@ -280,8 +280,7 @@ class Batch(Sequence[CallResult[R]], Generic[R]):
             index = min(self.errors)
             error = self.errors[index]
             raise DispatchError(
-                f"{len(self.errors):,} of {len(self):,} calls have no value; "
-                f"that of item {index}: {type(error).__name__}: {error}",
+                f"{len(self.errors):,} of {len(self):,} calls have no value; that of item {index}: {words_of(error)}",
                 "the others are in the batch: batch.values, batch.errors",
             ) from error
         return self

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 
 from loadgen.dispatch.result import Batch, CallResult, Unknown
-from loadgen.errors import NodeError
+from loadgen.errors import NodeError, words_of
 from loadgen.node.thresholds import Decision, Mode
 
 R = TypeVar("R")
@@ -139,7 +139,7 @@ class NodeBatch(Sequence[CallResult[R]], Generic[R]):
         nodes = f"; not up: {', '.join(down)}" if down else ""
         raise NodeError(
             f"{len(self._batch.errors):,} of {len(self):,} items have no value; "
-            f"that of item {index}: {type(error).__name__}: {error}{nodes}",
+            f"that of item {index}: {words_of(error)}{nodes}",
             "the others are in the batch: batch.values, batch.errors",
         ) from error
 

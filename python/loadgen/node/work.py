@@ -15,6 +15,7 @@ from loadgen.dispatch.native import needs_python, run_requests
 from loadgen.dispatch.result import AttemptStats, Batch, NodeView
 from loadgen.dispatch.running import Beside, run_batch
 from loadgen.dispatch.strategy import Options
+from loadgen.errors import words_of
 from loadgen.node import choice
 from loadgen.node.again import Absent
 from loadgen.node.call import Asking
@@ -183,7 +184,7 @@ class _Tracking:
         if error is None:
             self._watch.answered(self._seen.node.name)
         elif isinstance(error, Exception):
-            self._seen.reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+            self._seen.reason = words_of(error)
 
 
 def _learn(seen: Seen, view: NodeView, plan: Plan, memory: Memory) -> None:

@@ -199,7 +199,7 @@ def lines(batch: BatchSummary, console: Console) -> Iterator[Text]:
 
     width = max(40, console.width) - 1
     yield Text()
-    title = f"{_count(batch.calls, 'call')} · {batch.strategy} · {clock(batch.wall_s)}"
+    title = f"{figures.many(batch.calls, 'call')} · {batch.strategy} · {clock(batch.wall_s)}"
     yield from pair(title, _sequential(batch), width, "bold", console)
     yield from _listed(_outcome(batch), width, console)
     if batch.p50_s is not None:
@@ -231,8 +231,8 @@ def _outcome(batch: BatchSummary) -> list[str]:
         f"{batch.failed:,} failed" if batch.failed else "",
         f"{batch.unsettled:,} not done" if batch.unsettled else "",
         f"{batch.restored:,} from the journal" if batch.restored else "",
-        f"{batch.sent:,} sent{each}: {_count(batch.hedges, 'hedge')}{won}",
-        _count(batch.retries, "retry", "retries"),
+        f"{batch.sent:,} sent{each}: {figures.many(batch.hedges, 'hedge')}{won}",
+        figures.many(batch.retries, "retry", "retries"),
         f"{batch.rate_limited:,} rate-limited",
         f"{batch.overloaded:,} overloaded" if batch.overloaded else "",
         f"limit {batch.limit[0]:,} → {batch.limit[1]:,}" if batch.limit is not None else "",
@@ -259,10 +259,6 @@ def _slowest(batch: BatchSummary) -> str:
 
 def _time(seconds: float) -> str:
     return clock(seconds) if seconds >= 0.9995 else figures.time_ms(seconds * 1e3)
-
-
-def _count(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _listed(parts: Sequence[str], width: int, console: Console) -> Iterator[Text]:

@@ -102,6 +102,12 @@ def decimals(values: Iterable[float | None]) -> int:
     return 1 if smallest >= 10 else min(6, 2 - math.floor(math.log10(smallest)))
 
 
-def many(count: int, noun: str) -> str:
-    """Return a count with its noun."""
-    return f"{whole(count)} {noun}{'' if count == 1 else 's'}"
+def many(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun.
+
+    Args:
+        count: How many.
+        noun: Of what, in the singular.
+        plural: Where that isn't the noun with an ``s``.
+    """
+    return f"{whole(count)} {noun if count == 1 else plural or f'{noun}s'}"

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from loadgen.config import Config
+from loadgen.config.secret import STREAM_KEYS
 from loadgen.dataset.records import Records
 from loadgen.dispatch import template as templates
 from loadgen.dispatch.template import Template
@@ -15,7 +16,6 @@ from loadgen.errors import ConfigError, DatasetError
 
 _NAMES = ("name", "id", "title", "key")
 _LONGEST = 40
-_ENGINES = ("stream", "stream_options")
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -126,7 +126,7 @@ def _question(api: str, prompt: str, index: int) -> dict[str, Any]:
 
 def _check_body(template: Template, config: Config) -> None:
     assert template.body is not None
-    for key in _ENGINES:
+    for key in STREAM_KEYS:
         if key in template.body:
             raise ConfigError(f'the template {template.name} may not set "{key}"', "use --stream or --no-stream")
     needed, other = ("messages", "completions") if config.api == "chat" else ("prompt", "chat")

@@ -13,6 +13,7 @@ import msgspec
 from loadgen.cli.dispatch.asked import Source
 from loadgen.dispatch.requests import Answer
 from loadgen.dispatch.result import CallResult
+from loadgen.errors import words_of
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
@@ -86,8 +87,7 @@ def written(source: Source, index: int, outcome: Any, restored: bool, stats: Any
 
 def reason(error: BaseException | str) -> str:
     """Return why a call failed, in one line."""
-    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}".removesuffix(": ")
-    return " ".join(text.split())
+    return " ".join((error if isinstance(error, str) else words_of(error)).split())
 
 
 def lines(answers: Iterable[Written]) -> Iterator[bytes]:

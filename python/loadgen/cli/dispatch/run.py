@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from loadgen import config as configs
-from loadgen.cli import answers, complete, show, stops
+from loadgen.cli import answers, complete, show, stops, unfinished
 from loadgen.cli.dispatch import asked, output
 from loadgen.cli.dispatch.output import Written
 from loadgen.cli.options import GroupedCommand, GroupedOption, flags
@@ -116,7 +114,7 @@ def _call(
     with prepare.targets(options) as (sent_to,):
         model = prepare.listed_model(options) if source.needs_model else options.model
         bodies = asked.bodies(source, options, model)
-        with answers.also_if_broken_off(lambda: _write_kept(source, kept, write)):
+        with unfinished.also_written(lambda: _write_kept(source, kept, write)):
             batch = dispatcher.requests(bodies, url=sent_to, model=model, stream=stream, **_wire(options))
         write(source, [output.answer(source, call) for call in batch])
         return summary_of(batch, source)
@@ -137,15 +135,10 @@ def _source(files: _Files, as_json: bool) -> Source:
 
 
 def _check_files(files: _Files, remember: str | None) -> None:
-    """Raise where what is written would take the place of what is read, or of something else that is written."""
-    read = {"--template": files.template, "--items": files.items, "--rows": files.rows, "--cols": files.cols}
-    written = {"--journal": files.journal, "--remember": remember, "--out": files.out, "--matrix": files.matrix}
-    whose = {os.path.realpath(path): flag for flag, path in read.items() if path is not None}
-    for flag, path in written.items():
-        if path is None or (Path(path).exists() and not Path(path).is_file()):
-            continue  # a device or a pipe takes all that comes
-        if (other := whose.setdefault(os.path.realpath(path), flag)) != flag:
-            raise ConfigError(f"{flag} {path} is {other} too, which it would overwrite", "name another file")
+    answers.check_apart(
+        {"--template": files.template, "--items": files.items, "--rows": files.rows, "--cols": files.cols},
+        {"--journal": files.journal, "--remember": remember, "--out": files.out, "--matrix": files.matrix},
+    )
 
 
 def _dispatcher(choices: Mapping[str, Any]) -> Dispatcher:
@@ -223,7 +216,7 @@ def _written(source: Source, call: Call) -> Written:
 
 def _say_stopped(source: Source, kept: _Kept, files: _Files, in_vain: str) -> None:
     done = sum(call.ok for call in kept.calls.values())
-    way_on = answers.way_on(files.journal, files.out if kept.calls else None)
+    way_on = unfinished.way_on(files.journal, files.out if kept.calls else None)
     why = f": {in_vain}" if in_vain else ""
     show.error(f"stopped when {done:,} of {len(source.calls):,} calls had an answer{why}", way_on)
 
@@ -278,15 +271,11 @@ def _status(summary: BatchSummary, options: Config, journal: str | None, in_vain
     if summary.ok and share <= options.max_error_rate:
         return 0
     allowed = f"; {figures.share(options.max_error_rate)} are allowed (--max-error-rate)" if summary.ok else ""
-    again = ""
-    if journal is not None and summary.ok:
-        again = f"run it again, and only these are called: the others are in {journal}"
-    elif journal is not None:
-        again = f"run it again, and all are called: {journal} has no answer yet"
     why = in_vain
     if not (why or why_shown) and summary.failures:
         why = summary.failures[0].reason + (", …" if summary.failures[1:] else "")
     reason = f": {why}" if why else ""
+    again = unfinished.again(journal, has_some=summary.ok > 0)
     show.error(f"{summary.failed:,} of {summary.calls:,} calls have no answer{allowed}{reason}", again)
     return 1
 

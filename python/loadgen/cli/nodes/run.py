@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from loadgen.cli import answers, show, stops
+from loadgen.cli import answers, show, stops, unfinished
 from loadgen.cli.nodes.pool import options, pool_of
-from loadgen.errors import ConfigError, DatasetError
+from loadgen.errors import ConfigError, DatasetError, words_of
 
 if TYPE_CHECKING:
     from loadgen.dispatch import CallResult
@@ -52,6 +52,9 @@ def _run(
 ) -> int:
     if model is None:
         raise ConfigError("no model is named", "--model NAME")
+    answers.check_apart(
+        {"ITEMS": items, "--nodes": said["file"]}, {"--journal": journal, "--state": said["state"], "--out": out}
+    )
     kept: dict[int, Call] = {}  # as each is settled, so that what came before an interrupt isn't lost with the batch
 
     def keep(call: Call) -> None:
@@ -64,12 +67,17 @@ def _run(
             batch = _call(pool, asked, kept, out)
         except KeyboardInterrupt:
             done = sum(call.ok for call in kept.values())
-            way_on = answers.way_on(journal, out if kept else None)
+            way_on = unfinished.way_on(journal, out if kept else None)
             show.error(f"stopped when {done:,} of {len(asked.texts):,} items had a value", way_on)
             return stopping.status
     if not quiet:
         _show(pool, asked, batch, to_stdout=out is not None)
-    return 0 if batch.ok else 1
+    if batch.ok:
+        return 0
+    first = " ".join(words_of(batch.errors[min(batch.errors)]).split())
+    again = unfinished.again(journal, has_some=len(batch.errors) < len(batch))
+    show.error(f"{len(batch.errors):,} of {len(batch):,} items have no value: {first}", again)
+    return 1
 
 
 def _call(pool: NodePool, asked: _Asked, kept: dict[int, Call], out: str | None) -> NodeBatch[Any]:
@@ -87,7 +95,7 @@ def _call(pool: NodePool, asked: _Asked, kept: dict[int, Call], out: str | None)
                 write(call for _, call in sorted(kept.items()))
 
         batch: NodeBatch[Any]
-        with answers.also_if_broken_off(write_kept):
+        with unfinished.also_written(write_kept):
             if asked.kind == "embeddings":
                 batch = pool.embed_batch(asked.model, asked.texts)
             else:

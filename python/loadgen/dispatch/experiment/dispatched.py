@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loadgen.dispatch.experiment.measured import Attempt, AttemptKind, Call, Measured
+from loadgen.errors import words_of
 
 if TYPE_CHECKING:
     from loadgen.dispatch.result import Batch, CallStats
@@ -24,7 +25,7 @@ def measured(batch: Batch[Any], wall_s: float) -> Measured:
         call(
             result.stats,
             answer=str(result.value) if result.ok else None,
-            error=None if result.error is None else f"{type(result.error).__name__}: {result.error}",
+            error=None if result.error is None else words_of(result.error),
         )
         for result in batch
     )

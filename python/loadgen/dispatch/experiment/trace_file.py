@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 import msgspec
 
 from loadgen.dispatch.experiment.measured import Measured
-from loadgen.errors import DispatchError
+from loadgen.errors import DispatchError, words_of
 
 if TYPE_CHECKING:
     from loadgen.dispatch.live import Call
@@ -78,7 +78,7 @@ class Writer:
                 attempts=call.attempts,
                 hedges=call.hedges,
                 answer=str(call.value) if call.ok else None,
-                error=f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error,
+                error=words_of(error) if isinstance(error, BaseException) else error,
             )
         )
 

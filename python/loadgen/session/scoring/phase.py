@@ -11,7 +11,7 @@ import msgspec
 
 from loadgen import _core, dataset
 from loadgen.dataset import Sample, Targets
-from loadgen.errors import ConfigError, DatasetError, ReportError, RunError
+from loadgen.errors import ConfigError, DatasetError, ReportError, RunError, words_of
 from loadgen.session import run_dir
 from loadgen.session.scoring import accuracy, scores
 from loadgen.session.scoring.accuracy import RAISED
@@ -84,7 +84,7 @@ def score_phase(directory: Path, phase: int, samples: Sequence[Sample], scorer: 
         request, raised = joined.problem
         raise RunError(
             f"the scorer {scorer.words} raised at {joined.raised:,} of {joined.asked:,} answers, first at request "
-            f"{request}: {_named(raised)}",
+            f"{request}: {words_of(raised)}",
             f"the others are scored: loadgen report {directory}",
         ) from raised
 
@@ -141,7 +141,7 @@ class _Join:
         except Exception as error:  # noqa: BLE001 - a user's scorer may raise anything; it is told and raised at the end
             self.raised += 1
             self.problem = self.problem or (request, error)
-            return self._unscored(request, index, f"{RAISED}{type(error).__name__}", _named(error))
+            return self._unscored(request, index, f"{RAISED}{type(error).__name__}", words_of(error))
         return _line(request, index, sample, found)
 
     def _unscored(self, request: int, index: int, reason: str, note: str | None = None) -> SampleScore:
@@ -164,11 +164,6 @@ def _numbers(batch: dict[str, tuple[str, bytes, bytes | None]], name: str) -> li
     width, data, _ = batch[name]
     found: list[int] = memoryview(data).cast(run_dir.WIDTHS[width]).tolist()  # type: ignore[call-overload]
     return found
-
-
-def _named(error: Exception) -> str:
-    words = str(error)
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def accuracy_of(directory: Path, phase: dict[str, Any]) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ from loadgen.dispatch.experiment import dispatched, trace_file
 from loadgen.dispatch.experiment.catalogue import prompt
 from loadgen.dispatch.grid import Grid
 from loadgen.dispatch.live import Call
-from loadgen.errors import LoadgenError
+from loadgen.errors import LoadgenError, words_of
 
 server = MCPServer("failure-modes-to-sensors", log_level="WARNING")
 
@@ -137,7 +137,7 @@ def _result(grid: Grid[str], sensors: list[str], failure_modes: list[str]) -> di
             "sensor": sensor,
             "failure_mode": mode,
             "answer": call.value if call.ok else None,
-            "error": None if call.error is None else f"{type(call.error).__name__}: {call.error}",
+            "error": None if call.error is None else words_of(call.error),
         }
         for (sensor, mode), call in zip(((s, m) for s in sensors for m in failure_modes), grid, strict=True)
     ]
