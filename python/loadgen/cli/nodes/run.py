@@ -72,12 +72,7 @@ def _run(
             return stopping.status
     if not quiet:
         _show(pool, asked, batch, to_stdout=out is not None)
-    if batch.ok:
-        return 0
-    first = " ".join(words_of(batch.errors[min(batch.errors)]).split())
-    again = unfinished.again(journal, has_some=len(batch.errors) < len(batch))
-    show.error(f"{len(batch.errors):,} of {len(batch):,} items have no value: {first}", again)
-    return 1
+    return _status(batch, journal)
 
 
 def _call(pool: NodePool, asked: _Asked, kept: dict[int, Call], out: str | None) -> NodeBatch[Any]:
@@ -110,6 +105,15 @@ def _show(pool: NodePool, asked: _Asked, batch: NodeBatch[Any], *, to_stdout: bo
     lines = batch_lines(batch, width=show.width())
     line = compared(pool.report((max(1, len(batch)),), model=asked.model, kind=asked.kind), batch)
     click.echo("\n".join([*lines, line] if line else lines), err=not to_stdout)
+
+
+def _status(batch: NodeBatch[Any], journal: str | None) -> int:
+    if batch.ok:
+        return 0
+    first = " ".join(words_of(batch.errors[min(batch.errors)]).split())
+    again = unfinished.again(journal, has_some=len(batch.errors) < len(batch))
+    show.error(f"{len(batch.errors):,} of {len(batch):,} items have no value: {first}", again)
+    return 1
 
 
 def _texts(items: str, field: str | None) -> Iterator[str]:
