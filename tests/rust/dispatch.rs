@@ -15,7 +15,7 @@ use loadgen::mock;
 use loadgen::policy::{Action, AttemptKind as Kind, Config, replay};
 use loadgen::record::{AttemptKind, Failure, UNSET};
 use serde_json::{Value, json};
-use support::run::{PATIENCE, Run, assert_ordered, bodies, closed, documents, read};
+use support::run::{PATIENCE, Run, assert_ordered, bodies, closed, documents, read, until};
 use support::{Latch, Reply, Server, answer, chat, http2, stream};
 
 /// A dispatch phase of so many requests by a policy of a fixed limit, with more of the policy's keys.
@@ -36,15 +36,6 @@ fn count(run: &Run, kind: EventType) -> u32 {
     let mut reader = EventReader::open(run.dir.path(), &[kind], 0).unwrap();
     let frames = std::iter::from_fn(|| reader.next_frame().unwrap());
     frames.map(|frame| Frame::decode(&frame).unwrap().count).sum()
-}
-
-/// Wait for what another thread is about to do.
-fn until(mut done: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "it never came");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

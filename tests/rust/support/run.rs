@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loadgen::engine::config::RunConfig;
 use loadgen::engine::{Bodies, Engine, EngineError, Renderings};
@@ -11,6 +11,15 @@ use serde_json::{Value, json};
 
 /// Long enough for any machine; a test that reaches it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Wait for what another thread is about to do.
+pub fn until(mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "it never came");
+        std::thread::yield_now();
+    }
+}
 
 /// An engine of one worker on a directory of its own.
 pub struct Run {
