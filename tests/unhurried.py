@@ -1,5 +1,5 @@
-"""What all tests run under: properties are tried without a stopwatch, as a busy machine's pauses are no failures; and an
-interrupt is one, also where the tests are a shell's background job, which ignores it.
+"""What all tests run under: properties are tried without a stopwatch, as a busy machine's pauses are no failures; and
+an interrupt is one, also where the tests are a shell's background job, which ignores it.
 """
 
 import signal
