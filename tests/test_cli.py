@@ -10,21 +10,13 @@ from typing import Any
 import click
 import pytest
 from click.shell_completion import CompletionItem, ShellComplete
-from click.testing import CliRunner, Result
 
+from cli_support import call, errors
 from loadgen.cli import app
 from loadgen.errors import RunError
 from loadgen.session import Run, run_dir
 
 pytest_plugins = ["surface_fixtures"]
-
-
-def call(*args: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(app, list(args), prog_name="loadgen", input=stdin)
-
-
-def errors(result: Result) -> list[str]:
-    return [line for line in result.stderr.splitlines() if not line.startswith("performance: ")]
 
 
 # --- run
@@ -418,12 +410,9 @@ def test_an_unknown_command_suggests_the_right_one() -> None:
 
 
 def test_shell_completion_knows_commands_and_choices() -> None:
-    from click.shell_completion import ShellComplete
-
-    complete = ShellComplete(app, {}, "loadgen", "_LOADGEN_COMPLETE")
-    assert "run" in {item.value for item in complete.get_completions([], "r")}
-    assert {item.value for item in complete.get_completions(["run", "--arrival"], "p")} == {"poisson"}
-    assert "--max-concurrency" in {item.value for item in complete.get_completions(["run"], "--max-")}
+    assert "run" in {item.value for item in offered(start="r")}
+    assert {item.value for item in offered("run", "--arrival", start="p")} == {"poisson"}
+    assert "--max-concurrency" in {item.value for item in offered("run", start="--max-")}
 
 
 def test_every_command_is_a_click_command() -> None:

@@ -10,22 +10,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
+from cli_support import call, errors
 from loadgen.cli import app
 from loadgen.cli.clean import choose
 from loadgen.metrics import MetricsRegistry
 from loadgen.session import describe, run_dir
 
 pytest_plugins = ["surface_fixtures"]
-
-
-def call(*args: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(app, list(args), prog_name="loadgen", input=stdin)
-
-
-def errors(result: Result) -> list[str]:
-    return [line for line in result.stderr.splitlines() if not line.startswith("performance: ")]
 
 
 def test_ls_lists_runs_with_what_a_person_asks_first(core: ModuleType, here: Path) -> None:

@@ -8,9 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journal_support import fill, restored
+from journal_support import fill, restored, wait_for
 from loadgen import Dispatcher
 from loadgen.dispatch.journal import Journal, OpenJournal
 from loadgen.dispatch.running import journalled
@@ -277,14 +275,6 @@ def test_closing_is_final_and_can_be_repeated(path: Path) -> None:
     journal.close()
     with pytest.raises(JournalError, match="is closed"):
         journal.finished("a", 1)
-
-
-def wait_for(holds: Callable[[], bool], most_s: float = 60.0) -> None:
-    """Wait until something holds, or fail."""
-    end = time.monotonic() + most_s
-    while not holds():
-        assert time.monotonic() < end, "it never came to hold"
-        time.sleep(0.01)
 
 
 KILLED = """

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from journal_support import finished, requests, wait_for
 from loadgen import Dispatcher, _core
 from loadgen.dispatch import Journal
 
@@ -29,22 +29,6 @@ def command(server: _core.MockServer, here: Path, *more: str) -> list[str]:
         sys.executable, "-m", "loadgen", "dispatch", "run", server.url, "--items", str(here / "items.txt"),
         "--strategy", "parallel", "--workers", "4", "--journal", str(here / "j"), "--out", str(here / "o"), *more,
     ]  # fmt: skip
-
-
-def finished(journal: Path) -> int:
-    return journal.read_bytes().count(b'"value":') if journal.exists() else 0
-
-
-def wait_for(holds: Callable[[], bool], most_s: float = 60.0) -> None:
-    """Wait until something holds, or fail."""
-    end = time.monotonic() + most_s
-    while not holds():
-        assert time.monotonic() < end, "it never came to hold"
-        time.sleep(0.01)
-
-
-def requests(server: _core.MockServer) -> int:
-    return int(json.loads(server.truth())["requests"])
 
 
 def test_killed_in_the_middle_only_the_rest_is_called_again(server: _core.MockServer, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from journal_support import finished, requests, wait_for
 from loadgen import _core
 from loadgen.cli import app
 from loadgen.cli.nodes import run
@@ -37,22 +37,6 @@ def command(server: _core.MockServer, here: Path, *more: str) -> list[str]:
         sys.executable, "-m", "loadgen", "nodes", "run", str(here / "texts"), "--node", server.url, "--model", "mock",
         "--journal", str(here / "j"), "--out", str(here / "o"), *more,
     ]  # fmt: skip
-
-
-def finished(journal: Path) -> int:
-    return journal.read_bytes().count(b'"value":') if journal.exists() else 0
-
-
-def wait_for(holds: Callable[[], bool], most_s: float = 60.0) -> None:
-    """Wait until something holds, or fail."""
-    end = time.monotonic() + most_s
-    while not holds():
-        assert time.monotonic() < end, "it never came to hold"
-        time.sleep(0.01)
-
-
-def requests(server: _core.MockServer) -> int:
-    return int(json.loads(server.truth())["requests"])
 
 
 @pytest.mark.parametrize(("number", "status"), STATUS)
