@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::drive::{Start, World};
-use super::service::{Course, Rate, Service, ns};
+use super::service::{Course, Rate, RateChange, Service, ns};
 use crate::policy::{AttemptId, End, Event, Outcome};
 
 /// How an attempt ended at the service.
@@ -28,7 +28,7 @@ pub(super) struct Calls<'a> {
     line: VecDeque<u32>,
     serving: u32,
     waiting: u32,
-    bucket: Option<Bucket>,
+    bucket: Option<Bucket<'a>>,
     ends: BinaryHeap<Reverse<(u64, u32)>>,
     /// Calls refused, for the account.
     pub refused: u64,
@@ -36,6 +36,7 @@ pub(super) struct Calls<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
+    Coming,
     Waiting,
     Served,
     Refused,
@@ -50,6 +51,13 @@ struct Call {
     retry_after_ns: Option<u64>,
 }
 
+impl Call {
+    /// On its way to the service.
+    fn coming(course: Course) -> Self {
+        Self { state: State::Coming, course, status: 200, retry_after_ns: None }
+    }
+}
+
 impl<'a> Calls<'a> {
     pub(super) fn new(service: &'a Service, seed: u64, items: u32) -> Self {
         Self {
@@ -60,19 +68,27 @@ impl<'a> Calls<'a> {
             line: VecDeque::new(),
             serving: 0,
             waiting: 0,
-            bucket: service.rate.map(Bucket::new),
+            bucket: service.rate.map(|rate| Bucket::new(rate, &service.rate_changes)),
             ends: BinaryHeap::new(),
             refused: 0,
         }
     }
 
-    /// The next attempt, one of `item`, arrives. Attempts are numbered from 0 in the order of this call.
+    /// The next attempt, one of `item`, is made. Attempts are numbered from 0 in the order of this call.
     fn begin(&mut self, now: u64, item: u32) {
         let attempt = self.calls.len() as u32;
         let copy = self.copies[item as usize];
         self.copies[item as usize] += 1;
-        let course = self.service.course(self.seed, item, copy);
-        self.calls.push(Call { state: State::Refused, course, status: 200, retry_after_ns: None });
+        self.calls.push(Call::coming(self.service.course(self.seed, item, copy)));
+        match self.service.lateness(self.seed, item, copy) {
+            0 => self.arrive(now, attempt),
+            late => self.ends.push(Reverse((now.saturating_add(late), attempt))),
+        }
+    }
+
+    /// It reaches the service.
+    fn arrive(&mut self, now: u64, attempt: u32) {
+        let course = self.calls[attempt as usize].course;
         if let Some((status, retry_after_ns)) = self.refusal(now) {
             self.refused += 1;
             self.calls[attempt as usize] = Call { state: State::Refused, course, status, retry_after_ns };
@@ -97,11 +113,11 @@ impl<'a> Calls<'a> {
             State::Served => self.free(now),
             // Its entry in the line is skipped when its turn comes.
             State::Waiting => self.waiting -= 1,
-            State::Refused | State::Gone => {}
+            State::Coming | State::Refused | State::Gone => {}
         }
     }
 
-    /// When the next attempt ends; `None` while none is under way.
+    /// When the next attempt arrives or ends; `None` while none is under way.
     fn next_end(&mut self) -> Option<u64> {
         while let Some(&Reverse((at, attempt))) = self.ends.peek() {
             if self.calls[attempt as usize].state != State::Gone {
@@ -112,11 +128,15 @@ impl<'a> Calls<'a> {
         None
     }
 
-    /// What ends next, to be asked once its time has come.
+    /// What ends next, to be asked once its time has come; `None` where it has only arrived.
     fn take_answer(&mut self) -> Option<Answer> {
         self.next_end()?;
         let Reverse((at, attempt)) = self.ends.pop()?;
         let call = self.calls[attempt as usize];
+        if call.state == State::Coming {
+            self.arrive(at, attempt);
+            return None;
+        }
         self.calls[attempt as usize].state = State::Gone;
         if call.state == State::Served {
             self.free(at);
@@ -176,21 +196,29 @@ impl World for Calls<'_> {
 }
 
 /// Tokens that come at a rate, up to a burst; a refused call takes none.
-struct Bucket {
+struct Bucket<'a> {
     rate: Rate,
+    /// Those that are still to come.
+    changes: &'a [RateChange],
     tokens: f64,
     at: u64,
 }
 
-impl Bucket {
-    fn new(rate: Rate) -> Self {
-        Self { rate, tokens: rate.burst, at: 0 }
+impl<'a> Bucket<'a> {
+    fn new(rate: Rate, changes: &'a [RateChange]) -> Self {
+        Self { rate, changes, tokens: rate.burst, at: 0 }
     }
 
     /// `Some(what the header says)` where there is no token left.
     fn refuses(&mut self, now: u64) -> Option<Option<u64>> {
-        self.tokens = (self.tokens + (now - self.at) as f64 / 1e9 * self.rate.per_s).min(self.rate.burst);
-        self.at = now;
+        while let [next, later @ ..] = self.changes
+            && ns(next.at_s) <= now
+        {
+            self.fill(ns(next.at_s));
+            self.rate.per_s = next.per_s;
+            self.changes = later;
+        }
+        self.fill(now);
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
             return None;
@@ -198,6 +226,11 @@ impl Bucket {
         let wait = (1.0 - self.tokens) / self.rate.per_s;
         let told = if self.rate.retry_after_ms { (wait * 1e3).ceil() / 1e3 } else { wait.ceil() };
         Some((self.rate.retry_after || self.rate.retry_after_ms).then(|| ns(told)))
+    }
+
+    fn fill(&mut self, now: u64) {
+        self.tokens = (self.tokens + (now - self.at) as f64 / 1e9 * self.rate.per_s).min(self.rate.burst);
+        self.at = now;
     }
 }
 

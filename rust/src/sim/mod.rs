@@ -13,4 +13,4 @@ mod service;
 pub use drive::SimError;
 pub use regime::{Regime, random, regime, regimes};
 pub use run::{Simulated, run, run_whole};
-pub use service::{Failing, Latency, Outage, Rate, Service, ServiceError, Stall};
+pub use service::{Failing, Latency, Outage, Rate, RateChange, Service, ServiceError, Stall};

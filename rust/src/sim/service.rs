@@ -31,6 +31,12 @@ pub struct Service {
     /// How long a refusal takes to come back.
     #[serde(default = "refusal")]
     pub refuse_s: f64,
+    /// How much later than it was made a call reaches the service; at once where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Latency>,
+    /// When it begins to admit another number of calls a second, where there is a rate; in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_changes: Vec<RateChange>,
 }
 
 /// How long an ordinary call takes.
@@ -108,6 +114,16 @@ pub struct Rate {
     pub retry_after_ms: bool,
 }
 
+/// Another number of calls admitted per second, from some time on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateChange {
+    /// When, seconds.
+    pub at_s: f64,
+    /// Calls per second.
+    pub per_s: f64,
+}
+
 /// A time in which the service is down.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -171,6 +187,8 @@ impl Service {
             rate: None,
             outages: Vec::new(),
             refuse_s: refusal(),
+            late: None,
+            rate_changes: Vec::new(),
         }
     }
 
@@ -179,19 +197,9 @@ impl Service {
     /// # Errors
     /// [`ServiceError`] names the first that can't be.
     pub fn check(&self) -> Result<(), ServiceError> {
-        match &self.latency {
-            Latency::Constant { seconds } => positive("latency.seconds", *seconds)?,
-            Latency::Uniform { low_s, high_s } => between("latency", *low_s, *high_s)?,
-            Latency::Lognormal { median_s, sigma } => {
-                positive("latency.median_s", *median_s)?;
-                not_negative("latency.sigma", *sigma)?;
-            }
-            Latency::Recorded { seconds } if seconds.is_empty() => return Err(ServiceError::NoLatencies),
-            Latency::Recorded { seconds } => {
-                for s in seconds {
-                    not_negative("latency.seconds", *s)?;
-                }
-            }
+        self.latency.check(["latency", "latency.seconds", "latency.median_s", "latency.sigma"])?;
+        if let Some(late) = &self.late {
+            late.check(["late", "late.seconds", "late.median_s", "late.sigma"])?;
         }
         if let Some(stall) = &self.stall {
             share("stall.share", stall.share)?;
@@ -205,6 +213,10 @@ impl Service {
         if let Some(rate) = &self.rate {
             positive("rate.per_s", rate.per_s)?;
             ensure("rate.burst", "at least 1", rate.burst, rate.burst >= 1.0)?;
+        }
+        for change in &self.rate_changes {
+            not_negative("rate_changes.at_s", change.at_s)?;
+            positive("rate_changes.per_s", change.per_s)?;
         }
         for (what, n) in [("slots", self.slots), ("most", self.most)] {
             if let Some(n) = n {
@@ -230,6 +242,12 @@ impl Service {
         Course::Served(ns(seconds).max(1))
     }
 
+    /// How much later than it was made the `copy`-th attempt of `item` reaches the service, nanoseconds.
+    pub(super) fn lateness(&self, seed: u64, item: u32, copy: u32) -> u64 {
+        // Another series of draws than those of its course.
+        self.late.as_ref().map_or(0, |late| ns(late.draw(Draws::new(!seed, item, copy))))
+    }
+
     /// Whether the service is down at `now`.
     pub(super) fn is_down(&self, now: u64) -> bool {
         self.outages.iter().any(|o| (ns(o.from_s)..ns(o.to_s)).contains(&now))
@@ -244,6 +262,20 @@ impl Stall {
 }
 
 impl Latency {
+    /// Check its numbers, which are called so: all of it, constant, median, deviation.
+    fn check(&self, [whole, constant, median, deviation]: [&'static str; 4]) -> Result<(), ServiceError> {
+        match self {
+            Self::Constant { seconds } => positive(constant, *seconds),
+            Self::Uniform { low_s, high_s } => between(whole, *low_s, *high_s),
+            Self::Lognormal { median_s, sigma } => {
+                positive(median, *median_s)?;
+                not_negative(deviation, *sigma)
+            }
+            Self::Recorded { seconds } if seconds.is_empty() => Err(ServiceError::NoLatencies),
+            Self::Recorded { seconds } => seconds.iter().try_for_each(|s| not_negative(constant, *s)),
+        }
+    }
+
     fn draw(&self, draws: Draws) -> f64 {
         match self {
             Self::Constant { seconds } => *seconds,

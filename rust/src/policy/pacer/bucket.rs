@@ -2,7 +2,8 @@
 //!
 //! The last starts are poured through a bucket of a guessed rate. Would it have refused what was let in, the guess is too low;
 //! would it have let in what was refused, too high. A faster bucket is never emptier, so both bounds are found by halving. It
-//! doesn't matter how starts were spread, or whether the bucket ran over meanwhile. No clock of the service enters.
+//! doesn't matter how starts were spread, or whether the bucket ran over meanwhile. No clock of the service enters. Of starts
+//! that were made nearer to each other than their ways differ nobody knows which came first.
 //! Source: the token bucket of RFC 2697, read backwards.
 
 use std::collections::VecDeque;
@@ -26,6 +27,8 @@ const JITTER_MOST_S: f64 = 0.02;
 const RISES: f64 = 1.02;
 /// What is left of a bound that was too high, at most.
 const YIELDS: f64 = 0.95;
+/// A full bucket is taken to hold so much less, at least, than was thought, when it refuses too early.
+const SHRINKS: f64 = 1.0;
 /// What a bucket holds at most that refused: less than one.
 const REFUSES: f64 = 1.0 - 1e-6;
 
@@ -33,8 +36,11 @@ const REFUSES: f64 = 1.0 - 1e-6;
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     starts: VecDeque<Start>,
-    /// Those that were let in before the first refusal, which tell what a full bucket holds.
+    /// Those that were let in before the first refusal, or with it, which tell what a full bucket holds: until this.
     opening: Vec<Start>,
+    opening_ends: u64,
+    /// It holds no more than this, whatever they tell: what came in while they arrived isn't known.
+    holds_most: f64,
     /// Whether any was forgotten: then nobody knows how full it was before the first of them.
     forgot: bool,
     jitter_s: f64,
@@ -53,15 +59,23 @@ struct Start {
     refused: bool,
 }
 
-/// What became of a bucket of a guessed rate.
+/// A bucket of a guessed rate, and what becomes of it.
 #[derive(Clone, Copy, Debug)]
 struct Poured {
+    per_s: f64,
+    /// What comes in while a start is under way, if it is as late as any.
+    near: f64,
+    /// As much as it can hold, and as little as it holds when it is full.
+    more: f64,
+    full: f64,
+    /// What can be in it, at most, and what is in it for sure: at this time.
+    high: f64,
+    low: f64,
+    at: u64,
     /// It would have refused what was let in.
     too_slow: bool,
     /// It would have let in what was refused.
     too_fast: bool,
-    /// What is in it after the last start.
-    level: f64,
 }
 
 impl Bucket {
@@ -70,6 +84,8 @@ impl Bucket {
         Self {
             starts: VecDeque::with_capacity(KEPT),
             opening: Vec::new(),
+            opening_ends: u64::MAX,
+            holds_most: f64::INFINITY,
             forgot: false,
             jitter_s: JITTER_S,
             spare: 0.0,
@@ -122,13 +138,35 @@ impl Bucket {
     pub(super) fn refused(&mut self, attempt: AttemptId) -> Option<f64> {
         let i = self.starts.binary_search_by_key(&attempt, |start| start.attempt).ok()?;
         self.starts[i].refused = true;
-        // Refusals may come in any order.
-        if self.opening.is_empty() {
-            self.opening.extend(self.starts.range(..i).filter(|start| !start.refused));
-        } else {
-            self.opening.retain(|start| start.attempt < attempt);
+        self.refused_too_early(i);
+        // Refusals may come in any order, and those that were let in may have arrived before who was started a moment earlier.
+        let ends = self.starts[i].at.saturating_add((self.jitter_s * SECOND) as u64);
+        if self.opening_ends == u64::MAX {
+            let first = self.starts.iter().take_while(|start| start.at <= ends);
+            self.opening.extend(first.filter(|start| !start.refused));
         }
+        self.opening_ends = self.opening_ends.min(ends);
+        self.opening.retain(|start| start.attempt != attempt && start.at <= self.opening_ends);
         Some(self.starts[i].rate)
+    }
+
+    /// Where a bucket that had rested for long enough to be full refuses the `i`-th start, it holds no more than what it let in
+    /// since; but by one only, or by what came in while the first ones arrived: others may have taken the rest.
+    fn refused_too_early(&mut self, i: usize) {
+        let full = self.full(self.least);
+        let rest = full / self.least * SECOND;
+        let mut let_in = 0.0;
+        for j in (1..=i).rev() {
+            if (self.starts[j].at - self.starts[j - 1].at) as f64 >= rest {
+                let less = full - (self.least * JITTER_MOST_S).max(SHRINKS);
+                self.holds_most = self.holds_most.min(less.max(let_in)).max(1.0);
+                return;
+            }
+            if self.starts[j - 1].refused {
+                return;
+            }
+            let_in += 1.0;
+        }
     }
 
     /// What it holds when it is full, if it has this rate: what was let in at first, less what came into it meanwhile.
@@ -138,14 +176,14 @@ impl Bucket {
             taken = f64::max(taken - per_s * (start.at - at) as f64 / SECOND, 0.0) + 1.0;
             (most, at) = (f64::max(most, taken), start.at);
         }
-        most
+        most.min(self.holds_most)
     }
 
     /// What is in it at least.
     pub(super) fn level(&self, now: u64) -> f64 {
-        let since = self.starts.back().map_or(0, |last| now.saturating_sub(last.at));
         let poured = self.pour(self.least, u64::MAX);
-        (poured.level + self.least * since as f64 / SECOND).min(self.full(self.most))
+        let since = now.saturating_sub(poured.at);
+        (poured.low + self.least * since as f64 / SECOND).min(self.full(self.most))
     }
 
     /// Find both bounds anew. What was started after `known` may still be refused.
@@ -196,28 +234,62 @@ impl Bucket {
         halve(|rate| self.pour(rate, known).too_slow)
     }
 
-    /// Pour the starts through a bucket of this rate.
+    /// Pour the starts through a bucket of this rate. One that was refused may have come later than all that were let in
+    /// within the time that starts are apart on their ways: it is looked at after these.
     fn pour(&self, per_s: f64, known: u64) -> Poured {
-        let full = self.full(per_s);
-        let near = per_s * self.jitter_s;
-        // As much as it can have held before each start, and as little.
-        let more = (full - 1e-6).ceil() + self.spare;
-        let (mut high, mut low) = (more, if self.forgot { 0.0 } else { full });
-        let (mut too_slow, mut too_fast) = (false, false);
-        let mut at = self.starts.front().map_or(0, |first| first.at);
-        for start in &self.starts {
-            let came = per_s * (start.at - at) as f64 / SECOND;
-            at = start.at;
-            if start.refused {
-                too_fast |= (low + (came - near).max(0.0)).min(full) > REFUSES;
-                (high, low) = ((high + came).min(REFUSES), (low + came).min(REFUSES));
-            } else {
-                too_slow |= start.at < known && (high + came + near).min(more) < REFUSES;
-                high = ((high + came).min(more) - 1.0).max(0.0);
-                low = ((low + came).min(full) - 1.0).max(0.0);
+        let late = (self.jitter_s * SECOND) as u64;
+        let refused = self.starts.iter().filter(|start| start.refused);
+        let mut refused = refused.map(|start| start.at.saturating_add(late)).peekable();
+        let mut poured = self.full_of(per_s);
+        for start in self.starts.iter().filter(|start| !start.refused) {
+            while let Some(at) = refused.next_if(|&at| at <= start.at) {
+                poured.refuse(at);
             }
+            poured.let_in(start.at, start.at < known);
         }
-        Poured { too_slow, too_fast, level: low }
+        refused.for_each(|at| poured.refuse(at));
+        poured
+    }
+
+    /// As it is before the first start.
+    fn full_of(&self, per_s: f64) -> Poured {
+        let full = self.full(per_s);
+        let more = (full - 1e-6).ceil() + self.spare;
+        Poured {
+            per_s,
+            near: per_s * self.jitter_s,
+            more,
+            full,
+            high: more,
+            low: if self.forgot { 0.0 } else { full },
+            at: self.starts.front().map_or(0, |first| first.at),
+            too_slow: false,
+            too_fast: false,
+        }
+    }
+}
+
+impl Poured {
+    /// What has come by then since it was looked at last.
+    fn came(&mut self, at: u64) -> f64 {
+        let since = at - std::mem::replace(&mut self.at, at);
+        self.per_s * since as f64 / SECOND
+    }
+
+    /// A start was let in; it `counts` if it can't be refused any more.
+    fn let_in(&mut self, at: u64, counts: bool) {
+        let came = self.came(at);
+        self.too_slow |= counts && (self.high + came + self.near).min(self.more) < REFUSES;
+        self.high = ((self.high + came).min(self.more) - 1.0).max(0.0);
+        self.low = ((self.low + came).min(self.full) - 1.0).max(0.0);
+    }
+
+    /// A start was refused, at this time or less than a jitter earlier.
+    fn refuse(&mut self, at: u64) {
+        let came = self.came(at);
+        self.too_fast |= (self.low + came - self.near).min(self.full) > REFUSES;
+        self.high = (self.high + came).min(REFUSES + self.near);
+        self.low = (self.low + came).min(REFUSES);
     }
 }
 

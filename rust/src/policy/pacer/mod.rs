@@ -3,7 +3,7 @@
 //! Nothing is paced before the first 429. From then on starts go at a rate between the bounds that follow from what was let in
 //! and what was refused (`bucket`): at their middle, by ratio, which halves how far off it can be with each refusal. What is let
 //! in raises the lower one meanwhile, and the rate with it. Once they are near each other, that is the rate; it creeps up until
-//! the next 429. What is in the service's bucket for sure, after a pause or a time of few starts, goes at once.
+//! the next 429, the faster the more starts there were since the last one. What is in the service's bucket for sure, after a pause or a time of few starts, goes at once.
 
 mod bucket;
 
@@ -20,7 +20,8 @@ use bucket::{Bucket, FASTEST};
 pub struct PacerConfig {
     /// What is taken of the rate that was measured.
     pub take: f64,
-    /// How fast the rate creeps up while it is what holds starts back: this share a second.
+    /// How fast the rate creeps up while it is what holds starts back: this share a second, or each 50 starts, and twice as
+    /// much with each 50 more that weren't refused.
     pub creep: f64,
     /// Seconds without starts after a 429 that doesn't say for how long.
     pub pause_s: f64,
@@ -38,6 +39,12 @@ impl Default for PacerConfig {
 const NEAR: f64 = 1.15;
 /// The nearer the bounds, the slower it creeps, down to this share.
 const CREEP_LEAST: f64 = 0.2;
+/// So many starts without a refusal double how fast it creeps, as what is long past says little of now; and as many as go in the
+/// time in which pauses like the last one are this share. So neither the starts refused nor the time lost are many.
+const CALM: f64 = 50.0;
+const LOST: f64 = 0.05;
+/// Doubled more often it would only be a number too large.
+const DOUBLED_MOST: f64 = 16.0;
 /// Until it is measured, the rate grows by this share a second while it is what holds starts back.
 const SEEK: f64 = 1.0;
 /// No start takes it up by more than to twice as much, however rare they are: that is this power of e.
@@ -80,6 +87,10 @@ pub(super) struct Pacer {
     round_trip: u64,
     /// Pauses in a row that the service didn't ask for.
     pauses: u32,
+    /// Seconds from the start that was refused last to the end of the pause after it.
+    lost_s: f64,
+    /// Starts since then that the rate held back.
+    calm: u32,
     /// By when the rate has crept.
     crept_at: u64,
     /// It is what holds starts back.
@@ -119,6 +130,8 @@ impl Pacer {
             refused_at: 0,
             round_trip: MOMENT_NS,
             pauses: 0,
+            lost_s: 0.0,
+            calm: 0,
             crept_at: 0,
             binds: false,
             bound: false,
@@ -163,6 +176,7 @@ impl Pacer {
     pub(super) fn started(&mut self, now: u64, attempt: AttemptId) {
         self.bucket.started(attempt, now, self.rate.unwrap_or(FASTEST));
         self.bound = std::mem::take(&mut self.binds);
+        self.calm = self.calm.saturating_add(u32::from(self.bound));
         let Some(rate) = self.rate.map(|rate| self.risen(rate, now)) else { return };
         self.rate = Some(rate);
         let gap = SECOND / rate;
@@ -180,10 +194,17 @@ impl Pacer {
         if !self.bound {
             return rate;
         }
-        let apart = (self.bucket.most() / self.bucket.least() - 1.0) / (NEAR - 1.0);
-        let creep = if self.is_measured() { self.config.creep * apart.max(CREEP_LEAST) } else { SEEK };
+        let creep = if self.is_measured() { self.creep(rate).min(SEEK) } else { SEEK };
         let seconds = now.saturating_sub(self.crept_at) as f64 / SECOND;
         rate * (creep * seconds).min(GROWTH_MOST).exp()
+    }
+
+    /// The share by which the rate creeps up a second.
+    fn creep(&self, rate: f64) -> f64 {
+        let apart = (self.bucket.most() / self.bucket.least() - 1.0) / (NEAR - 1.0);
+        let each = CALM.max(rate * self.lost_s / LOST);
+        let calm = rate / each * (f64::from(self.calm) / each).min(DOUBLED_MOST).exp2();
+        self.config.creep * apart.max(CREEP_LEAST).max(calm)
     }
 
     fn is_measured(&self) -> bool {
@@ -274,6 +295,7 @@ impl Pacer {
         let is_first = seen.started >= self.refused_at;
         if is_first {
             self.refused_at = seen.now;
+            self.calm = 0;
         }
         if seen.retry_after_ns.is_some() || is_first {
             self.pause(seen);
@@ -290,6 +312,7 @@ impl Pacer {
             ns(long.min(self.config.pause_most_s))
         });
         self.pause_until = self.pause_until.max(seen.now.saturating_add(pause.min(most)));
+        self.lost_s = self.pause_until.saturating_sub(seen.started) as f64 / SECOND;
     }
 }
 
