@@ -5,7 +5,9 @@
 use std::ops::Range;
 
 use loadgen::policy::{Config, STRATEGIES, replay};
-use loadgen::sim::{Failing, Latency, Outage, Regime, Service, Simulated, random, regime, run, run_whole};
+use loadgen::sim::{
+    Failing, Latency, Outage, Rate, RateChange, Regime, Service, Simulated, random, regime, run, run_whole,
+};
 
 /// None of these were used to find what `auto` does.
 const SEEDS: Range<u64> = 0..60;
@@ -139,7 +141,7 @@ fn a_time_limit_near_the_services_own_latency_opens_no_breaker() {
 #[test]
 fn without_a_retry_after_the_rate_is_found_too() {
     let r4 = regime("R4").unwrap();
-    let rate = r4.service.rate.map(|rate| loadgen::sim::Rate { retry_after: false, ..rate });
+    let rate = r4.service.rate.map(|rate| Rate { retry_after: false, ..rate });
     let silent = Regime { service: Service { rate, ..r4.service }, ..r4 };
     let found = batches("auto", &silent, 0..30);
     let sent = mean(&found.iter().map(|b| b.totals.attempts as f64 / 77.0).collect::<Vec<_>>());
@@ -152,7 +154,7 @@ fn a_bucket_that_fills_within_the_pause_makes_auto_no_slower_than_one_that_asks_
     // A refusal costs nothing, and says to come back in a second: by then so small a bucket has long been full.
     for (per_s, burst) in [(50.0, 1.0), (50.0, 2.0), (200.0, 1.0), (10.0, 1.0)] {
         let service = Service {
-            rate: Some(loadgen::sim::Rate { per_s, burst, retry_after: true, retry_after_ms: false }),
+            rate: Some(Rate { per_s, burst, retry_after: true, retry_after_ms: false }),
             error: Some(Failing { share: 0.05, after_s: 0.06, status: 500 }),
             refuse_s: 0.002,
             ..Service::of(Latency::Lognormal { median_s: 0.06, sigma: 0.2 })
@@ -183,7 +185,7 @@ fn auto_comes_near_the_rate_of_a_small_bucket_whatever_a_refusal_says_and_howeve
         (20.0, 5.0, 0.5, false, true, 1.1),
     ] {
         let service = Service {
-            rate: Some(loadgen::sim::Rate { per_s, burst, retry_after, retry_after_ms }),
+            rate: Some(Rate { per_s, burst, retry_after, retry_after_ms }),
             refuse_s,
             ..Service::of(Latency::Lognormal { median_s: 0.5, sigma: 0.3 })
         };
@@ -196,6 +198,63 @@ fn auto_comes_near_the_rate_of_a_small_bucket_whatever_a_refusal_says_and_howeve
             format!("{per_s}/s, burst {burst}: {ours:.2} beside {theirs:.2} times the least, {sent:.2} an item");
         assert!(ours < most && ours < theirs * 1.02 && sent < 1.3, "{found}");
         assert!(auto.iter().all(|batch| batch.failed == 0), "{per_s}/s, burst {burst}: items without an answer");
+    }
+}
+
+/// A batch of 2,000 calls of 50 ms behind a bucket, which calls reach this much later than they are made.
+fn behind(rate: Rate, late: Option<Latency>, rate_changes: Vec<RateChange>) -> Regime {
+    let served = Service::of(Latency::Lognormal { median_s: 0.05, sigma: 0.3 });
+    let service = Service { rate: Some(rate), late, rate_changes, refuse_s: 0.01, ..served };
+    Regime { name: "bucket", items: 2_000, service }
+}
+
+#[test]
+fn auto_comes_near_the_rate_of_a_small_bucket_though_calls_reach_it_in_any_order() {
+    let few_ms = Latency::Lognormal { median_s: 0.0003, sigma: 0.8 };
+    let with_a_tail = Latency::Lognormal { median_s: 0.001, sigma: 1.2 };
+    // Rate and burst; whether a 429 names whole seconds, how late calls are; and how many times the least it may take.
+    for (per_s, burst, retry_after, late, most) in [
+        (5.0, 1.0, true, &few_ms, 1.15),
+        (5.0, 2.0, false, &with_a_tail, 1.05),
+        (50.0, 2.0, true, &few_ms, 1.3),
+        (50.0, 2.0, false, &few_ms, 1.1),
+        (50.0, 5.0, true, &with_a_tail, 1.4),
+        (50.0, 20.0, false, &with_a_tail, 1.05),
+        (200.0, 1.0, true, &with_a_tail, 12.0),
+        (200.0, 1.0, false, &with_a_tail, 6.0),
+        (200.0, 2.0, true, &few_ms, 1.8),
+        (200.0, 5.0, true, &few_ms, 1.8),
+        (200.0, 20.0, false, &with_a_tail, 1.3),
+    ] {
+        let on = behind(Rate { per_s, burst, retry_after, retry_after_ms: false }, Some(late.clone()), Vec::new());
+        let found = batches("auto", &on, 0..3);
+        let wall = mean(&walls(&found)) / ((2_000.0 - burst) / per_s + 0.05);
+        let refused = mean(&found.iter().map(|batch| batch.refused as f64).collect::<Vec<_>>());
+        let on = format!("{per_s}/s, burst {burst}, {late:?}: {wall:.2} times the least, {refused:.0} refused");
+        assert!(wall < most && refused < 80.0 && found.iter().all(|batch| batch.failed == 0), "{on}");
+    }
+}
+
+#[test]
+fn a_rate_that_falls_or_rises_in_mid_run_is_followed_with_few_refusals() {
+    let late = Latency::Lognormal { median_s: 0.0003, sigma: 0.8 };
+    // Rate and burst, what becomes of the rate once half of the calls are let in, and how many times the least it may take.
+    for (per_s, burst, by, retry_after, most) in [
+        (5.0, 5.0, 0.5, true, 1.05),
+        (50.0, 5.0, 0.5, false, 1.15),
+        (50.0, 20.0, 0.5, true, 1.25),
+        (5.0, 5.0, 2.0, false, 1.2),
+        (50.0, 5.0, 2.0, false, 1.3),
+        (200.0, 5.0, 2.0, true, 2.2),
+    ] {
+        let at_s = 1_000.0 / per_s;
+        let change = RateChange { at_s, per_s: per_s * by };
+        let on = behind(Rate { per_s, burst, retry_after, retry_after_ms: false }, Some(late.clone()), vec![change]);
+        let found = batches("auto", &on, 0..3);
+        let wall = mean(&walls(&found)) / (at_s + (1_000.0 - burst) / change.per_s + 0.05);
+        let refused = mean(&found.iter().map(|batch| batch.refused as f64).collect::<Vec<_>>());
+        let on = format!("{per_s}/s, burst {burst}, times {by}: {wall:.2} times the least, {refused:.0} refused");
+        assert!(wall < most && refused < 60.0 && found.iter().all(|batch| batch.failed == 0), "{on}");
     }
 }
 
@@ -229,7 +288,7 @@ fn what_a_service_cant_be_says_which_number_and_which_rule() {
     let good = regime("R4").unwrap().service;
     let words = |service: Service| run(&config, &service, 1, 0).unwrap_err().to_string();
     assert_eq!(words(Service { slots: Some(0), ..good.clone() }), "slots must be at least 1, not 0");
-    let rate = good.rate.map(|rate| loadgen::sim::Rate { per_s: 0.0, ..rate });
+    let rate = good.rate.map(|rate| Rate { per_s: 0.0, ..rate });
     assert_eq!(words(Service { rate, ..good.clone() }), "rate.per_s must be above 0, not 0");
     let stall = good.stall.map(|stall| loadgen::sim::Stall { share: 1.5, ..stall });
     assert_eq!(words(Service { stall, ..good.clone() }), "stall.share must be between 0 and 1, not 1.5");

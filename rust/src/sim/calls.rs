@@ -309,6 +309,32 @@ mod tests {
     }
 
     #[test]
+    fn a_call_reaches_the_service_later_than_it_was_made_unless_it_is_dropped_on_its_way() {
+        let service = Service { slots: Some(1), late: Some(Latency::Constant { seconds: 0.5 }), ..constant() };
+        let mut world = Calls::new(&service, 1, 2);
+        (0..2).for_each(|item| world.begin(0, item));
+        world.drop_attempt(S / 4, 0);
+        assert_eq!(world.next_end(), Some(S / 2));
+        assert_eq!(world.take_answer(), None, "it has only arrived");
+        assert_eq!(ends(&mut world), [(S / 2 + 2 * S, 1, 200)]);
+    }
+
+    #[test]
+    fn a_rate_may_change_and_what_had_come_until_then_stays() {
+        let rate = Rate { per_s: 1.0, burst: 4.0, retry_after: true, retry_after_ms: false };
+        let rate_changes = vec![RateChange { at_s: 2.0, per_s: 0.5 }, RateChange { at_s: 4.0, per_s: 2.0 }];
+        let service = Service { rate: Some(rate), rate_changes, ..constant() };
+        let mut bucket = Bucket::new(rate, &service.rate_changes);
+        (0..4).for_each(|_| assert_eq!(bucket.refuses(0), None));
+        // Two came in two seconds, and half of one in the next.
+        assert_eq!([bucket.refuses(3 * S), bucket.refuses(3 * S)], [None, None]);
+        assert_eq!(bucket.refuses(3 * S), Some(Some(S)), "the half that lacks takes a second");
+        // Another half until the fourth, two in the fifth.
+        assert_eq!([bucket.refuses(5 * S), bucket.refuses(5 * S), bucket.refuses(5 * S)], [None, None, None]);
+        assert_eq!(bucket.refuses(5 * S), Some(Some(S)));
+    }
+
+    #[test]
     fn a_refusal_may_say_when_to_return_to_the_millisecond() {
         let rate = Rate { per_s: 0.4, burst: 1.0, retry_after: false, retry_after_ms: true };
         let service = Service { rate: Some(rate), ..constant() };

@@ -407,6 +407,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_let_in_at_first_is_counted_though_later_starts_arrive_before() {
+        // Of twelve at once, the bucket of three lets the 5th, 9th and 10th in: they came first.
+        let mut bucket = Bucket::new();
+        (0..12).for_each(|attempt| bucket.started(attempt, 0, 1.0));
+        [11, 0, 1, 2, 3, 5, 6, 7, 10].iter().for_each(|&refused| assert!(bucket.refused(refused).is_some()));
+        assert_eq!(bucket.full(10.0), 3.0);
+        bucket.learn(MS);
+        assert!(bucket.least() < 10.0, "what came first raises nothing: {bucket:?}");
+    }
+
+    #[test]
+    fn a_bucket_that_had_rested_and_refuses_the_second_holds_one_less_each_time() {
+        // Three were let in at first, as two had come in on their way; it holds one.
+        let mut bucket = seen(&mut Kept::full(20.0, 3.0), [0, 0, 0, 0]);
+        assert_eq!(bucket.full(20.0), 3.0);
+        bucket.believe(20.0);
+        for (attempt, second, holds) in [(4, 1, 2.0), (6, 2, 1.0), (8, 3, 1.0)] {
+            bucket.started(attempt, second * 1_000 * MS, 1.0);
+            bucket.started(attempt + 1, second * 1_000 * MS, 1.0);
+            bucket.refused(attempt + 1);
+            assert_eq!(bucket.full(20.0), holds, "after {second} rests");
+        }
+    }
+
+    #[test]
+    fn a_refusal_with_no_rest_before_it_tells_nothing_of_a_full_bucket() {
+        let mut bucket = seen(&mut Kept::full(20.0, 3.0), [0, 0, 0, 0]);
+        bucket.believe(20.0);
+        (4..10).for_each(|attempt| bucket.started(attempt, u64::from(attempt) * 40 * MS, 1.0));
+        bucket.refused(9);
+        assert_eq!(bucket.full(20.0), 3.0);
+    }
+
+    #[test]
     fn what_may_still_be_refused_raises_nothing() {
         let mut bucket = seen(&mut Kept::full(10.0, 1.0), [0, 0]);
         (2..12).for_each(|attempt| bucket.started(attempt, u64::from(attempt) * 100 * MS, 1.0));

@@ -156,6 +156,26 @@ fn it_finds_the_rate_though_starts_reach_the_service_sooner_or_later_than_others
 }
 
 #[test]
+fn a_bucket_of_one_is_found_though_the_first_starts_arrive_while_permits_come() {
+    for retry_after in [None, Some(S), Some(S / 20)] {
+        let mut served = Served { jitter: 10 * MS, retry_after, ..Served::new(200.0, 1.0) };
+        served.go_on(60);
+        let (admitted, rejected) = served.go_on(60);
+        assert!(admitted > 40.0 && rejected < 6.0, "{retry_after:?}: {admitted}/s, {rejected}/s refused");
+    }
+}
+
+#[test]
+fn the_rate_creeps_the_faster_the_longer_nothing_was_refused() {
+    // Measured at 20 a second; then the service lets all in.
+    let mut served = Served { retry_after: Some(S / 20), ..Served::new(20.0, 5.0) };
+    served.go_on(60);
+    (served.per_s, served.burst) = (1e6, 1e6);
+    let (first, then) = (served.go_on(5).0, served.go_on(30).0);
+    assert!(first < 25.0 && then > 40.0, "{first}/s, {then}/s");
+}
+
+#[test]
 fn a_bucket_that_an_earlier_run_left_empty_is_found_as_well() {
     for tokens in [0.0, 3.0] {
         let mut served = Served { tokens, ..Served::new(5.0, 20.0) };
