@@ -106,6 +106,8 @@ pub(super) struct Tally {
     pub bytes_out: u64,
     /// Streams with chunks, and those of them whose tokens per chunk are known.
     pub streams: [u64; 2],
+    /// Streams that gave a gap to ICL, and to ITL: a single chunk has none.
+    pub pooled: [u64; 2],
     /// Requests that met every objective, by each source of tokens.
     pub good: [u64; SOURCES],
     samples: Vec<u64>,
@@ -162,6 +164,7 @@ impl Tally {
             bytes_in: 0,
             bytes_out: 0,
             streams: [0; 2],
+            pooled: [0; 2],
             good: Default::default(),
             samples: Vec::new(),
             samples_overflow: false,
@@ -257,8 +260,9 @@ impl Tally {
         add(|t| &mut t.events, other.events);
         add(|t| &mut t.bytes_in, other.bytes_in);
         add(|t| &mut t.bytes_out, other.bytes_out);
-        let counts = self.streams.iter_mut().chain(&mut self.good).chain(&mut self.counted_chunks);
-        let theirs = other.streams.iter().chain(&other.good).chain(&other.counted_chunks);
+        let counts =
+            self.streams.iter_mut().chain(&mut self.pooled).chain(&mut self.good).chain(&mut self.counted_chunks);
+        let theirs = other.streams.iter().chain(&other.pooled).chain(&other.good).chain(&other.counted_chunks);
         counts.zip(theirs).for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
         self.finishes.iter_mut().zip(other.finishes).for_each(|(mine, theirs)| *mine += theirs);
         let sums = [&mut self.tokens_in].into_iter().chain(&mut self.tokens_out);
@@ -368,8 +372,13 @@ impl Tally {
         let known = gaps::known(row, &parts);
         self.streams[0] += 1;
         self.streams[1] += u64::from(known != Known::Nothing);
-        let series = &mut self.gaps;
-        gaps::each(known, &parts, |gap: Gap, ns, times| series[gap as usize].record_many(ns, times));
+        let (series, mut gave) = (&mut self.gaps, false);
+        gaps::each(known, &parts, |gap: Gap, ns, times| {
+            series[gap as usize].record_many(ns, times);
+            gave = true;
+        });
+        self.pooled[0] += u64::from(gave);
+        self.pooled[1] += u64::from(gave && known != Known::Nothing);
     }
 }
 
