@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 import loadgen
-from loadgen.report import again, sentences
+from loadgen.report import again, failed, sentences
 from loadgen.session import SessionResult
 from test_screens import CASES
 
@@ -123,6 +123,13 @@ def test_events_that_were_lost_are_in_the_report_and_said(events: dict[str, Any]
     VALIDATOR.validate(report)
     found = sentences.about_run(SessionResult.of(Path("/runs/x"), report))
     assert [sentence.text for sentence in found if sentence.label == "lost"] == said
+
+
+@pytest.mark.parametrize(("kind", "words"), [("timeout", "timed out"), ("stall", "stalled")])
+def test_a_limit_that_the_log_no_longer_tells_is_left_out(kind: str, words: str) -> None:
+    detail = {"class": kind, "words": "", "count": 2, "requests": [4, 7]}
+    assert failed.line(detail, {"url": "unknown target"}) == f"2 × {words}   requests 4, 7"
+    assert "30 s" in failed.line(detail, {"timeout": 30, "stall_timeout": 30})
 
 
 def test_answers_that_came_whole_where_streams_were_asked_for_are_told(here: Path) -> None:

@@ -66,7 +66,7 @@ class SeriesStat(msgspec.Struct, frozen=True, array_like=True, tag="series"):
         phase: The phase's number; ``None`` for one of the whole run.
         below: Values below the bounds, which the histogram has in its lowest bin.
         above: Values above them, likewise.
-        torn: Shares that a killed writer left in the middle of a change, and that are missing here.
+        torn: Shares that a killed writer left in the middle of a change: the value it was at may be counted in part.
     """
 
     name: str
