@@ -8,9 +8,6 @@ from typing import Protocol
 
 import msgspec
 
-PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
-"""What a snapshot holds of each series unless it is asked for others."""
-
 _GREATEST_INT = (1 << 64) - 1  # of msgpack
 
 

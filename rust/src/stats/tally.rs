@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::gaps::{self, GAPS, Gap, Known};
 use super::histogram::Histogram;
 use super::metric::{METRICS, TTFT, Tokens, broken_order};
+use super::objective::Objective;
 use super::occupancy::Curve;
 use super::scan::Parts;
 use super::timeline::Timeline;
@@ -20,15 +21,6 @@ const CURVE_NS: u64 = 1_000_000;
 const MAX_EXAMPLES: usize = 10;
 /// Samples told apart: a bit each, 8 MB for this many.
 const MAX_SAMPLES: u64 = 1 << 26;
-
-/// An objective: a metric and its limit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Objective {
-    pub metric: usize,
-    pub limit_ns: u64,
-    /// Judge from the planned moment.
-    pub from_planned: bool,
-}
 
 /// Least and greatest moment of one kind, and how many there were.
 #[derive(Clone, Copy, Debug, Default)]
@@ -379,24 +371,6 @@ impl Tally {
         });
         self.pooled[0] += u64::from(gave);
         self.pooled[1] += u64::from(gave && known != Known::Nothing);
-    }
-}
-
-impl Objective {
-    /// Whether a successful row meets it. A stream of one token meets any time per further token.
-    fn is_met(&self, row: &Row, tokens: Option<u64>) -> bool {
-        let metric = &METRICS[self.metric];
-        let Some(ns) = (metric.value)(row, tokens) else {
-            return metric.name == "tpot" && tokens.is_some_and(|tokens| tokens < 2);
-        };
-        let before = if self.from_planned { row.stamps.sent.saturating_sub(row.stamps.planned) } else { 0 };
-        let ns = match metric.name {
-            // The time between tokens doesn't know when the request was planned.
-            "tpot" => ns,
-            "ntpot" => ns.saturating_add(before / tokens.unwrap_or(1).max(1)),
-            _ => ns.saturating_add(before),
-        };
-        ns <= self.limit_ns
     }
 }
 
