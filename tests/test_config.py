@@ -110,6 +110,7 @@ def test_objectives_may_be_given_in_every_shape() -> None:
         ("ttft:1ms ttft:2ms", "gives ttft twice"),
         ("ttft:-1ms", "for ttft must be a duration"),
         (7, "must look like"),
+        (("ttft:1ms", "tpot=2ms"), "must look like .*, not 'tpot=2ms'"),
     ],
 )
 def test_a_bad_objective_names_the_rule(typed: Any, rule: str) -> None:
