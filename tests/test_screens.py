@@ -456,6 +456,12 @@ def test_the_list_of_runs_shows_no_p99_that_its_values_cannot_support() -> None:
     assert (few.ttft_p99, many.ttft_p99) == (None, 243.8449)
 
 
+def test_the_list_of_runs_has_the_time_that_a_report_has_first() -> None:
+    of_open = ls.line_of_result(SessionResult.of(RUN, CASES["open"]))
+    closed = ls.line_of_result(SessionResult.of(RUN, CASES["closed"]))
+    assert (of_open.ttft_p50, closed.ttft_p50) == (91.9, 91.8)  # from planned, from sent
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.0004, "0.4 µs"), (0.3, "300 µs"), (1.5, "1.5 ms"), (241.3, "241 ms"), (999.7, "1 s"), (1610, "1.61 s"),
