@@ -12,7 +12,7 @@ import pytest
 
 import loadgen
 from loadgen.report import again, failed, sentences
-from loadgen.session import SessionResult
+from loadgen.session import Metric, SessionResult
 from test_screens import CASES
 
 pytest_plugins = ["surface_fixtures"]
@@ -130,6 +130,12 @@ def test_a_limit_that_the_log_no_longer_tells_is_left_out(kind: str, words: str)
     detail = {"class": kind, "words": "", "count": 2, "requests": [4, 7]}
     assert failed.line(detail, {"url": "unknown target"}) == f"2 × {words}   requests 4, 7"
     assert "30 s" in failed.line(detail, {"timeout": 30, "stall_timeout": 30})
+
+
+@pytest.mark.parametrize(("count", "is_only"), [(999, True), (1000, False)])
+def test_only_the_last_rank_is_the_greatest_value(count: int, is_only: bool) -> None:
+    # The 999th of 1,000 is not the greatest, though as floats 1,000 times 100 - 99.9 is less than 100.
+    assert Metric("ttft", {"count": count, "unsupported": ["p99_9"]}).is_only_extreme(99.9) is is_only
 
 
 def test_answers_that_came_whole_where_streams_were_asked_for_are_told(here: Path) -> None:
