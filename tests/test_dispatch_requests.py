@@ -108,13 +108,14 @@ def told(stats: Any) -> tuple[str, int, int]:
 def test_a_stalled_call_is_copied_and_the_loser_is_gone_from_the_server() -> None:
     async def main() -> None:
         with mock(stall_rate=0.5, stall_time="30m", seed=2, output_tokens=1) as server:
-            # Where both copies stall, the time limit ends them.
+            # Where both copies stall, the time limit ends them. Which calls stall is a matter of who comes first:
+            # so many make sure that a copy wins somewhere.
             retry = {**QUICK, "attempts": 20, "budget": 1}
             calls: list[Call] = []
             dispatcher = Dispatcher(
-                "hedged", hedge_after=0.3, attempt_timeout=1.5, retry=retry, max_concurrency=4, trace=calls.append
+                "hedged", hedge_after=0.3, attempt_timeout=1.0, retry=retry, max_concurrency=16, trace=calls.append
             )
-            batch = await dispatcher.arequests([f"prompt {n}" for n in range(6)], url=server.url)
+            batch = await dispatcher.arequests([f"prompt {n}" for n in range(20)], url=server.url)
             assert batch.ok
             assert batch.totals["hedges_won"] > 0
             # What was told while it went on is what the policy knows at the end.
@@ -125,7 +126,7 @@ def test_a_stalled_call_is_copied_and_the_loser_is_gone_from_the_server() -> Non
             # Whoever was cut off got no byte and made no token. On a slow machine a copy may come for a call that was
             # only late: then both are answered.
             answered = sum(met["rows"]["tokens"])
-            assert answered >= 6
+            assert answered >= 20
             assert met["left_waiting"] == met["disconnected"] == batch.totals["attempts"] - answered > 0
 
     asyncio.run(main())

@@ -91,33 +91,30 @@ def test_a_shutdown_that_awaits_a_task_it_has_cancelled_leaves_the_report(here: 
 
 
 def test_a_receiver_that_refuses_to_be_cancelled_does_not_hold_the_run_up(here: Path) -> None:
-    freed: list[bool] = []
+    let_go = threading.Event()
 
     class Stubborn(Script):
         async def recv(self) -> Any:
             if len(self.queries) < 20 or self._news:
                 return await super().recv()
-            while not freed:
-                try:
-                    await asyncio.sleep(60)
-                except asyncio.CancelledError:
-                    freed.append(len(freed) > 1)
-            freed.clear()
-            await asyncio.sleep(0)
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if let_go.is_set():
+                    raise
             return QueryResult(999)
 
         def shutdown(self) -> None:
             self.shut += 1
 
     async def main() -> Any:
-        return await at_most(BenchmarkSession(Stubborn()), [phase()])
+        try:
+            await at_most(BenchmarkSession(Stubborn()), [phase()])
+        finally:
+            let_go.set()  # the loop's end cancels it once more
 
-    loop = asyncio.new_event_loop()
-    try:
-        with pytest.raises(RunError, match="doesn't end when it is cancelled"):
-            loop.run_until_complete(main())
-    finally:
-        loop.close()
+    with pytest.raises(RunError, match="doesn't end when it is cancelled"):
+        asyncio.run(main())
     result = only_run(here)
     assert counts(result) == (20, 20, 0, 0)
     assert result.reason == "the issuer's recv(): it doesn't end when it is cancelled"

@@ -237,6 +237,7 @@ class Desk(ABC):
                     ) from None
                 waited = waited + _LOOK_S if self._stopping == 0 else 0.0
                 if waited >= _ANSWER_S:
+                    future.cancel()  # nobody else holds it: left alone it would be collected unfinished
                     raise RunError(
                         f"the event loop of the session didn't answer for {waited:g} s after the run was stopped",
                         "nothing that a strategy, a handler or an issuer does may block it",

@@ -104,9 +104,15 @@ class SinkDesk(Desk):
                 await self._shut_down(asyncio.ensure_future(shut))
         except Exception as problem:  # noqa: BLE001 - the user's own: it is told, and raised again after the report
             self.fail("the issuer's shutdown()", problem)
-        if self._receiver is not None and not await see_out(self._receiver, _CLOSING_S):
+        if self._receiver is not None:
+            await self._hear_out(self._receiver)
+
+    async def _hear_out(self, receiver: asyncio.Task[None]) -> None:
+        if not await see_out(receiver, _CLOSING_S):
             _LOG.error("the issuer's recv() goes on after the session's end, though it was cancelled")
             self.fail("the issuer's recv()", RunError("it doesn't end when it is cancelled"))
+        elif not receiver.cancelled():
+            receiver.exception()  # an interrupt has come out of the loop already: asyncio needn't tell it again
 
     async def _shut_down(self, shut: asyncio.Future[None]) -> None:
         """Wait for the issuer's end; one that never comes holds up neither the report nor the caller."""
