@@ -142,7 +142,7 @@ impl Connection {
     }
 
     /// Read once and take what that brought: how the answer ended, if it has.
-    #[inline]
+    #[inline(always)] // into `exchange`, for which it is as good as written there
     fn poll_hear(
         &mut self,
         cx: &mut Context<'_>,
