@@ -409,6 +409,24 @@ def test_an_unknown_command_suggests_the_right_one() -> None:
     assert errors(result) == ["error: there is no command 'rum'", "       perhaps run?"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("http://127.0.0.1:8000",), "loadgen run http://127.0.0.1:8000"),
+        (("mock:", "--rate", "5"), "loadgen run mock:"),
+        (("dispatch", "unix:/s", "--items", "i"), "loadgen dispatch run unix:/s"),
+    ],
+)
+def test_a_target_in_place_of_a_command_is_for_run(typed: tuple[str, ...], meant: str) -> None:
+    result = call(*typed)
+    assert result.exit_code == 2
+    assert errors(result)[1] == f"       perhaps {meant}?"
+
+
+def test_a_key_in_a_target_in_place_of_a_command_is_not_shown() -> None:
+    assert "canary" not in call("http://me:canary@127.0.0.1:1").output
+
+
 def test_shell_completion_knows_commands_and_choices() -> None:
     assert "run" in {item.value for item in offered(start="r")}
     assert {item.value for item in offered("run", "--arrival", start="p")} == {"poisson"}

@@ -110,6 +110,7 @@ def test_objectives_may_be_given_in_every_shape() -> None:
         ("ttft:1ms ttft:2ms", "gives ttft twice"),
         ("ttft:-1ms", "for ttft must be a duration"),
         (7, "must look like"),
+        (("ttft:1ms", "tpot=2ms"), "must look like .*, not 'tpot=2ms'"),
     ],
 )
 def test_a_bad_objective_names_the_rule(typed: Any, rule: str) -> None:
@@ -334,6 +335,7 @@ def test_a_file_gives_options_and_flags_win(tmp_path: Path) -> None:
         ("rate: !!python/object/apply:os.system ['true']\n", "the tag"),
         ("rate: [1\n", "is not YAML: line"),
         ("url: mock:\n", 'stands in quotes: url: "mock:"'),
+        ("url: h\n rate: 5\n", "keys of one level begin in one column"),
         ("- 1\n- 2\n", "does not hold options"),
         ("", "does not hold options"),
         ("concurency: 4\n", "unknown option concurency in"),

@@ -126,8 +126,12 @@ class TestJsonLines:
         path = jsonl(tmp_path / "trace.jsonl", {"timestamp": 0, "input_length": 6758})
         assert the_error(path) == (
             f"no field that looks like a prompt in {path}, line 1 (fields: timestamp, input_length)\n"
-            "none of them holds text"
+            "none of them reads like one"
         )
+
+    def test_a_usual_field_is_named_before_another_text_however_few_letters_it_has(self, tmp_path: Path) -> None:
+        path = jsonl(tmp_path / "a.jsonl", {"title": "A sum", "question": "What is 1 + 1?", "answer": "2"})
+        assert the_error(path, prompt_field="txt").endswith("name the one to send: prompt_field='question'")
 
     def test_a_time_or_a_list_of_numbers_is_not_named_as_the_prompt(self, tmp_path: Path) -> None:
         path = jsonl(tmp_path / "trace.jsonl", {"when": "2023-11-16 18:15:46", "ids": [1, 2], "words": "say a b"})

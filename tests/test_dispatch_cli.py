@@ -205,6 +205,14 @@ def test_help_names_the_commands_and_a_mistyped_one_its_neighbour() -> None:
     assert "error: there is no command 'rum'\n       perhaps run?" in wrong.stderr
 
 
+def test_a_batch_over_several_servers_is_one_of_nodes(files: Path, fake: list[Fake]) -> None:
+    result = call("mock:", "mock:", "--items", "items.txt")
+    assert (result.exit_code, fake) == (2, [])
+    assert result.stderr == (
+        "error: a batch goes to one URL, not 2\n       `loadgen nodes run` spreads items over several servers\n"
+    )
+
+
 def test_reasons_are_one_line() -> None:
     assert output.reason(ValueError("a\n b")) == "ValueError: a b"
     assert output.reason(TimeoutError()) == "TimeoutError"

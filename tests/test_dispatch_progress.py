@@ -83,7 +83,20 @@ def test_the_reason_stands_where_no_attempt_has_succeeded() -> None:
     assert out.getvalue() == (
         "dispatch: 0 / 200, none of 29 attempts succeeded: Connection refused, in flight 0, limit 40\n"
     )
-    assert "refused" not in line("dispatch", refused._replace(ok=1, done=1), 180)  # it is there, and has its moments
+    moments = refused._replace(ok=1, done=1, in_flight=3)
+    assert "refused" not in line("dispatch", moments, 180)  # it is there, and has its moments
+
+
+def test_a_service_that_went_down_is_not_taken_for_a_busy_one() -> None:
+    gone = Progress(
+        total=500, done=22, ok=22, waiting=478, limit=49, attempts=93, failure="Connection refused", seconds=10.0
+    )
+    assert line("dispatch", gone, 80) == " dispatch  22 / 500   none in flight, the latest failure: Connection refused"
+    assert "left" not in line("dispatch", gone, 200)  # what it did before tells nothing of when it will be back
+    asked = gone._replace(in_flight=1)
+    assert "refused" not in line("dispatch", asked, 200)
+    assert "about 3 min 37 s left" in line("dispatch", asked, 200)
+    assert "none in flight" not in line("dispatch", gone._replace(waiting=0), 200)
 
 
 def test_what_a_server_says_is_short_and_harmless_in_the_line() -> None:

@@ -321,6 +321,10 @@ def test_a_journal_keeps_the_answers_and_what_finished_is_not_asked_again(tmp_pa
         assert truth(server)["requests"] == 5
         assert again.values[:3] == first.values
         assert [result.restored for result in again] == [True, True, True, False, False]
+        whole = Dispatcher("parallel", journal=path).requests(prompts, url=server.url, model="m")
+        assert whole.totals.keys() == first.totals.keys()
+        assert (whole.totals["attempts"], whole.totals["ok"], whole.totals["restored"]) == (0, 0, 5)
+        assert (whole.trace.keys(), whole.nodes) == (first.trace.keys(), [])
         with pytest.raises(ConfigError, match="another"):
             Dispatcher("parallel", journal=path).requests(prompts, url=server.url, model="other")
 

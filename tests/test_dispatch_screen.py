@@ -46,7 +46,7 @@ def but(**changes: Any) -> BatchSummary:
 def test_the_screen() -> None:
     assert shown(HEDGED) == [
         "",
-        " 77 calls · hedged · 15.5 s" + " " * 35 + "sequential would have taken about 7 min 58 s (30.8 ×)",
+        " 77 calls · hedged · 15.5 s" + " " * 35 + "sequential would have taken up to 7 min 58 s (30.8 ×)",
         " 77 ok · 83 sent (1.08 a call): 5 hedges, 4 won · 1 retry · 0 rate-limited · limit 77 → 77",
         " per call    p50 3.0 s   p95 6.1 s   p99 10.4 s"
         + " " * 10

@@ -161,6 +161,38 @@ def test_events_of_unknown_requests_are_counted(registry: MetricsRegistry, aggre
     assert (counts(registry), aggregate.protocol_errors) == ((0, 0, 0, 0), 0)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        event(START, phase="first"),
+        event(START, phase=70_000),
+        event(ISSUED, 3, 7, phase=[0]),
+        event(COMPLETE, 3, 1, sent="soon"),
+        event(COMPLETE, 3, 1, tokens_out=-1),
+    ],
+)
+def test_data_of_another_kind_is_a_protocol_error_and_ends_nothing(
+    registry: MetricsRegistry, aggregate: Aggregate, odd: EventRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    aggregate.feed([event(ISSUED, 1, 1), odd, event(ISSUED, 5, 2), event(COMPLETE, 6, 2, outcome="ok")])
+    assert (aggregate.protocol_errors, registry.snapshot().find("latency").max) == (1, 1)
+    assert "data that its type doesn't have" in caplog.text
+
+
+def test_phases_beyond_the_registrys_room_are_said_and_the_others_go_on(
+    registry: MetricsRegistry, aggregate: Aggregate, caplog: pytest.LogCaptureFixture
+) -> None:
+    for phase in range(1, 31):
+        aggregate.feed([event(START, phase=phase), event(ISSUED, 1, phase, phase=phase)])
+    aggregate.feed([event(COMPLETE, 2, 30), event(COMPLETE, 3, 1, outcome="ok")])
+    seen = registry.snapshot()
+    known = {stat.phase for stat in seen.stats if stat.phase is not None}
+    assert known == set(range(31 - aggregate.uncounted_phases))
+    assert aggregate.uncounted_phases == 3
+    assert (seen.counter("issued"), seen.counter("completed", 1), aggregate.in_flight_count) == (27, 1, 28)
+    assert "phase 30 is in no number" in caplog.text
+
+
 def test_what_is_given_up_stays_pending(registry: MetricsRegistry, aggregate: Aggregate) -> None:
     aggregate.feed([event(ISSUED, 1, n) for n in range(3)])
     assert aggregate.cancel_all() == 3

@@ -247,6 +247,49 @@ def test_what_can_not_be_published_is_stored(paused: PausedLoop, tmp_path: Path)
     assert final.load(outcome.stored).state is COMPLETE
 
 
+def test_a_transport_that_breaks_does_not_keep_the_numbers_from_the_disk(paused: PausedLoop, tmp_path: Path) -> None:
+    kept = Kept()
+
+    def breaks(item: MetricsSnapshot) -> None:
+        if item.state.is_last:
+            raise RuntimeError("broken")
+
+    kept.then = breaks
+
+    async def ends() -> Any:
+        publisher = MetricsPublisher(
+            Source(), transport=lambda: kept, store=tmp_path, linger=1.0, isolated_event_loop=False
+        )
+        outcome = publisher.publish_final()
+        await asyncio.sleep(2)
+        publisher.close()
+        return outcome
+
+    outcome = paused.run_until_complete(ends())
+    assert (outcome.published, outcome.stored) == (False, tmp_path / SNAPSHOT)
+    assert outcome.problems == ("the final snapshot could not be published: RuntimeError: broken",)
+    assert kept.states == [COMPLETE] * 5  # tried again until the linger's end
+
+
+def test_who_can_not_tell_what_is_pending_does_not_keep_the_numbers_back(paused: PausedLoop, tmp_path: Path) -> None:
+    kept = Kept()
+
+    def pending() -> int:
+        raise RuntimeError("gone")
+
+    async def ends() -> Any:
+        publisher = MetricsPublisher(
+            Source(), transport=lambda: kept, pending=pending, store=tmp_path, linger=0, isolated_event_loop=False
+        )
+        outcome = publisher.publish_final()
+        publisher.close()
+        return outcome
+
+    outcome = paused.run_until_complete(ends())
+    assert (outcome.published, outcome.stored) == (True, tmp_path / SNAPSHOT)
+    assert outcome.problems == ("what is pending is as the counters tell it: RuntimeError: gone",)
+
+
 def test_what_can_not_be_stored_is_published(
     paused: PausedLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,7 @@ def test_it_depends_on_nothing_but_the_snapshot() -> None:
         ({"state": SessionState.DRAINING, "alive": False}, "interrupted", "its process is gone"),
         ({"pending": 4}, "complete", "4 requests had not ended"),
         ({"missing": 7}, "complete", "7 events were dropped"),
-        ({"stats": [SeriesStat("ttft", 0, phase=0, torn=1)]}, "complete", "1 shares of series were cut off"),
+        ({"stats": [SeriesStat("ttft", 0, phase=0, torn=1)]}, "complete", "1 share of a series was cut off"),
     ],
 )
 def test_what_is_not_whole_is_warned_of(changed: dict[str, Any], status: str, said: str) -> None:
@@ -71,6 +71,17 @@ def test_what_is_not_whole_is_warned_of(changed: dict[str, Any], status: str, sa
     shown = io.StringIO()
     screen.show(report.result(), shown, 200)
     assert said in shown.getvalue()
+
+
+def test_the_greatest_value_is_a_percentile_that_any_sample_supports() -> None:
+    ttft = SeriesStat(
+        "ttft", 2, 6_000_000, 2_000_000, 4_000_000, 3e6, 1.4e6, [(50.0, 2_000_000), (100.0, 4_000_000)], phase=0
+    )
+    result = Report.from_snapshot(snapshot(stats=[ttft])).result()
+    assert result.performance.ttft.unsupported == ("p50",)
+    shown = io.StringIO()
+    screen.show(result, shown, 200)
+    assert "p100" in shown.getvalue()
 
 
 def test_an_aggregators_counters_are_understood() -> None:

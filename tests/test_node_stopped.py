@@ -64,6 +64,8 @@ def test_a_signal_keeps_what_was_settled_and_the_next_run_asks_for_the_rest(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["j", "o", "texts"]
     second = subprocess.run(of_kind, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr
+    assert f" {ITEMS} items: " in second.stdout
+    assert f", {had} from the journal\n" in second.stdout
     assert requests(server) - before == ITEMS - had
     whole = [json.loads(line) for line in (tmp_path / "o").read_text().splitlines()]
     assert [one["index"] for one in whole] == list(range(ITEMS))

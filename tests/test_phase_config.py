@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from rich.pretty import pretty_repr
 
+import loadgen
 from loadgen.config import resolve
 from loadgen.errors import ConfigError
 from loadgen.session import machine
@@ -36,6 +37,15 @@ HIGH: dict[str, Any] = {"name": "high", "concurrency": 8, "requests": 9}
 
 def closed(name: str = "a", **given: Any) -> PhaseConfig:
     return PhaseConfig(**{"name": name, "strategy": ConcurrencyStrategy(2), "limits": Limits(samples=5), **given})
+
+
+def test_one_phase_in_place_of_a_list_is_refused_in_words() -> None:
+    words = "phases is PhaseConfig, one phase\ngive a list of phases"
+    one: Any = closed()
+    with pytest.raises(ConfigError, match=words):
+        loadgen.run("mock:", phases=one)
+    with pytest.raises(ConfigError, match=words):
+        loadgen.BenchmarkSession(loadgen.HttpIssuer("mock:")).run(one)
 
 
 def test_phases_that_do_not_go_together_are_refused() -> None:

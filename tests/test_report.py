@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 import loadgen
-from loadgen.report import again, sentences
-from loadgen.session import SessionResult
+from loadgen.report import again, failed, sentences
+from loadgen.session import Metric, SessionResult
 from test_screens import CASES
 
 pytest_plugins = ["surface_fixtures"]
@@ -123,6 +123,19 @@ def test_events_that_were_lost_are_in_the_report_and_said(events: dict[str, Any]
     VALIDATOR.validate(report)
     found = sentences.about_run(SessionResult.of(Path("/runs/x"), report))
     assert [sentence.text for sentence in found if sentence.label == "lost"] == said
+
+
+@pytest.mark.parametrize(("kind", "words"), [("timeout", "timed out"), ("stall", "stalled")])
+def test_a_limit_that_the_log_no_longer_tells_is_left_out(kind: str, words: str) -> None:
+    detail = {"class": kind, "words": "", "count": 2, "requests": [4, 7]}
+    assert failed.line(detail, {"url": "unknown target"}) == f"2 × {words}   requests 4, 7"
+    assert "30 s" in failed.line(detail, {"timeout": 30, "stall_timeout": 30})
+
+
+@pytest.mark.parametrize(("count", "is_only"), [(999, True), (1000, False)])
+def test_only_the_last_rank_is_the_greatest_value(count: int, is_only: bool) -> None:
+    # The 999th of 1,000 is not the greatest, though as floats 1,000 times 100 - 99.9 is less than 100.
+    assert Metric("ttft", {"count": count, "unsupported": ["p99_9"]}).is_only_extreme(99.9) is is_only
 
 
 def test_answers_that_came_whole_where_streams_were_asked_for_are_told(here: Path) -> None:

@@ -280,6 +280,14 @@ def test_the_client_as_bottleneck_is_the_first_thing_said() -> None:
     assert shown("client_limited", 80).split()[0] == "CLIENT-LIMITED:"
 
 
+def test_a_warm_up_that_was_limited_is_no_alarm_of_the_phase_that_was_not() -> None:
+    of_both = [reports.phase("warmup", kind="warmup", trust=limited()), reports.phase()]
+    out = io.StringIO()
+    made = reports.report(*of_both, options={**OPEN, "warmup": 40})
+    screen.show(SessionResult.of(RUN, json.loads(json.dumps(made))), out, 80)
+    assert "CLIENT-LIMITED" not in out.getvalue()
+
+
 def test_thousands_stand_apart_at_a_million() -> None:
     assert "999,998 ok   2 failed   0 cancelled" in shown("million", 80)
 
@@ -446,6 +454,12 @@ def test_the_list_of_runs_shows_no_p99_that_its_values_cannot_support() -> None:
     few = ls.line_of_result(SessionResult.of(RUN, CASES["ten"]))
     many = ls.line_of_result(SessionResult.of(RUN, CASES["closed"]))
     assert (few.ttft_p99, many.ttft_p99) == (None, 243.8449)
+
+
+def test_the_list_of_runs_has_the_time_that_a_report_has_first() -> None:
+    of_open = ls.line_of_result(SessionResult.of(RUN, CASES["open"]))
+    closed = ls.line_of_result(SessionResult.of(RUN, CASES["closed"]))
+    assert (of_open.ttft_p50, closed.ttft_p50) == (91.9, 91.8)  # from planned, from sent
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pytest
 
 import loadgen
 from fake_issuer import FakeIssuer
-from loadgen.session.issuer import Issuer
 from loadgen.session.order import ORDERS
 from loadgen.session.pattern import create_load_strategy
 
@@ -25,7 +24,7 @@ def block(mark: str) -> str:
 
 def signature(name: str) -> str:
     owner, _, method = name.partition(".")
-    found = getattr(loadgen, owner) if owner in loadgen.__all__ else {"Issuer": Issuer}[owner]
+    found = getattr(loadgen, owner)
     shown = str(inspect.signature(getattr(found, method) if method else found))
     if inspect.isclass(found) and not method:
         shown = shown.removesuffix(" -> 'None'")

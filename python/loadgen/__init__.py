@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from loadgen.session.benchmark import BenchmarkSession
     from loadgen.session.delays import constant_delays, gamma_delays, poisson_delays, uniform_delays
     from loadgen.session.http_issuer import HttpIssuer
+    from loadgen.session.issuer import Issuer
     from loadgen.session.order import SampleOrder, Sequential, Single, WithoutReplacement, WithReplacement
     from loadgen.session.pattern import create_load_strategy
     from loadgen.session.phase_issuer import PhaseIssuer
@@ -98,6 +99,7 @@ __all__ = [
     "EventType",
     "Grid",
     "HttpIssuer",
+    "Issuer",
     "Limits",
     "LoadStrategy",
     "LoadgenError",
@@ -211,6 +213,7 @@ _ROOMS = {
     "session.benchmark": ("BenchmarkSession",),
     "session.delays": ("constant_delays", "gamma_delays", "poisson_delays", "uniform_delays"),
     "session.http_issuer": ("HttpIssuer",),
+    "session.issuer": ("Issuer",),
     "session.order": ("SampleOrder", "Sequential", "Single", "WithReplacement", "WithoutReplacement"),
     "session.pattern": ("create_load_strategy",),
     "session.phase_issuer": ("PhaseIssuer",),

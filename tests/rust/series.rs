@@ -256,6 +256,16 @@ fn what_is_exported_is_what_was_recorded() {
     assert_eq!((read.count, read.counts), (oracle.len(), expected));
 }
 
+#[test]
+fn a_percentile_is_the_rank_that_a_report_names() {
+    let segment = Segment::private("run-1").unwrap();
+    let writers = one(&segment, times("ttft", Some(0), 1)).series();
+    (1..=1_000).for_each(|n| writers[0].record(n * 1_000_000));
+    let seen = segment.snapshot(&Detail { percentiles: vec![7.0, 55.0, 99.9], ..Detail::default() });
+    let ranks: Vec<u64> = seen.series[0].percentiles.iter().map(|(_, value)| value / 1_000_000).collect();
+    assert_eq!(ranks, [70, 550, 999], "as floats, 99.9 % of 1,000 is a little more than 999");
+}
+
 proptest! {
     #[test]
     fn percentiles_are_the_references_within_what_was_seen(

@@ -251,6 +251,24 @@ fn chunks_of_several_tokens_make_an_itl_only_where_they_are_counted() {
 }
 
 #[test]
+fn streams_of_a_single_chunk_make_no_interval_of_gaps_narrower() {
+    // Four streams have all the gaps: too few to bound a median, however many others have none.
+    let mut log = Log::new(1);
+    log.begin(0, json!({"name": "a"}));
+    for id in 0..1_000 {
+        let gaps: &[u64] = if id < 4 { &[10 * MS; 250] } else { &[] };
+        log.push(&stream(id, 2 * S, 50 * MS, gaps));
+    }
+    let dir = log.finish();
+    let (_, phase) = one(dir.path(), Options::default());
+    for name in ["icl", "itl"] {
+        let found = &phase["metrics"][name];
+        assert_eq!((&found["count"], &found["p50"]), (&json!(1_000), &json!(10.0)), "{name}");
+        assert_eq!((&found["ci95"]["p50"], &found["ci95"]["p99"]), (&Value::Null, &json!([10.0, null])), "{name}");
+    }
+}
+
+#[test]
 fn tokens_have_one_source_for_all_of_a_phase() {
     let with_usage = |share: u64| {
         let mut log = Log::new(1);

@@ -1,6 +1,6 @@
 //! Summaries of runs that were killed, and of logs that lost rows.
 
-use loadgen::record::Shard;
+use loadgen::record::{LogReader, MAX_BLOCK, Shard};
 use loadgen::stats::Verdict;
 
 use super::*;
@@ -99,4 +99,28 @@ fn lost_rows_are_known_and_named_and_judged() {
     fs::write(&path, &bytes[..at + 20]).unwrap();
     let cut = summarise(dir.path(), &Options::default()).unwrap();
     assert_eq!((cut.lost.blocks, cut.lost.tail_bytes, cut.status.as_str()), (0, 20, "interrupted"));
+}
+
+#[test]
+fn a_document_that_lost_its_end_takes_none_with_it() {
+    let log = Log::new(1);
+    // Of two blocks, the second of which is spoilt below.
+    log.begin(0, json!({"name": "long", "meta": "x".repeat(MAX_BLOCK)}));
+    log.begin(1, json!({"name": "short"}));
+    let dir = log.finish();
+    let mut reader = LogReader::open(dir.path()).unwrap();
+    let mut at = 0;
+    while let Some(block) = reader.next_block().unwrap() {
+        if block.more {
+            // Beyond the next block's head.
+            at = block.offset as usize + block.payload.len() + 60;
+        }
+    }
+    let path = dir.path().join("run.log");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[at] ^= 0xff;
+    fs::write(&path, bytes).unwrap();
+    let summary = summarise(dir.path(), &Options::default()).unwrap();
+    assert_eq!((summary.lost.blocks, summary.status.as_str()), (1, "complete"));
+    assert_eq!(summary.phases.iter().map(|phase| phase.name.as_str()).collect::<Vec<_>>(), ["short"]);
 }

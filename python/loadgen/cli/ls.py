@@ -14,6 +14,7 @@ from loadgen.config.target import words
 from loadgen.errors import MetricsError, ReportError
 from loadgen.report import figures
 from loadgen.report.again import stored
+from loadgen.report.table import first_told
 from loadgen.session import Metric, SessionResult, describe, run_dir
 from loadgen.session.metric import percentile_key
 from loadgen.shown import plain
@@ -93,7 +94,7 @@ def line_of_result(result: SessionResult) -> Line:
         result: The run's result.
     """
     phases = [phase for phase in result.phases if phase.type != "warmup"]
-    ttft = phases[0].ttft if len(phases) == 1 else None
+    ttft = first_told(phases[0], "ttft") if len(phases) == 1 else None
     return Line(
         id=result.id,
         dir=str(result.dir),

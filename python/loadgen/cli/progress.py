@@ -208,11 +208,11 @@ def _times(live: dict[str, Any]) -> list[str]:
 
 def _so_far(phase: PhasePlan, live: dict[str, Any]) -> str:
     if phase.duration_s is not None and phase.requests is None:
-        return f"{figures.clock(int(live['t_s']))} / {figures.clock(phase.duration_s)}"
+        return f"{figures.so_far(live['t_s'])} / {figures.clock(phase.duration_s)}"
     total = phase.most_requests
     if total is not None:
         return f"{figures.whole(live['issued'])} / {figures.whole(total)} requests"
-    return figures.clock(int(live["t_s"]))
+    return figures.so_far(live["t_s"])
 
 
 def _share_done(phase: PhasePlan, live: dict[str, Any], done: int) -> float | None:

@@ -75,7 +75,8 @@ def _yaml(path: str, content: str) -> Any:
         return None if node is None else _plain(path, node, yaml.SafeLoader(""))
     except yaml.YAMLError as error:
         is_colon = getattr(error, "problem", None) == "mapping values are not allowed here"
-        way_out = 'a value that holds a colon stands in quotes: url: "mock:"' if is_colon else ""
+        rules = 'keys of one level begin in one column, and a value that holds a colon stands in quotes: url: "mock:"'
+        way_out = rules if is_colon else ""
         raise ConfigError(f"{path} is not YAML: {_words(error)}", way_out) from None
 
 

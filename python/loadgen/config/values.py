@@ -272,9 +272,10 @@ def slo(value: Any) -> dict[str, float]:
 
 
 def _objectives(part: Any) -> list[tuple[str, str]]:
-    pieces = re.split(r"[\s,]+", part.strip()) if isinstance(part, str) else []
-    if not pieces or any(piece.count(":") != 1 for piece in pieces):
-        raise ValueError('must look like "ttft:200ms"')
+    pieces = re.split(r"[\s,]+", part.strip()) if isinstance(part, str) else [part]
+    wrong = next((piece for piece in pieces if not isinstance(piece, str) or piece.count(":") != 1), None)
+    if wrong is not None:
+        raise ValueError(f'must look like "ttft:200ms", not {wrong!r}')
     return [(piece.partition(":")[0], piece.partition(":")[2]) for piece in pieces]
 
 

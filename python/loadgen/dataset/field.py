@@ -122,7 +122,8 @@ class FieldMapping:
     def _no_field(self, field: str | None, record: dict[str, Any], where: str) -> NoReturn:
         names = ", ".join(str(name) for name in record) or "none"
         wanted = f'no field "{field}"' if field else "no field that looks like a prompt"
-        text = next((name for name, value in record.items() if name != field and _reads_like_text(value)), None)
+        usual = [name for name in AUTOMATIC if name in record]
+        text = next((name for name in (*usual, *record) if name != field and _reads_like_text(record[name])), None)
         meant = nearest(field, record) if field and self._named else ""
         if field and not self._named:
             way_out = "the first record has it, and each must"
@@ -131,7 +132,7 @@ class FieldMapping:
         elif text is not None:
             way_out = f"name the one to send: {option('prompt_field', value=text)}"
         else:
-            way_out = "none of them holds text"
+            way_out = "none of them reads like one"
         raise DatasetError(f"{wanted} in {self._name}, {where} (fields: {names})", way_out)
 
     def _text(self, text: str, field: str, where: str, record: dict[str, Any]) -> Sample:
@@ -227,4 +228,7 @@ def _reads_like_text(value: Any) -> bool:
     """Tell words, or messages, from times, numbers and identifiers."""
     if isinstance(value, list):
         return any(isinstance(item, dict) for item in value)
-    return isinstance(value, str) and sum(character.isalpha() for character in value) > len(value) / 2
+    if not isinstance(value, str):
+        return False
+    signs = [character for character in value if not character.isspace()]
+    return sum(character.isalpha() for character in signs) > len(signs) / 2

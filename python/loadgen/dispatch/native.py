@@ -8,11 +8,13 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from loadgen import _core
 from loadgen.dispatch import ended as at
 from loadgen.dispatch import remember
+from loadgen.dispatch.columns import PolicyColumns
 from loadgen.dispatch.ended import Ended
 from loadgen.dispatch.limits import TimeLimits, given_up
-from loadgen.dispatch.native_columns import EngineColumns, NoColumns
+from loadgen.dispatch.native_columns import EngineColumns
 from loadgen.dispatch.native_run import Destination, NativeRun
 from loadgen.dispatch.own_thread import on_own_thread
 from loadgen.dispatch.requests import Answer
@@ -87,7 +89,8 @@ async def _run(
     options: Options, service: Destination, work: BatchItems, beside: Beside | None, absent: Sequence[int]
 ) -> Batch[Any]:
     if not work.called:
-        return work.batch(NoColumns(), wall_s=0.0)
+        idle = _core.Policy(options.config(0), options.seed)  # its counts are 0, as those of a batch of functions
+        return work.batch(PolicyColumns(idle, work.called, work.twins), wall_s=0.0)
     remembered = None if options.remember is None else remember.load(options.remember)
     policy = json.loads(options.config(len(work.called), remembered))
     if "streaming" not in options.overrides:

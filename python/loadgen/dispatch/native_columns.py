@@ -67,27 +67,3 @@ class EngineColumns:
     def trace(self) -> dict[str, list[float]]:
         """Return how limit, rate, calls in flight and hedges changed over time."""
         return {} if self._columns is None else self._columns.trace()
-
-
-class NoColumns:
-    """The statistics of a batch that needed no call."""
-
-    def stats(self, position: int) -> CallStats | None:  # noqa: ARG002
-        """Return nothing: no call was made."""
-        return None
-
-    def told(self, position: int) -> Told | None:  # noqa: ARG002
-        """Return nothing: no call was made."""
-        return None
-
-    def totals(self) -> dict[str, Any]:
-        """Return no counts."""
-        return {}
-
-    def nodes(self) -> list[PlainNode]:
-        """Return nothing: nothing was spread."""
-        return []
-
-    def trace(self) -> dict[str, list[float]]:
-        """Return nothing: nothing changed."""
-        return {}

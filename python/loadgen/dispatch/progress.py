@@ -201,8 +201,8 @@ def line(name: str, progress: Progress, width: int) -> str:
     """
     # The bar's width hangs on the terminal's alone: one that gave way to the facts would jump as they come and go.
     cells = max(_BAR_LEAST, min(_BAR, (width - _NARROW) // 3)) if progress.total and width >= _NARROW else 0
-    if progress.failure and in_vain(progress):
-        cells = 0  # the reason needs the room, and a bar would have nothing to show
+    if progress.failure and (in_vain(progress) or _standing(progress)):
+        cells = 0  # the reason needs the room, and a bar has nothing new to show
     room = width - len(name) - 4 - (cells + 2 if cells else 0)
     facts = _facts(progress)
     while max(facts)[0] > 0 and len("   ".join(text for _, text in facts)) > room:
@@ -216,19 +216,20 @@ def _facts(p: Progress) -> list[tuple[int, str]]:
     """Return what is said, each with how soon it is left out where the room is short: the highest first, 0 never."""
     eta = p.eta_s
     # A service that is down has the breaker wait half a minute at a time: it must not look like one that is slow.
-    vain = in_vain(p)
+    # Nor like one that is busy, where it answered before: then no pace so far tells an end either.
+    vain, standing = in_vain(p), _standing(p)
     hedges = f"hedges {p.hedges:,}" + (f" ({p.hedges_won:,} won)" if p.hedges_won else "")
     found = [
         (0, f"{p.done:,} / {p.total:,}" if p.total is not None else f"{p.done:,} done"),
         (8, f"{p.restored:,} from the journal" if p.restored else ""),
-        (0 if p.failure else 2, vain),
-        (3, f"in flight {p.in_flight:,}"),
+        (0 if p.failure else 2, vain or standing),
+        (3, f"in flight {p.in_flight:,}" if not standing else ""),
         (5, f"limit {p.limit:,}" if p.limit else ""),
         (6, hedges if p.hedges else ""),
         (7, f"retries {p.retries:,}" if p.retries else ""),
         (4, f"push-backs {p.push_backs:,}" if p.push_backs else ""),
         (1, f"failed {p.failed:,}" if p.failed else ""),
-        (2, f"about {clock(eta)} left" if eta is not None and p.done != p.total else ""),
+        (2, f"about {clock(eta)} left" if eta is not None and p.done != p.total and not standing else ""),
     ]
     return [(rank, text) for rank, text in found if text]
 
@@ -242,9 +243,20 @@ def in_vain(p: Progress) -> str:
     ended = p.attempts - p.in_flight
     if ended <= 0 or p.ok != p.restored:
         return ""
-    why = plain(" ".join(p.failure.split()))
-    why = why if len(why) <= _WHY else f"{why[: _WHY - 1]}…"
+    why = _why(p)
     return f"none of {ended:,} attempts succeeded" + (f": {why}" if why else "")
+
+
+def _standing(p: Progress) -> str:
+    """Return that calls wait and none is made, and why the latest failed that did; empty where one is, or none has."""
+    if p.in_flight or not p.waiting or not p.failure or in_vain(p):
+        return ""
+    return f"none in flight, the latest failure: {_why(p)}"
+
+
+def _why(p: Progress) -> str:
+    why = plain(" ".join(p.failure.split()))
+    return why if len(why) <= _WHY else f"{why[: _WHY - 1]}…"
 
 
 def clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,6 +12,10 @@ from loadgen.event.record import EventRecord, EventType
 from loadgen.metrics.registry import MetricsRegistry
 from loadgen.metrics.snapshot import SessionState
 
+_log = logging.getLogger("loadgen.metrics")
+
+_ENTRIES = 256  # that a segment has room for: `ENTRIES` of rust/src/series/directory.rs
+_ENTRIES_A_PHASE = 9
 _REMEMBERED = 65_536  # requests that ended, or errors of requests not heard of yet; an event is never later than that
 
 
@@ -64,7 +69,7 @@ class Aggregate:
         self._registry = registry
         self._protocol_errors = registry.counter("protocol_errors", "1", "Events that contradict those before them")
         self._unmatched = registry.counter("unmatched", "1", "Events of requests whose issue was never heard of")
-        self._phases: dict[int, _Phase] = {}
+        self._phases: dict[int, _Phase | None] = {}
         self._current: _Phase | None = None
         self._in_flight: dict[int, _Request] = {}
         self._given_up = 0
@@ -72,11 +77,13 @@ class Aggregate:
         self._ended: OrderedDict[int, tuple[_Phase | None, bool]] = OrderedDict()
         # A flush sends errors first: of a short request the error comes before its issue.
         self._early: OrderedDict[int, None] = OrderedDict()
-        self._is_ended = False
+        self._is_ended = self._is_odd_said = False
         self.protocol_errors = 0
         """Events that contradict those before them, such as an error after its request was complete."""
         self.unmatched = 0
         """Events of requests whose issue was never heard of."""
+        self.uncounted_phases = 0
+        """Tracked phases that the registry has no room for: they are in no number."""
         self._takes: dict[EventType, Callable[[EventRecord], None]] = {
             EventType.SESSION_START_PERFORMANCE_TRACKING: self._starts,
             EventType.SESSION_STOP_PERFORMANCE_TRACKING: self._stops,
@@ -116,24 +123,39 @@ class Aggregate:
         return given_up
 
     def feed(self, records: Iterable[EventRecord]) -> None:
-        """Count events.
+        """Count events. One whose data is of another kind than its type tells is a protocol error; the first is logged.
 
         Args:
             records: In the order in which they came.
         """
         for record in records:
             take = self._takes.get(record.type)
-            if take is not None:
+            if take is None:
+                continue
+            try:
                 take(record)
+            except (TypeError, ValueError, OverflowError):  # who publishes is anybody
+                if not self._is_odd_said:
+                    _log.warning("an event of %s has data that its type doesn't have", record.type.topic, exc_info=True)
+                self._is_odd_said = True
+                self._contradicts()
 
     def _starts(self, record: EventRecord) -> None:
         index = _data(record).get("phase", len(self._phases))
         if index in self._phases:
             self._contradicts()
         else:
-            self._phases[index] = _Phase(self._registry, index)
+            self._phases[index] = self._registered(index)
             self._registry.begin(index)
         self._current = self._phases[index]
+
+    def _registered(self, index: int) -> _Phase | None:
+        # Looked at first: what was registered of a phase stays, and would show a phase of nothing.
+        if len(self._registry.snapshot(percentiles=(), bins=1).stats) + _ENTRIES_A_PHASE <= _ENTRIES:
+            return _Phase(self._registry, index)
+        self.uncounted_phases += 1
+        _log.warning("phase %s is in no number: a registry has room for %d counters and series", index, _ENTRIES)
+        return None
 
     def _stops(self, _: EventRecord) -> None:
         self._current = None

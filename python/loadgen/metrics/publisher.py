@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import msgspec
-import zmq
 
 from loadgen.errors import EventError
 from loadgen.event.context import ManagedZMQContext, wait_at_most
@@ -225,7 +224,7 @@ class MetricsPublisher:
             return self._home.ask(lambda: self._announce(state, problems), _ANSWERS_WITHIN_S)
         except EventError as error:
             problems.append(f"the final snapshot could not be published: {error.message}")
-            return self._taken(state), False
+            return self._last(state, problems), False
 
     def close(self) -> None:
         """End: wait for the final snapshot's repeats while anybody listens, and close the socket. May be called again.
@@ -282,7 +281,7 @@ class MetricsPublisher:
         if self._final is not None or self._is_closed:
             return
         try:
-            snapshot = self._taken(None)
+            snapshot = self._with_pending(self._source.snapshot())
             if self._final is None:  # taking it, or telling what is pending, may have ended it all
                 self._send(snapshot)
                 self._ticks += 1
@@ -299,13 +298,19 @@ class MetricsPublisher:
         due = max(due, loop.time())
         self._timer = loop.call_at(due, call, due)
 
-    def _taken(self, state: SessionState | None) -> MetricsSnapshot:
+    def _with_pending(self, snapshot: MetricsSnapshot) -> MetricsSnapshot:
+        return snapshot if self._pending is None else msgspec.structs.replace(snapshot, pending=self._pending())
+
+    def _last(self, state: SessionState, problems: list[str]) -> MetricsSnapshot:
+        """Take the final snapshot; where what is pending can't be had, the counters tell it."""
         snapshot = self._source.snapshot()
-        if state is not None and not snapshot.state.is_last:
+        if not snapshot.state.is_last:
             snapshot = msgspec.structs.replace(snapshot, state=state)
-        if self._pending is not None:
-            snapshot = msgspec.structs.replace(snapshot, pending=self._pending())
-        return snapshot
+        try:
+            return self._with_pending(snapshot)
+        except Exception as error:  # noqa: BLE001  who tells it is anybody's, and the numbers must not be lost for it
+            problems.append(f"what is pending is as the counters tell it: {type(error).__name__}: {error}")
+            return snapshot
 
     def _send(self, snapshot: MetricsSnapshot) -> None:
         assert self._transport is not None, "it is made before the first tick"
@@ -318,7 +323,7 @@ class MetricsPublisher:
         loop = self._home.loop
         assert loop is not None, "it has one from when it is made"
         # Set before it is sent: a send that calls back here finds the ticks ended.
-        self._final = snapshot = self._taken(state)
+        self._final = snapshot = self._last(state, problems)
         now = loop.time()
         self._repeats_until = now + self._linger
         is_published = self._repeated(snapshot, problems)
@@ -344,8 +349,8 @@ class MetricsPublisher:
     def _repeated(self, snapshot: MetricsSnapshot, problems: list[str]) -> bool:
         try:
             self._send(snapshot)
-        except (EventError, OSError, zmq.ZMQError) as error:
-            problems.append(f"the final snapshot could not be published: {error}")
+        except Exception as error:  # noqa: BLE001  a transport is anybody's: the other way, and the next repeat, go on
+            problems.append(f"the final snapshot could not be published: {type(error).__name__}: {error}")
             return False
         return True
 

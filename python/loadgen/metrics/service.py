@@ -113,6 +113,11 @@ class MetricsAggregatorService:
         """Events of requests whose issue was never heard of: dropped, or before this service was there."""
         return self._aggregate.unmatched
 
+    @property
+    def uncounted_phases(self) -> int:
+        """Tracked phases that the registry had no room for: they are in no number."""
+        return self._aggregate.uncounted_phases
+
     def cancel_all(self) -> None:
         """Wait for no request's end any more; those in flight stay pending in the final snapshot."""
         self._gives_up = True

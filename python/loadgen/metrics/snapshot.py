@@ -8,9 +8,6 @@ from typing import Protocol
 
 import msgspec
 
-PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
-"""What a snapshot holds of each series unless it is asked for others."""
-
 _GREATEST_INT = (1 << 64) - 1  # of msgpack
 
 
@@ -66,7 +63,7 @@ class SeriesStat(msgspec.Struct, frozen=True, array_like=True, tag="series"):
         phase: The phase's number; ``None`` for one of the whole run.
         below: Values below the bounds, which the histogram has in its lowest bin.
         above: Values above them, likewise.
-        torn: Shares that a killed writer left in the middle of a change, and that are missing here.
+        torn: Shares that a killed writer left in the middle of a change: the value it was at may be counted in part.
     """
 
     name: str

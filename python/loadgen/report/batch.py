@@ -30,7 +30,7 @@ class Settled(msgspec.Struct, frozen=True):
     Args:
         ok: Whether it has an answer.
         seconds: From its first attempt's start to its end; None for one that a journal had, or that never started.
-        alone_s: What its attempts took but for copies: about what it would have taken among no others.
+        alone_s: What its attempts took but for copies: what it would have taken among no others, at most.
         kind: Of the attempt that settled it: ``first``, ``retry``, ``hedge``, ``probe`` or ``journal``.
         won_s: When that attempt was done, in seconds from the call's start.
         reason: Why it has no answer; empty for one that has.
@@ -72,8 +72,8 @@ class BatchSummary(msgspec.Struct, frozen=True):
         unsettled: Those that were not settled when the batch was stopped.
         restored: Those whose answer a journal had.
         wall_s: How long it took.
-        sequential_s: About what one call after the other would have taken, from what the attempts took; None where
-            nothing was called.
+        sequential_s: What one call after the other would have taken at most, from what the attempts took, which have
+            waited for each other where the service takes few at once; None where nothing was called.
         sent: Attempts made.
         hedges: Copies of slow calls among them.
         hedges_won: Copies that answered first.
@@ -220,7 +220,7 @@ def _sequential(batch: BatchSummary) -> str:
     times = batch.sequential_s / batch.wall_s
     if times < 1.05:
         return ""  # it was as good as sequential
-    return f"sequential would have taken about {clock(batch.sequential_s)} ({figures.short(times)} ×)"
+    return f"sequential would have taken up to {clock(batch.sequential_s)} ({figures.short(times)} ×)"
 
 
 def _outcome(batch: BatchSummary) -> list[str]:

@@ -43,9 +43,10 @@ def line(detail: dict[str, Any], asked: dict[str, Any]) -> str:
         asked: As in :func:`lines`.
     """
     more = plain(str(detail["words"]))
-    if detail["class"] == "stall":
+    # Where the log's documents are damaged, nothing tells the limit.
+    if detail["class"] == "stall" and asked.get("stall_timeout") is not None:
         more = f"no byte for {figures.clock(asked['stall_timeout'])}"
-    elif detail["class"] == "timeout":
+    elif detail["class"] == "timeout" and asked.get("timeout") is not None:
         more = f"after {figures.clock(asked['timeout'])}"
     message = said(detail)
     text = f"{figures.whole(detail['count'])} × {words(detail['class'])}"

@@ -74,6 +74,11 @@ def clock(seconds: float) -> str:
     return f"{whole_s // 3600} h {whole_s % 3600 // 60:02} min"
 
 
+def so_far(seconds: float) -> str:
+    """Return how long something has gone on, in whole seconds: ``0 s`` within the first one, where a clock tells µs."""
+    return clock(int(seconds)) if seconds >= 1 else "0 s"
+
+
 def share(value: float | None) -> str:
     """Return a share in per cent: ``98.7 %``; never ``100 %`` or ``0 %`` for what only comes close."""
     if value is None or math.isnan(value):

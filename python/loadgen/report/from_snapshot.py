@@ -15,6 +15,7 @@ from loadgen.metrics import SNAPSHOT
 from loadgen.metrics.final import load
 from loadgen.metrics.snapshot import MetricsSnapshot, SeriesStat, SessionState
 from loadgen.metrics.subscriber import MetricsSnapshotSubscriber
+from loadgen.report import figures
 from loadgen.session import SessionResult
 from loadgen.session.metric import percentile_key
 from loadgen.session.summary import SCHEMA
@@ -108,7 +109,8 @@ def _warnings(snapshot: MetricsSnapshot) -> tuple[str, ...]:
         found.append(f"{snapshot.missing} events were dropped on the way: the numbers may lack as much")
     torn = sum(stat.torn for stat in snapshot.series)
     if torn:
-        found.append(f"{torn} shares of series were cut off by the writer's end, and are missing")
+        shares = f"{figures.many(torn, 'share of a series', 'shares of series')} {'was' if torn == 1 else 'were'}"
+        found.append(f"{shares} cut off by the writer's end: the value it was at may be counted in part")
     return tuple(found)
 
 
@@ -215,7 +217,7 @@ def _metric(stat: SeriesStat) -> dict[str, Any] | None:
 def _supports(count: int, percent: float) -> bool:
     """Return whether a sample can bound a percentile: a 95 % interval by order statistics has both ends."""
     share = percent / 100
-    return share**count <= 0.025 and (1 - share) ** count <= 0.025
+    return percent >= 100 or (share**count <= 0.025 and (1 - share) ** count <= 0.025)
 
 
 def _tokens(counters: dict[str, int]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from loadgen.report import figures, title
 from loadgen.report.columns import lines
-from loadgen.report.table import is_open_loop
+from loadgen.report.table import first_told
 from loadgen.session.metric import percentile_key
 from loadgen.shown import plain
 
@@ -45,9 +45,7 @@ def _head(name: str, judged: bool) -> list[str]:
 
 
 def _cells(phase: PhaseResult, name: str, judged: bool) -> list[str]:
-    metric = phase.metric(name)
-    if is_open_loop(phase) and phase.metric(f"response_{name}"):
-        metric = phase.metric(f"response_{name}")
+    metric = first_told(phase, name)
     return [
         plain(phase.name),
         plain(title.load(phase)),

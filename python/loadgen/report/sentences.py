@@ -44,8 +44,8 @@ class Sentence(msgspec.Struct, frozen=True):
 
 def alarms(result: SessionResult) -> list[str]:
     """Return what must be read before any number."""
-    several = len(measured(result)) > 1
-    judged = measured(result) if several else result.phases
+    judged = measured(result) or result.phases  # a warm-up's numbers stand nowhere: no alarm is needed for them
+    several = len(judged) > 1
     limited = [phase for phase in judged if phase.trust.verdict == "client_limited" and phase.counts.ok]
     limited = [phase for phase in limited if phase.type != "accuracy"]  # a late request is as right as any
     found = [

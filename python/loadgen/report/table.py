@@ -57,6 +57,17 @@ def is_open_loop(phase: PhaseResult) -> bool:
     return phase.load.get("kind") in ("rate", "stages", "burst")
 
 
+def first_told(phase: PhaseResult, name: str) -> Metric:
+    """Return a metric as the phase's table has it first: from planned in an open loop, where that is known.
+
+    Args:
+        phase: The phase.
+        name: ``ttft`` or ``latency``.
+    """
+    planned = phase.metric(f"response_{name}")
+    return planned if is_open_loop(phase) and planned else phase.metric(name)
+
+
 def _wanted(phase: PhaseResult) -> list[_Row]:
     planned = is_open_loop(phase)
     found: list[_Row] = []

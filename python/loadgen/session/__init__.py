@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from loadgen import config as configs
 from loadgen.errors import ConfigError
 from loadgen.session.metric import Metric
-from loadgen.session.phase import Drain, Limits, PhaseConfig, PhaseSettings, PhaseType
+from loadgen.session.phase import Drain, Limits, PhaseConfig, PhaseSettings, PhaseType, refuse_one
 from loadgen.session.requests import Request, RequestTable
 from loadgen.session.result import Counts, NodeResult, PhaseResult, Prompts, SessionResult, Throughput, Trust
 from loadgen.session.runner import Run, Watcher
@@ -107,6 +107,7 @@ def _asked(url: str | Sequence[str] | None, config: str | os.PathLike[str] | Non
     """Return the run that a caller asks for; phases that are objects bring their own loads."""
     file = None if config is None else os.fspath(config)
     phases = options.get("phases") or ()
+    refuse_one(phases)
     objects = [phase for phase in phases if isinstance(phase, PhaseConfig)]
     if not objects:
         return Run(configs.resolve(url, options, config_file=file))

@@ -18,7 +18,7 @@ from loadgen.errors import ConfigError, RunError
 from loadgen.session.desk import Desk
 from loadgen.session.http_issuer import HttpIssuer
 from loadgen.session.native_desk import NativeDesk
-from loadgen.session.phase import PhaseConfig
+from loadgen.session.phase import PhaseConfig, refuse_one
 from loadgen.session.query import QueryResult, SampleIssuer
 from loadgen.session.result import SessionResult
 from loadgen.session.runner import Run
@@ -167,6 +167,7 @@ class BenchmarkSession:
         return SinkDesk(loop, self._issuer, self._publisher)
 
     def _handled(self, phases: Sequence[PhaseConfig]) -> list[PhaseConfig]:
+        refuse_one(phases)
         handled = []
         for phase in phases:
             _check_callback(f"the handler of phase {phase.name}", phase.handler)

@@ -58,7 +58,8 @@ class Metric:
         Args:
             percent: Its number, such as 99.9.
         """
-        return percentile_key(percent) in self.unsupported and self.count * (100 - percent) < 100
+        # Rounded, as ranks are: 100 - 99.9 is a little less than 0.1.
+        return percentile_key(percent) in self.unsupported and self.count * round(100 - percent, 6) < 100
 
     def percentile(self, percent: float) -> float:
         """Return a percentile, ``nan`` where the report doesn't hold it.

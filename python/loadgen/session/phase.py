@@ -250,6 +250,19 @@ def most_in_flight(strategy: PlannedStrategy | LoadStrategy) -> tuple[str, int] 
     return ("burst", load["n"]) if load["kind"] == "burst" else None
 
 
+def refuse_one(phases: object) -> None:
+    """Refuse a single phase where a list of them belongs, before anything goes through it.
+
+    Args:
+        phases: What a caller gave.
+
+    Raises:
+        ConfigError: If it is one phase.
+    """
+    if isinstance(phases, PhaseConfig):
+        raise ConfigError("phases is PhaseConfig, one phase", "give a list of phases")
+
+
 def check(phases: Sequence[PhaseConfig]) -> None:
     """Check the phases of a session against each other.
 

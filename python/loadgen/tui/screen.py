@@ -113,7 +113,7 @@ def _phase_line(look: Look, room: int) -> Line:
 def _so_far(look: Look) -> str:
     current, elapsed = look.current, look.elapsed_s
     assert current is not None
-    so_far = "–" if elapsed is None else figures.clock(int(elapsed)) if elapsed >= 1 else "0 s"
+    so_far = "–" if elapsed is None else figures.so_far(elapsed)
     if current.about.requests is not None:
         return f"{figures.whole(current.issued)} / {figures.whole(current.about.requests)} requests   {so_far}"
     return f"{so_far} / {figures.clock(current.about.seconds)}" if current.about.seconds else so_far

@@ -151,13 +151,20 @@ impl<'a> Iterator for Entries<'a> {
 #[derive(Debug, Default)]
 pub struct MetaParts {
     bytes: Vec<u8>,
+    /// The number of the block that goes on with them.
+    next: u32,
 }
 
 impl MetaParts {
     /// Take a META block; the document's JSON if it is complete with it, `None` while more is to come.
     ///
-    /// A document that lost a part comes out as a parse error.
+    /// A document that lost a part comes out as a parse error, or not at all; those after it are whole.
     pub fn push(&mut self, block: &Block<'_>) -> Option<serde_json::Result<serde_json::Value>> {
+        if block.seq != self.next {
+            // What would have gone on with them is lost: they must not spoil the document that comes now.
+            self.bytes.clear();
+        }
+        self.next = block.seq.wrapping_add(1);
         self.bytes.extend_from_slice(block.payload);
         if block.more {
             return None;

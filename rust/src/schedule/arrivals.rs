@@ -18,7 +18,8 @@ pub struct Arrivals {
     /// The unit-rate process: its next index and its time.
     index: u64,
     units: f64,
-    last_ns: u64,
+    /// When the request before that index is due; `None` past the plan's end.
+    last_ns: Option<u64>,
 }
 
 impl Arrivals {
@@ -31,7 +32,7 @@ impl Arrivals {
             Load::Burst { n } => return Some(Self::burst(*n)),
         };
         let gaps = Gaps { arrival, random: Random::new(seed, Purpose::Arrivals), burst: None };
-        Some(Self { gaps, stages, stage: 0, before: 0.0, starts: 0.0, index: 0, units: 0.0, last_ns: 0 })
+        Some(Self { gaps, stages, stage: 0, before: 0.0, starts: 0.0, index: 0, units: 0.0, last_ns: None })
     }
 
     /// Nanoseconds after the phase's start at which request `i` is due; `None` past the plan's end.
@@ -43,7 +44,7 @@ impl Arrivals {
             return (i < n).then_some(0);
         }
         if i < self.index {
-            return Some(self.last_ns);
+            return self.last_ns;
         }
         if self.gaps.arrival == Arrival::Constant {
             // Straight from the index: no sum, so no drift.
@@ -54,9 +55,8 @@ impl Arrivals {
             self.units += self.gaps.next();
             self.index += 1;
         }
-        let seconds = self.invert()?;
-        self.last_ns = (seconds * NS).round() as u64;
-        Some(self.last_ns)
+        self.last_ns = self.invert().map(|seconds| (seconds * NS).round() as u64);
+        self.last_ns
     }
 
     /// The mean gap where arrivals are fastest, in nanoseconds; what decides whether spinning pays.
@@ -67,7 +67,7 @@ impl Arrivals {
 
     fn burst(n: u64) -> Self {
         let gaps = Gaps { arrival: Arrival::Constant, random: Random::new(0, Purpose::Arrivals), burst: Some(n) };
-        Self { gaps, stages: Vec::new(), stage: 0, before: 0.0, starts: 0.0, index: 0, units: 0.0, last_ns: 0 }
+        Self { gaps, stages: Vec::new(), stage: 0, before: 0.0, starts: 0.0, index: 0, units: 0.0, last_ns: None }
     }
 
     /// The time at which the expected number of arrivals reaches `self.units`.
@@ -166,8 +166,11 @@ mod tests {
     #[test]
     fn a_ramp_puts_its_arrivals_where_its_rate_is() {
         let stages = vec![Stage { from: 0.0, to: 100.0, seconds: 10.0 }, Stage { from: 50.0, to: 50.0, seconds: 2.0 }];
-        let all = offsets(&Load::Stages { stages, arrival: Arrival::Constant }, 0, 10_000);
+        let load = Load::Stages { stages, arrival: Arrival::Constant };
+        let all = offsets(&load, 0, 10_000);
         assert_eq!(all.len(), 600, "500 on the ramp and 100 on the step, then the plan ends");
+        let mut arrivals = Arrivals::new(&load, 0).unwrap();
+        assert_eq!([600, 600, 601].map(|i| arrivals.offset_ns(i)), [None; 3], "asked again as well");
         let half = all.iter().filter(|&&t| t < 5_000_000_000).count();
         assert_eq!(half, 125, "a quarter of a ramp's arrivals fall into its first half");
         assert!(all.windows(2).all(|w| w[0] < w[1]));

@@ -209,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn the_first_phase_takes_the_memory_that_was_reserved_for_it() {
+        for workers in [1, 3] {
+            let (_outer, live) = live(workers);
+            let file = |live: &Live| std::fs::metadata(live.segment().path().unwrap()).unwrap().len();
+            let made = file(&live);
+            live.begin(0, false).unwrap();
+            let page = crate::series::region::page_bytes() as u64;
+            assert!(file(&live) <= made + page, "{workers} workers: {} bytes more", file(&live) - made);
+        }
+    }
+
+    #[test]
     fn what_workers_count_is_the_phases_and_seen_by_others() {
         let (_outer, live) = live(2);
         let shards = live.begin(0, false).unwrap();

@@ -277,10 +277,12 @@ impl Segment {
             let region = Region::private(bytes).map_err(|e| SeriesError::NoPlace(e.to_string()))?;
             return Ok((Arc::new(region), self.front.bytes() as u64));
         };
-        if control.free.end - control.free.start < bytes as u64 {
-            let end = control.free.end;
-            allocate(file, end, bytes).map_err(|e| SeriesError::io("reserve more memory for", path, e))?;
-            control.free = end..end + bytes as u64;
+        let missing = (bytes as u64).saturating_sub(control.free.end - control.free.start);
+        if missing > 0 {
+            // All of them whole pages: what is left of the memory that is reserved and what comes behind it are one piece.
+            allocate(file, control.free.end, missing as usize)
+                .map_err(|e| SeriesError::io("reserve more memory for", path, e))?;
+            control.free.end += missing;
             self.head().set_size(control.free.end);
         }
         let offset = control.free.start;

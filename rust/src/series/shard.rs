@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::bounds::Bounds;
 use super::orders::SeqOrders;
+use super::rank::nearest_rank;
 use super::region::Region;
 use super::stats::{self, COUNT, STAT_WORDS, Stats};
 use crate::sync::{Arc, AtomicU64, Ordering, own};
@@ -213,7 +214,7 @@ impl Merged {
             return values;
         }
         for quantile in quantiles {
-            let rank = ((quantile * count as f64).ceil() as u64).clamp(1, count);
+            let rank = nearest_rank(quantile * 100.0, count);
             // By eights: the sums of those that are passed over need no look at each.
             while let Some(eight) = self.counts.get(index..index + 8) {
                 let sum = eight.iter().fold(0u64, |sum, n| sum.wrapping_add(*n));

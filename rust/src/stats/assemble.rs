@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::interval::nearest_rank;
 use super::metric::{METRICS, POOLED, SEND_LATENESS, Tokens};
 use super::occupancy::{Bin, Curve, steady};
 use super::options::{Options, SloFrom, percentile_key};
@@ -19,6 +18,7 @@ use super::tally::Tally;
 use super::timeline::ms;
 use super::trust::{Evidence, judge};
 use crate::record::{Detail, Failure, Finish};
+use crate::series::nearest_rank;
 
 /// What is known of a phase beside its rows.
 pub(super) struct Around<'a> {

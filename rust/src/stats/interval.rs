@@ -4,16 +4,9 @@
 const TAIL: f64 = 0.025;
 /// The normal distribution's 97.5 % point.
 const Z: f64 = 1.959_963_984_540_054;
-/// Up to this many values the binomial is summed; above, its normal approximation is within one rank.
-const SUMMED_UP_TO: u64 = 10_000;
-
-/// Nearest rank of percentile `percent` among `n` values: the least rank with at least that share at or below it.
-pub(super) fn nearest_rank(percent: f64, n: u64) -> u64 {
-    // In units of 10⁻⁶ %, so that 99.9 % of 1,000 is rank 999 and not 1,000 by a rounding error.
-    let share = (percent * 1e6).round() as u128;
-    let rank = (share * u128::from(n)).div_ceil(100_000_000);
-    (rank as u64).clamp(1, n.max(1))
-}
+/// Up to this many values beyond the percentile the binomial is summed, however many there are in all; with more, its
+/// normal approximation is within one rank.
+const SUMMED_UP_TO: f64 = 5_000.0;
 
 /// Ranks of the two ends of the 95 % confidence interval of a percentile; `None` where the sample is too small to
 /// have such an end.
@@ -26,16 +19,17 @@ pub(super) fn interval_ranks(percent: f64, n: u64) -> (Option<u64>, Option<u64>)
     if n == 0 || q <= 0.0 || q >= 1.0 {
         return (None, None);
     }
-    if n > SUMMED_UP_TO {
+    // n − B is binomial with 1 − q: the rarer side is summed, and the other's ranks are counted from the far end.
+    let rarer = q.min(1.0 - q);
+    if n as f64 * rarer > SUMMED_UP_TO {
         let (mean, deviation) = (n as f64 * q, (n as f64 * q * (1.0 - q)).sqrt());
         let lower = (mean - Z * deviation - 0.5).floor();
         let upper = (mean + Z * deviation + 0.5).ceil() + 1.0;
         return ((lower >= 1.0).then_some(lower as u64), (upper <= n as f64).then_some(upper as u64));
     }
-    let lower = lower_rank(q, n);
-    // P(B ≥ u) = P(n − B ≤ n − u), and n − B is binomial with 1 − q: the same search from the other end.
-    let upper = lower_rank(1.0 - q, n).map(|rank| n + 1 - rank);
-    (lower, upper)
+    let (lower, upper) = summed_ranks(rarer, n);
+    let from_the_end = |rank: u64| n + 1 - rank;
+    if q > 0.5 { (upper.map(from_the_end), lower.map(from_the_end)) } else { (lower, upper) }
 }
 
 /// The interval of a series pooled from `clusters` streams: as wide as if each stream had given a single value.
@@ -53,44 +47,29 @@ pub(super) fn clustered_ranks(percent: f64, n: u64, clusters: u64) -> (Option<u6
     (lower.map(|rank| scale(rank - 1, false).max(1)), upper.map(|rank| scale(rank, true).min(n)))
 }
 
-/// Greatest l with P(B < l) ≤ 2.5 % for B binomial(n, q).
-fn lower_rank(q: f64, n: u64) -> Option<u64> {
+/// Greatest l with P(B < l) ≤ 2.5 % and least u with P(B < u) ≥ 97.5 %, for B binomial(n, q).
+fn summed_ranks(q: f64, n: u64) -> (Option<u64>, Option<u64>) {
     let odds = (q / (1.0 - q)).ln();
+    // By logarithms: the first masses are far below what a float can hold.
     let mut log_mass = n as f64 * (1.0 - q).ln();
-    let (mut below, mut rank) = (0.0, 0);
-    while rank < n {
-        below += log_mass.exp();
-        if below > TAIL {
-            break;
+    let (mut below, mut lower) = (0.0, 0);
+    for rank in 0..=n {
+        if below <= TAIL {
+            lower = rank;
         }
-        rank += 1;
-        log_mass += ((n - rank + 1) as f64 / rank as f64).ln() + odds;
+        if below >= 1.0 - TAIL {
+            return ((lower > 0).then_some(lower), Some(rank));
+        }
+        below += log_mass.exp();
+        log_mass += ((n - rank) as f64 / (rank + 1) as f64).ln() + odds;
     }
-    (rank > 0).then_some(rank)
+    ((lower > 0).then_some(lower), None)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nearest_ranks_are_those_of_the_definition() {
-        for (percent, n, rank) in [
-            (50.0, 1, 1),
-            (50.0, 2, 1),
-            (50.0, 3, 2),
-            (90.0, 10, 9),
-            (99.9, 1_000, 999),
-            (99.9, 999, 999),
-            (99.0, 100, 99),
-            (100.0, 7, 7),
-            (0.0, 7, 1),
-            (99.999, 100_000, 99_999),
-        ] {
-            assert_eq!(nearest_rank(percent, n), rank, "p{percent} of {n}");
-        }
-    }
 
     #[test]
     fn intervals_of_the_median_are_the_tabulated_ones() {
@@ -108,12 +87,28 @@ mod tests {
         assert_eq!(interval_ranks(99.0, 368).1, Some(368));
         assert_eq!(interval_ranks(99.9, 3_687).1, None);
         assert_eq!(interval_ranks(99.9, 3_688).1, Some(3_688));
+        // The same far above: 0.9999^n from 36,887 on, 0.99999^n from 368,887 on.
+        assert_eq!(interval_ranks(99.99, 36_886).1, None);
+        assert_eq!(interval_ranks(99.99, 36_887).1, Some(36_887));
+        assert_eq!(interval_ranks(99.999, 368_886).1, None);
+        assert_eq!(interval_ranks(99.999, 368_887).1, Some(368_887));
+    }
+
+    #[test]
+    fn a_percentile_and_its_mirror_have_mirrored_intervals() {
+        for (percent, n) in [(1.0, 500), (10.0, 77), (25.0, 4_000), (0.125, 40_000)] {
+            let (lower, upper) = interval_ranks(percent, n);
+            let mirror = (upper.map(|rank| n + 1 - rank), lower.map(|rank| n + 1 - rank));
+            assert_eq!(interval_ranks(100.0 - percent, n), mirror, "p{percent} of {n}");
+        }
     }
 
     #[test]
     fn the_approximation_meets_the_sum() {
-        let summed = interval_ranks(90.0, SUMMED_UP_TO);
-        let approximated = interval_ranks(90.0, SUMMED_UP_TO + 1);
+        let summed = interval_ranks(90.0, 50_000);
+        let approximated = interval_ranks(90.0, 50_010);
+        // Ten more values: nine ranks further.
+        let summed = (summed.0.map(|rank| rank + 9), summed.1.map(|rank| rank + 9));
         assert!(summed.0.unwrap().abs_diff(approximated.0.unwrap()) <= 2, "{summed:?} {approximated:?}");
         assert!(summed.1.unwrap().abs_diff(approximated.1.unwrap()) <= 3, "{summed:?} {approximated:?}");
     }

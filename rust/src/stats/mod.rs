@@ -10,6 +10,7 @@ mod gaps;
 mod histogram;
 mod interval;
 mod metric;
+mod objective;
 mod occupancy;
 mod options;
 mod outline;
@@ -25,11 +26,12 @@ mod trust;
 use std::path::Path;
 
 use assemble::Around;
+use objective::Objective;
 use outline::{Outline, PhaseOutline};
 use pick::PhasePick;
 use scan::{Met, Source, scan};
 use split::Split;
-use tally::{Objective, Tally};
+use tally::Tally;
 
 pub use metric::{METRICS, Metric, Over, POOLED, SLO_METRICS, Tokens};
 pub use options::{DEFAULT_PERCENTILES, Objectives, Options, SloFrom, StatsError};

@@ -2,13 +2,14 @@
 
 use super::gaps::{self, GAPS, Gap, ICL, ITL};
 use super::histogram::Histogram;
-use super::interval::{clustered_ranks, interval_ranks, nearest_rank};
+use super::interval::{clustered_ranks, interval_ranks};
 use super::metric::{METRICS, Tokens};
 use super::scan::{Parts, Source, scan};
 use super::select::{self, Selection};
 use super::split::Split;
 use super::tally::Tally;
 use crate::record::{Failure, LogError, RowView};
+use crate::series::nearest_rank;
 
 /// Percentiles that are looked up whatever was asked for: the trust section states them.
 pub(super) const ALWAYS: [f64; 2] = [50.0, 99.0];
@@ -100,12 +101,12 @@ impl PhasePick {
         let [streams, known] = tally.streams;
         let has_itl = known > 0 && known as f64 >= KNOWN_SHARE * streams as f64;
         let itl_is_icl = ICL.iter().chain(&ITL).all(|g| *g == Gap::Plain || gaps[*g as usize].count() == 0);
-        let clusters = if itl_is_icl { streams } else { known };
+        let [icl_streams, itl_streams] = tally.pooled;
         Self {
             tokens,
             metrics: metrics.collect(),
-            icl: Series::new("icl", pooled(&ICL), Some(streams), percentiles),
-            itl: has_itl.then(|| Series::new("itl", pooled(&ITL), Some(clusters), percentiles)),
+            icl: Series::new("icl", pooled(&ICL), Some(icl_streams), percentiles),
+            itl: has_itl.then(|| Series::new("itl", pooled(&ITL), Some(itl_streams), percentiles)),
             itl_is_icl,
         }
     }

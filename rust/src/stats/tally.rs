@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::gaps::{self, GAPS, Gap, Known};
 use super::histogram::Histogram;
 use super::metric::{METRICS, TTFT, Tokens, broken_order};
+use super::objective::Objective;
 use super::occupancy::Curve;
 use super::scan::Parts;
 use super::timeline::Timeline;
@@ -20,15 +21,6 @@ const CURVE_NS: u64 = 1_000_000;
 const MAX_EXAMPLES: usize = 10;
 /// Samples told apart: a bit each, 8 MB for this many.
 const MAX_SAMPLES: u64 = 1 << 26;
-
-/// An objective: a metric and its limit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Objective {
-    pub metric: usize,
-    pub limit_ns: u64,
-    /// Judge from the planned moment.
-    pub from_planned: bool,
-}
 
 /// Least and greatest moment of one kind, and how many there were.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,6 +98,8 @@ pub(super) struct Tally {
     pub bytes_out: u64,
     /// Streams with chunks, and those of them whose tokens per chunk are known.
     pub streams: [u64; 2],
+    /// Streams that gave a gap to ICL, and to ITL: a single chunk has none.
+    pub pooled: [u64; 2],
     /// Requests that met every objective, by each source of tokens.
     pub good: [u64; SOURCES],
     samples: Vec<u64>,
@@ -162,6 +156,7 @@ impl Tally {
             bytes_in: 0,
             bytes_out: 0,
             streams: [0; 2],
+            pooled: [0; 2],
             good: Default::default(),
             samples: Vec::new(),
             samples_overflow: false,
@@ -257,8 +252,9 @@ impl Tally {
         add(|t| &mut t.events, other.events);
         add(|t| &mut t.bytes_in, other.bytes_in);
         add(|t| &mut t.bytes_out, other.bytes_out);
-        let counts = self.streams.iter_mut().chain(&mut self.good).chain(&mut self.counted_chunks);
-        let theirs = other.streams.iter().chain(&other.good).chain(&other.counted_chunks);
+        let counts =
+            self.streams.iter_mut().chain(&mut self.pooled).chain(&mut self.good).chain(&mut self.counted_chunks);
+        let theirs = other.streams.iter().chain(&other.pooled).chain(&other.good).chain(&other.counted_chunks);
         counts.zip(theirs).for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
         self.finishes.iter_mut().zip(other.finishes).for_each(|(mine, theirs)| *mine += theirs);
         let sums = [&mut self.tokens_in].into_iter().chain(&mut self.tokens_out);
@@ -368,26 +364,13 @@ impl Tally {
         let known = gaps::known(row, &parts);
         self.streams[0] += 1;
         self.streams[1] += u64::from(known != Known::Nothing);
-        let series = &mut self.gaps;
-        gaps::each(known, &parts, |gap: Gap, ns, times| series[gap as usize].record_many(ns, times));
-    }
-}
-
-impl Objective {
-    /// Whether a successful row meets it. A stream of one token meets any time per further token.
-    fn is_met(&self, row: &Row, tokens: Option<u64>) -> bool {
-        let metric = &METRICS[self.metric];
-        let Some(ns) = (metric.value)(row, tokens) else {
-            return metric.name == "tpot" && tokens.is_some_and(|tokens| tokens < 2);
-        };
-        let before = if self.from_planned { row.stamps.sent.saturating_sub(row.stamps.planned) } else { 0 };
-        let ns = match metric.name {
-            // The time between tokens doesn't know when the request was planned.
-            "tpot" => ns,
-            "ntpot" => ns.saturating_add(before / tokens.unwrap_or(1).max(1)),
-            _ => ns.saturating_add(before),
-        };
-        ns <= self.limit_ns
+        let (series, mut gave) = (&mut self.gaps, false);
+        gaps::each(known, &parts, |gap: Gap, ns, times| {
+            series[gap as usize].record_many(ns, times);
+            gave = true;
+        });
+        self.pooled[0] += u64::from(gave);
+        self.pooled[1] += u64::from(gave && known != Known::Nothing);
     }
 }
 

@@ -76,6 +76,15 @@ class _Kept:
             self._live(msgspec.structs.replace(call, row=row, column=column))
 
 
+def _one_url(ctx: click.Context, _: click.Parameter, urls: tuple[str, ...]) -> str | None:
+    """Return the URL; of several, say what spreads a batch over them."""
+    if urls[1:]:
+        raise click.UsageError(
+            f"a batch goes to one URL, not {len(urls)}\n`loadgen nodes run` spreads items over several servers", ctx
+        )
+    return urls[0] if urls else None
+
+
 def _run(url: str | None, live: bool, as_json: bool, quiet: bool, max_error_rate: str | None, **given: Any) -> int:
     files = _Files(**{name: given.pop(name) for name in _Files.__struct_fields__})
     said = {name: given[name] for name in _WIRE if given[name] not in (None, ())}
@@ -232,9 +241,9 @@ def summary_of(batch: Batch[Any], source: Source) -> BatchSummary:
         calls.append(_settled(call))
         limited += sum(attempt.status == 429 for attempt in call.stats.attempts) if call.stats is not None else 0
     counts = report.Counts(
-        **{ours: totals.get(name, 0) for ours, name in names.items()},  # none where a journal had everything
+        **{ours: totals[name] for ours, name in names.items()},
         rate_limited=limited,
-        overloaded=max(0, totals.get("push_backs", 0) - limited),
+        overloaded=max(0, totals["push_backs"] - limited),
         limit=(int(limits[0]), int(limits[-1])) if limits else None,
     )
     return report.summary(batch.strategy, calls, counts, batch.wall_s, source.name)
@@ -303,7 +312,7 @@ command = GroupedCommand(
     epilog="LOADGEN_STRATEGY, LOADGEN_PARALLEL_WORKERS and LOADGEN_HEDGE_AFTER_S hold where no flag says otherwise. "
     "Exit status: 0 good, 1 it began and failed, 2 nothing was sent, 129 SIGHUP, 130 SIGINT, 143 SIGTERM.",
     params=[
-        click.Argument(["url"], required=False, metavar="URL"),
+        click.Argument(["url"], nargs=-1, metavar="URL", callback=_one_url),
         _file("template", "FILE", "Calls", "Prompt or JSON body with places to fill in.  [default: {item}]"),
         _file("items", "FILE", "Calls", "Items: JSONL, JSON, CSV or a line each."),
         _file("rows", "FILE", "Calls", "Rows of a grid, in the same forms; one call for each row and column."),

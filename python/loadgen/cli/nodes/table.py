@@ -183,10 +183,12 @@ def batch_lines(batch: NodeBatch[object], *, width: int | None = None) -> list[s
         for one in batch.work
     ]
     lost = f", {len(batch.errors):,} without a value" if batch.errors else ""
+    restored = sum(call.restored for call in batch)
+    had = f", {restored:,} from the journal" if restored else ""
     return [
         *rows_of(head, rows, left=_TEXT, spare=("url",), width=width),
         "",
-        f" {len(batch):,} items: {batch.mode} ({batch.reason}) {_seconds(batch.wall_s)}{lost}",
+        f" {len(batch):,} items: {batch.mode} ({batch.reason}) {_seconds(batch.wall_s)}{had}{lost}",
         f" {plain(batch.detail)}",
     ]
 
