@@ -124,6 +124,8 @@ def test_a_closed_context_says_so_and_closes_again(ctx: ManagedZMQContext) -> No
     assert ctx.close()
     with pytest.raises(EventError, match="is closed"):
         ZmqMessagePublisher(ctx, Text())
+    with pytest.raises(EventError, match="is closed"):
+        ctx.address()  # nobody would remove the directory that it lies in
 
 
 def test_a_forked_child_can_not_use_it_and_closes_nothing(ctx: ManagedZMQContext) -> None:

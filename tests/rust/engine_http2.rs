@@ -150,6 +150,53 @@ fn a_server_that_never_begins_to_speak_http_2_is_a_connection_that_timed_out() {
     }
 }
 
+/// The first answer comes before anything of the body was read, of which the server lets in 64 KiB. It then resets the stream
+/// without an error, as it may (RFC 9113, section 8.1), or `holds` it and says nothing.
+fn answered_early(holds: bool) {
+    let connections = Arc::<AtomicUsize>::default();
+    let seen = Arc::clone(&connections);
+    let url = http2::listen(move |_, stream| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let mut builder = h2::server::Builder::new();
+            let mut connection = builder.max_concurrent_streams(1).handshake::<_, bytes::Bytes>(stream).await.unwrap();
+            let mut held = Vec::new();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let head = http::Response::builder().status(413).header("retry-after", "7").body(()).unwrap();
+                respond.send_response(head, false).unwrap().send_data("too long".into(), true).unwrap();
+                if holds {
+                    held.push(request);
+                }
+            }
+        }
+    });
+    let run = Run::new(&url, json!({"http2": true}));
+    let body = format!(r#"{{"model":"m","prompt":"{}"}}"#, "x".repeat(8 << 20));
+    let bodies = loadgen::engine::Bodies::new([body.as_bytes()].into_iter(), vec![]).unwrap();
+    let mut phase = closed(1, 3);
+    phase["completions"] = json!("answers");
+    run.begin_with(phase, Arc::new(bodies)).unwrap();
+    run.wait();
+    for one in run.engine.take_completions() {
+        let seen = (one.row.failure, one.row.status, one.texts.error.as_deref(), one.retry_after_ns);
+        assert_eq!(seen, (Failure::Http, 413, Some("HTTP 413: too long"), Some(7_000_000_000)));
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    let rows = run.rows();
+    assert_eq!(rows.len(), 3);
+    rows.iter().for_each(|(row, _)| assert_ordered(row));
+}
+
+#[test]
+fn an_http_2_answer_counts_though_its_stream_is_reset_before_its_request_is_sent_whole() {
+    answered_early(false);
+}
+
+#[test]
+fn a_request_that_was_answered_early_leaves_its_http_2_stream_to_the_next() {
+    answered_early(true);
+}
+
 /// Frames of HTTP/2 as a server writes them byte by byte (RFC 9113, section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = &(payload.len() as u32).to_be_bytes()[1..];

@@ -57,6 +57,7 @@ class ManagedZMQContext:
     def directory(self) -> Path:
         """Where its addresses lie; a new one is made when it is first asked for: who only connects needs none."""
         if self._directory is None:
+            self._check_open()  # nobody would remove it
             self._directory, self._made = _new()
         return self._directory
 
@@ -68,6 +69,7 @@ class ManagedZMQContext:
 
         Raises:
             ValueError: If the name is none.
+            EventError: If the context is closed, or another process's, and has no directory yet.
         """
         if not (name.replace("-", "").isalnum() and name.isascii() and len(name) <= _LONGEST_NAME - 4):
             raise ValueError(f"{name!r} must be letters, digits and dashes, at most {_LONGEST_NAME - 4} of them")
@@ -132,11 +134,14 @@ class ManagedZMQContext:
         self._sockets.add(socket)
         return socket
 
-    def _check_use(self) -> None:
+    def _check_open(self) -> None:
         if self._all_taken is not None:
             raise EventError("this context is closed", "make another")
         if self._pid != os.getpid():
             raise EventError("a ZMQ context can't be used after a fork", "make one in the child")
+
+    def _check_use(self) -> None:
+        self._check_open()
         here = threading.current_thread()
         if self._owner is None or not (self._owner.is_alive() and self._sockets):
             self._owner = here

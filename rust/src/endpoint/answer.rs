@@ -141,6 +141,11 @@ impl Answer {
         verdict.map_err(|fault| self.masked(fault))
     }
 
+    /// Whether its head has come and was a refusal: anything but 2xx.
+    pub fn is_refusal(&self) -> bool {
+        self.mode == Mode::Refused
+    }
+
     /// What the bytes since the last call carried.
     #[inline]
     pub fn take_read(&mut self) -> ReadTally {

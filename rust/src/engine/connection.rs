@@ -75,23 +75,83 @@ impl Connection {
     }
 
     /// Write the request (the rest of it) and take the first read of its answer: how it ended, if that was all of it.
+    /// Where it doesn't go at once, more reads than the first may be taken, or none yet.
     pub(super) async fn exchange(&mut self, aids: &Aids<'_>, stamps: &mut Stamps) -> Option<Result<Ended, Broken>> {
         if stamps.sent == UNSET {
             stamps.sent = now_ns();
         }
-        std::future::poll_fn(|cx| {
+        let ended = std::future::poll_fn(|cx| {
             if let Some(verdict) = aids.flight.verdict() {
                 return Poll::Ready(Some(Err(Broken::Verdict(verdict))));
             }
             aids.flight.wake_by(cx.waker());
             if !self.outgoing.is_gone() && !self.outgoing.poll_send(&mut self.stream, cx) {
+                return Poll::Ready(None);
+            }
+            self.poll_hear(cx, aids, stamps)
+        })
+        .await;
+        match ended {
+            None if !self.outgoing.is_gone() => {
+                std::future::poll_fn(|cx| self.poll_send_and_hear(cx, aids, stamps)).await
+            }
+            ended => ended,
+        }
+    }
+
+    /// Send the rest as it is taken, and hear what is said meanwhile: how the answer ended, if it did before all was sent.
+    ///
+    /// A server may answer before it has the whole request. Where it refuses it the rest stays here, for it may never take
+    /// that; the connection is then of no use but for the answer (RFC 9112, sections 9.3 and 9.5).
+    #[cold]
+    fn poll_send_and_hear(
+        &mut self,
+        cx: &mut Context<'_>,
+        aids: &Aids<'_>,
+        stamps: &mut Stamps,
+    ) -> Poll<Option<Result<Ended, Broken>>> {
+        if let Some(verdict) = aids.flight.verdict() {
+            return Poll::Ready(Some(Err(Broken::Verdict(verdict))));
+        }
+        aids.flight.wake_by(cx.waker());
+        loop {
+            // Before each write: one to a server that has answered and closed may make the system forget the answer.
+            let heard = self.poll_hear(cx, aids, stamps);
+            if let Poll::Ready(Some(ended)) = heard {
+                return Poll::Ready(Some(ended.map(|_| Ended::Closing)));
+            }
+            if self.reception.answer.is_refusal() {
+                self.outgoing.give_up();
+            }
+            let unsent = self.outgoing.unsent();
+            if self.outgoing.poll_send(&mut self.stream, cx) {
+                return Poll::Ready(None);
+            }
+            if self.outgoing.unsent() < unsent {
+                aids.flight.taken(now_ns());
+            }
+            if heard.is_pending() {
                 return Poll::Pending;
             }
-            let mut buffer = aids.buffer.borrow_mut();
-            let read = self.poll_read(cx, &mut buffer[..READ_BYTES]);
-            read.map(|read| self.take(read.map(|bytes| &buffer[..bytes]), now_ns(), aids, stamps))
-        })
-        .await
+        }
+    }
+
+    /// How many bytes of the request the connection hasn't taken.
+    pub(super) fn unsent(&self) -> usize {
+        self.outgoing.unsent()
+    }
+
+    /// Read once and take what that brought: how the answer ended, if it has.
+    #[inline(always)] // into `exchange`, for which it is as good as written there
+    fn poll_hear(
+        &mut self,
+        cx: &mut Context<'_>,
+        aids: &Aids<'_>,
+        stamps: &mut Stamps,
+    ) -> Poll<Option<Result<Ended, Broken>>> {
+        let mut buffer = aids.buffer.borrow_mut();
+        let read = self.poll_read(cx, &mut buffer[..READ_BYTES]);
+        read.map(|read| self.take(read.map(|bytes| &buffer[..bytes]), now_ns(), aids, stamps))
     }
 
     /// Read from the socket: how many bytes there were, 0 at its end.

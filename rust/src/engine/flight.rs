@@ -67,6 +67,13 @@ impl Flight {
         self.last_byte.set(now);
     }
 
+    /// The server took more of the request at `now`: once its answer has begun that is as good as a byte of it.
+    pub(super) fn taken(&self, now: u64) {
+        if self.last_byte.get() != 0 && !self.is_finished() {
+            self.last_byte.set(now);
+        }
+    }
+
     /// The answer is complete by its own word.
     pub(super) fn finish(&self, now: u64) {
         if self.finished.get() == 0 {
@@ -222,6 +229,17 @@ mod tests {
     fn after_the_first_byte_silence_is_a_stall() {
         assert_eq!(judged(|f| f.heard(500), 599, false), None);
         assert_eq!(judged(|f| f.heard(500), 600, false), Some(Verdict::Failed(Failure::Stall)));
+    }
+
+    #[test]
+    fn a_server_that_still_takes_the_request_is_not_silent() {
+        let begun = |f: &Flight| {
+            f.heard(500);
+            f.taken(550);
+        };
+        assert_eq!(judged(begun, 649, false), None);
+        assert_eq!(judged(begun, 650, false), Some(Verdict::Failed(Failure::Stall)));
+        assert_eq!(judged(|f| f.taken(500), 999, false), None, "without an answer only the request's time-out rules");
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::flight::guarded;
@@ -120,7 +119,7 @@ impl Multiplexed {
 pub(super) async fn exchange(
     connection: &Shared,
     request: http::Request<()>,
-    body: Bytes,
+    body: Vec<u8>,
     reception: &mut Reception,
     aids: &Aids<'_>,
     stamps: &mut Stamps,

@@ -13,15 +13,25 @@ use crate::http::Stream;
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
     written: usize,
-    /// Whether the socket has all of them: TLS holds back what it was given.
-    gone: bool,
+    state: State,
+}
+
+/// How far a request is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Going,
+    /// The socket has all of it: TLS holds back what it was given.
+    Gone,
+    /// No more of it is sent.
+    GivenUp,
 }
 
 impl Outgoing {
     /// Forget the last request: where the next one's bytes go.
     pub(super) fn anew(&mut self) -> &mut Vec<u8> {
         self.written = 0;
-        self.gone = false;
+        self.state = State::Going;
         self.bytes.clear();
         &mut self.bytes
     }
@@ -31,10 +41,20 @@ impl Outgoing {
         self.bytes.len()
     }
 
+    /// How many of them the connection has not taken.
+    pub(super) fn unsent(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
     /// Whether nothing of it is left here.
     #[inline]
     pub(super) fn is_gone(&self) -> bool {
-        self.gone
+        self.state == State::Gone
+    }
+
+    /// Send no more of it.
+    pub(super) fn give_up(&mut self) {
+        self.state = State::GivenUp;
     }
 
     /// Write what `stream` takes at once, without a task of its own; the rest follows in [`Self::poll_send`].
@@ -45,19 +65,27 @@ impl Outgoing {
         }
     }
 
-    /// Send the rest. False while the socket is full. A broken pipe is no verdict: the server may have answered before it
-    /// closed, so reading decides.
+    /// Send the rest. False while the socket is full, and for good where it breaks or this was given up. A broken pipe is no
+    /// verdict: the server may have answered before it closed, so reading decides.
     pub(super) fn poll_send(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> bool {
+        if self.state == State::GivenUp {
+            return false;
+        }
         while self.written < self.bytes.len() {
             match self.poll_write(stream, cx) {
                 Poll::Ready(Ok(n)) if n > 0 => self.written += n,
-                Poll::Ready(_) => self.written = self.bytes.len(),
+                Poll::Ready(_) => {
+                    self.give_up();
+                    return false;
+                }
                 Poll::Pending => return false,
             }
         }
         // TLS may hold bytes back, and sends them only when it is asked to; plain sockets make this free.
-        self.gone = Pin::new(stream).poll_flush(cx).is_ready();
-        self.gone
+        if Pin::new(stream).poll_flush(cx).is_ready() {
+            self.state = State::Gone;
+        }
+        self.is_gone()
     }
 
     fn poll_write(&self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

@@ -185,6 +185,9 @@ impl Request {
             };
             let stale = connection.kept && is_stale(&ended, &connection.reception);
             let (close, reusable) = judge(ended, &mut connection.reception, &self.flight);
+            if !reusable {
+                self.bytes_out -= connection.unsent() as u64;
+            }
             if let Some(kind) = self.another(stale, &close, &connection.reception) {
                 self.begin_again(kind, &connection.reception, close.failure);
                 *slot = reusable.then_some(connection);

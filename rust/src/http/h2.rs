@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{HeaderMap, Request};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -97,7 +97,7 @@ impl H2Connection {
     ///
     /// Without room the request waits until the server allows another stream. Dropping the future resets the stream; so
     /// does a fault from `on`, which ends the exchange. The connection stays usable after either.
-    pub async fn exchange<F>(&self, request: Request<()>, body: Bytes, on: &mut F) -> Result<(), Fault>
+    pub async fn exchange<F>(&self, request: Request<()>, body: Vec<u8>, on: &mut F) -> Result<(), Fault>
     where
         F: FnMut(H2Part<'_>, u64) -> Result<(), Fault>,
     {
@@ -105,9 +105,25 @@ impl H2Connection {
         let fault = |error: h2::Error| fault_of(&error);
         let mut sender = self.sender.clone().ready().await.map_err(fault)?;
         let (response, mut upload) = sender.send_request(request, body.is_empty()).map_err(fault)?;
+        let body = Bytes::from(body);
         if !body.is_empty() {
-            upload.send_data(body, true).map_err(fault)?;
+            upload.send_data(body.clone(), true).map_err(fault)?;
         }
+        let ended = self.answer(response, on).await;
+        if !body.is_empty() && !body.is_unique() {
+            // It was answered before all of it was sent: what is left would hold its stream, of which the server allows only so
+            // many, until the server takes that, which may be never.
+            upload.send_reset(h2::Reason::CANCEL);
+        }
+        ended
+    }
+
+    /// Hand every part of the answer to `on`.
+    async fn answer<F>(&self, response: ResponseFuture, on: &mut F) -> Result<(), Fault>
+    where
+        F: FnMut(H2Part<'_>, u64) -> Result<(), Fault>,
+    {
+        let fault = |error: h2::Error| fault_of(&error);
         let (head, mut download) = response.await.map_err(fault)?.into_parts();
         let fields = self.fields(&head.headers)?;
         on(H2Part::Head(Head::new(head.status.as_u16(), false, &fields)), self.reads.last_ns())?;

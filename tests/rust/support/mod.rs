@@ -1,5 +1,6 @@
 //! A server that answers as a test scripts it, on threads of its own, and counts what it saw.
 
+pub mod early;
 pub mod http2;
 pub mod run;
 

@@ -1,7 +1,5 @@
 //! What a request sends: its sample's body or its own, with the wish for usage where the server knows that.
 
-use bytes::Bytes;
-
 use super::{Request, Ticket};
 use crate::engine::connection::Connection;
 use crate::engine::finish::Close;
@@ -25,10 +23,10 @@ impl Request {
     }
 
     /// The request's body alone.
-    pub(super) fn body(&mut self) -> Bytes {
+    pub(super) fn body(&mut self) -> Vec<u8> {
         self.asked_usage = self.asks_usage();
         let marker = self.phase.shared.marker(self.id());
-        self.pieces(&marker).concat().into()
+        self.pieces(&marker).concat()
     }
 
     fn pieces<'a>(&'a self, marker: &'a str) -> [&'a [u8]; 4] {

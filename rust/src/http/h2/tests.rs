@@ -57,7 +57,7 @@ async fn ask_aloud(client: &H2Connection, heard: &Notify) -> (Answer, Vec<u64>, 
     let (mut answer, mut stamps) = (Answer::new(Api::Chat, AnswerOptions::default()), Vec::new());
     answer.reset(true);
     let outcome = client
-        .exchange(request(), Bytes::from_static(b"{}"), &mut |part, at_ns| {
+        .exchange(request(), b"{}".to_vec(), &mut |part, at_ns| {
             stamps.push(at_ns);
             match part {
                 H2Part::Head(head) => answer.head(&head),
