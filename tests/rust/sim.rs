@@ -292,6 +292,9 @@ fn what_a_service_cant_be_says_which_number_and_which_rule() {
     assert_eq!(words(Service { rate, ..good.clone() }), "rate.per_s must be above 0, not 0");
     let stall = good.stall.map(|stall| loadgen::sim::Stall { share: 1.5, ..stall });
     assert_eq!(words(Service { stall, ..good.clone() }), "stall.share must be between 0 and 1, not 1.5");
+    let rate_changes = [4.0, 2.0].map(|at_s| RateChange { at_s, per_s: 1.0 }).to_vec();
+    let rule = "rate_changes.at_s must be 0 or more, and no sooner than the one before it, not 2";
+    assert_eq!(words(Service { rate_changes, ..good.clone() }), rule);
     let latency = Latency::Recorded { seconds: Vec::new() };
     assert_eq!(words(Service { latency, ..good }), "recorded latencies must hold at least one value");
     assert!(serde_json::from_str::<Service>(r#"{"latency":{"kind":"constant","seconds":1},"slot":1}"#).is_err());

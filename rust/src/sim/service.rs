@@ -214,8 +214,11 @@ impl Service {
             positive("rate.per_s", rate.per_s)?;
             ensure("rate.burst", "at least 1", rate.burst, rate.burst >= 1.0)?;
         }
+        let mut before = 0.0;
         for change in &self.rate_changes {
-            not_negative("rate_changes.at_s", change.at_s)?;
+            let at = change.at_s;
+            ensure("rate_changes.at_s", "0 or more, and no sooner than the one before it", at, at >= before)?;
+            before = at;
             positive("rate_changes.per_s", change.per_s)?;
         }
         for (what, n) in [("slots", self.slots), ("most", self.most)] {

@@ -3,7 +3,8 @@
 //! Nothing is paced before the first 429. From then on starts go at a rate between the bounds that follow from what was let in
 //! and what was refused (`bucket`): at their middle, by ratio, which halves how far off it can be with each refusal. What is let
 //! in raises the lower one meanwhile, and the rate with it. Once they are near each other, that is the rate; it creeps up until
-//! the next 429, the faster the more starts there were since the last one. What is in the service's bucket for sure, after a pause or a time of few starts, goes at once.
+//! the next 429, the faster the more starts there were since the last one. What is in the service's bucket for sure, after a pause
+//! or a time of few starts, goes at once.
 
 mod bucket;
 
