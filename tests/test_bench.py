@@ -16,7 +16,7 @@ import pytest
 import run as bench_run
 from harness import process
 from harness.errors import BenchError
-from harness.figures import Spread, Work, gap_cv, number, off_grid_us, percentile, ratios, slope_us
+from harness.figures import Spread, Work, gap_cv, number, off_grid_us, percentile, ratios, slope_us, undisturbed
 from harness.nodes_mock import shares
 from harness.nodes_sim import EXAMPLES
 from harness.package import dependencies
@@ -36,6 +36,20 @@ def test_a_slope_leaves_out_what_both_runs_paid_once() -> None:
 def test_there_is_no_slope_between_runs_of_one_length() -> None:
     with pytest.raises(BenchError, match="the long run did 5 units, the short one 5"):
         slope_us(Work(1, 5), Work(2, 5))
+
+
+def test_runs_for_a_time_are_taken_again_where_the_long_one_did_no_more() -> None:
+    less, more = (Work(1, 5), Work(2, 4)), (Work(1, 5), Work(2, 6))
+    pairs = iter([less, more, less])
+    assert undisturbed(*less, lambda: next(pairs)) == more
+    assert undisturbed(*more, lambda: pytest.fail("it was good")) == more
+    taken: list[int] = []
+
+    def never_more() -> tuple[Work, Work]:
+        taken.append(1)
+        return less
+
+    assert (undisturbed(*less, never_more), len(taken)) == (less, 3)
 
 
 def test_a_spread_says_its_median_and_its_ends() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.errors import BenchError
@@ -37,6 +37,23 @@ def slope_us(short: Work, long: Work) -> float:
     if long.units <= short.units:
         raise BenchError(f"the long run did {long.units:,} units, the short one {short.units:,}: no slope to take")
     return (long.cpu_s - short.cpu_s) / (long.units - short.units) * 1e6
+
+
+def undisturbed(short: Work, long: Work, again: Callable[[], tuple[Work, Work]]) -> tuple[Work, Work]:
+    """Return two runs for a time, of which the long one did more; where it didn't, both are taken again.
+
+    Neighbours had the machine then: they may have it once more, and hardly each time.
+
+    Args:
+        short: The short run.
+        long: The long run.
+        again: Takes both once more; the third time's are returned whatever they did.
+    """
+    for _ in range(3):
+        if long.units > short.units:
+            break
+        short, long = again()
+    return short, long
 
 
 @dataclass(frozen=True)
