@@ -234,7 +234,7 @@ def test_the_quick_version_measures_every_family(tmp_path: Path) -> None:
         capture_output=True,
         check=False,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     lines = json.loads(told.read_text())["lines"]
