@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use loadgen::engine::{Bodies, Completion};
-
 use loadgen::record::{Attempt, Detail, Failure, Row};
 use serde_json::json;
 use support::early::{EarlyServer, Then};

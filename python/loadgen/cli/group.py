@@ -8,9 +8,6 @@ from typing import Any
 
 import click
 
-_TARGETS = ("http://", "https://", "unix:", "mock:")
-"""How what ``run`` takes begins: somebody who forgot the command gave it one."""
-
 
 class LazyGroup(click.Group):
     """Loads its commands when they are called.
@@ -45,10 +42,11 @@ class LazyGroup(click.Group):
         if args and not args[0].startswith("-") and args[0] not in self._words:
             from loadgen.config.known import hint
             from loadgen.config.secret import shown_url
+            from loadgen.config.target import BEGINNINGS
             from loadgen.shown import plain
 
             way_out = hint(args[0], self._words, "the commands are")
-            if "run" in self._words and args[0].startswith(_TARGETS):
+            if "run" in self._words and args[0].startswith(BEGINNINGS):  # somebody forgot the command
                 way_out = f"perhaps {ctx.command_path} run {plain(shown_url(args[0]))}?"
             raise click.UsageError(f"there is no command {plain(shown_url(args[0]))!r}\n{way_out}", ctx)
         return super().resolve_command(ctx, args)

@@ -20,6 +20,9 @@ PATHS = {
 }
 """Where each API is, from a server's base (`Api::path` of rust/src/endpoint/api.rs)."""
 
+BEGINNINGS = ("http://", "https://", "unix:", "mock:")
+"""How a target begins."""
+
 _NAMED = 2
 _MOCK = "mock:"
 _SCHEME = "http://"
@@ -160,7 +163,7 @@ def url(value: Any) -> str:
     elif scheme in ("http", "https") and rest.startswith("//"):
         _web(got)
     elif "://" in got:
-        raise ValueError("must begin with http://, https://, unix: or mock:")
+        raise ValueError(f"must begin with {', '.join(BEGINNINGS[:-1])} or {BEGINNINGS[-1]}")
     elif "${" in got:
         raise ValueError('takes no ${ENV}: give it in front of --config, as in loadgen run "$SERVER" --config run.yaml')
     else:
